@@ -1,0 +1,28 @@
+//! `fennec`: one broker in which browsers (WAMP) and devices (MQTT) meet.
+//!
+//! The house, bottom-up. A room uses only rooms on lower floors; rooms on one floor do not know each other
+//! (`tests/floors.rs` keeps this).
+//!
+//! - [`types`]: topics, payloads, ids, limits. Plain data, no rules of any protocol.
+//! - [`router`]: who gets an event, who answers a call. Synchronous rules without IO.
+//! - [`delivery`]: what is owed to a session: its outbox, what is inflight, its backlog.
+//! - [`node`]: the realms of this process, the locks around their routers, the hot path of a publish.
+//! - [`net`]: sockets, TLS, WebSocket frames and the loop that moves bytes between them and a session.
+//! - [`wamp`], [`mqtt`], [`http`]: the gates. Each translates its wire format to the router's words and back.
+//! - [`cli`]: arguments, configuration, one file per subcommand; builds everything and starts it.
+//!
+//! Invariants:
+//!
+//! 1. Protocol rules (sessions, router, delivery) are synchronous and take `now` as an argument.
+//! 2. No lock is held over an await. Lock order: a realm's broker or dealer, then a session's delivery.
+//! 3. Every queue has a bound in [`types::limits`] and a stated answer when full.
+
+pub mod cli;
+pub mod delivery;
+pub mod http;
+pub mod mqtt;
+pub mod net;
+pub mod node;
+pub mod router;
+pub mod types;
+pub mod wamp;

@@ -1,0 +1,7 @@
+//! The `fennec` binary: parse what was typed, run it, exit with its code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fennec::cli::main()
+}

@@ -1,0 +1,1 @@
+//! Every limit, with its default, its unit and what happens when it is reached.

@@ -1,0 +1,8 @@
+//! Floor 0: the words every other room uses. Plain data, no protocol rules, no IO.
+
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod payload;
+pub mod topic;
+pub mod value;
