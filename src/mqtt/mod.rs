@@ -1,3 +1,4 @@
 //! (room)
 
+pub mod codec;
 pub mod topic;

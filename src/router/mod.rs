@@ -1,4 +1,10 @@
-
+//! The router core: who gets an event, who answers a call. Synchronous rules, no IO, no clock, no wire format.
+//!
+//! ```text
+//! command (subscribe, publish, call, …) --> Broker / Dealer --> values: a Route, an Output to a session
+//! ```
+//!
+//! The core answers with data. The locks around it, and who writes to which socket, are the business of `node` and the gates.
 
 pub mod broker;
 pub mod index;
