@@ -1,1 +1,19 @@
 //! Every limit, with its default, its unit and what happens when it is reached.
+
+/// Bounds of remote procedure calls in one realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Procedures that one session may have registered. One more is refused with `fennec.error.limit_exceeded`.
+    pub registrations_per_session_max: usize,
+    /// Calls of one session that wait for their answer. One more is refused with `fennec.error.limit_exceeded`.
+    pub calls_per_session_max: usize,
+    /// Calls of all sessions of the realm that wait for their answer. One more is refused with
+    /// `fennec.error.limit_exceeded`.
+    pub calls_max: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { registrations_per_session_max: 16_384, calls_per_session_max: 16_384, calls_max: 262_144 }
+    }
+}
