@@ -1,1 +1,4 @@
 //! (room)
+
+pub mod index;
+pub mod retained;
