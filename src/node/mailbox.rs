@@ -12,6 +12,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::link::Link;
 use super::wire::{Encoded, WireRef};
 use crate::delivery::Owed;
@@ -88,6 +90,8 @@ pub struct Offered {
     pub dropped_full: u32,
     /// Copies dropped because the client takes no frames of that size.
     pub dropped_large: u32,
+    /// Copies dropped because the payload cannot be said in the client's encoding.
+    pub untranslatable: u32,
 }
 
 /// Copies of consecutive events with the same terms, encoded once for a whole lane.
@@ -280,6 +284,22 @@ impl Mailbox {
             } else {
                 self.keep(owed, &mut offered);
             }
+        }
+        offered
+    }
+
+    /// Offers one large frame that was encoded for `wire` and is shared by all its receivers (QoS 0).
+    pub fn offer_shared(&mut self, wire: WireRef, frame: &Bytes) -> Offered {
+        let mut offered = Offered::default();
+        let Some(online) = self.online.as_ref().filter(|online| online.wire == wire) else { return offered };
+        if frame.len() > online.frame_bytes_max {
+            offered.dropped_large += 1;
+        } else if self.outbox.has_room(frame.len()) {
+            self.outbox.push_shared(&[], frame.clone());
+            offered.sent += 1;
+            offered.sent_bytes += frame.len();
+        } else {
+            offered.dropped_full += 1;
         }
         offered
     }
