@@ -225,6 +225,18 @@ impl<T> Trie<T> {
         None
     }
 
+    /// Whether nothing is left of removed patterns but room for new ones.
+    #[cfg(test)]
+    pub(super) fn is_bare(&self) -> bool {
+        self.iter().next().is_none()
+            && self.levels.is_empty()
+            && self.edges.is_empty()
+            && self.nodes[0].is_empty()
+            && self.node_ids.free.len() + 1 == self.nodes.len()
+            && self.entry_ids.free.len() == self.entries.len()
+            && self.level_ids.free.len() == self.level_ids.next as usize
+    }
+
     /// The entry of that number; none for [`NONE`].
     fn entry(&self, id: u32) -> Option<(&TopicPattern, &T)> {
         self.entries.get(id as usize)?.as_ref().map(|(pattern, value)| (pattern, value))
