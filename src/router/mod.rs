@@ -4,4 +4,5 @@
 //! sink in: outboxes at run time, a vector in tests. Times are milliseconds on the node's clock.
 
 pub mod dealer;
+pub mod index;
 pub mod output;

@@ -93,6 +93,11 @@ impl Abandoned {
         slot
     }
 
+    #[cfg(test)]
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.late.values().copied().flatten()
+    }
+
     /// The callee answered, for good if `is_final`. `None`: it was not to; else the slot that is free now.
     pub fn answer(&mut self, invocation: InvocationId, is_final: bool) -> Option<Option<Slot>> {
         let known = if is_final { self.late.remove(&invocation) } else { self.late.get(&invocation).map(|_| None) };
