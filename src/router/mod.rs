@@ -6,3 +6,4 @@
 pub mod dealer;
 pub mod index;
 pub mod output;
+pub mod retained;
