@@ -311,6 +311,17 @@ fn a_callee_that_was_told_to_stop_need_not_answer_to_be_free() {
 }
 
 #[test]
+fn a_killed_callee_that_nobody_waits_for_any_more_is_free() {
+    let mut desk = desk();
+    limited(&mut desk, 1, InvocationPolicy::Single, 1);
+    desk.ask(5, 1, "app.add");
+    desk.cancel(5, 1, CancelMode::Kill);
+    assert_eq!(desk.ask(5, 2, "app.add"), ["5 ERROR Call 2: wamp.error.no_available_callee"]);
+    desk.cancel(5, 1, CancelMode::Skip);
+    assert_eq!(desk.ask(5, 3, "app.add"), ["1 INVOCATION 2"]);
+}
+
+#[test]
 fn a_callee_that_registers_anew_begins_free() {
     let mut desk = desk();
     limited(&mut desk, 1, InvocationPolicy::Single, 1);
