@@ -72,8 +72,9 @@ fn prefixes_match_by_the_uri_as_it_is_spelt() {
     assert_eq!(matches(&index, "com"), [0, 1]);
     assert_eq!(matches(&index, "a.b"), [0, 8]);
     assert_eq!(matches(&index, "éa"), [0, 9]);
-    // Shares its first byte with é.
+    // Before and after é, and with the same first byte.
     assert_eq!(matches(&index, "è"), [0]);
+    assert_eq!(matches(&index, "ê"), [0]);
 }
 
 #[test]
