@@ -1,4 +1,5 @@
 //! (room)
 
+pub mod authorize;
 pub mod index;
 pub mod retained;
