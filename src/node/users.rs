@@ -17,6 +17,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
+use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
 
 use password::{Gate, Hash, Recall};
@@ -54,6 +55,15 @@ pub struct Salted {
     pub keylen: u32,
 }
 
+impl Salted {
+    /// The key as text that a client makes of its secret, and signs with.
+    pub fn derive(&self, secret: &str) -> String {
+        let mut key = vec![0; self.keylen as usize];
+        pbkdf2_hmac::<Sha256>(secret.as_bytes(), self.salt.as_bytes(), self.iterations, &mut key);
+        BASE64.encode(key)
+    }
+}
+
 /// Somebody whose identity was proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -62,6 +72,9 @@ pub struct User {
     /// The realms open to this user; `None`: all.
     pub realms: Option<Vec<Arc<str>>>,
 }
+
+/// Name and role of clients that do not say who they are.
+pub const ANONYMOUS: &str = "anonymous";
 
 /// A way to prove who one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +140,8 @@ impl Users {
     }
 
     /// The name and the realm in an MQTT user name: the whole, if that is a user; else what is before and after its last
-    /// `@`. Says nothing about whether there is such a user or realm.
+    /// `@`. Says nothing about whether there is such a user or realm; for somebody anonymous it names a realm only if there
+    /// is one, since what is before and after the `@` was made up.
     pub fn split_name<'a>(&self, username: &'a str) -> (&'a str, Option<&'a str>) {
         match username.rsplit_once('@') {
             Some((name, realm)) if !self.by_name.contains_key(username) && !realm.is_empty() => (name, Some(realm)),
@@ -185,6 +199,11 @@ impl Users {
 }
 
 impl User {
+    /// Somebody who did not say who it is; every realm is open to it, and its role says what it may do there.
+    pub fn anonymous() -> User {
+        User { name: ANONYMOUS.into(), role: ANONYMOUS.into(), realms: None }
+    }
+
     /// Whether this realm is open to the user.
     pub fn may_enter(&self, realm: &str) -> bool {
         self.realms.as_ref().is_none_or(|realms| realms.iter().any(|open| **open == *realm))
@@ -194,7 +213,12 @@ impl User {
     ///
     /// The only realm of the user's entry, else the one `asked` for in its user name, else the listener's, else the default,
     /// else the first in its entry; in all cases only one that is open.
-    pub fn mqtt_realm<'a>(&'a self, asked: Option<&'a str>, listener: Option<&'a str>, default: &'a str) -> Option<&'a str> {
+    pub fn mqtt_realm<'a>(
+        &'a self,
+        asked: Option<&'a str>,
+        listener: Option<&'a str>,
+        default: &'a str,
+    ) -> Option<&'a str> {
         if let Some(asked) = asked {
             return Some(asked).filter(|realm| self.may_enter(realm));
         }
@@ -207,11 +231,17 @@ impl User {
     }
 }
 
+/// Whether this is an argon2id hash as [`UserEntry`] wants it; else, as the rest of a sentence, why not.
+pub fn check_hash(text: &str) -> Result<(), String> {
+    Hash::parse(text).map(|_| ())
+}
+
 /// Bytes of salt in the entries that `fennec hash-password` makes; made-up salts look the same.
 pub const SALT_BYTES: usize = 16;
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
-    let mut hmac = <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    let mut hmac =
+        <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
     parts.iter().for_each(|part| hmac.update(part));
     hmac
 }

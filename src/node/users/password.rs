@@ -14,7 +14,7 @@ const MEMORY_KIB_MAX: u32 = 262_144;
 /// Most passes over that memory.
 const PASSES_MAX: u32 = 32;
 /// Right passwords that are remembered.
-const RECALL_MAX: usize = 10_000;
+pub(super) const RECALL_MAX: usize = 10_000;
 /// Hash of nothing, with the parameters of `fennec hash-password`.
 const DUMMY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -42,6 +42,11 @@ impl Hash {
     /// What a password of nobody is checked against when no user has one either.
     pub(super) fn dummy() -> Hash {
         Hash::parse(DUMMY).unwrap_or_else(|problem| unreachable!("the dummy hash {problem}"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_str()
     }
 
     /// Compares in constant time.
@@ -108,6 +113,11 @@ impl Recall {
         {
             right.users.remove(&oldest);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.right.lock().users.len()
     }
 
     /// The length keeps `("ab", "c")` and `("a", "bc")` apart.
