@@ -137,7 +137,7 @@ impl PacketType {
 
     const fn comes_to(self, role: Role) -> bool {
         match self {
-            Self::Subscribe | Self::Unsubscribe | Self::Pingreq => matches!(role, Role::Server),
+            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::Pingreq => matches!(role, Role::Server),
             Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp => matches!(role, Role::Client),
             _ => true,
         }

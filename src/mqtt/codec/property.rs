@@ -62,7 +62,7 @@ pub(super) enum Property<'a> {
     TopicAlias(u16),
     MaximumQos(bool),
     RetainAvailable(bool),
-    UserProperty(&'a str, &'a str),
+    User(&'a str, &'a str),
     MaximumPacketSize(u32),
     WildcardSubscriptionAvailable(bool),
     SubscriptionIdentifierAvailable(bool),
@@ -148,7 +148,7 @@ impl<'a> PropertyBlock<'a> {
             }
             self.seen |= bit;
             let property = value(&mut self.rest, id)?;
-            if !matches!(property, Property::UserProperty(..)) {
+            if !matches!(property, Property::User(..)) {
                 return Ok(Some(property));
             }
         }
@@ -217,7 +217,7 @@ fn value<'a>(from: &mut Reader<'a>, id: u32) -> Result<Property<'a>> {
         id::TOPIC_ALIAS => Property::TopicAlias(non_zero(from.u16()?, DecodeError::TOPIC_ALIAS_ZERO)?),
         id::MAXIMUM_QOS => Property::MaximumQos(boolean(from)?),
         id::RETAIN_AVAILABLE => Property::RetainAvailable(boolean(from)?),
-        id::USER_PROPERTY => Property::UserProperty(from.string()?, from.string()?),
+        id::USER_PROPERTY => Property::User(from.string()?, from.string()?),
         id::MAXIMUM_PACKET_SIZE => {
             Property::MaximumPacketSize(non_zero(from.u32()?, DecodeError::MAXIMUM_PACKET_SIZE_ZERO)?)
         }
