@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Malformed;
 use super::read::{Container, Head, Reader, Scalar};
+use super::{DEPTH_MAX, Malformed};
 
 /// Ends what has no length (RFC 8949, 3.2.1).
 const BREAK: u8 = 0xff;
@@ -241,4 +241,58 @@ impl<'a> Reader<'a> for CborReader<'a> {
     fn finish(&mut self) -> Result<(), Malformed> {
         if self.at == self.bytes.len() { Ok(()) } else { self.error("more after the value") }
     }
+
+    #[inline]
+    fn scan(&mut self, depth: usize) -> Option<()> {
+        self.at = scan(self.bytes, self.at, DEPTH_MAX.checked_sub(depth)?)?;
+        Some(())
+    }
+}
+
+/// The end of the value that begins at `at` and has no more than `depth_left` levels. What has tags or chunks, which is rare,
+/// is left to [`walk`](super::read::walk).
+fn scan(bytes: &[u8], at: usize, depth_left: usize) -> Option<usize> {
+    let initial = *bytes.get(at)?;
+    let (at, argument) = match initial & 0x1f {
+        info @ 0..=23 => (at + 1, usize::from(info)),
+        info @ 24..=27 => {
+            let end = at + 1 + (1 << (info - 24));
+            let argument = bytes.get(at + 1..end)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+            // One that does not fit is too long for a length, and means nothing to the rest.
+            (end, usize::try_from(argument).unwrap_or(usize::MAX))
+        }
+        _ => return None,
+    };
+    match initial >> 5 {
+        0 | 1 => Some(at),
+        2 => bytes[at..].get(..argument).map(|_| at + argument),
+        3 => {
+            std::str::from_utf8(bytes[at..].get(..argument)?).ok()?;
+            Some(at + argument)
+        }
+        4 => scan_list(bytes, at, argument, depth_left),
+        5 => scan_map(bytes, at, argument, depth_left),
+        7 if matches!(initial, 0xf4..=0xf7 | 0xf9..=0xfb) => Some(at),
+        _ => None,
+    }
+}
+
+fn scan_list(bytes: &[u8], mut at: usize, len: usize, depth_left: usize) -> Option<usize> {
+    let depth_left = depth_left.checked_sub(1)?;
+    for _ in 0..len {
+        at = scan(bytes, at, depth_left)?;
+    }
+    Some(at)
+}
+
+fn scan_map(bytes: &[u8], mut at: usize, len: usize, depth_left: usize) -> Option<usize> {
+    let depth_left = depth_left.checked_sub(1)?;
+    for _ in 0..len {
+        if matches!(bytes.get(at)?, 0x80..=0xbf) {
+            return None;
+        }
+        at = scan(bytes, at, depth_left)?;
+        at = scan(bytes, at, depth_left)?;
+    }
+    Some(at)
 }
