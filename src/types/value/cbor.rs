@@ -152,7 +152,7 @@ impl<'a> CborReader<'a> {
             return self.error("an end of nothing");
         }
         Ok(Head::Scalar(match initial.major {
-            0 => unsigned(initial.argument),
+            0 => positive(initial.argument),
             1 => negative(initial.argument),
             2 => Scalar::Bytes(self.binary(initial)?),
             3 => Scalar::Text(self.text(initial)?),
@@ -176,7 +176,34 @@ impl<'a> CborReader<'a> {
     }
 }
 
-fn unsigned<'a>(value: u64) -> Scalar<'a> {
+/// The non-negative integer that an encoded value is.
+#[inline]
+pub fn unsigned(encoded: &[u8]) -> Option<u64> {
+    match *encoded {
+        [small @ 0x00..=0x17] => Some(u64::from(small)),
+        [0x18..=0x1b, ref digits @ ..] => Some(digits.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))),
+        _ => match CborReader::new(encoded).head() {
+            Ok(Head::Scalar(Scalar::Int(value))) => u64::try_from(value).ok(),
+            Ok(Head::Scalar(Scalar::Uint(value))) => Some(value),
+            _ => None,
+        },
+    }
+}
+
+/// The text that an encoded value is.
+#[inline]
+pub fn text(encoded: &[u8]) -> Option<Cow<'_, str>> {
+    match *encoded.first()? {
+        0x60..=0x77 => std::str::from_utf8(&encoded[1..]).ok().map(Cow::Borrowed),
+        0x78 => std::str::from_utf8(encoded.get(2..)?).ok().map(Cow::Borrowed),
+        _ => match CborReader::new(encoded).head() {
+            Ok(Head::Scalar(Scalar::Text(text))) => Some(text),
+            _ => None,
+        },
+    }
+}
+
+fn positive<'a>(value: u64) -> Scalar<'a> {
     i64::try_from(value).map_or(Scalar::Uint(value), Scalar::Int)
 }
 
@@ -190,7 +217,7 @@ fn bignum<'a>(bytes: &[u8], is_negative: bool) -> Scalar<'a> {
     let digits = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
     if digits.len() <= 8 {
         let value = digits.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        return if is_negative { negative(value) } else { unsigned(value) };
+        return if is_negative { negative(value) } else { positive(value) };
     }
     let size = digits.iter().fold(0.0, |sum, byte| sum * 256.0 + f64::from(*byte));
     Scalar::Float(if is_negative { -1.0 - size } else { size })

@@ -72,6 +72,32 @@ impl<'a> MsgPackReader<'a> {
     }
 }
 
+/// The non-negative integer that an encoded value is.
+#[inline]
+pub fn unsigned(encoded: &[u8]) -> Option<u64> {
+    match *encoded {
+        [small @ 0x00..=0x7f] => Some(u64::from(small)),
+        [0xcc..=0xcf, ref digits @ ..] => Some(digits.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))),
+        _ => match MsgPackReader::new(encoded).head() {
+            Ok(Head::Scalar(Scalar::Int(value))) => u64::try_from(value).ok(),
+            _ => None,
+        },
+    }
+}
+
+/// The text that an encoded value is.
+#[inline]
+pub fn text(encoded: &[u8]) -> Option<&str> {
+    let text = match *encoded.first()? {
+        0xa0..=0xbf => &encoded[1..],
+        0xd9 => encoded.get(2..)?,
+        0xda => encoded.get(3..)?,
+        0xdb => encoded.get(5..)?,
+        _ => return None,
+    };
+    std::str::from_utf8(text).ok()
+}
+
 /// Seconds since 1970 (MessagePack, Timestamp extension type).
 fn timestamp(data: &[u8]) -> Scalar<'_> {
     let (seconds, nanoseconds) = if let Ok(short) = <[u8; 4]>::try_from(data) {
@@ -195,7 +221,7 @@ fn scan(bytes: &[u8], at: usize, depth_left: usize) -> Option<usize> {
         0xca | 0xce | 0xd2 => fixed(4),
         0xcb | 0xcf | 0xd3 => fixed(8),
         0xd4..=0xd8 => fixed(1 + (1 << (marker - 0xd4))),
-        0xd9 | 0xda | 0xdb => {
+        0xd9..=0xdb => {
             let (at, len) = scan_len(bytes, at, 1 << (marker - 0xd9))?;
             scan_text(bytes, at, len)
         }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::cbor::CborReader;
+use super::cbor::{self, CborReader};
 use super::json::{self, JsonReader};
-use super::msgpack::MsgPackReader;
+use super::msgpack::{self, MsgPackReader};
 use super::read::{Builder, Container, Head, Reader, Scalar, skip, walk};
 use super::{Format, Malformed, Value, write};
 
@@ -129,25 +129,20 @@ impl<'a> Raw<'a> {
     /// A non-negative integer; a float, `1.0` for instance, is none.
     #[inline]
     pub fn as_u64(self) -> Option<u64> {
-        if self.format == Format::Json {
-            return json::unsigned(self.bytes);
-        }
-        match self.head()? {
-            Head::Scalar(Scalar::Int(value)) => u64::try_from(value).ok(),
-            Head::Scalar(Scalar::Uint(value)) => Some(value),
-            _ => None,
+        match self.format {
+            Format::Json => json::unsigned(self.bytes),
+            Format::MsgPack => msgpack::unsigned(self.bytes),
+            Format::Cbor => cbor::unsigned(self.bytes),
         }
     }
 
     /// A text; in JSON not one that stands for binary.
     #[inline]
     pub fn as_text(self) -> Option<Cow<'a, str>> {
-        if self.format == Format::Json {
-            return json::text(self.bytes);
-        }
-        match self.head()? {
-            Head::Scalar(Scalar::Text(text)) => Some(text),
-            _ => None,
+        match self.format {
+            Format::Json => json::text(self.bytes),
+            Format::MsgPack => msgpack::text(self.bytes).map(Cow::Borrowed),
+            Format::Cbor => cbor::text(self.bytes),
         }
     }
 

@@ -165,8 +165,8 @@ pub fn plain(bytes: &[u8], mut at: usize) -> (usize, u64) {
 #[inline]
 fn special_bytes(word: u64) -> u64 {
     let zero = |word: u64| word.wrapping_sub(LOW_BITS) & !word;
-    let quote = zero(word ^ LOW_BITS * b'"' as u64);
-    let backslash = zero(word ^ LOW_BITS * b'\\' as u64);
+    let quote = zero(word ^ (LOW_BITS * u64::from(b'"')));
+    let backslash = zero(word ^ (LOW_BITS * u64::from(b'\\')));
     let control = word.wrapping_sub(LOW_BITS * 0x20) & !word;
     (quote | backslash | control) & HIGH_BITS
 }
