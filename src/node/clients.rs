@@ -51,6 +51,7 @@ pub struct Record {
     /// Procedures that the client answers, by the filter it subscribed to.
     pub registrations: HashMap<Box<str>, RegistrationId>,
     pub will: Option<Will>,
+    pub(super) last_request: u64,
     /// How long the session is kept without a connection; [`NEVER_S`] for ever.
     pub expiry_s: u32,
     /// Set while a will waits for its delay.

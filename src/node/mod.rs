@@ -31,7 +31,7 @@ use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::limits::Limits;
 use crate::types::payload::{Codec, PayloadRef};
-use crate::types::topic::TopicPattern;
+use crate::types::topic::{Topic, TopicPattern};
 
 use clients::Will;
 use link::End;
@@ -47,7 +47,6 @@ use wire::WireRef;
 const TICK_WORK_MAX: usize = 1000;
 
 /// What a node is made of; checked by who builds it.
-#[derive(Debug, Default)]
 pub struct Settings {
     pub limits: Limits,
     pub realms: Vec<RealmSettings>,
@@ -181,7 +180,7 @@ impl Node {
     pub fn publish_as_broker(
         self: &Arc<Self>,
         realm: &Arc<Realm>,
-        topic: &crate::types::topic::Topic,
+        topic: &Arc<Topic>,
         publication: &Publication<'_>,
         protocol: Protocol,
     ) {

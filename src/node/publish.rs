@@ -113,7 +113,8 @@ pub struct Publisher {
     pub node: Arc<Node>,
     pub realm: Arc<Realm>,
     session: Option<SessionId>,
-    role: RoleId,
+    /// `None`: may publish anywhere.
+    role: Option<RoleId>,
     protocol: Protocol,
     targets: Vec<Target>,
     by_name: HashMap<Box<[u8]>, usize>,
@@ -150,7 +151,7 @@ impl Publisher {
         node: Arc<Node>,
         realm: Arc<Realm>,
         session: Option<SessionId>,
-        role: RoleId,
+        role: Option<RoleId>,
         protocol: Protocol,
     ) -> Self {
         let dice = node.random() | 1;
@@ -170,6 +171,21 @@ impl Publisher {
         }
     }
 
+    /// A publisher for what the broker itself says; it may publish anywhere.
+    pub fn for_broker(node: Arc<Node>, realm: Arc<Realm>, protocol: Protocol) -> Self {
+        Self::new(node, realm, None, None, protocol)
+    }
+
+    /// Publishes to any topic, reserved ones too; see [`Publisher::for_broker`].
+    pub fn publish_own(&mut self, topic: &Arc<Topic>, publication: &Publication<'_>) {
+        let at = match self.by_name.get(topic.as_bytes()) {
+            Some(at) => *at,
+            None => self.add_target(topic.as_bytes(), topic.clone()),
+        };
+        // The broker asks nobody; a retained value without room has been counted.
+        let _ = self.publish(TargetId(at), publication);
+    }
+
     /// The target of a topic as it was written on the wire. `parse` is called for names that are new to this connection.
     ///
     /// # Errors
@@ -184,7 +200,7 @@ impl Publisher {
         }
         self.last = match self.by_name.get(name) {
             Some(at) => *at,
-            None => self.add_target(name, parse(name)?),
+            None => self.add_target(name, Arc::new(parse(name)?)),
         };
         Ok(TargetId(self.last))
     }
@@ -194,15 +210,14 @@ impl Publisher {
         &self.targets[target.0].topic
     }
 
-    fn add_target(&mut self, name: &[u8], topic: Topic) -> usize {
+    fn add_target(&mut self, name: &[u8], topic: Arc<Topic>) -> usize {
         if self.targets.len() >= TARGETS_MAX {
             self.flush();
             self.targets.clear();
             self.by_name.clear();
         }
-        let topic = Arc::new(topic);
         let (route, version) = self.realm.route(&topic);
-        let may_publish = self.realm.authorizer.allows(self.role, Action::Publish, &topic);
+        let may_publish = self.role.is_none_or(|role| self.realm.authorizer.allows(role, Action::Publish, &topic));
         let codec = self.realm.codec(&topic);
         self.targets.push(Target { name: name.into(), topic, codec, may_publish, route, version });
         self.by_name.insert(name.into(), self.targets.len() - 1);
