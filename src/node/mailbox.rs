@@ -257,7 +257,7 @@ impl Mailbox {
             return self.keep(owed(), offered);
         }
         let mark = self.outbox.mark();
-        self.outbox.push_reply(frame);
+        self.outbox.append(frame);
         let packet_id = self.inflight.send(owed());
         self.outbox.patch(mark + frames.packet_ids[index] as usize - frames.start(index), packet_id);
         offered.sent += 1;
@@ -346,7 +346,7 @@ impl Mailbox {
                     let encoded = online.wire.0.event(&owed.event.as_event(), &terms, false, scratch);
                     if let Ok(Encoded { packet_id_at: Some(at), .. }) = encoded {
                         scratch[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-                        outbox.push_reply(scratch);
+                        outbox.append(scratch);
                     }
                 }
             }
@@ -404,7 +404,7 @@ impl Mailbox {
         }
         match body {
             Some(body) => outbox.push_shared(scratch, body),
-            None => outbox.push_reply(scratch),
+            None => outbox.append(scratch),
         }
         scratch.shrink_to(4096);
         offered.sent += 1;
