@@ -421,7 +421,8 @@ fn deeper_than_the_limit_is_refused_without_overflow() {
     let around = |open: &[u8], inner: &[u8], close: &[u8], depth: usize| {
         [open.repeat(depth - 1), inner.to_vec(), close.repeat(depth - 1)].concat()
     };
-    let cases: [(Format, &[u8], &[u8], &[u8]); 6] = [
+    type Nesting<'a> = (Format, &'a [u8], &'a [u8], &'a [u8]);
+    let cases: [Nesting; 6] = [
         (Format::Json, b"[", b"[]", b"]"),
         (Format::Json, b"{\"a\":", b"{}", b"}"),
         (Format::MsgPack, &[0x91], &[0x90], &[]),
