@@ -1,1 +1,4 @@
 //! (room)
+
+pub mod codec;
+pub mod topic;

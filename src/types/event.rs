@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use super::ids::{PublicationId, SessionId};
+use super::ids::{PublicationId, SessionId, SubscriptionId};
 use super::payload::{Codec, Payload, PayloadRef};
 use super::topic::Topic;
 
@@ -15,6 +16,27 @@ pub enum Qos {
     AtMostOnce = 0,
     AtLeastOnce = 1,
     ExactlyOnce = 2,
+}
+
+/// Subscription identifiers of one copy (MQTT 5, 3.3.2.3.8); nearly always none or one.
+pub type Identifiers = SmallVec<[u32; 2]>;
+
+/// On what terms one copy of an event is delivered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// Lower of published and granted (MQTT 5, 3.8.4).
+    pub qos: Qos,
+    /// The RETAIN flag of the copy; in WAMP, `retained` in the details.
+    pub retain: bool,
+    /// Sent before, perhaps (MQTT 5, 3.3.1.1).
+    pub dup: bool,
+    pub identifiers: Identifiers,
+    /// The subscription that this copy is for, where each has its own copy (WAMP).
+    pub subscription: Option<SubscriptionId>,
+    /// The subscriber is to be told the topic, for it subscribed to a pattern (WAMP).
+    pub with_topic: bool,
+    /// Topic alias to use, and whether the client knows it already, so that the topic may stay empty (MQTT 5, 3.3.2.3.4).
+    pub alias: Option<(u16, bool)>,
 }
 
 /// Application properties of a publication that travel with it unchanged (MQTT 5, 3.3.2.3; WAMP PUBLISH options).
@@ -67,4 +89,49 @@ pub struct StoredEvent {
     pub properties: Option<Arc<Properties>>,
     pub publisher: Option<Arc<Discloser>>,
     pub expires_at_ms: Option<u64>,
+}
+
+impl Event<'_> {
+    /// Bytes of topic and payload: what an event counts for in byte bounds.
+    pub fn bytes(&self) -> usize {
+        self.topic.name().len() + self.payload.len()
+    }
+
+    /// The same event with everything owned. `backing` is the buffer that the payload was read into: a payload that fills most
+    /// of it is shared, a small one is copied so that it does not keep a whole read alive.
+    pub fn store(&self, backing: Option<&Bytes>) -> StoredEvent {
+        StoredEvent {
+            topic: self.topic.clone(),
+            payload: self.payload.store(backing),
+            codec: self.codec,
+            qos: self.qos,
+            retain: self.retain,
+            publication: self.publication,
+            properties: self.properties.cloned(),
+            publisher: self.publisher.cloned(),
+            expires_at_ms: self.expires_at_ms,
+        }
+    }
+}
+
+impl StoredEvent {
+    /// The event, borrowed.
+    pub fn as_event(&self) -> Event<'_> {
+        Event {
+            topic: &self.topic,
+            payload: self.payload.as_ref(),
+            codec: self.codec,
+            qos: self.qos,
+            retain: self.retain,
+            publication: self.publication,
+            properties: self.properties.as_ref(),
+            publisher: self.publisher.as_ref(),
+            expires_at_ms: self.expires_at_ms,
+        }
+    }
+
+    /// Bytes of topic and payload: what an event counts for in byte bounds.
+    pub fn bytes(&self) -> usize {
+        self.as_event().bytes()
+    }
 }

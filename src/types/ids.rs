@@ -28,4 +28,6 @@ ids! {
     PublicationId,
     /// A request of a peer, counted by that peer (session scope).
     RequestId,
+    /// A call given to a callee, counted by the router for that callee (session scope).
+    InvocationId,
 }

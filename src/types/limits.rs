@@ -1,1 +1,261 @@
-//! Every limit, with its default, its unit and what happens when it is reached.
+//! Every limit, with its default, its unit, its configuration key and what is answered when it is reached.
+//!
+//! One table makes the struct [`Limits`], the keys of the configuration file and the reference in
+//! `docs/configuration.md`. A limit never has a spelling for "unlimited": memory is bounded whatever is configured. Zero
+//! means none (none kept, none sent, none allowed) wherever the range admits it.
+
+use std::fmt;
+
+/// Bytes of a topic in its MQTT spelling (MQTT 5, 1.5.4: a string's length is two bytes). Longer: topic name or filter
+/// invalid, `wamp.error.invalid_uri`. Given by the protocol, so not configurable.
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+
+/// Levels of a wildcard pattern: what one subscription can cost the index. More: topic filter invalid,
+/// `wamp.error.invalid_uri`. Topics and exact patterns have no such limit.
+pub const PATTERN_LEVELS_MAX: usize = 128;
+
+/// Bounds of remote procedure calls in one realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Procedures that one session may have registered. One more is refused with `fennec.error.limit_exceeded`.
+    pub registrations_per_session_max: usize,
+    /// Calls of one session that wait for their answer. One more is refused with `fennec.error.limit_exceeded`.
+    pub calls_per_session_max: usize,
+    /// Calls of all sessions of the realm that wait for their answer. One more is refused with
+    /// `fennec.error.limit_exceeded`.
+    pub calls_max: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { registrations_per_session_max: 16_384, calls_per_session_max: 16_384, calls_max: 262_144 }
+    }
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Count,
+    Bytes,
+    Seconds,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Table of the configuration file: `limits`, `mqtt`, `wamp` or `http`.
+    pub section: &'static str,
+    /// Key in that table.
+    pub name: &'static str,
+    pub unit: Unit,
+    pub default: u64,
+    pub min: u64,
+    pub max: u64,
+    /// What is bounded, and what is answered when it is reached; Markdown.
+    pub doc: &'static str,
+}
+
+impl Limit {
+    /// The dotted configuration key, such as `mqtt.receive_max`.
+    pub fn key(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+}
+
+/// What happens to an event that does not fit in a session's outbox and is not owed to it (QoS 0, plain WAMP events).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutboxFull {
+    /// The event is dropped for that session and counted.
+    #[default]
+    Drop,
+    /// The session is closed: DISCONNECT 0x97, GOODBYE `fennec.error.quota_exceeded`.
+    Disconnect,
+}
+
+/// A value outside the range of its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be from {min} to {max}")]
+pub struct OutOfRange {
+    pub min: u64,
+    pub max: u64,
+}
+
+macro_rules! limits {
+    ($($field:ident: $type:ty = $default:expr, $unit:ident, $section:literal . $name:literal, $min:literal ..= $max:literal, $doc:literal;)*) => {
+        /// The limits of a running broker. Made from the configuration, then never changed.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            /// Answer to an outbox without room (`limits.outbox_full`).
+            pub outbox_full: OutboxFull,
+            $(#[doc = $doc] pub $field: $type,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Limits { outbox_full: OutboxFull::default(), $($field: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Every numeric limit, in the order of the documentation.
+            pub const TABLE: &'static [Limit] = &[$(Limit {
+                section: $section,
+                name: $name,
+                unit: Unit::$unit,
+                default: $default,
+                min: $min,
+                max: $max,
+                doc: $doc,
+            },)*];
+
+            /// The value of the limit with this section and name, if there is one.
+            pub fn get(&self, section: &str, name: &str) -> Option<u64> {
+                match (section, name) {
+                    $(($section, $name) => Some(self.$field as u64),)*
+                    _ => None,
+                }
+            }
+
+            /// Sets a limit. `None`: there is none of that name. Fails, changing nothing, if the value is out of range.
+            pub fn set(&mut self, section: &str, name: &str, value: u64) -> Option<Result<(), OutOfRange>> {
+                match (section, name) {
+                    $(($section, $name) => Some(in_range(value, $min, $max).map(|value| self.$field = value as $type)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+fn in_range(value: u64, min: u64, max: u64) -> Result<u64, OutOfRange> {
+    if (min..=max).contains(&value) { Ok(value) } else { Err(OutOfRange { min, max }) }
+}
+
+limits! {
+    connections_max: usize = 100_000, Count, "limits"."connections_max", 1..=10_000_000,
+        "Open connections of all listeners together. Further ones are closed at once and counted.";
+    sessions_max: usize = 100_000, Count, "limits"."sessions_max", 1..=10_000_000,
+        "Sessions of all protocols, MQTT sessions kept without a connection included. Further ones are refused: CONNACK 0x97 \
+         (MQTT 3: return code 3), ABORT `fennec.error.quota_exceeded`.";
+    handshake_timeout_s: u32 = 10, Seconds, "limits"."handshake_timeout_s", 1..=3600,
+        "From the first byte of a connection to its complete CONNECT, HELLO or HTTP request, TLS included. Then it is closed.";
+    auth_timeout_s: u32 = 10, Seconds, "limits"."auth_timeout_s", 1..=3600,
+        "From a challenge to its answer. Then it is refused: CONNACK 0x87, ABORT `wamp.error.authentication_failed`.";
+    drain_s: u32 = 5, Seconds, "limits"."drain_s", 0..=3600,
+        "After SIGTERM: how long sessions may take to receive what their outboxes hold. Then connections are closed as they are.";
+    subscriptions_per_session_max: usize = 50_000, Count, "limits"."subscriptions_per_session_max", 1..=10_000_000,
+        "Subscriptions of one session. Further ones are refused: SUBACK 0x97 (MQTT 3: 0x80), ERROR `fennec.error.quota_exceeded`.";
+    registrations_per_session_max: usize = 10_000, Count, "limits"."registrations_per_session_max", 1..=10_000_000,
+        "Registrations of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`, SUBACK 0x97.";
+    topic_levels_max: usize = 128, Count, "limits"."topic_levels_max", 1..=1024,
+        "Levels of a topic or pattern. Deeper ones are refused: 0x90 (filters 0x8F; MQTT 3: 0x80 or a close), `wamp.error.invalid_uri`.";
+    calls_pending_per_session_max: usize = 10_000, Count, "limits"."calls_pending_per_session_max", 1..=1_000_000,
+        "Calls of one session that wait for their result. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
+    outbox_bytes_max: usize = 16_777_216, Bytes, "limits"."outbox_bytes_max", 65_536..=1_073_741_824,
+        "Encoded frames that wait to be written to one connection. An empty outbox takes one frame of any size. When full: \
+         `limits.outbox_full`; what is owed to the session (QoS 1 and 2) goes to its backlog.";
+    inflight_max: u16 = 1024, Count, "limits"."inflight_max", 1..=65_535,
+        "QoS 1 and 2 messages sent to one session and not yet acknowledged; a client's smaller Receive Maximum counts. Further ones \
+         wait in its backlog.";
+    backlog_messages_max: usize = 10_000, Count, "limits"."backlog_messages_max", 0..=1_000_000_000,
+        "QoS 1 and 2 messages that wait for one session, connected or not. When full the new message is dropped for that session \
+         and counted.";
+    backlog_bytes_max: u64 = 67_108_864, Bytes, "limits"."backlog_bytes_max", 0..=1_099_511_627_776,
+        "The same in bytes of payload and topic. An empty backlog takes one message of any size.";
+    retained_messages_max: usize = 1_000_000, Count, "limits"."retained_messages_max", 0..=1_000_000_000,
+        "Retained values of all realms. A publish that would add one is refused: PUBACK or PUBREC 0x97 (MQTT 3 and QoS 0: dropped and \
+         counted), ERROR `fennec.error.quota_exceeded`. Changing or clearing one stays possible.";
+    retained_bytes_max: u64 = 1_073_741_824, Bytes, "limits"."retained_bytes_max", 0..=1_099_511_627_776,
+        "The same in bytes of payload and topic.";
+    mqtt_packet_bytes_max: usize = 16_777_216, Bytes, "mqtt"."packet_bytes_max", 1024..=268_435_460,
+        "Largest MQTT packet, fixed header included; announced in CONNACK. A larger one closes the connection: DISCONNECT 0x95.";
+    mqtt_receive_max: u16 = 1024, Count, "mqtt"."receive_max", 1..=65_535,
+        "QoS 1 and 2 messages a client may send before they are acknowledged; announced in CONNACK. One more closes the connection: \
+         DISCONNECT 0x93 (MQTT 3 knows no such limit: its packets wait to be read).";
+    mqtt_topic_alias_max: u16 = 64, Count, "mqtt"."topic_alias_max", 0..=65_535,
+        "Topic aliases a client may set; announced in CONNACK. A higher one closes the connection: DISCONNECT 0x94.";
+    mqtt_outbound_topic_alias_max: u16 = 32, Count, "mqtt"."outbound_topic_alias_max", 0..=65_535,
+        "Topic aliases the broker sets towards a client that takes them; the smaller of this and the client's maximum counts. \
+         Further topics are sent in full.";
+    mqtt_server_keep_alive_s: u16 = 0, Seconds, "mqtt"."server_keep_alive_s", 0..=65_535,
+        "Keep alive that replaces the client's (MQTT 5: Server Keep Alive; MQTT 3: used silently). 0: the client's own stands. A \
+         connection silent for 1.5 times as long is closed: DISCONNECT 0x8D.";
+    mqtt_session_expiry_s_max: u32 = 604_800, Seconds, "mqtt"."session_expiry_s_max", 0..=4_294_967_295,
+        "How long a session may be kept without a connection. A longer wish is cut to this and the client is told; it is also how \
+         long MQTT 3 sessions without clean session are kept. 4294967295: for ever.";
+    mqtt_subscribe_filters_max: usize = 10_000, Count, "mqtt"."subscribe_filters_max", 1..=1_000_000,
+        "Topic filters in one SUBSCRIBE or UNSUBSCRIBE. More close the connection: DISCONNECT 0x97.";
+    wamp_websocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."websocket_bytes_max", 1024..=16_777_216,
+        "Largest WebSocket message of a WAMP client. A larger one closes the connection with code 1009.";
+    wamp_rawsocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."rawsocket_bytes_max", 512..=16_777_216,
+        "Largest RawSocket message; announced in the handshake as the next lower power of two. A larger one closes the connection.";
+    wamp_ping_interval_s: u32 = 30, Seconds, "wamp"."ping_interval_s", 0..=86_400,
+        "Silence after which a WebSocket or RawSocket client is pinged. 0: never.";
+    wamp_ping_timeout_s: u32 = 20, Seconds, "wamp"."ping_timeout_s", 1..=86_400,
+        "From a ping to its pong. Then the connection is closed and its session leaves.";
+    http_body_bytes_max: usize = 16_777_216, Bytes, "http"."body_bytes_max", 1024..=16_777_216,
+        "Largest request body. A larger one is answered 413.";
+    http_call_timeout_s: u32 = 30, Seconds, "http"."call_timeout_s", 1..=86_400,
+        "How long `POST /call` waits for a result. Then the call is cancelled and answered 504.";
+}
+
+impl fmt::Display for OutboxFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OutboxFull::Drop => "drop",
+            OutboxFull::Disconnect => "disconnect",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_in_range_and_reachable_by_its_key() {
+        let mut limits = Limits::default();
+        for limit in Limits::TABLE {
+            assert_eq!(limits.get(limit.section, limit.name), Some(limit.default), "{}", limit.key());
+            assert_eq!(limits.set(limit.section, limit.name, limit.default), Some(Ok(())), "{}", limit.key());
+        }
+        assert_eq!(limits, Limits::default());
+    }
+
+    #[test]
+    fn both_ends_of_a_range_survive_and_values_beyond_are_refused() {
+        for limit in Limits::TABLE {
+            let mut limits = Limits::default();
+            for end in [limit.min, limit.max] {
+                assert_eq!(limits.set(limit.section, limit.name, end), Some(Ok(())), "{}", limit.key());
+                assert_eq!(limits.get(limit.section, limit.name), Some(end), "{} is cut by its type", limit.key());
+            }
+            let refused = Some(Err(OutOfRange { min: limit.min, max: limit.max }));
+            assert_eq!(limits.set(limit.section, limit.name, limit.max + 1), refused, "{}", limit.key());
+            assert_eq!(limits.get(limit.section, limit.name), Some(limit.max), "a refused value changes nothing");
+        }
+    }
+
+    #[test]
+    fn a_name_belongs_to_its_section_alone() {
+        let mut limits = Limits::default();
+        assert_eq!(limits.get("wamp", "receive_max"), None);
+        assert_eq!(limits.set("wamp", "receive_max", 7), None);
+        let mut keys: Vec<String> = Limits::TABLE.iter().map(Limit::key).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), Limits::TABLE.len(), "a key stands for one limit");
+    }
+
+    #[test]
+    fn a_name_ends_with_its_unit() {
+        for limit in Limits::TABLE {
+            let has = |part: &str| limit.name.split('_').any(|word| word == part);
+            match limit.unit {
+                Unit::Bytes => assert!(has("bytes"), "{}", limit.key()),
+                Unit::Seconds => assert!(has("s"), "{}", limit.key()),
+                Unit::Count => assert!(!has("bytes") && !has("s"), "{}", limit.key()),
+            }
+        }
+    }
+}

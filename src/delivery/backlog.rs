@@ -1,0 +1,68 @@
+//! Events owed and not yet sent: of an offline session, or behind a full window.
+
+use std::collections::VecDeque;
+
+use super::Owed;
+
+/// A bounded first-in first-out queue of [`Owed`] events. When it is full the new event is refused (and counted by the
+/// caller): what was promised first is kept, as Mosquitto does.
+#[derive(Debug)]
+pub struct Backlog {
+    queue: VecDeque<Owed>,
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+impl Backlog {
+    /// An empty backlog of at most `messages_max` events and `bytes_max` bytes.
+    pub fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { queue: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes of the events waiting.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends an event; gives it back when the backlog is full.
+    pub fn push(&mut self, owed: Owed) -> Result<(), Owed> {
+        let bytes = owed.bytes();
+        let full = self.queue.len() >= self.messages_max || (self.bytes + bytes > self.bytes_max && !self.is_empty());
+        if full {
+            return Err(owed);
+        }
+        self.bytes += bytes;
+        self.queue.push_back(owed);
+        Ok(())
+    }
+
+    /// The oldest event.
+    pub fn front(&self) -> Option<&Owed> {
+        self.queue.front()
+    }
+
+    /// Takes the oldest event.
+    pub fn pop(&mut self) -> Option<Owed> {
+        let owed = self.queue.pop_front()?;
+        self.bytes -= owed.bytes();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(owed)
+    }
+
+    /// Forgets everything; tells how many events that were.
+    pub fn clear(&mut self) -> usize {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue).len()
+    }
+}

@@ -1,0 +1,113 @@
+//! Encoded frames on their way to one socket.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// Bodies from this size on ride as shared [`Bytes`]; smaller ones are copied, which costs less than a reference each.
+pub const SHARE_BYTES_MIN: usize = 16 * 1024;
+
+/// The outbox is full: the frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A bounded queue of encoded frames.
+///
+/// Small frames are appended to one buffer, so that a batch leaves in one write; large ones keep their own allocation.
+/// A frame larger than the bound is taken if nothing else waits: otherwise it could never be sent.
+#[derive(Debug)]
+pub struct Outbox {
+    parts: VecDeque<Bytes>,
+    tail: Vec<u8>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// What a connection takes from an outbox to write it.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub parts: VecDeque<Bytes>,
+    pub tail: Vec<u8>,
+}
+
+impl Outbox {
+    /// An empty outbox that takes up to `bytes_max` bytes of events.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { parts: VecDeque::new(), tail: Vec::new(), bytes: 0, bytes_max }
+    }
+
+    /// Bytes waiting.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Whether a frame of `len` bytes would be taken.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.bytes == 0 || self.bytes + len <= self.bytes_max
+    }
+
+    /// Appends frames of an event.
+    pub fn push(&mut self, frames: &[u8]) -> Result<(), Full> {
+        if !self.has_room(frames.len()) {
+            return Err(Full);
+        }
+        self.push_reply(frames);
+        Ok(())
+    }
+
+    /// Appends a frame whose body is shared with other outboxes. The caller has asked [`Outbox::has_room`].
+    pub fn push_shared(&mut self, head: &[u8], body: Bytes) {
+        self.bytes += head.len() + body.len();
+        self.tail.extend_from_slice(head);
+        self.seal_tail();
+        self.parts.push_back(body);
+    }
+
+    /// Appends an answer to the peer's own packet. Never refused: the connection stops reading its peer while the outbox is
+    /// over its bound, so answers cannot pile up.
+    pub fn push_reply(&mut self, frame: &[u8]) {
+        self.bytes += frame.len();
+        self.tail.extend_from_slice(frame);
+    }
+
+    /// Lets an encoder append an answer in place; see [`Outbox::push_reply`].
+    pub fn reply_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.tail.len();
+        encode(&mut self.tail);
+        self.bytes += self.tail.len() - before;
+    }
+
+    /// Offset at which the next frame begins in the buffer that [`Outbox::patch`] reaches.
+    pub fn mark(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// Overwrites two bytes of a frame pushed since the last [`Outbox::take`]: its packet identifier.
+    pub fn patch(&mut self, at: usize, packet_id: u16) {
+        self.tail[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+    }
+
+    /// Takes all that waits, leaving `spare` (cleared) as the buffer for what comes next.
+    pub fn take(&mut self, mut spare: Vec<u8>) -> Taken {
+        spare.clear();
+        self.bytes = 0;
+        Taken { parts: std::mem::take(&mut self.parts), tail: std::mem::replace(&mut self.tail, spare) }
+    }
+
+    /// Forgets all that waits.
+    pub fn clear(&mut self) {
+        self.parts = VecDeque::new();
+        self.tail = Vec::new();
+        self.bytes = 0;
+    }
+
+    fn seal_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.parts.push_back(Bytes::from(std::mem::take(&mut self.tail)));
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! What is owed to one session, and the connection that takes it. Behind the session's mutex.
+//!
+//! ```text
+//!                 online, room                     take
+//! offer(run) ---------------------> outbox -----------------> socket
+//!      \  window full, or offline      ^ refill
+//!       `--> backlog (QoS > 0) --------'  <-- replay (retained events of new subscriptions)
+//! ```
+//!
+//! QoS 0 to an offline session, or to a full outbox, is dropped and counted. Nothing in here waits.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::link::Link;
+use super::wire::{Encoded, WireRef};
+use crate::delivery::Owed;
+use crate::delivery::backlog::Backlog;
+use crate::delivery::inflight::{Inflight, Resend};
+use crate::delivery::outbox::{Outbox, SHARE_BYTES_MIN, Taken};
+use crate::delivery::replay::Replay;
+use crate::types::event::{Qos, StoredEvent, Terms};
+use crate::types::ids::SubscriptionId;
+
+/// See the module.
+pub struct Mailbox {
+    pub outbox: Outbox,
+    pub inflight: Inflight,
+    pub backlog: Backlog,
+    pub replay: Replay,
+    /// Packet identifiers of QoS 2 messages that came and are not released (MQTT 5, 4.3.3).
+    pub received: HashSet<u16>,
+    /// WAMP subscriptions that the session holds.
+    pub subscriptions: HashSet<SubscriptionId>,
+    /// Version of the broker at the last UNSUBSCRIBE: an older route may still lead here and is checked.
+    pub unsubscribed_at: u64,
+    online: Option<Online>,
+    /// Keep QoS 1 and 2 for a session that is offline.
+    pub keeps: bool,
+    scratch: Vec<u8>,
+}
+
+/// The connection that a session has at the moment.
+pub struct Online {
+    pub link: Arc<Link>,
+    pub wire: WireRef,
+    /// Unacknowledged QoS 1 and 2 messages that the client takes at a time.
+    pub receive_max: u16,
+    /// Largest frame that the client takes.
+    pub frame_bytes_max: usize,
+    /// Topic aliases that the client lets us use; 0 for none (MQTT 5, 3.1.2.11.5).
+    pub aliases: Aliases,
+    notified: bool,
+}
+
+/// Topic aliases towards a client.
+#[derive(Debug, Default)]
+pub struct Aliases {
+    pub max: u16,
+    known: HashMap<Box<str>, u16>,
+}
+
+impl Aliases {
+    /// The alias for a topic: `(alias, known)`; `known` tells that the client has been told already. `None` when all are in use.
+    fn look_up(&self, topic: &str) -> Option<(u16, bool)> {
+        match self.known.get(topic) {
+            Some(alias) => Some((*alias, true)),
+            None if self.known.len() < usize::from(self.max) => Some((self.known.len() as u16 + 1, false)),
+            None => None,
+        }
+    }
+
+    /// The client has been told this alias.
+    fn learn(&mut self, topic: &str, alias: u16) {
+        self.known.insert(topic.into(), alias);
+    }
+}
+
+/// What happened to an offered event or run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// Copies in the outbox.
+    pub sent: u32,
+    pub sent_bytes: usize,
+    /// Copies kept for later.
+    pub kept: u32,
+    /// Copies dropped because a queue is full.
+    pub dropped_full: u32,
+    /// Copies dropped because the client takes no frames of that size.
+    pub dropped_large: u32,
+}
+
+/// Copies of consecutive events with the same terms, encoded once for a whole lane.
+#[derive(Default)]
+pub struct Frames {
+    pub bytes: Vec<u8>,
+    /// End of each frame in `bytes`.
+    pub ends: Vec<u32>,
+    /// Offset of each frame's packet identifier (QoS 1 and 2).
+    pub packet_ids: Vec<u32>,
+    /// Length of the longest frame.
+    pub longest: usize,
+}
+
+impl Frames {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.packet_ids.clear();
+        self.longest = 0;
+    }
+
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.ends[index - 1] as usize }
+    }
+
+    fn frame(&self, index: usize) -> &[u8] {
+        &self.bytes[self.start(index)..self.ends[index] as usize]
+    }
+}
+
+impl Mailbox {
+    pub fn new(outbox: Outbox, backlog: Backlog, keeps: bool) -> Self {
+        Self {
+            outbox,
+            inflight: Inflight::default(),
+            backlog,
+            replay: Replay::default(),
+            received: HashSet::new(),
+            subscriptions: HashSet::new(),
+            unsubscribed_at: 0,
+            online: None,
+            keeps,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Gives the mailbox to a connection and takes it from the one before, which is returned. What was encoded for that one and
+    /// not sent is dropped: QoS 1 and 2 are inflight and will be sent again.
+    pub fn attach(
+        &mut self,
+        link: Arc<Link>,
+        wire: WireRef,
+        receive_max: u16,
+        frame_bytes_max: usize,
+        alias_max: u16,
+    ) -> Option<Arc<Link>> {
+        self.outbox.clear();
+        self.replay.clear();
+        let aliases = Aliases { max: alias_max, ..Aliases::default() };
+        let online = Online { link, wire, receive_max, frame_bytes_max, aliases, notified: false };
+        self.online.replace(online).map(|old| old.link)
+    }
+
+    /// Ends the hold of `link`; `false` if another connection has taken over meanwhile.
+    pub fn detach(&mut self, link: &Arc<Link>) -> bool {
+        if !self.is_held_by(link) {
+            return false;
+        }
+        self.online = None;
+        self.outbox.clear();
+        // Retained values that a subscription has been promised with QoS 1 or 2 are owed still; others go with the connection.
+        while let Some(owed) = self.replay.pop() {
+            if owed.terms.qos != Qos::AtMostOnce {
+                self.keep(owed, &mut Offered::default());
+            }
+        }
+        true
+    }
+
+    /// Whether this connection (still) has the session.
+    pub fn is_held_by(&self, link: &Arc<Link>) -> bool {
+        self.online.as_ref().is_some_and(|online| Arc::ptr_eq(&online.link, link))
+    }
+
+    pub fn online(&self) -> Option<&Online> {
+        self.online.as_ref()
+    }
+
+    /// The link to wake because something waits, once for each time that the connection empties the outbox.
+    pub fn take_wake(&mut self) -> Option<Arc<Link>> {
+        let online = self.online.as_mut()?;
+        if online.notified {
+            return None;
+        }
+        online.notified = true;
+        Some(online.link.clone())
+    }
+
+    /// Offers a run of frames that were encoded for `wire`. `events` are their owned forms (QoS 1 and 2 only).
+    pub fn offer_run(
+        &mut self,
+        wire: WireRef,
+        terms: &Terms,
+        frames: &Frames,
+        events: &[Arc<StoredEvent>],
+    ) -> Offered {
+        let mut offered = Offered::default();
+        let count = frames.ends.len();
+        if terms.qos != Qos::AtMostOnce {
+            for (index, event) in events.iter().enumerate().take(count) {
+                let owed = || Owed { event: event.clone(), terms: terms.clone() };
+                self.offer_frame(wire, owed, frames, index, &mut offered);
+            }
+            return offered;
+        }
+        let Some(online) = self.online.as_ref().filter(|online| online.wire == wire) else { return offered };
+        if frames.longest <= online.frame_bytes_max {
+            match self.outbox.push(&frames.bytes) {
+                Ok(()) => {
+                    offered.sent += count as u32;
+                    offered.sent_bytes += frames.bytes.len();
+                }
+                Err(_) => offered.dropped_full += count as u32,
+            }
+            return offered;
+        }
+        for index in 0..count {
+            let frame = frames.frame(index);
+            if frame.len() > online.frame_bytes_max {
+                offered.dropped_large += 1;
+            } else if self.outbox.push(frame).is_ok() {
+                offered.sent += 1;
+                offered.sent_bytes += frame.len();
+            } else {
+                offered.dropped_full += 1;
+            }
+        }
+        offered
+    }
+
+    /// Offers one frame of a QoS 1 or 2 run.
+    fn offer_frame(
+        &mut self,
+        wire: WireRef,
+        owed: impl FnOnce() -> Owed,
+        frames: &Frames,
+        index: usize,
+        offered: &mut Offered,
+    ) {
+        let frame = frames.frame(index);
+        let Some(online) = self.online.as_ref().filter(|online| online.wire == wire) else {
+            return self.keep(owed(), offered);
+        };
+        if frame.len() > online.frame_bytes_max {
+            offered.dropped_large += 1;
+            return;
+        }
+        let may_send = self.backlog.is_empty()
+            && self.inflight.has_room(online.receive_max)
+            && self.outbox.has_room(frame.len());
+        if !may_send {
+            return self.keep(owed(), offered);
+        }
+        let mark = self.outbox.mark();
+        self.outbox.push_reply(frame);
+        let packet_id = self.inflight.send(owed());
+        self.outbox.patch(mark + frames.packet_ids[index] as usize - frames.start(index), packet_id);
+        offered.sent += 1;
+        offered.sent_bytes += frame.len();
+    }
+
+    /// Offers one event that is encoded for this session alone (large, aliased, shared, retained).
+    pub fn offer(&mut self, owed: Owed) -> Offered {
+        let mut offered = Offered::default();
+        let qos = owed.terms.qos;
+        let Some(online) = self.online.as_ref() else {
+            if qos != Qos::AtMostOnce {
+                self.keep(owed, &mut offered);
+            }
+            return offered;
+        };
+        if qos != Qos::AtMostOnce && (!self.backlog.is_empty() || !self.inflight.has_room(online.receive_max)) {
+            self.keep(owed, &mut offered);
+            return offered;
+        }
+        if let Err(owed) = self.send(owed, &mut offered) {
+            if qos == Qos::AtMostOnce {
+                offered.dropped_full += 1;
+            } else {
+                self.keep(owed, &mut offered);
+            }
+        }
+        offered
+    }
+
+    /// Fills the outbox from the replay and the backlog, as far as outbox and window have room. `now_ms` drops what expired.
+    pub fn refill(&mut self, now_ms: u64) -> Offered {
+        let mut offered = Offered::default();
+        while let Some(receive_max) = self.online.as_ref().map(|online| online.receive_max) {
+            let room = self.inflight.has_room(receive_max);
+            if self.outbox.bytes() > REFILL_BYTES {
+                break;
+            }
+            let from_backlog = room && !self.backlog.is_empty();
+            let next = if from_backlog {
+                self.backlog.pop()
+            } else if room || !self.replay.next_needs_window() {
+                self.replay.pop()
+            } else {
+                None
+            };
+            let Some(owed) = next else { break };
+            if owed.event.expires_at_ms.is_some_and(|at| at <= now_ms) {
+                continue;
+            }
+            // The outbox has at most REFILL_BYTES in it, so only an event that can never be sent is refused here.
+            if self.send(owed, &mut offered).is_err() {
+                offered.dropped_full += 1;
+            }
+        }
+        offered
+    }
+
+    /// Sends again what a reconnected client may have missed, in the original order, with DUP (MQTT 5, 4.4). `release` encodes
+    /// a PUBREL.
+    pub fn resend(&mut self, release: impl Fn(u16, &mut Vec<u8>)) {
+        let Self { inflight, outbox, online, scratch, .. } = self;
+        let Some(online) = online else { return };
+        for item in inflight.resend() {
+            match item {
+                Resend::Release(packet_id) => outbox.reply_with(|out| release(packet_id, out)),
+                Resend::Publish(owed, packet_id) => {
+                    scratch.clear();
+                    let terms = Terms { dup: true, ..owed.terms.clone() };
+                    let encoded = online.wire.0.event(&owed.event.as_event(), &terms, false, scratch);
+                    if let Ok(Encoded { packet_id_at: Some(at), .. }) = encoded {
+                        scratch[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+                        outbox.push_reply(scratch);
+                    }
+                }
+            }
+        }
+        scratch.shrink_to(4096);
+    }
+
+    /// Takes what waits, for the connection to write it.
+    pub fn take(&mut self, spare: Vec<u8>) -> Taken {
+        if let Some(online) = &mut self.online {
+            online.notified = false;
+        }
+        self.outbox.take(spare)
+    }
+
+    fn keep(&mut self, owed: Owed, offered: &mut Offered) {
+        if self.online.is_none() && !self.keeps {
+            return;
+        }
+        match self.backlog.push(owed) {
+            Ok(()) => offered.kept += 1,
+            Err(_) => offered.dropped_full += 1,
+        }
+    }
+
+    /// Encodes one event into the outbox. Gives it back if the outbox has no room; one that this client cannot be sent at all is
+    /// dropped and counted.
+    fn send(&mut self, owed: Owed, offered: &mut Offered) -> Result<(), Owed> {
+        let Self { inflight, outbox, online, scratch, .. } = self;
+        let Some(online) = online else { return Err(owed) };
+        let Owed { event, mut terms } = owed;
+        terms.alias = online.aliases.look_up(event.topic.name());
+        let split = event.payload.as_ref().len() >= SHARE_BYTES_MIN;
+        scratch.clear();
+        let Ok(encoded) = online.wire.0.event(&event.as_event(), &terms, split, scratch) else {
+            offered.dropped_large += 1;
+            return Ok(());
+        };
+        let body = if encoded.body_left_out { event.payload.shared_bytes() } else { None };
+        let bytes = scratch.len() + body.as_ref().map_or(0, |b| b.len());
+        if bytes > online.frame_bytes_max {
+            offered.dropped_large += 1;
+            return Ok(());
+        }
+        let alias = terms.alias.take();
+        if !outbox.has_room(bytes) {
+            return Err(Owed { event, terms });
+        }
+        if let Some((alias, false)) = alias {
+            online.aliases.learn(event.topic.name(), alias);
+        }
+        if let Some(at) = encoded.packet_id_at {
+            let packet_id = inflight.send(Owed { event, terms });
+            scratch[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        }
+        match body {
+            Some(body) => outbox.push_shared(scratch, body),
+            None => outbox.push_reply(scratch),
+        }
+        scratch.shrink_to(4096);
+        offered.sent += 1;
+        offered.sent_bytes += bytes;
+        Ok(())
+    }
+}
+
+/// A refill goes on until this much waits.
+const REFILL_BYTES: usize = 64 * 1024;

@@ -1,0 +1,94 @@
+//! A session of any protocol in a realm: who it is, and its mailbox.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::link::Link;
+use super::mailbox::Mailbox;
+use super::wire::WireRef;
+use crate::router::broker::Subscriber;
+use crate::types::ids::SessionId;
+
+/// Who stands behind a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User name; `anonymous` for nobody in particular.
+    pub authid: String,
+    pub authrole: String,
+    pub authmethod: &'static str,
+    /// MQTT client id.
+    pub client_id: Option<String>,
+}
+
+/// A session. It outlives its connections where the protocol says so (MQTT session expiry).
+pub struct Session {
+    pub id: SessionId,
+    pub identity: Identity,
+    /// The encoding that routes are built for, and whether its copies are encoded apart from others'.
+    wire: Mutex<(WireRef, bool)>,
+    mailbox: Mutex<Mailbox>,
+}
+
+impl Session {
+    pub fn new(id: SessionId, identity: Identity, wire: WireRef, mailbox: Mailbox) -> Self {
+        Self { id, identity, wire: Mutex::new((wire, false)), mailbox: Mutex::new(mailbox) }
+    }
+
+    /// The session's mailbox. Held for as short as can be, and never over an await.
+    pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock()
+    }
+
+    /// Changes the encoding; the realm's routes must be made stale after (see `Realm::set_wire`). Tells whether it changed.
+    pub(super) fn set_wire(&self, wire: WireRef, apart: bool) -> bool {
+        let mut current = self.wire.lock();
+        let changed = *current != (wire, apart);
+        *current = (wire, apart);
+        changed
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Subscriber for Arc<Session> {
+    type Wire = WireRef;
+
+    fn id(&self) -> SessionId {
+        self.id
+    }
+
+    fn wire(&self) -> WireRef {
+        self.wire.lock().0
+    }
+
+    fn apart(&self) -> bool {
+        self.wire.lock().1
+    }
+}
+
+/// Connections whose outbox was filled in this batch: each is woken once, when the batch is done.
+#[derive(Default)]
+pub struct Touched {
+    links: Vec<Arc<Link>>,
+}
+
+impl Touched {
+    /// Notes that something waits in a mailbox.
+    pub fn note(&mut self, mailbox: &mut Mailbox) {
+        if let Some(link) = mailbox.take_wake() {
+            self.links.push(link);
+        }
+    }
+
+    /// Wakes them all.
+    pub fn wake(&mut self) {
+        for link in self.links.drain(..) {
+            link.waker.wake();
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Who is subscribed to what, and the route of a topic.
+//!
+//! ```text
+//! subscribe / unsubscribe --> Broker (index of patterns -> subscriptions) --route(topic)--> Route (immutable, cached by publishers)
+//! ```
+//!
+//! A WAMP subscriber gets one event for each of its matching subscriptions, an MQTT subscriber one merged copy for all of them
+//! (MQTT 5, 3.3.4). A [`Route`] holds subscribers whose copies are byte for byte the same in one [`Lane`], so that a copy is
+//! encoded once for all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use super::index::Index;
+use crate::types::event::{Identifiers, Qos, Terms};
+use crate::types::ids::{SessionId, SubscriptionId};
+use crate::types::topic::{Topic, TopicPattern};
+
+/// What the router must know of a session that subscribes.
+pub trait Subscriber: Clone {
+    /// Names an encoding: copies for equal wires are equal bytes.
+    type Wire: Copy + PartialEq;
+
+    fn id(&self) -> SessionId;
+    fn wire(&self) -> Self::Wire;
+    /// Copies for this session are unlike anybody else's (it has topic aliases, say) and are encoded one by one.
+    fn apart(&self) -> bool;
+}
+
+/// How a subscriber wants its events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Options {
+    /// One event per subscription, with the subscription's id (WAMP).
+    Each,
+    /// One merged copy per session (MQTT).
+    Merged { qos: Qos, no_local: bool, retain_as_published: bool, identifier: Option<u32> },
+}
+
+/// What the copies of a lane have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form {
+    /// EVENT of this subscription; `with_topic` when a pattern matched, so that the subscriber needs to be told the topic.
+    Each { subscription: SubscriptionId, with_topic: bool },
+    /// PUBLISH with at most this QoS.
+    Merged { qos: Qos, retain_as_published: bool, identifiers: Identifiers },
+}
+
+impl Form {
+    /// The terms of a live copy of an event that was published with `qos` and `retain`.
+    pub fn terms(&self, published: Qos, retain: bool) -> Terms {
+        match self {
+            Self::Each { subscription, with_topic } => {
+                Terms { subscription: Some(*subscription), with_topic: *with_topic, ..Terms::default() }
+            }
+            Self::Merged { qos, retain_as_published, identifiers } => Terms {
+                qos: published.min(*qos),
+                retain: retain && *retain_as_published,
+                identifiers: identifiers.clone(),
+                ..Terms::default()
+            },
+        }
+    }
+}
+
+/// A subscriber in a lane.
+#[derive(Clone, Debug)]
+pub struct Member<S> {
+    pub session: S,
+    /// Does not want what it published itself (MQTT 5, 3.8.3.1).
+    pub no_local: bool,
+}
+
+/// Subscribers whose copies are the same bytes.
+#[derive(Clone, Debug)]
+pub struct Lane<S: Subscriber> {
+    pub wire: S::Wire,
+    pub form: Form,
+    /// See [`Subscriber::apart`].
+    pub apart: bool,
+    pub members: Vec<Member<S>>,
+}
+
+/// A shared subscription: each event goes to one member (MQTT 5, 4.8.2).
+#[derive(Clone, Debug)]
+pub struct Group<S> {
+    pub members: Arc<Vec<(S, Form)>>,
+    /// Whose turn it is; shared by all routes through this group.
+    pub turn: Arc<AtomicUsize>,
+}
+
+/// Everybody who gets the events of one topic.
+#[derive(Clone, Debug)]
+pub struct Route<S: Subscriber> {
+    pub lanes: Vec<Lane<S>>,
+    pub groups: Vec<Group<S>>,
+}
+
+/// What a SUBSCRIBE found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    pub id: SubscriptionId,
+    /// This session had the subscription already; its options were replaced.
+    pub existed: bool,
+    /// Nobody had it before.
+    pub created: bool,
+}
+
+/// What an UNSUBSCRIBE removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsubscribed {
+    pub id: SubscriptionId,
+    /// Nobody has it any more.
+    pub deleted: bool,
+}
+
+/// The publish-subscribe half of a realm's router.
+pub struct Broker<S: Subscriber> {
+    index: Index<Subscription<S>>,
+    by_id: HashMap<SubscriptionId, TopicPattern>,
+    last_id: u64,
+    version: u64,
+}
+
+struct Subscription<S> {
+    id: SubscriptionId,
+    /// Sorted by session.
+    subscribers: Vec<(SessionId, S, Options)>,
+    groups: Vec<SharedGroup<S>>,
+}
+
+struct SharedGroup<S> {
+    name: Box<str>,
+    /// Sorted by session.
+    members: Vec<(SessionId, S, Options)>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl<S: Subscriber> Default for Broker<S> {
+    fn default() -> Self {
+        Self { index: Index::default(), by_id: HashMap::new(), last_id: 0, version: 0 }
+    }
+}
+
+impl<S: Subscriber> Broker<S> {
+    /// Counts the changes: a route taken at one version is good until the next.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Makes every cached route stale, because something outside changed what routes depend on: a session's wire, a permission.
+    pub fn touch(&mut self) {
+        self.version += 1;
+    }
+
+    /// Number of subscriptions (patterns with at least one subscriber).
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// The pattern of a subscription.
+    pub fn pattern(&self, id: SubscriptionId) -> Option<&TopicPattern> {
+        self.by_id.get(&id)
+    }
+
+    /// Subscribes a session, alone or as a member of a shared group. A repeated subscription replaces the options.
+    pub fn subscribe(&mut self, pattern: &TopicPattern, group: Option<&str>, session: S, options: Options) -> Subscribed {
+        self.version += 1;
+        let last_id = &mut self.last_id;
+        let by_id = &mut self.by_id;
+        let mut created = false;
+        let subscription = self.index.get_or_insert_with(pattern, || {
+            *last_id += 1;
+            created = true;
+            by_id.insert(SubscriptionId(*last_id), pattern.clone());
+            Subscription { id: SubscriptionId(*last_id), subscribers: Vec::new(), groups: Vec::new() }
+        });
+        let members = match group {
+            None => &mut subscription.subscribers,
+            Some(name) => subscription.group(name),
+        };
+        let key = session.id();
+        let existed = match members.binary_search_by_key(&key, |m| m.0) {
+            Ok(at) => {
+                members[at] = (key, session, options);
+                true
+            }
+            Err(at) => {
+                members.insert(at, (key, session, options));
+                false
+            }
+        };
+        Subscribed { id: subscription.id, existed, created }
+    }
+
+    /// Removes a session's subscription; `None` if it had none.
+    pub fn unsubscribe(
+        &mut self,
+        pattern: &TopicPattern,
+        group: Option<&str>,
+        session: SessionId,
+    ) -> Option<Unsubscribed> {
+        let subscription = self.index.get_mut(pattern)?;
+        let members = match group {
+            None => &mut subscription.subscribers,
+            Some(name) => &mut subscription.groups.iter_mut().find(|g| &*g.name == name)?.members,
+        };
+        let at = members.binary_search_by_key(&session, |m| m.0).ok()?;
+        members.remove(at);
+        subscription.groups.retain(|g| !g.members.is_empty());
+        let id = subscription.id;
+        let deleted = subscription.subscribers.is_empty() && subscription.groups.is_empty();
+        if deleted {
+            self.index.remove(pattern);
+            self.by_id.remove(&id);
+        }
+        self.version += 1;
+        Some(Unsubscribed { id, deleted })
+    }
+
+    /// Everybody who gets the events of `topic`.
+    pub fn route(&self, topic: &Topic) -> Route<S> {
+        let mut route = RouteBuilder { lanes: Vec::new(), merged: HashMap::new(), groups: Vec::new() };
+        self.index.matches(topic, |pattern, subscription| route.add(pattern, subscription));
+        route.finish()
+    }
+}
+
+impl<S> Subscription<S> {
+    fn group(&mut self, name: &str) -> &mut Vec<(SessionId, S, Options)> {
+        let at = self.groups.iter().position(|g| &*g.name == name).unwrap_or_else(|| {
+            self.groups.push(SharedGroup { name: name.into(), members: Vec::new(), turn: Arc::default() });
+            self.groups.len() - 1
+        });
+        &mut self.groups[at].members
+    }
+}
+
+struct RouteBuilder<S: Subscriber> {
+    lanes: Vec<Lane<S>>,
+    merged: HashMap<SessionId, (Member<S>, Form)>,
+    groups: Vec<Group<S>>,
+}
+
+impl<S: Subscriber> RouteBuilder<S> {
+    fn add(&mut self, pattern: &TopicPattern, subscription: &Subscription<S>) {
+        let with_topic = !matches!(pattern, TopicPattern::Exact(_));
+        // Lanes of this subscription begin here: an `Each` lane never holds subscribers of two subscriptions.
+        let first = self.lanes.len();
+        for (_, session, options) in &subscription.subscribers {
+            match options {
+                Options::Each => {
+                    let form = Form::Each { subscription: subscription.id, with_topic };
+                    place(&mut self.lanes, first, Member { session: session.clone(), no_local: false }, form);
+                }
+                Options::Merged { no_local, .. } => self.merge(session, *no_local, form_of(options, subscription.id)),
+            }
+        }
+        for group in &subscription.groups {
+            let members = group.members.iter().map(|(_, s, o)| (s.clone(), form_of(o, subscription.id))).collect();
+            self.groups.push(Group { members: Arc::new(members), turn: group.turn.clone() });
+        }
+    }
+
+    /// Overlapping subscriptions of one session give one copy: the highest QoS, all identifiers (MQTT 5, 3.3.4). Its own
+    /// publications are kept from it only if every matching subscription says so.
+    fn merge(&mut self, session: &S, no_local: bool, form: Form) {
+        let Some((member, known)) = self.merged.get_mut(&session.id()) else {
+            self.merged.insert(session.id(), (Member { session: session.clone(), no_local }, form));
+            return;
+        };
+        member.no_local &= no_local;
+        if let (
+            Form::Merged { qos, retain_as_published, identifiers },
+            Form::Merged { qos: more, retain_as_published: too, identifiers: others },
+        ) = (known, form)
+        {
+            *qos = (*qos).max(more);
+            *retain_as_published |= too;
+            identifiers.extend(others);
+        }
+    }
+
+    fn finish(mut self) -> Route<S> {
+        let first = self.lanes.len();
+        for (_, (member, form)) in self.merged {
+            place(&mut self.lanes, first, member, form);
+        }
+        Route { lanes: self.lanes, groups: self.groups }
+    }
+}
+
+fn form_of(options: &Options, subscription: SubscriptionId) -> Form {
+    match options {
+        Options::Each => Form::Each { subscription, with_topic: true },
+        Options::Merged { qos, retain_as_published, identifier, .. } => Form::Merged {
+            qos: *qos,
+            retain_as_published: *retain_as_published,
+            identifiers: identifier.iter().copied().collect(),
+        },
+    }
+}
+
+/// Puts a member into the lane (from `first` on) of its wire and form.
+fn place<S: Subscriber>(lanes: &mut Vec<Lane<S>>, first: usize, member: Member<S>, form: Form) {
+    let (wire, apart) = (member.session.wire(), member.session.apart());
+    match lanes[first..].iter_mut().find(|l| l.wire == wire && l.apart == apart && l.form == form) {
+        Some(lane) => lane.members.push(member),
+        None => lanes.push(Lane { wire, form, apart, members: vec![member] }),
+    }
+}

@@ -1,0 +1,269 @@
+//! The life of a call: from CALL to its one final answer.
+
+use super::Dealer;
+use super::command::{Call, CancelMode, Violation};
+use super::registration::Chosen;
+use super::session::{Pending, Place};
+use crate::router::output::{Command, Failure, InterruptMode, Invocation, Output, Refusal, Sink};
+use crate::types::ids::{InvocationId, RequestId, SessionId};
+use crate::types::payload::PayloadRef;
+
+impl<S: Clone> Dealer<S> {
+    /// Calls a procedure. Outputs INVOCATION to a callee, or ERROR to the caller.
+    ///
+    /// # Errors
+    /// [`Violation::RequestInUse`]: the request id belongs to a call under way. Nothing was changed.
+    pub fn call(
+        &mut self,
+        session: SessionId,
+        handle: &S,
+        call: &Call<'_>,
+        now_ms: u64,
+        out: &mut Sink<'_, S>,
+    ) -> Result<(), Violation> {
+        let calls_total = self.calls;
+        let limits = self.limits;
+        let caller = self.session(session, handle);
+        if caller.calls.contains_key(&call.request) {
+            return Err(Violation::RequestInUse(call.request));
+        }
+        let chosen = if caller.calls.len() >= limits.calls_per_session_max {
+            Err(Refusal::TooManyCalls)
+        } else if calls_total >= limits.calls_max {
+            Err(Refusal::RealmTooBusy)
+        } else {
+            self.registrations.choose(call.procedure)
+        };
+        match chosen {
+            Ok(chosen) => self.invoke(session, call, chosen, now_ms, out),
+            Err(refusal) => out(call_error(handle, call.request, Failure::Refused(refusal))),
+        }
+        Ok(())
+    }
+
+    fn invoke(&mut self, caller: SessionId, call: &Call<'_>, chosen: Chosen, now_ms: u64, out: &mut Sink<'_, S>) {
+        let Some(callee) = self.sessions.get_mut(&chosen.callee) else {
+            debug_assert!(false, "a callee is a session");
+            return;
+        };
+        // They do not wrap: at a million a second 2^53 takes 285 years.
+        callee.last_invocation.0 += 1;
+        let place = Place { callee: chosen.callee, invocation: callee.last_invocation };
+        let forward_timeout = chosen.forward_timeout && callee.features.call_timeout;
+        let receive_progress = call.receive_progress && callee.features.progressive_call_results;
+        let timeout_ms = if forward_timeout { 0 } else { call.timeout_ms };
+        let deadline_ms = (timeout_ms > 0).then(|| now_ms.saturating_add(timeout_ms));
+        let pending = Pending {
+            caller,
+            request: call.request,
+            slot: chosen.slot,
+            interrupted: false,
+            receive_progress: call.receive_progress,
+            codec: call.codec,
+            timeout_ms,
+            deadline_ms,
+        };
+        callee.pending.insert(place.invocation, pending);
+        self.calls += 1;
+        if let Some(deadline_ms) = deadline_ms {
+            self.deadlines.insert((deadline_ms, place));
+        }
+        if let Some(caller) = self.sessions.get_mut(&caller) {
+            caller.calls.insert(call.request, place);
+        }
+        if let Some(callee) = self.sessions.get(&place.callee) {
+            out(Output::Invocation(Invocation {
+                to: &callee.handle,
+                invocation: place.invocation,
+                registration: chosen.registration,
+                procedure: chosen.is_pattern.then_some(call.procedure),
+                caller: (call.disclose_me || chosen.disclose_caller).then_some(call.caller),
+                receive_progress,
+                timeout_ms: (forward_timeout && call.timeout_ms > 0).then_some(call.timeout_ms),
+                codec: call.codec,
+                payload: call.payload,
+            }));
+        }
+    }
+
+    /// The callee has a result, with more to follow if `progress`. Progress that the caller did not ask for is dropped.
+    ///
+    /// # Errors
+    /// [`Violation::NoSuchInvocation`]: the callee never got that invocation or has answered it already. An answer that
+    /// comes after the call was canceled, timed out or its caller left is no violation; it is dropped.
+    pub fn yield_result(
+        &mut self,
+        callee: SessionId,
+        invocation: InvocationId,
+        progress: bool,
+        payload: PayloadRef<'_>,
+        now_ms: u64,
+        out: &mut Sink<'_, S>,
+    ) -> Result<(), Violation> {
+        let place = Place { callee, invocation };
+        let pending = if progress { self.rearm(place, now_ms) } else { self.take(place) };
+        let Some(pending) = pending else { return self.late_answer(place, !progress) };
+        if !progress {
+            self.registrations.release(pending.slot);
+        } else if !pending.receive_progress {
+            return Ok(());
+        }
+        if let Some(caller) = self.sessions.get(&pending.caller) {
+            let (to, codec) = (&caller.handle, pending.codec);
+            out(Output::Result { to, request: pending.request, progress, codec, payload });
+        }
+        Ok(())
+    }
+
+    /// The callee failed; its error is passed on.
+    ///
+    /// # Errors
+    /// As [`yield_result`](Self::yield_result).
+    pub fn invocation_error(
+        &mut self,
+        callee: SessionId,
+        invocation: InvocationId,
+        uri: &str,
+        payload: PayloadRef<'_>,
+        out: &mut Sink<'_, S>,
+    ) -> Result<(), Violation> {
+        let place = Place { callee, invocation };
+        let Some(pending) = self.take(place) else { return self.late_answer(place, true) };
+        self.registrations.release(pending.slot);
+        if let Some(caller) = self.sessions.get(&pending.caller) {
+            let failure = Failure::Callee { uri, codec: pending.codec, payload };
+            out(call_error(&caller.handle, pending.request, failure));
+        }
+        Ok(())
+    }
+
+    /// The caller wants no answer any more. Does nothing if the call has its final answer already, for the two cross.
+    pub fn cancel(&mut self, caller: SessionId, request: RequestId, mode: CancelMode, out: &mut Sink<'_, S>) {
+        let Some(place) = self.place(caller, request) else { return };
+        let Some(callee) = self.sessions.get_mut(&place.callee) else { return };
+        if mode != CancelMode::Kill || !callee.features.call_canceling {
+            self.abandon(place, Refusal::Canceled, mode != CancelMode::Skip, out);
+            return self.refuse_call(caller, request, Refusal::Canceled, out);
+        }
+        let Some(pending) = callee.pending.get_mut(&place.invocation) else { return };
+        if !pending.interrupted {
+            pending.interrupted = true;
+            let (to, invocation, reason) = (&callee.handle, place.invocation, Refusal::Canceled);
+            out(Output::Interrupt { to, invocation, mode: InterruptMode::Kill, reason });
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do, if ever.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline_ms, _)| *deadline_ms)
+    }
+
+    /// Ends the calls whose time is up (WAMP, Call Timeouts).
+    pub fn tick(&mut self, now_ms: u64, out: &mut Sink<'_, S>) {
+        while let Some((deadline_ms, place)) = self.deadlines.first().copied() {
+            if deadline_ms > now_ms {
+                return;
+            }
+            self.deadlines.pop_first();
+            if let Some(pending) = self.abandon(place, Refusal::Timeout, true, out) {
+                self.refuse_call(pending.caller, pending.request, Refusal::Timeout, out);
+            }
+        }
+    }
+
+    /// The callee could not be given its INVOCATION: it is larger than the callee accepts. The caller is told; the
+    /// callee knows nothing of it. To be reported before the next call is made.
+    pub fn invocation_undeliverable(&mut self, callee: SessionId, invocation: InvocationId, out: &mut Sink<'_, S>) {
+        let Some(pending) = self.take(Place { callee, invocation }) else { return };
+        self.registrations.release(pending.slot);
+        // The callee must not see a gap in its invocation ids.
+        if let Some(callee) = self.sessions.get_mut(&callee).filter(|callee| callee.last_invocation == invocation) {
+            callee.last_invocation.0 -= 1;
+        }
+        self.refuse_call(pending.caller, pending.request, Refusal::PayloadSizeExceeded, out);
+    }
+
+    /// The caller could not be given a RESULT, or the callee's ERROR: it is larger than the caller accepts. The caller
+    /// gets an error that says so; if that was a progressive result, the call ends and its callee is interrupted.
+    pub fn result_undeliverable(&mut self, caller: SessionId, request: RequestId, out: &mut Sink<'_, S>) {
+        if let Some(place) = self.place(caller, request) {
+            self.abandon(place, Refusal::PayloadSizeExceeded, true, out);
+        }
+        self.refuse_call(caller, request, Refusal::PayloadSizeExceeded, out);
+    }
+
+    fn place(&self, caller: SessionId, request: RequestId) -> Option<Place> {
+        self.sessions.get(&caller)?.calls.get(&request).copied()
+    }
+
+    /// Takes a call out of every list. Its slot stays occupied.
+    fn take(&mut self, place: Place) -> Option<Pending> {
+        let pending = self.sessions.get_mut(&place.callee)?.pending.remove(&place.invocation)?;
+        self.forget(place, &pending);
+        Some(pending)
+    }
+
+    /// Takes a call that is not pending at its callee any more out of the other lists.
+    pub(super) fn forget(&mut self, place: Place, pending: &Pending) {
+        self.calls -= 1;
+        if let Some(deadline_ms) = pending.deadline_ms {
+            self.deadlines.remove(&(deadline_ms, place));
+        }
+        if let Some(caller) = self.sessions.get_mut(&pending.caller) {
+            caller.calls.remove(&pending.request);
+        }
+    }
+
+    /// A progressive result came: the time until the next one begins anew.
+    fn rearm(&mut self, place: Place, now_ms: u64) -> Option<Pending> {
+        let pending = self.sessions.get_mut(&place.callee)?.pending.get_mut(&place.invocation)?;
+        if let Some(deadline_ms) = pending.deadline_ms.filter(|_| pending.receive_progress) {
+            let later_ms = now_ms.saturating_add(pending.timeout_ms);
+            pending.deadline_ms = Some(later_ms);
+            self.deadlines.remove(&(deadline_ms, place));
+            self.deadlines.insert((later_ms, place));
+        }
+        Some(*pending)
+    }
+
+    /// Ends a call whose callee has not answered, and interrupts the callee if it understands that. A callee that was
+    /// not interrupted works on, and its slot stays occupied until it answers.
+    pub(super) fn abandon(
+        &mut self,
+        place: Place,
+        reason: Refusal,
+        interrupt: bool,
+        out: &mut Sink<'_, S>,
+    ) -> Option<Pending> {
+        let pending = self.take(place)?;
+        let callee = self.sessions.get_mut(&place.callee)?;
+        if interrupt && callee.features.call_canceling && !pending.interrupted {
+            let (to, invocation, mode) = (&callee.handle, place.invocation, InterruptMode::KillNoWait);
+            out(Output::Interrupt { to, invocation, mode, reason });
+        }
+        let stops = pending.interrupted || (interrupt && callee.features.call_canceling);
+        let (freed, occupied) = if stops { (pending.slot, None) } else { (None, pending.slot) };
+        let forgotten = callee.abandoned.insert(place.invocation, occupied);
+        self.registrations.release(freed);
+        self.registrations.release(forgotten);
+        Some(pending)
+    }
+
+    /// The callee answered an invocation that is not pending: either too late or out of order.
+    fn late_answer(&mut self, place: Place, is_final: bool) -> Result<(), Violation> {
+        let callee = self.sessions.get_mut(&place.callee);
+        let freed = callee.and_then(|callee| callee.abandoned.answer(place.invocation, is_final));
+        self.registrations.release(freed.ok_or(Violation::NoSuchInvocation(place.invocation))?);
+        Ok(())
+    }
+
+    pub(super) fn refuse_call(&self, caller: SessionId, request: RequestId, refusal: Refusal, out: &mut Sink<'_, S>) {
+        if let Some(caller) = self.sessions.get(&caller) {
+            out(call_error(&caller.handle, request, Failure::Refused(refusal)));
+        }
+    }
+}
+
+fn call_error<'a, S>(to: &'a S, request: RequestId, failure: Failure<'a>) -> Output<'a, S> {
+    Output::Error { to, command: Command::Call, request, failure }
+}

@@ -1,0 +1,78 @@
+//! What sessions ask of the dealer, in no protocol's spelling.
+
+use std::num::NonZeroU32;
+
+use crate::router::output::InvocationPolicy;
+use crate::types::event::Discloser;
+use crate::types::ids::{InvocationId, RequestId};
+use crate::types::payload::{Codec, PayloadRef};
+use crate::types::topic::{Topic, TopicPattern};
+
+/// What a callee announced that it can do. Those of its latest registration hold for all its registrations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CalleeFeatures {
+    pub call_canceling: bool,
+    /// Counts without `call_canceling`, too. The specification says otherwise (WAMP, Progressive Call Results), but
+    /// autobahn-js announces only this one and its users want progress; when the caller goes, the rest is discarded.
+    pub progressive_call_results: bool,
+    pub call_timeout: bool,
+    pub registration_revocation: bool,
+}
+
+/// REGISTER: a session offers a procedure.
+#[derive(Clone, Copy, Debug)]
+pub struct Register<'a> {
+    pub request: RequestId,
+    pub pattern: &'a TopicPattern,
+    pub policy: InvocationPolicy,
+    /// Calls this callee works on at once; `None` is no limit.
+    pub concurrency: Option<NonZeroU32>,
+    /// The callee wants to know who calls.
+    pub disclose_caller: bool,
+    /// The callee minds the timeouts of calls itself; holds if it also announced `call_timeout`.
+    pub forward_timeout: bool,
+    /// Take the registration from the callees that are this session or have its `authid`: their connection may be dead.
+    /// Callees of other users are never replaced (crossbar's `force_reregister` does).
+    pub force_reregister: bool,
+    /// Whose callee this is; without it only the session's own registration can be replaced.
+    pub authid: Option<&'a str>,
+    pub features: CalleeFeatures,
+}
+
+/// CALL: a session asks for a procedure.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Not in use by another call of this session that is under way.
+    pub request: RequestId,
+    pub procedure: &'a Topic,
+    pub payload: PayloadRef<'a>,
+    /// Handed back with every answer.
+    pub codec: Codec,
+    /// Time until the first and between any two results, in milliseconds; 0 is no limit (WAMP, Call Timeouts).
+    pub timeout_ms: u64,
+    pub receive_progress: bool,
+    pub disclose_me: bool,
+    /// Who calls; told to the callee if either side asked for it.
+    pub caller: &'a Discloser,
+}
+
+/// How a caller wants its call canceled (WAMP, Call Canceling). A callee that lacks call canceling is always skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CancelMode {
+    /// Answer the caller now, leave the callee alone.
+    Skip,
+    /// Interrupt the callee and let it answer.
+    Kill,
+    /// Answer the caller now and interrupt the callee.
+    #[default]
+    KillNoWait,
+}
+
+/// A session broke the protocol. The gate closes it (WAMP: ABORT `wamp.error.protocol_violation`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    #[error("invocation {0} is not under way at this callee")]
+    NoSuchInvocation(InvocationId),
+    #[error("request {0} is a call under way already")]
+    RequestInUse(RequestId),
+}

@@ -1,0 +1,102 @@
+//! What the dealer keeps of one session, as a caller and as a callee.
+
+use std::collections::BTreeMap;
+
+use super::command::CalleeFeatures;
+use super::hash::{IdHash, IdMap, IdSet};
+use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
+use crate::types::payload::Codec;
+
+/// Ended calls per callee of which a late answer is still told from a made-up one. Past that the oldest is forgotten
+/// and everything up to it believed.
+const ABANDONED_MAX: usize = 1024;
+
+/// Made by a session's first command, dropped when it leaves.
+pub struct Session<S> {
+    pub handle: S,
+    pub authid: Option<Box<str>>,
+    pub features: CalleeFeatures,
+    pub registrations: IdSet<RegistrationId>,
+    /// The calls it made that have no final answer yet, and where each of them is pending.
+    pub calls: IdMap<RequestId, Place>,
+    /// The calls it is to answer.
+    pub pending: IdMap<InvocationId, Pending>,
+    pub abandoned: Abandoned,
+    pub last_invocation: InvocationId,
+}
+
+impl<S> Session<S> {
+    pub fn new(handle: S, hash: IdHash) -> Self {
+        Self {
+            handle,
+            authid: None,
+            features: CalleeFeatures::default(),
+            registrations: IdSet::with_hasher(hash),
+            calls: IdMap::with_hasher(hash),
+            pending: IdMap::with_hasher(hash),
+            abandoned: Abandoned::default(),
+            last_invocation: InvocationId(0),
+        }
+    }
+}
+
+/// Where a call is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub callee: SessionId,
+    pub invocation: InvocationId,
+}
+
+/// A call that waits for its callee. What the caller asked for stays as it was in the first CALL, so that further ones
+/// of the same request (WAMP, Progressive Call Invocations) need no more than their place.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    pub caller: SessionId,
+    pub request: RequestId,
+    /// Set where the callee limits how many calls it works on.
+    pub slot: Option<Slot>,
+    /// An INTERRUPT was sent; there is never a second one.
+    pub interrupted: bool,
+    pub receive_progress: bool,
+    pub codec: Codec,
+    /// 0: the dealer does not mind the time.
+    pub timeout_ms: u64,
+    /// Also in the dealer's list of deadlines.
+    pub deadline_ms: Option<u64>,
+}
+
+/// One of the calls that an endpoint takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub registration: RegistrationId,
+    /// Never reused, so that a callee which registers anew begins with all its slots free.
+    pub endpoint: u64,
+}
+
+/// Invocations that ended without the callee: it may still answer, once, and is not heard.
+#[derive(Debug, Default)]
+pub struct Abandoned {
+    /// With the slot that the callee occupies until it answers, if nobody told it to stop.
+    late: BTreeMap<InvocationId, Option<Slot>>,
+    forgotten: InvocationId,
+}
+
+impl Abandoned {
+    /// Returns the slot of the one that had to be forgotten for it.
+    pub fn insert(&mut self, invocation: InvocationId, slot: Option<Slot>) -> Option<Slot> {
+        self.late.insert(invocation, slot);
+        if self.late.len() <= ABANDONED_MAX {
+            return None;
+        }
+        let (forgotten, slot) = self.late.pop_first()?;
+        self.forgotten = forgotten;
+        slot
+    }
+
+    /// The callee answered, for good if `is_final`. `None`: it was not to; else the slot that is free now.
+    pub fn answer(&mut self, invocation: InvocationId, is_final: bool) -> Option<Option<Slot>> {
+        let known = if is_final { self.late.remove(&invocation) } else { self.late.get(&invocation).map(|_| None) };
+        let believed = (InvocationId(1)..=self.forgotten).contains(&invocation);
+        known.or(believed.then_some(None))
+    }
+}

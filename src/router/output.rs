@@ -1,0 +1,187 @@
+//! What the router answers with: values that a gate writes to its wire.
+
+use crate::types::event::Discloser;
+use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
+use crate::types::payload::{Codec, PayloadRef};
+use crate::types::topic::{Topic, TopicPattern};
+
+/// Takes the outputs of one command, in the order in which they are to be sent. `S` is the handle of a session.
+pub type Sink<'s, S> = dyn FnMut(Output<'_, S>) + 's;
+
+/// One thing to tell one session, or the world.
+#[derive(Clone, Copy, Debug)]
+pub enum Output<'a, S> {
+    Registered {
+        to: &'a S,
+        request: RequestId,
+        registration: RegistrationId,
+    },
+    Unregistered {
+        to: &'a S,
+        request: RequestId,
+    },
+    /// The registration was taken from `to` unasked. Only to callees that announced it (WAMP, Registration Revocation).
+    Revoked {
+        to: &'a S,
+        registration: RegistrationId,
+    },
+    Invocation(Invocation<'a, S>),
+    /// The callee yielded: with `progress` more follows, without it the call is over.
+    Result {
+        to: &'a S,
+        request: RequestId,
+        progress: bool,
+        /// As given in the call.
+        codec: Codec,
+        payload: PayloadRef<'a>,
+    },
+    /// A command failed. To a call this is the one final answer.
+    Error {
+        to: &'a S,
+        command: Command,
+        request: RequestId,
+        failure: Failure<'a>,
+    },
+    /// Stop working on an invocation. Only to callees that announced call canceling.
+    Interrupt {
+        to: &'a S,
+        invocation: InvocationId,
+        mode: InterruptMode,
+        reason: Refusal,
+    },
+    /// To be published to `wamp.registration.*`.
+    Registration(RegistrationEvent<'a>),
+}
+
+/// A call on its way to the callee that was chosen for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Invocation<'a, S> {
+    pub to: &'a S,
+    /// Counts 1, 2, 3… per callee (WAMP, IDs, session scope).
+    pub invocation: InvocationId,
+    pub registration: RegistrationId,
+    /// The procedure called, where a pattern was registered (WAMP, Pattern-based Registrations).
+    pub procedure: Option<&'a Topic>,
+    /// Set when the caller is disclosed (WAMP, Caller Identification).
+    pub caller: Option<&'a Discloser>,
+    /// The callee may answer with progressive results.
+    pub receive_progress: bool,
+    /// Set when the callee minds the timeout itself (WAMP, Call Timeouts). In milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// As given in the call.
+    pub codec: Codec,
+    pub payload: PayloadRef<'a>,
+}
+
+/// The kind of request an error answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    Register,
+    Unregister,
+    Call,
+}
+
+/// Why a command failed.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure<'a> {
+    Refused(Refusal),
+    /// The callee's own error, passed on untouched.
+    Callee {
+        uri: &'a str,
+        /// As given in the call.
+        codec: Codec,
+        payload: PayloadRef<'a>,
+    },
+}
+
+/// Why the router itself refuses or ends something. Its text is for people, its [`uri`](Refusal::uri) for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    #[error("procedures of the broker cannot be registered")]
+    ReservedProcedure,
+    #[error("the procedure is registered already")]
+    ProcedureAlreadyExists,
+    #[error("the procedure is registered with another invocation policy")]
+    PolicyConflict,
+    #[error("the session has no such registration")]
+    NoSuchRegistration,
+    #[error("no callee is registered for this procedure")]
+    NoSuchProcedure,
+    #[error("every callee of this procedure works on as many calls as it takes at once")]
+    NoAvailableCallee,
+    #[error("the call was canceled")]
+    Canceled,
+    #[error("the callee left before it answered")]
+    CalleeLeft,
+    #[error("the caller left")]
+    CallerLeft,
+    #[error("the call timed out")]
+    Timeout,
+    #[error("the message is larger than its receiver accepts")]
+    PayloadSizeExceeded,
+    #[error("the session has as many registrations as it may")]
+    TooManyRegistrations,
+    #[error("the session has as many calls under way as it may")]
+    TooManyCalls,
+    #[error("the realm has as many calls under way as it may")]
+    RealmTooBusy,
+}
+
+impl Refusal {
+    /// The error URI (WAMP, Predefined URIs); limits of this broker have one of their own.
+    pub const fn uri(self) -> &'static str {
+        match self {
+            Self::ReservedProcedure => "wamp.error.not_authorized",
+            Self::ProcedureAlreadyExists | Self::PolicyConflict => "wamp.error.procedure_already_exists",
+            Self::NoSuchRegistration => "wamp.error.no_such_registration",
+            Self::NoSuchProcedure => "wamp.error.no_such_procedure",
+            Self::NoAvailableCallee => "wamp.error.no_available_callee",
+            Self::Canceled | Self::CalleeLeft | Self::CallerLeft => "wamp.error.canceled",
+            Self::Timeout => "wamp.error.timeout",
+            Self::PayloadSizeExceeded => "wamp.error.payload_size_exceeded",
+            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy => "fennec.error.limit_exceeded",
+        }
+    }
+}
+
+/// What the callee of an interrupted invocation is expected to do (WAMP, Call Canceling).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptMode {
+    /// Its answer, most likely an error, is passed on to the caller.
+    Kill,
+    /// The caller has its answer; what the callee still says is ignored.
+    KillNoWait,
+}
+
+/// How calls are spread over the callees of one registration (WAMP, Shared Registration).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum InvocationPolicy {
+    /// One callee only.
+    #[default]
+    Single,
+    /// The one registered first that has room.
+    First,
+    /// The one registered last that has room.
+    Last,
+    Random,
+    RoundRobin,
+}
+
+/// The life of a registration (WAMP, Registration Meta Events).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RegistrationEvent<'a> {
+    Created { session: SessionId, registration: RegistrationInfo<'a> },
+    CalleeAdded { session: SessionId, registration: RegistrationId },
+    CalleeRemoved { session: SessionId, registration: RegistrationId },
+    Deleted { session: SessionId, registration: RegistrationId },
+}
+
+/// What can be told about a registration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegistrationInfo<'a> {
+    pub registration: RegistrationId,
+    pub pattern: &'a TopicPattern,
+    pub policy: InvocationPolicy,
+    /// On the node's clock.
+    pub created_ms: u64,
+}
