@@ -11,7 +11,17 @@ const FLOORS: &[&[&str]] =
     &[&["types"], &["router", "delivery"], &["node"], &["net"], &["wamp", "mqtt", "http"], &["cli"]];
 
 /// What is plain synchronous code: rooms, or a file or folder of a room, without `.rs`.
-const BAR: &[&str] = &["types", "router", "delivery"];
+const BAR: &[&str] = &[
+    "types",
+    "router",
+    "delivery",
+    "mqtt/codec",
+    "mqtt/topic",
+    "wamp/message",
+    "wamp/rawsocket",
+    "wamp/serializer",
+    "wamp/uri",
+];
 
 /// What no file under the bar may name: the runtime, sockets, the clock, the database.
 const FORBIDDEN: &[&[&str]] = &[
