@@ -1,0 +1,1 @@
+//! MQTT and WAMP clients with each other.

@@ -1,0 +1,107 @@
+//! A broker of its own for each test: the built binary as a child process, on free ports.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a broker may take to say its ports.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running broker. It is killed when dropped.
+pub struct Broker {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    pub mqtt: u16,
+    pub http: u16,
+    pub rawsocket: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Broker {
+    /// A broker with the default configuration.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// A broker with this configuration file.
+    pub fn start_with(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("fennec.toml");
+        std::fs::write(&file, config).expect("the configuration is written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fennec"))
+            .args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--rawsocket", "127.0.0.1:0", "--memory"])
+            .arg("--config")
+            .arg(file)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the broker is started");
+        let log = Arc::default();
+        let (found, listeners) = mpsc::channel();
+        follow(child.stdout.take().expect("its standard output"), Arc::clone(&log), Some(found));
+        follow(child.stderr.take().expect("its standard error"), Arc::clone(&log), None);
+        let mut broker = Broker { child, log, mqtt: 0, http: 0, rawsocket: 0, _folder: folder };
+        broker.wait_for_ports(&listeners);
+        broker
+    }
+
+    fn wait_for_ports(&mut self, listeners: &Receiver<(String, u16)>) {
+        let deadline = Instant::now() + START_DEADLINE;
+        while [self.mqtt, self.http, self.rawsocket].contains(&0) {
+            match listeners.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((name, port)) => match name.as_str() {
+                    "mqtt" => self.mqtt = port,
+                    "http" => self.http = port,
+                    _ => self.rawsocket = port,
+                },
+                Err(error) => panic!("the broker did not say its ports ({error}); it said:\n{}", self.log()),
+            }
+        }
+    }
+
+    /// What the broker has printed so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The arguments by which a script finds this broker.
+    pub fn arguments(&self) -> Vec<String> {
+        let ports = [("--mqtt", self.mqtt), ("--http", self.http), ("--rawsocket", self.rawsocket)];
+        ports.iter().flat_map(|(name, port)| [(*name).to_owned(), port.to_string()]).collect()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is for the test to notice.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads `(name, port)` from a line such as `mqtt  127.0.0.1:40123`.
+fn listener(line: &str) -> Option<(String, u16)> {
+    let (name, address) = line.trim().split_once(char::is_whitespace)?;
+    let known = ["mqtt", "http", "rawsocket"].contains(&name);
+    let port = address.split_whitespace().next()?.rsplit_once(':')?.1.parse().ok()?;
+    known.then(|| (name.to_owned(), port))
+}
+
+/// Keeps what the broker prints, so that it never waits for a reader, and hands out the listeners it names.
+fn follow(output: impl Read + Send + 'static, log: Arc<Mutex<String>>, found: Option<Sender<(String, u16)>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let (Some(found), Some(listener)) = (&found, listener(&line)) {
+                // Nobody listens any more once all ports are known.
+                let _ = found.send(listener);
+            }
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}

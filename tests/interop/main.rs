@@ -1,0 +1,14 @@
+//! Real clients against the built broker.
+//!
+//! Each test starts a broker of its own on free ports and runs one program of `python/` or `js/` with a client library
+//! that others wrote, or talks by `rumqttc`. The libraries are fetched on first use, in the versions that
+//! `requirements.txt` and `package-lock.json` pin, into `target/clients`; python3, node and npm must be installed.
+//! The programs print a TAP line per scenario, and wait for events only, never for time to pass.
+
+mod bridge;
+mod broker;
+mod clients;
+mod mqtt;
+mod rumqtt;
+mod script;
+mod wamp;

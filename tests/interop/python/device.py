@@ -1,0 +1,121 @@
+"""An MQTT client of paho-mqtt whose callbacks became queues that can be waited on."""
+
+import itertools
+import os
+import queue
+import socket
+
+from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from tap import PATIENCE
+
+_numbers = itertools.count()
+
+
+def fresh(name):
+    """A client id or topic that nobody else uses."""
+    return f"{name}-{os.getpid()}-{next(_numbers)}"
+
+
+def properties(packet, **values):
+    """The properties of one packet: `properties("publish", ContentType="text/plain")`."""
+    made = Properties(getattr(PacketTypes, packet.upper()))
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+class Device:
+    """One client, connected when it is made; used in a `with` block, it disconnects at the end.
+
+    `connack` is `(session present, reason code, properties)`; `messages` holds what came.
+    """
+
+    def __init__(self, ports, protocol, client_id=None, clean=True, will=None, manual_ack=False, ws=False, **values):
+        self.ports, self.protocol, self.clean, self.values, self.ws = ports, protocol, clean, values, ws
+        self.messages, self.connacks, self.ends, self.answers = (queue.Queue() for _ in range(4))
+        self.client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=fresh("paho") if client_id is None else client_id,
+            protocol=protocol,
+            transport="websockets" if ws else "tcp",
+            reconnect_on_failure=False,
+            manual_ack=manual_ack,
+            **({} if protocol == MQTTv5 else {"clean_session": clean}),
+        )
+        if ws:
+            self.client.ws_set_options(path="/mqtt")
+        if will:
+            self.client.will_set(**will)
+        self.client.on_connect = lambda _c, _u, flags, reason, props: self.connacks.put(
+            (flags.session_present, reason, props)
+        )
+        self.client.on_message = lambda _c, _u, message: self.messages.put(message)
+        self.client.on_disconnect = lambda _c, _u, flags, reason, _p: self.ends.put(
+            (flags.is_disconnect_packet_from_server, reason)
+        )
+        self.client.on_subscribe = lambda _c, _u, mid, reasons, _p: self.answers.put((mid, reasons))
+        self.client.on_unsubscribe = lambda _c, _u, mid, reasons, _p: self.answers.put((mid, reasons))
+        self.connect()
+
+    def connect(self):
+        """Connects, for the first time or again, and waits for the CONNACK."""
+        values = {}
+        if self.protocol == MQTTv5:
+            values = {"clean_start": self.clean, "properties": properties("connect", **self.values)}
+        self.client.connect("127.0.0.1", self.ports.http if self.ws else self.ports.mqtt, **values)
+        self.client.loop_start()
+        self.connack = self.connacks.get(timeout=PATIENCE)
+        assert not self.connack[1].is_failure, f"refused: {self.connack[1]}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.leave()
+
+    def leave(self, **values):
+        """Disconnects as the protocol wants it, and waits for the end."""
+        if self.client.is_connected():
+            self.client.disconnect(**values)
+        self.client.loop_stop()
+
+    def drop(self):
+        """Cuts the connection without a DISCONNECT, and waits until the client has seen it."""
+        wrapped = self.client.socket()
+        # Paho's WebSocket offers no way to its TCP socket.
+        (wrapped._socket if self.ws else wrapped).shutdown(socket.SHUT_RDWR)
+        self.ends.get(timeout=PATIENCE)
+        self.client.loop_stop()
+
+    def subscribe(self, *arguments, **values):
+        """Waits for the SUBACK and hands back its reason codes, as numbers."""
+        return self._answer(self.client.subscribe(*arguments, **values))
+
+    def unsubscribe(self, *arguments, **values):
+        """Waits for the UNSUBACK and hands back its reason codes, as numbers."""
+        return self._answer(self.client.unsubscribe(*arguments, **values))
+
+    def _answer(self, sent):
+        result, mid = sent
+        assert result == 0, f"not sent: {result}"
+        answered, reasons = self.answers.get(timeout=PATIENCE)
+        assert answered == mid, f"answer {answered} to request {mid}"
+        return [reason.value for reason in reasons]
+
+    def publish(self, topic, payload=None, qos=0, retain=False, **values):
+        """Publishes and, for QoS 1 and 2, waits until the exchange is over."""
+        made = properties("publish", **values) if values else None
+        info = self.client.publish(topic, payload, qos, retain, made)
+        info.wait_for_publish(PATIENCE)
+        assert info.is_published(), f"no acknowledgement for {topic}"
+
+    def next(self):
+        """The next message that comes."""
+        return self.messages.get(timeout=PATIENCE)
+
+    def texts(self, count):
+        """The payloads of the next `count` messages."""
+        return [self.next().payload.decode() for _ in range(count)]

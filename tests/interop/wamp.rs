@@ -1,0 +1,1 @@
+//! WAMP clients among themselves.
