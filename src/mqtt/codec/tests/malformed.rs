@@ -355,6 +355,7 @@ fn error_names_the_rule_and_the_reason_code() {
     let error = Connect::decode(&frame("10 s'MQTT' 04 1E 000A s'c' s'w' s'm'")).expect_err("will QoS 3");
     assert_eq!(error.to_string(), "will QoS 3 [MQTT-3.1.2-14]");
     assert_eq!(error.reason(), ReasonCode::MalformedPacket);
-    let error = decode(&frame("30 s'a' { 23 0000 }"), V5, Server).expect_err("alias 0");
+    let publish = frame("30 s'a' { 23 0000 }");
+    let error = decode_any(&publish, V5, Server).expect_err("alias 0");
     assert_eq!(error.reason(), ReasonCode::TopicAliasInvalid);
 }

@@ -85,8 +85,8 @@ fn decode_any(frame: &[u8], level: Level, role: Role) -> Result<Any<'_>> {
     }
     let packet = decode(frame, level, role)?;
     if let Packet::Publish(publish) = &packet {
+        publish.properties()?.check_payload_format(publish.payload)?;
         publish.topic_name()?;
-        publish.check_payload_format()?;
     }
     Ok(Any::Other(packet))
 }

@@ -51,6 +51,11 @@ impl Parts {
         self.five(Diagnostics { reason_string: self.text(0), user_properties: UserProperties::new(&self.pairs) })
     }
 
+    /// `properties`, or none of them.
+    fn source<'a>(&self, properties: &'a PublishProperties<'a>) -> PropertySource<'a> {
+        if self.flags[6] { PropertySource::Own(properties) } else { PropertySource::None }
+    }
+
     fn properties(&self) -> PublishProperties<'_> {
         self.five(PublishProperties {
             payload_is_text: self.flags[0].then_some(false),
@@ -191,28 +196,31 @@ proptest! {
     #[test]
     fn publish(parts in parts()) {
         let alias = parts.five(parts.u16(1));
+        let properties = PublishProperties { topic_alias: alias, ..parts.properties() };
         let publish = Publish {
             dup: parts.flags[1] && parts.qos != Qos::AtMostOnce,
             qos: parts.qos,
             retain: parts.flags[2],
             packet_id: (parts.qos != Qos::AtMostOnce).then_some(parts.packet_id),
             topic: if alias.is_some() && parts.flags[3] { b"" } else { parts.name.as_bytes() },
-            properties: PublishProperties { topic_alias: alias, ..parts.properties() },
+            properties: PropertySource::Own(&properties),
             payload: parts.payload(),
         };
         check_other(Packet::Publish(publish), parts.level, Role::Server)?;
         let subscription_identifiers = parts.five(SubscriptionIdentifiers::new(&parts.ids));
-        let properties = PublishProperties { subscription_identifiers, ..publish.properties };
-        check_other(Packet::Publish(Publish { properties, ..publish }), parts.level, Role::Client)?;
+        let properties = PublishProperties { subscription_identifiers, ..properties };
+        let publish = Publish { properties: PropertySource::Own(&properties), ..publish };
+        check_other(Packet::Publish(publish), parts.level, Role::Client)?;
     }
 
     #[test]
     fn header_alone_is_the_packet_without_its_payload(parts in parts()) {
+        let properties = parts.properties();
         let publish = Publish {
             qos: parts.qos,
             packet_id: Some(parts.packet_id),
             topic: parts.name.as_bytes(),
-            properties: parts.properties(),
+            properties: parts.source(&properties),
             payload: parts.payload(),
             ..Publish::default()
         };
@@ -227,11 +235,12 @@ proptest! {
 
     #[test]
     fn packet_identifier_is_patched_where_the_layout_says(parts in parts(), id in 1..=u16::MAX) {
+        let properties = parts.properties();
         let publish = Publish {
             qos: parts.qos,
             packet_id: None,
             topic: parts.name.as_bytes(),
-            properties: parts.properties(),
+            properties: parts.source(&properties),
             payload: parts.payload(),
             ..Publish::default()
         };
