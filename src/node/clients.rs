@@ -14,6 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::link::{End, Link};
+use super::mailbox::Mailbox;
 use super::realm::Realm;
 use super::session::{Identity, Session};
 use super::wire::WireRef;
@@ -48,8 +49,8 @@ pub struct Held {
 pub struct Record {
     /// By topic filter as the client wrote it.
     pub subscriptions: HashMap<Box<str>, Held>,
-    /// Procedures that the client answers, by the filter it subscribed to.
-    pub registrations: HashMap<Box<str>, RegistrationId>,
+    /// Procedures that the client answers, by the filter it subscribed to; not registered while it is offline.
+    pub procedures: HashMap<Box<str>, (Qos, Option<RegistrationId>)>,
     pub will: Option<Will>,
     pub(super) last_request: u64,
     /// How long the session is kept without a connection; [`NEVER_S`] for ever.
@@ -129,7 +130,8 @@ impl Clients {
     }
 
     /// Gives a connection its session: the one that is there, taken from the connection it may have, or a new one made by `new`.
-    /// The old connection is told to end, and never touches the session again.
+    /// The old connection is told to end, and never touches the session again. `greet` is told whether the session was there, and
+    /// puts CONNACK into the mailbox before anything else can get there.
     ///
     /// # Errors
     /// The client id is another user's, or `sessions_max` are there.
@@ -139,6 +141,7 @@ impl Clients {
         connecting: Connecting,
         sessions_max: usize,
         new: impl FnOnce(Identity, bool) -> Arc<Session>,
+        greet: impl FnOnce(bool, &mut Mailbox),
     ) -> Result<Connected, ConnectRefused> {
         let client_id = connecting.identity.client_id.clone().unwrap_or_default();
         let mut inner = self.inner.lock();
@@ -151,7 +154,7 @@ impl Clients {
             let kept = !connecting.clean_start && (connected || known.record.lock().expiry_s > 0);
             old_will = inner.take_will(&known, connected, kept);
             if kept {
-                known.attach(realm, connecting);
+                known.attach(realm, connecting, |mailbox| greet(true, mailbox));
                 return Ok(Connected { client: known, present: true, old_will });
             }
             inner.end(realm, &client_id, End::TakenOver);
@@ -162,7 +165,7 @@ impl Clients {
         let keeps = connecting.expiry_s > 0;
         let client = Arc::new(Client { session: new(connecting.identity.clone(), keeps), record: Mutex::default() });
         inner.by_id.insert(client_id, client.clone());
-        client.attach(realm, connecting);
+        client.attach(realm, connecting, |mailbox| greet(false, mailbox));
         realm.join(client.session.clone());
         Ok(Connected { client, present: false, old_will })
     }
@@ -265,7 +268,7 @@ impl Inner {
 }
 
 impl Client {
-    fn attach(&self, realm: &Realm, connecting: Connecting) {
+    fn attach(&self, realm: &Realm, connecting: Connecting, greet: impl FnOnce(&mut Mailbox)) {
         let Connecting { link, wire, receive_max, frame_bytes_max, alias_max, .. } = connecting;
         let mut record = self.record.lock();
         record.will = connecting.will;
@@ -276,7 +279,9 @@ impl Client {
         let old = {
             let mut mailbox = self.session.mailbox();
             mailbox.keeps = connecting.expiry_s > 0;
-            mailbox.attach(link, wire, receive_max, frame_bytes_max, alias_max)
+            let old = mailbox.attach(link, wire, receive_max, frame_bytes_max, alias_max);
+            greet(&mut mailbox);
+            old
         };
         realm.set_wire(&self.session, wire, alias_max > 0);
         if let Some(old) = old {

@@ -168,12 +168,12 @@ impl Node {
             retain: will.retain,
             properties: will.properties.as_ref(),
             publisher: None,
-            expires_at_ms: will.expiry_s.map(|s| now_ms + u64::from(s) * 1000),
+            expires_in_s: will.expiry_s,
             exclude_publisher: false,
             filter: None,
             backing: Some(&will.payload),
         };
-        self.publish_as_broker(realm, &will.topic, &publication, Protocol::Mqtt);
+        self.publish_as_broker(realm, &will.topic, &publication, Protocol::Mqtt, now_ms);
     }
 
     /// Publishes something of the broker's own, `$SYS` and `wamp.*` included.
@@ -183,8 +183,10 @@ impl Node {
         topic: &Arc<Topic>,
         publication: &Publication<'_>,
         protocol: Protocol,
+        now_ms: u64,
     ) {
         let mut publisher = Publisher::for_broker(self.clone(), realm.clone(), protocol);
+        publisher.now_ms = now_ms;
         publisher.publish_own(topic, publication);
         publisher.finish();
     }

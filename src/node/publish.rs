@@ -59,7 +59,8 @@ pub struct Publication<'a> {
     pub retain: bool,
     pub properties: Option<&'a Arc<Properties>>,
     pub publisher: Option<&'a Arc<Discloser>>,
-    pub expires_at_ms: Option<u64>,
+    /// Message expiry interval.
+    pub expires_in_s: Option<u32>,
     /// The publisher does not get its own event (WAMP `exclude_me`; MQTT asks for it per subscription).
     pub exclude_publisher: bool,
     pub filter: Option<&'a Filter>,
@@ -123,6 +124,8 @@ pub struct Publisher {
     run: Run,
     pub touched: Touched,
     pub tally: Tally,
+    /// Time of the batch; set by the gate at its beginning.
+    pub now_ms: u64,
     dice: u64,
 }
 
@@ -167,6 +170,7 @@ impl Publisher {
             run: Run::default(),
             touched: Touched::default(),
             tally: Tally::default(),
+            now_ms: 0,
             dice,
         }
     }
@@ -249,7 +253,8 @@ impl Publisher {
             publication: self.next_publication(),
             properties: publication.properties,
             publisher: publication.publisher,
-            expires_at_ms: publication.expires_at_ms,
+            expires_at_ms: publication.expires_in_s.map(|s| self.now_ms + u64::from(s) * 1000),
+            expires_in_s: publication.expires_in_s,
         };
         if publication.retain {
             let kept = self.realm.retain(Arc::new(event.store(publication.backing)));
@@ -311,7 +316,7 @@ impl Publisher {
                     continue;
                 }
                 let offered = match &lane.form {
-                    Form::Merged { .. } => mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }),
+                    Form::Merged { .. } => mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms),
                     Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
                         Ok(frame) => mailbox.offer_shared(lane.wire, frame),
                         Err(_) => Offered { untranslatable: 1, ..Offered::default() },
@@ -337,7 +342,7 @@ impl Publisher {
         let Some((session, form)) = group.members.get(online.unwrap_or(start % count)) else { return };
         let terms = form.terms(event.qos, event.retain);
         let mut mailbox = session.mailbox();
-        let offered = mailbox.offer(Owed { event: event.clone(), terms });
+        let offered = mailbox.offer(Owed { event: event.clone(), terms }, self.now_ms);
         self.settle(offered, &mut mailbox);
     }
 

@@ -130,12 +130,13 @@ impl Node {
             retain: false,
             properties: Some(&Arc::new(properties)),
             publisher: None,
-            expires_at_ms: None,
+            expires_in_s: None,
             exclude_publisher: false,
             filter: None,
             backing: None,
         };
-        self.publish_as_broker(realm, &topic, &publication, Protocol::Mqtt);
+        // The answer carries no expiry, so the time does not matter.
+        self.publish_as_broker(realm, &topic, &publication, Protocol::Mqtt, 0);
     }
 }
 

@@ -10,7 +10,9 @@ use super::mailbox::Mailbox;
 use super::rpc::ReplyTo;
 use super::wire::WireRef;
 use crate::router::broker::Subscriber;
-use crate::types::ids::{RequestId, SessionId};
+use crate::types::event::Qos;
+use crate::types::ids::{RegistrationId, RequestId, SessionId};
+use crate::types::topic::Topic;
 
 /// Who stands behind a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +34,13 @@ pub struct Session {
     mailbox: Mutex<Mailbox>,
     /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
+    /// Procedures that an MQTT session answers: the topic its invocations are published on, and the QoS it granted.
+    pub procedures: Mutex<HashMap<RegistrationId, (Arc<Topic>, Qos)>>,
 }
 
 impl Session {
     pub fn new(id: SessionId, identity: Identity, wire: WireRef, mailbox: Mailbox) -> Self {
-        Self { id, identity, wire: Mutex::new((wire, false)), mailbox: Mutex::new(mailbox), replies: Mutex::default() }
+        Self { id, identity, wire: Mutex::new((wire, false)), mailbox: Mutex::new(mailbox), replies: Mutex::default(), procedures: Mutex::default() }
     }
 
     /// The session's mailbox. Held for as short as can be, and never over an await.
