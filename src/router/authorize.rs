@@ -103,7 +103,8 @@ impl Authorizer {
         }
     }
 
-    /// The role of this name; asked once, when a session joins.
+    /// The role of this name; asked once, when a session joins. `None`: it does not hold in this realm, so whoever has it may
+    /// do nothing here.
     pub fn role(&self, name: &str) -> Option<RoleId> {
         self.roles.iter().position(|role| &*role.name == name).map(|index| RoleId(index as u32))
     }
