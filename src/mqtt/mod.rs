@@ -19,13 +19,15 @@ pub mod wire;
 
 use std::sync::Arc;
 
+use crate::types::topic::TopicPattern;
+
 /// What a listener says about the MQTT clients that come through it.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Realm of clients that name none, in place of the default one.
     pub realm: Option<Arc<str>>,
-    /// Clients that do not say who they are may come in.
+    /// Whether clients that do not say who they are may come in.
     pub anonymous: bool,
-    /// Filters that nobody may subscribe to, as they are written in a SUBSCRIBE (without `$share/group/`).
-    pub refuse_filters: Vec<String>,
+    /// Nobody may subscribe to a filter within one of these.
+    pub refuse_filters: Vec<TopicPattern>,
 }

@@ -51,6 +51,11 @@ pub struct Role {
     pub permissions: Vec<Permission>,
 }
 
+/// Whether all topics that `narrow` matches are matched by `wide`.
+pub fn covers(wide: &TopicPattern, narrow: &TopicPattern) -> bool {
+    Path::of(wide).covers(&Path::of(narrow))
+}
+
 /// A role of one [`Authorizer`]; means nothing to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RoleId(u32);

@@ -9,7 +9,7 @@ use crate::mqtt::rpc;
 use crate::mqtt::topic::Filter;
 use crate::node::Node;
 use crate::node::clients::Held;
-use crate::router::authorize::Action;
+use crate::router::authorize::{Action, covers};
 use crate::router::broker::Options;
 use crate::types::event::{Qos, Terms};
 
@@ -51,8 +51,7 @@ impl Open {
             return self.register(wanted.filter, wanted.qos);
         }
         let Ok(filter) = Filter::parse(wanted.filter) else { return ReasonCode::TopicFilterInvalid };
-        let plain = filter.group.map_or(wanted.filter, |group| &wanted.filter["$share/".len() + group.len() + 1..]);
-        if settings.refuse_filters.iter().any(|refused| refused == plain) {
+        if settings.refuse_filters.iter().any(|refused| covers(refused, &filter.pattern)) {
             return ReasonCode::NotAuthorized;
         }
         let realm = self.publisher.realm.clone();
