@@ -90,6 +90,8 @@ counters! {
     /// Connections taken, and ended.
     connections_opened,
     connections_closed,
+    /// Connections closed at once, for there were as many as there may be.
+    connections_refused,
     /// Connections that ended before they had a session: bad handshake, refused, timed out.
     handshake_failures,
     /// Connections that asked with wrong credentials.
