@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::Node;
 use super::link::{End, Link};
 use super::mailbox::Mailbox;
 use super::realm::Realm;
@@ -129,6 +130,13 @@ impl Clients {
         self.len() == 0
     }
 
+    /// `(connected, all)` sessions.
+    pub fn count(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        let connected = inner.by_id.values().filter(|client| client.session.mailbox().online().is_some()).count();
+        (connected, inner.by_id.len())
+    }
+
     /// Gives a connection its session: the one that is there, taken from the connection it may have, or a new one made by `new`.
     /// The old connection is told to end, and never touches the session again. `greet` is told whether the session was there, and
     /// puts CONNACK into the mailbox before anything else can get there.
@@ -137,7 +145,8 @@ impl Clients {
     /// The client id is another user's, or `sessions_max` are there.
     pub fn connect(
         &self,
-        realm: &Realm,
+        node: &Arc<Node>,
+        realm: &Arc<Realm>,
         connecting: Connecting,
         sessions_max: usize,
         new: impl FnOnce(Identity, bool) -> Arc<Session>,
@@ -157,7 +166,7 @@ impl Clients {
                 known.attach(realm, connecting, |mailbox| greet(true, mailbox));
                 return Ok(Connected { client: known, present: true, old_will });
             }
-            inner.end(realm, &client_id, End::TakenOver);
+            inner.end(node, realm, &client_id, End::TakenOver);
         }
         if inner.by_id.len() >= sessions_max {
             return Err(ConnectRefused::TooManySessions);
@@ -173,7 +182,8 @@ impl Clients {
     /// A connection ended. Returns the will if it is to be published at once.
     pub fn disconnect(
         &self,
-        realm: &Realm,
+        node: &Arc<Node>,
+        realm: &Arc<Realm>,
         client: &Arc<Client>,
         link: &Arc<Link>,
         leaving: Leaving,
@@ -184,14 +194,17 @@ impl Clients {
             return None;
         }
         let client_id = client.session.identity.client_id.clone().unwrap_or_default();
+        // A callee that is away answers nothing: its calls fail now, and further ones go to others.
+        realm.leave_calls(node, &client.session);
         let mut record = client.record.lock();
+        record.procedures.values_mut().for_each(|(_, registration)| *registration = None);
         if leaving == Leaving::Orderly {
             record.will = None;
         }
         if record.expiry_s == 0 {
             let will = record.will.take();
             drop(record);
-            inner.end(realm, &client_id, End::TakenOver);
+            inner.end(node, realm, &client_id, End::TakenOver);
             return will;
         }
         if record.expiry_s != NEVER_S {
@@ -211,7 +224,7 @@ impl Clients {
     }
 
     /// Does what is due: ends sessions that expired, and returns wills to be published, at most `work_max` of both.
-    pub fn tick(&self, realm: &Realm, now_ms: u64, work_max: usize) -> Vec<Will> {
+    pub fn tick(&self, node: &Arc<Node>, realm: &Arc<Realm>, now_ms: u64, work_max: usize) -> Vec<Will> {
         let mut wills = Vec::new();
         let mut inner = self.inner.lock();
         for _ in 0..work_max {
@@ -228,7 +241,7 @@ impl Clients {
             let expired = record.expires_at_ms.is_some_and(|at| at <= now_ms);
             drop(record);
             if expired {
-                inner.end(realm, &client_id, End::TakenOver);
+                inner.end(node, realm, &client_id, End::TakenOver);
             }
         }
         wills
@@ -246,7 +259,7 @@ impl Inner {
     }
 
     /// Ends a session: its subscriptions go, its connection too.
-    fn end(&mut self, realm: &Realm, client_id: &str, reason: End) {
+    fn end(&mut self, node: &Arc<Node>, realm: &Arc<Realm>, client_id: &str, reason: End) {
         let Some(client) = self.by_id.remove(client_id) else { return };
         let mut mailbox = client.session.mailbox();
         if let Some(link) = mailbox.online().map(|online| online.link.clone()) {
@@ -262,7 +275,7 @@ impl Inner {
             client.session.id,
             subscriptions.values().map(|held| (&held.pattern, held.group.as_deref())),
         );
-        realm.leave_calls(&client.session);
+        realm.leave_calls(node, &client.session);
         realm.forget(client.session.id);
     }
 }

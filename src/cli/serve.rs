@@ -1,0 +1,74 @@
+//! `fennec serve`: starts the broker, says where it is, and stops it when told to.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::ServeArgs;
+use super::broker::Broker;
+use super::config::{Config, Protocol, Storage};
+use super::{Failure, log, print};
+
+pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let config = Config::load(&args.sources()).map_err(Failure::of_problems)?;
+    log::start(&config.log, config.log_format).map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
+    tracing::debug!(?config, "configuration");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
+    // From here on a signal drains, also one that comes while ports are taken.
+    let (mut terminate, mut interrupt) = runtime.block_on(async {
+        let catch = |kind| signal(kind).map_err(|error| Failure::Run(format!("cannot catch signals: {error}")));
+        Ok::<_, Failure>((catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?))
+    })?;
+    let broker = Broker::start(&config)?;
+    print(&banner(&config, &broker))?;
+    runtime.block_on(async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    tracing::info!("stopping");
+    let again = Arc::new(AtomicBool::new(false));
+    let heard = again.clone();
+    runtime.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        heard.store(true, Ordering::Relaxed);
+    });
+    broker.stop(|| again.load(Ordering::Relaxed));
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Says what runs where, one listener a line, and what to try first.
+fn banner(config: &Config, broker: &Broker) -> String {
+    let mut text = format!("fennec {}\n", env!("CARGO_PKG_VERSION"));
+    for (protocol, tls, address) in &broker.listeners {
+        let (name, what) = match (protocol, tls) {
+            (Protocol::Mqtt, false) => ("mqtt", "MQTT 3.1, 3.1.1 and 5"),
+            (Protocol::Mqtt, true) => ("mqtts", "MQTT 3.1, 3.1.1 and 5 over TLS"),
+            (Protocol::Http, false) => ("http", "WAMP on /ws, MQTT on /mqtt, and HTTP"),
+            (Protocol::Http, true) => ("https", "WAMP on /ws, MQTT on /mqtt, and HTTP, over TLS"),
+            (Protocol::RawSocket, false) => ("rawsocket", "WAMP over RawSocket"),
+            (Protocol::RawSocket, true) => ("rawsockets", "WAMP over RawSocket and TLS"),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:<10} {address:<21} {what}");
+    }
+    let _ = writeln!(text, "  {:<10} {}", "realm", config.default_realm);
+    let data = match &config.storage {
+        Storage::Memory => "in memory".to_owned(),
+        Storage::Folder(folder) => folder.display().to_string(),
+    };
+    let _ = writeln!(text, "  {:<10} {data}", "data");
+    if let Some(address) = broker.address(Protocol::Mqtt, false) {
+        let port = address.port();
+        let _ = writeln!(text, "try:  mosquitto_sub -p {port} -t 'app/#' -v &  mosquitto_pub -p {port} -t app/hello -m world");
+    }
+    text
+}
