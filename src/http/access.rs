@@ -13,18 +13,7 @@ use super::answer::Failure;
 use crate::node::Node;
 use crate::node::metrics::Protocol;
 use crate::node::session::Identity;
-use crate::node::users::User;
-
-/// Which clients may come in without saying who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anonymous {
-    /// None.
-    Refused,
-    /// Those on this machine that ask directly, not through a proxy: what a listener on loopback admits unless it is configured.
-    Direct,
-    /// All: the operator said so.
-    Admitted,
-}
+use crate::node::users::{Anonymous, User};
 
 /// By what proxies tell for whom they ask.
 const FORWARDING: [HeaderName; 5] = [
@@ -35,20 +24,18 @@ const FORWARDING: [HeaderName; 5] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-impl Anonymous {
-    /// Whether this request may be anonymous.
-    pub fn admits(self, peer: SocketAddr, headers: &HeaderMap) -> bool {
-        match self {
-            Anonymous::Refused => false,
-            Anonymous::Direct => is_direct(peer, headers),
-            Anonymous::Admitted => true,
-        }
+/// Whether a request may be anonymous.
+pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    match listener {
+        Anonymous::Refused => false,
+        Anonymous::Local => is_local(peer, headers),
+        Anonymous::Allowed => true,
     }
 }
 
 /// Whether a request was made on this machine and for itself. A name in `Host` that is not the machine's own speaks against
 /// it: then a proxy passed it on, or a web page has its own name resolve to loopback (DNS rebinding).
-fn is_direct(peer: SocketAddr, headers: &HeaderMap) -> bool {
+fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
     peer.ip().to_canonical().is_loopback()
         && !FORWARDING.iter().any(|name| headers.contains_key(name))

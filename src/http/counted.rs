@@ -1,4 +1,4 @@
-//! A socket that counts its bytes for the metrics.
+//! A socket that counts itself and its bytes for the metrics.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,16 +10,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::stream::Stream;
 use crate::node::Node;
-use crate::node::metrics::Protocol;
+use crate::node::metrics::{Protocol, Totals};
 
+/// An HTTP connection.
 pub struct Counted {
     stream: Stream,
+    count: Count,
+}
+
+/// Counts one connection, from now until it is dropped.
+struct Count {
     node: Arc<Node>,
+}
+
+impl Count {
+    fn totals(&self) -> &Totals {
+        self.node.metrics.of(Protocol::Http)
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        add(&self.totals().connections_closed, 1);
+    }
 }
 
 impl Counted {
     pub fn new(stream: Stream, node: Arc<Node>) -> Self {
-        Self { stream, node }
+        let count = Count { node };
+        add(&count.totals().connections_opened, 1);
+        Self { stream, count }
     }
 
     /// The socket, for whoever speaks another protocol on it and counts for itself.
@@ -29,7 +49,7 @@ impl Counted {
 
     fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &result {
-            add(&self.node.metrics.of(Protocol::Http).bytes_out, *bytes);
+            add(&self.count.totals().bytes_out, *bytes);
         }
         result
     }
@@ -43,7 +63,7 @@ impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, into);
-        add(&self.node.metrics.of(Protocol::Http).bytes_in, into.filled().len() - before);
+        add(&self.count.totals().bytes_in, into.filled().len() - before);
         result
     }
 }

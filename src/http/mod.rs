@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use crate::net::clock::Clock;
 use crate::net::stream::Stream;
 use crate::node::Node;
+use crate::node::users::Anonymous;
 
 mod access;
 mod answer;
@@ -29,7 +30,6 @@ mod counted;
 mod route;
 mod websocket;
 
-pub use access::Anonymous;
 pub use websocket::{Upgraded, WebSocketGate};
 
 use counted::Counted;

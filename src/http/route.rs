@@ -24,7 +24,7 @@ impl Visit {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         let path = request.uri().path().to_owned();
-        let anonymous = self.entrance.anonymous.admits(self.peer, request.headers());
+        let anonymous = access::may_be_anonymous(self.entrance.anonymous, self.peer, request.headers());
         if let Some((_, gate)) = self.server.settings.websockets.iter().find(|(at, _)| *at == path) {
             access::check_origin(&self.server.settings.allowed_origins, request.headers())?;
             return websocket::open(request, gate, self.entrance.clone(), anonymous);

@@ -16,16 +16,12 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::answer::{Answer, Body, Failure};
 use super::counted::Counted;
-use super::{Entrance, access};
+use super::Entrance;
 use crate::net::stream::Stream;
-use crate::node::metrics::Protocol;
 
 /// Takes the sockets of a path after their WebSocket handshake. `cli` makes one for each gate, for rooms of one floor do not
 /// know each other.
 pub trait WebSocketGate: Send + Sync {
-    /// As what its connections count.
-    fn protocol(&self) -> Protocol;
-
     /// The first subprotocol that it speaks among those offered: the value of `Sec-WebSocket-Protocol`, comma-separated and by
     /// preference. `None`: none of them.
     fn choose(&self, offered: &str) -> Option<&'static str>;
@@ -45,7 +41,7 @@ pub struct Upgraded {
     pub subprotocol: &'static str,
     /// The listener it came by.
     pub entrance: Arc<Entrance>,
-    /// Whether it may stay anonymous; see [`access::Anonymous`].
+    /// Whether it may stay anonymous; the listener and the request decide.
     pub anonymous: bool,
 }
 
@@ -81,7 +77,7 @@ pub fn open<B>(
 
     let (upgrade, gate) = (hyper::upgrade::on(&mut request), gate.clone());
     tokio::spawn(async move {
-        if let Some((stream, early)) = take_over(upgrade, gate.protocol()).await {
+        if let Some((stream, early)) = take_over(upgrade).await {
             gate.run(Upgraded { stream, early, subprotocol, entrance, anonymous }).await;
         }
     });
@@ -102,11 +98,9 @@ fn switching(accept: &str, subprotocol: &'static str) -> Answer {
 }
 
 /// The socket under hyper, so that nothing of it is left on the way of the bytes.
-async fn take_over(upgrade: OnUpgrade, protocol: Protocol) -> Option<(Stream, Bytes)> {
+async fn take_over(upgrade: OnUpgrade) -> Option<(Stream, Bytes)> {
     let parts = upgrade.await.ok()?.downcast::<TokioIo<Counted>>().ok()?;
-    let mut stream = parts.io.into_inner().into_stream();
-    stream.count_as(protocol);
-    Some((stream, parts.read_buf))
+    Some((parts.io.into_inner().into_stream(), parts.read_buf))
 }
 
 /// Whether a header that is a list of tokens has this one.
