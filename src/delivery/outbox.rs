@@ -21,6 +21,8 @@ pub struct Outbox {
     tail: Vec<u8>,
     bytes: usize,
     bytes_max: usize,
+    /// Of `bytes`: answers to the peer's own packets.
+    reply_bytes: usize,
 }
 
 /// What a connection takes from an outbox to write it.
@@ -33,7 +35,7 @@ pub struct Taken {
 impl Outbox {
     /// An empty outbox that takes up to `bytes_max` bytes of events.
     pub fn new(bytes_max: usize) -> Self {
-        Self { parts: VecDeque::new(), tail: Vec::new(), bytes: 0, bytes_max }
+        Self { parts: VecDeque::new(), tail: Vec::new(), bytes: 0, bytes_max, reply_bytes: 0 }
     }
 
     /// Bytes waiting.
@@ -55,7 +57,7 @@ impl Outbox {
         if !self.has_room(frames.len()) {
             return Err(Full);
         }
-        self.push_reply(frames);
+        self.append(frames);
         Ok(())
     }
 
@@ -67,11 +69,22 @@ impl Outbox {
         self.parts.push_back(body);
     }
 
-    /// Appends an answer to the peer's own packet. Never refused: the connection stops reading its peer while the outbox is
-    /// over its bound, so answers cannot pile up.
-    pub fn push_reply(&mut self, frame: &[u8]) {
+    /// Appends a frame of an event. The caller has asked [`Outbox::has_room`].
+    pub fn append(&mut self, frame: &[u8]) {
         self.bytes += frame.len();
         self.tail.extend_from_slice(frame);
+    }
+
+    /// Appends an answer to the peer's own packet. Never refused: the connection stops reading a peer that does not take its
+    /// answers ([`Outbox::reply_bytes`]), so they cannot pile up.
+    pub fn push_reply(&mut self, frame: &[u8]) {
+        self.append(frame);
+        self.reply_bytes += frame.len();
+    }
+
+    /// Bytes of answers that wait.
+    pub fn reply_bytes(&self) -> usize {
+        self.reply_bytes
     }
 
     /// Lets an encoder append an answer in place; see [`Outbox::push_reply`].
@@ -79,6 +92,7 @@ impl Outbox {
         let before = self.tail.len();
         encode(&mut self.tail);
         self.bytes += self.tail.len() - before;
+        self.reply_bytes += self.tail.len() - before;
     }
 
     /// Offset at which the next frame begins in the buffer that [`Outbox::patch`] reaches.
@@ -95,6 +109,7 @@ impl Outbox {
     pub fn take(&mut self, mut spare: Vec<u8>) -> Taken {
         spare.clear();
         self.bytes = 0;
+        self.reply_bytes = 0;
         Taken { parts: std::mem::take(&mut self.parts), tail: std::mem::replace(&mut self.tail, spare) }
     }
 
@@ -103,6 +118,7 @@ impl Outbox {
         self.parts = VecDeque::new();
         self.tail = Vec::new();
         self.bytes = 0;
+        self.reply_bytes = 0;
     }
 
     fn seal_tail(&mut self) {

@@ -12,6 +12,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::link::Link;
 use super::wire::{Encoded, WireRef};
 use crate::delivery::Owed;
@@ -88,6 +90,8 @@ pub struct Offered {
     pub dropped_full: u32,
     /// Copies dropped because the client takes no frames of that size.
     pub dropped_large: u32,
+    /// Copies dropped because the payload cannot be said in the client's encoding.
+    pub untranslatable: u32,
 }
 
 /// Copies of consecutive events with the same terms, encoded once for a whole lane.
@@ -253,7 +257,7 @@ impl Mailbox {
             return self.keep(owed(), offered);
         }
         let mark = self.outbox.mark();
-        self.outbox.push_reply(frame);
+        self.outbox.append(frame);
         let packet_id = self.inflight.send(owed());
         self.outbox.patch(mark + frames.packet_ids[index] as usize - frames.start(index), packet_id);
         offered.sent += 1;
@@ -261,7 +265,7 @@ impl Mailbox {
     }
 
     /// Offers one event that is encoded for this session alone (large, aliased, shared, retained).
-    pub fn offer(&mut self, owed: Owed) -> Offered {
+    pub fn offer(&mut self, owed: Owed, now_ms: u64) -> Offered {
         let mut offered = Offered::default();
         let qos = owed.terms.qos;
         let Some(online) = self.online.as_ref() else {
@@ -274,12 +278,28 @@ impl Mailbox {
             self.keep(owed, &mut offered);
             return offered;
         }
-        if let Err(owed) = self.send(owed, &mut offered) {
+        if let Err(owed) = self.send(owed, now_ms, &mut offered) {
             if qos == Qos::AtMostOnce {
                 offered.dropped_full += 1;
             } else {
                 self.keep(owed, &mut offered);
             }
+        }
+        offered
+    }
+
+    /// Offers one large frame that was encoded for `wire` and is shared by all its receivers (QoS 0).
+    pub fn offer_shared(&mut self, wire: WireRef, frame: &Bytes) -> Offered {
+        let mut offered = Offered::default();
+        let Some(online) = self.online.as_ref().filter(|online| online.wire == wire) else { return offered };
+        if frame.len() > online.frame_bytes_max {
+            offered.dropped_large += 1;
+        } else if self.outbox.has_room(frame.len()) {
+            self.outbox.push_shared(&[], frame.clone());
+            offered.sent += 1;
+            offered.sent_bytes += frame.len();
+        } else {
+            offered.dropped_full += 1;
         }
         offered
     }
@@ -305,7 +325,7 @@ impl Mailbox {
                 continue;
             }
             // The outbox has at most REFILL_BYTES in it, so only an event that can never be sent is refused here.
-            if self.send(owed, &mut offered).is_err() {
+            if self.send(owed, now_ms, &mut offered).is_err() {
                 offered.dropped_full += 1;
             }
         }
@@ -314,7 +334,7 @@ impl Mailbox {
 
     /// Sends again what a reconnected client may have missed, in the original order, with DUP (MQTT 5, 4.4). `release` encodes
     /// a PUBREL.
-    pub fn resend(&mut self, release: impl Fn(u16, &mut Vec<u8>)) {
+    pub fn resend(&mut self, now_ms: u64, release: impl Fn(u16, &mut Vec<u8>)) {
         let Self { inflight, outbox, online, scratch, .. } = self;
         let Some(online) = online else { return };
         for item in inflight.resend() {
@@ -323,10 +343,10 @@ impl Mailbox {
                 Resend::Publish(owed, packet_id) => {
                     scratch.clear();
                     let terms = Terms { dup: true, ..owed.terms.clone() };
-                    let encoded = online.wire.0.event(&owed.event.as_event(), &terms, false, scratch);
+                    let encoded = online.wire.0.event(&owed.event.as_event(now_ms), &terms, false, scratch);
                     if let Ok(Encoded { packet_id_at: Some(at), .. }) = encoded {
                         scratch[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-                        outbox.push_reply(scratch);
+                        outbox.append(scratch);
                     }
                 }
             }
@@ -354,14 +374,14 @@ impl Mailbox {
 
     /// Encodes one event into the outbox. Gives it back if the outbox has no room; one that this client cannot be sent at all is
     /// dropped and counted.
-    fn send(&mut self, owed: Owed, offered: &mut Offered) -> Result<(), Owed> {
+    fn send(&mut self, owed: Owed, now_ms: u64, offered: &mut Offered) -> Result<(), Owed> {
         let Self { inflight, outbox, online, scratch, .. } = self;
         let Some(online) = online else { return Err(owed) };
         let Owed { event, mut terms } = owed;
         terms.alias = online.aliases.look_up(event.topic.name());
         let split = event.payload.as_ref().len() >= SHARE_BYTES_MIN;
         scratch.clear();
-        let Ok(encoded) = online.wire.0.event(&event.as_event(), &terms, split, scratch) else {
+        let Ok(encoded) = online.wire.0.event(&event.as_event(now_ms), &terms, split, scratch) else {
             offered.dropped_large += 1;
             return Ok(());
         };
@@ -384,7 +404,7 @@ impl Mailbox {
         }
         match body {
             Some(body) => outbox.push_shared(scratch, body),
-            None => outbox.push_reply(scratch),
+            None => outbox.append(scratch),
         }
         scratch.shrink_to(4096);
         offered.sent += 1;

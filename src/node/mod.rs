@@ -1,1 +1,208 @@
-//! (room)
+//! The node: the realms of this process, the locks around their routers, the hot path of a publish.
+//!
+//! ```text
+//! gate (mqtt, wamp, http) --Publisher / Realm--> router rules --> mailboxes of other sessions --Link--> their connections
+//! ```
+//!
+//! Everything here is synchronous and takes `now` as an argument; connections of any thread call it side by side. The routers'
+//! rules are on the floor below, sockets and tasks on the floors above.
+
+pub mod clients;
+pub mod link;
+pub mod mailbox;
+pub mod metrics;
+pub mod publish;
+pub mod realm;
+pub mod rpc;
+pub mod session;
+pub mod users;
+pub mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::delivery::backlog::Backlog;
+use crate::delivery::outbox::Outbox;
+use crate::router::authorize::{Authorizer, Role};
+use crate::types::event::Qos;
+use crate::types::ids::{ID_MAX, SessionId};
+use crate::types::limits::Limits;
+use crate::types::payload::{Codec, PayloadRef};
+use crate::types::topic::{Topic, TopicPattern};
+
+use clients::Will;
+use link::End;
+use mailbox::Mailbox;
+use metrics::{Metrics, Protocol};
+use publish::{Publication, Publisher};
+use realm::Realm;
+use session::{Identity, Session};
+use users::Users;
+use wire::WireRef;
+
+/// How many wills and expired sessions of a realm one tick handles.
+const TICK_WORK_MAX: usize = 1000;
+
+/// What a node is made of; checked by who builds it.
+pub struct Settings {
+    pub limits: Limits,
+    pub realms: Vec<RealmSettings>,
+    /// Realms are made when somebody names them.
+    pub auto_realms: bool,
+    pub default_realm: String,
+    /// For realms that have no roles of their own.
+    pub roles: Vec<Role>,
+    pub users: Users,
+}
+
+/// One configured realm.
+#[derive(Debug, Default)]
+pub struct RealmSettings {
+    pub name: String,
+    /// First match counts.
+    pub codecs: Vec<(TopicPattern, Codec)>,
+    pub star_is_wildcard: bool,
+}
+
+/// See the module.
+pub struct Node {
+    pub limits: Limits,
+    pub metrics: Metrics,
+    pub users: Users,
+    pub default_realm: String,
+    auto_realms: bool,
+    authorizer: Authorizer,
+    realms: RwLock<HashMap<String, Arc<Realm>>>,
+    dice: Mutex<u64>,
+    draining: AtomicBool,
+    sessions_made: AtomicU64,
+}
+
+impl Node {
+    /// A node with these realms. `seed` decides every random choice; at run time it comes from the system.
+    pub fn new(settings: Settings, seed: u64) -> Arc<Self> {
+        let node = Self {
+            authorizer: Authorizer::new(settings.roles),
+            limits: settings.limits,
+            metrics: Metrics::default(),
+            users: settings.users,
+            default_realm: settings.default_realm,
+            auto_realms: settings.auto_realms,
+            realms: RwLock::default(),
+            dice: Mutex::new(seed),
+            draining: AtomicBool::new(false),
+            sessions_made: AtomicU64::new(0),
+        };
+        for realm in settings.realms {
+            node.add_realm(realm);
+        }
+        Arc::new(node)
+    }
+
+    fn add_realm(&self, settings: RealmSettings) -> Arc<Realm> {
+        let seed = self.random();
+        let mut realms = self.realms.write();
+        let make = || {
+            let mut realm = Realm::new(&settings.name, self.authorizer.clone(), settings.codecs, &self.limits, seed);
+            realm.star_is_wildcard = settings.star_is_wildcard;
+            Arc::new(realm)
+        };
+        realms.entry(settings.name.clone()).or_insert_with(make).clone()
+    }
+
+    /// The realm of this name; made now if realms are made on demand. `None`: there is none.
+    pub fn realm(&self, name: &str) -> Option<Arc<Realm>> {
+        if let Some(realm) = self.realms.read().get(name) {
+            return Some(realm.clone());
+        }
+        if !self.auto_realms || name.is_empty() {
+            return None;
+        }
+        Some(self.add_realm(RealmSettings { name: name.to_owned(), ..RealmSettings::default() }))
+    }
+
+    /// All realms at this moment.
+    pub fn realms(&self) -> Vec<Arc<Realm>> {
+        self.realms.read().values().cloned().collect()
+    }
+
+    /// A random number (splitmix64).
+    pub fn random(&self) -> u64 {
+        let mut dice = self.dice.lock();
+        *dice = dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = *dice;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A new session, not yet in a realm. `keeps`: its QoS 1 and 2 messages are kept while it is offline.
+    pub fn new_session(&self, identity: Identity, wire: WireRef, keeps: bool) -> Arc<Session> {
+        self.sessions_made.fetch_add(1, Ordering::Relaxed);
+        let id = SessionId(self.random() % ID_MAX + 1);
+        let limits = &self.limits;
+        let backlog_bytes = usize::try_from(limits.backlog_bytes_max).unwrap_or(usize::MAX);
+        let backlog = Backlog::new(limits.backlog_messages_max, backlog_bytes);
+        let mailbox = Mailbox::new(Outbox::new(limits.outbox_bytes_max), backlog, keeps);
+        Arc::new(Session::new(id, identity, wire, mailbox))
+    }
+
+    /// Does what time brings: wills, expired sessions, calls that took too long. Called several times a second.
+    pub fn tick(self: &Arc<Self>, now_ms: u64) {
+        for realm in self.realms() {
+            for will in realm.clients.tick(&realm, now_ms, TICK_WORK_MAX) {
+                self.publish_will(&realm, &will, now_ms);
+            }
+            self.tick_calls(&realm, now_ms);
+        }
+    }
+
+    /// Publishes a will for a client that is gone. It was authorized when it was made.
+    pub fn publish_will(self: &Arc<Self>, realm: &Arc<Realm>, will: &Will, now_ms: u64) {
+        let publication = Publication {
+            payload: PayloadRef::Bytes(&will.payload),
+            qos: will.qos,
+            retain: will.retain,
+            properties: will.properties.as_ref(),
+            publisher: None,
+            expires_in_s: will.expiry_s,
+            exclude_publisher: false,
+            filter: None,
+            backing: Some(&will.payload),
+        };
+        self.publish_as_broker(realm, &will.topic, &publication, Protocol::Mqtt, now_ms);
+    }
+
+    /// Publishes something of the broker's own, `$SYS` and `wamp.*` included.
+    pub fn publish_as_broker(
+        self: &Arc<Self>,
+        realm: &Arc<Realm>,
+        topic: &Arc<Topic>,
+        publication: &Publication<'_>,
+        protocol: Protocol,
+        now_ms: u64,
+    ) {
+        let mut publisher = Publisher::for_broker(self.clone(), realm.clone(), protocol);
+        publisher.now_ms = now_ms;
+        publisher.publish_own(topic, publication);
+        publisher.finish();
+    }
+
+    /// The node stops: no new sessions, and every connection is asked to end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        for realm in self.realms() {
+            realm.end_all(End::Shutdown);
+        }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// QoS of what WAMP and HTTP publish: the highest, so that the subscription decides.
+    pub const UNSAID_QOS: Qos = Qos::ExactlyOnce;
+}

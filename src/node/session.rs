@@ -1,14 +1,18 @@
 //! A session of any protocol in a realm: who it is, and its mailbox.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::link::Link;
 use super::mailbox::Mailbox;
+use super::rpc::ReplyTo;
 use super::wire::WireRef;
 use crate::router::broker::Subscriber;
-use crate::types::ids::SessionId;
+use crate::types::event::Qos;
+use crate::types::ids::{RegistrationId, RequestId, SessionId};
+use crate::types::topic::Topic;
 
 /// Who stands behind a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +32,15 @@ pub struct Session {
     /// The encoding that routes are built for, and whether its copies are encoded apart from others'.
     wire: Mutex<(WireRef, bool)>,
     mailbox: Mutex<Mailbox>,
+    /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
+    pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
+    /// Procedures that an MQTT session answers: the topic its invocations are published on, and the QoS it granted.
+    pub procedures: Mutex<HashMap<RegistrationId, (Arc<Topic>, Qos)>>,
 }
 
 impl Session {
     pub fn new(id: SessionId, identity: Identity, wire: WireRef, mailbox: Mailbox) -> Self {
-        Self { id, identity, wire: Mutex::new((wire, false)), mailbox: Mutex::new(mailbox) }
+        Self { id, identity, wire: Mutex::new((wire, false)), mailbox: Mutex::new(mailbox), replies: Mutex::default(), procedures: Mutex::default() }
     }
 
     /// The session's mailbox. Held for as short as can be, and never over an await.

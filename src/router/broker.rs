@@ -20,7 +20,7 @@ use crate::types::topic::{Topic, TopicPattern};
 /// What the router must know of a session that subscribes.
 pub trait Subscriber: Clone {
     /// Names an encoding: copies for equal wires are equal bytes.
-    type Wire: Copy + PartialEq;
+    type Wire: Copy + PartialEq + std::fmt::Debug;
 
     fn id(&self) -> SessionId;
     fn wire(&self) -> Self::Wire;
@@ -248,7 +248,7 @@ struct RouteBuilder<S: Subscriber> {
 
 impl<S: Subscriber> RouteBuilder<S> {
     fn add(&mut self, pattern: &TopicPattern, subscription: &Subscription<S>) {
-        let with_topic = !matches!(pattern, TopicPattern::Exact(_));
+        let with_topic = pattern.exact_name().is_none();
         // Lanes of this subscription begin here: an `Each` lane never holds subscribers of two subscriptions.
         let first = self.lanes.len();
         for (_, session, options) in &subscription.subscribers {

@@ -7,6 +7,7 @@
 //! A command is a method; what follows from it is a value, or is handed to a sink as [`output::Output`] values. The locks
 //! around it, and who writes to which socket, are the business of `node` and the gates.
 
+pub mod authorize;
 pub mod broker;
 pub mod dealer;
 pub mod index;

@@ -185,3 +185,19 @@ pub struct RegistrationInfo<'a> {
     /// On the node's clock.
     pub created_ms: u64,
 }
+
+impl<S> Output<'_, S> {
+    /// The session that this is for; `None` for what is to be published.
+    pub fn receiver(&self) -> Option<&S> {
+        match self {
+            Self::Registered { to, .. }
+            | Self::Unregistered { to, .. }
+            | Self::Revoked { to, .. }
+            | Self::Result { to, .. }
+            | Self::Error { to, .. }
+            | Self::Interrupt { to, .. } => Some(to),
+            Self::Invocation(invocation) => Some(invocation.to),
+            Self::Registration(_) => None,
+        }
+    }
+}

@@ -75,6 +75,8 @@ pub struct Event<'a> {
     pub publisher: Option<&'a Arc<Discloser>>,
     /// Milliseconds on the node's clock after which it must not be delivered (MQTT 5, 3.3.2.3.3).
     pub expires_at_ms: Option<u64>,
+    /// The time until then, as it is told to subscribers.
+    pub expires_in_s: Option<u32>,
 }
 
 /// A publication that outlives its buffer: retained, inflight or in a backlog.
@@ -115,8 +117,8 @@ impl Event<'_> {
 }
 
 impl StoredEvent {
-    /// The event, borrowed.
-    pub fn as_event(&self) -> Event<'_> {
+    /// The event, borrowed, as it is at `now_ms`.
+    pub fn as_event(&self, now_ms: u64) -> Event<'_> {
         Event {
             topic: &self.topic,
             payload: self.payload.as_ref(),
@@ -127,11 +129,12 @@ impl StoredEvent {
             properties: self.properties.as_ref(),
             publisher: self.publisher.as_ref(),
             expires_at_ms: self.expires_at_ms,
+            expires_in_s: self.expires_at_ms.map(|at| at.saturating_sub(now_ms).div_ceil(1000) as u32),
         }
     }
 
     /// Bytes of topic and payload: what an event counts for in byte bounds.
     pub fn bytes(&self) -> usize {
-        self.as_event().bytes()
+        self.topic.name().len() + self.payload.len()
     }
 }

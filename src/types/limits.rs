@@ -147,8 +147,6 @@ limits! {
         "Subscriptions of one session. Further ones are refused: SUBACK 0x97 (MQTT 3: 0x80), ERROR `fennec.error.quota_exceeded`.";
     registrations_per_session_max: usize = 10_000, Count, "limits"."registrations_per_session_max", 1..=10_000_000,
         "Registrations of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`, SUBACK 0x97.";
-    topic_levels_max: usize = 128, Count, "limits"."topic_levels_max", 1..=1024,
-        "Levels of a topic or pattern. Deeper ones are refused: 0x90 (filters 0x8F; MQTT 3: 0x80 or a close), `wamp.error.invalid_uri`.";
     calls_pending_per_session_max: usize = 10_000, Count, "limits"."calls_pending_per_session_max", 1..=1_000_000,
         "Calls of one session that wait for their result. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
     outbox_bytes_max: usize = 16_777_216, Bytes, "limits"."outbox_bytes_max", 65_536..=1_073_741_824,

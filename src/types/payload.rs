@@ -144,15 +144,14 @@ impl<'a> PayloadRef<'a> {
         }
     }
 
-    /// The same, sharing `chunk` where the payload was borrowed from it.
-    pub fn to_owned_in(&self, chunk: &Bytes) -> Payload {
+    /// A copy that outlives the buffer. `backing` is the buffer that the payload was read into: what fills most of it is shared,
+    /// what is small beside it is copied, so that it does not keep a whole read alive.
+    pub fn store(&self, backing: Option<&Bytes>) -> Payload {
+        let Some(chunk) = backing.filter(|chunk| self.len() * 2 >= chunk.len()) else { return self.to_owned() };
         let share = |part: &[u8]| {
             let (start, part_start) = (chunk.as_ptr() as usize, part.as_ptr() as usize);
-            if part_start >= start && part_start + part.len() <= start + chunk.len() {
-                chunk.slice_ref(part)
-            } else {
-                Bytes::copy_from_slice(part)
-            }
+            let inside = part_start >= start && part_start + part.len() <= start + chunk.len();
+            if inside { chunk.slice_ref(part) } else { Bytes::copy_from_slice(part) }
         };
         match *self {
             PayloadRef::Bytes(bytes) => Payload::Bytes(share(bytes)),
@@ -164,6 +163,14 @@ impl<'a> PayloadRef<'a> {
 }
 
 impl Payload {
+    /// The bytes, to be sent along with others' frames. `None` for arguments: they are never a frame's end.
+    pub fn shared_bytes(&self) -> Option<Bytes> {
+        match self {
+            Payload::Bytes(bytes) => Some(bytes.clone()),
+            Payload::Args { .. } => None,
+        }
+    }
+
     pub fn as_ref(&self) -> PayloadRef<'_> {
         match self {
             Payload::Bytes(bytes) => PayloadRef::Bytes(bytes),

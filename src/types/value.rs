@@ -21,7 +21,7 @@ mod serde;
 pub mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use raw::Raw;
 

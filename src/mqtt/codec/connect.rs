@@ -114,12 +114,12 @@ impl<'a> Connect<'a> {
         if PacketType::of(first) != Some(PacketType::Connect) {
             return Err(DecodeError::NOT_CONNECT);
         }
-        if first != PacketType::Connect.first_byte() {
-            return Err(DecodeError::RESERVED_FLAGS);
-        }
         let mut body = Reader::new(body);
         let name = body.binary()?;
         let level = sniff_level(name, body.u8()?)?;
+        if level > Level::V3 && first != PacketType::Connect.first_byte() {
+            return Err(DecodeError::RESERVED_FLAGS);
+        }
         check_minimal_header(frame, level)?;
         let flags = Flags::new(body.u8()?, level)?;
         let keep_alive_s = body.u16()?;

@@ -1,64 +1,63 @@
 //! Lists inside packets, without an allocation on either way.
 
+use std::marker::PhantomData;
+
 use super::property::{Property, PropertyBlock};
 use super::reader::Reader;
 use super::reason::ReasonCode;
 
-/// What [`List`] can be a list of.
-pub trait Item<'a>: Sized {
-    /// How our own side keeps it before it is sent.
-    type Source: 'a;
-
+/// What [`List`] can be a list of. `S` is how our own side keeps it before it is sent.
+pub trait Item<'a, S>: Sized {
     /// Takes the next item from bytes that were found valid when the packet was decoded.
     fn next(wire: &mut Reader<'a>) -> Option<Self>;
 
-    fn of(source: &'a Self::Source) -> Self;
+    fn of(source: &'a S) -> Self;
 }
 
 /// A list that a packet carries: either still the bytes of the packet it came in, all of them checked, or a slice of
 /// ours that is to be sent.
-pub struct List<'a, T: Item<'a>>(Source<'a, T>);
-
-enum Source<'a, T: Item<'a>> {
-    Wire(Reader<'a>),
-    Own(&'a [T::Source]),
+pub struct List<'a, T, S = T> {
+    source: Source<'a, S>,
+    items: PhantomData<T>,
 }
 
-impl<'a, T: Item<'a>> List<'a, T> {
+enum Source<'a, S> {
+    Wire(Reader<'a>),
+    Own(&'a [S]),
+}
+
+impl<'a, T, S> List<'a, T, S> {
     /// A list to be sent.
-    pub const fn new(items: &'a [T::Source]) -> Self {
-        Self(Source::Own(items))
+    pub const fn new(items: &'a [S]) -> Self {
+        Self { source: Source::Own(items), items: PhantomData }
     }
 
     /// Bytes in which every item has been checked.
     pub(super) fn wire(checked: &'a [u8]) -> Self {
-        Self(Source::Wire(Reader::new(checked)))
+        Self { source: Source::Wire(Reader::new(checked)), items: PhantomData }
     }
+}
 
+impl<'a, T: Item<'a, S>, S> List<'a, T, S> {
     /// The items, in the order of the packet.
-    pub fn iter(&self) -> Items<'a, T> {
-        Items(match &self.0 {
-            Source::Wire(reader) => Source::Wire(*reader),
-            Source::Own(items) => Source::Own(items),
-        })
+    pub fn iter(&self) -> Items<'a, T, S> {
+        Items(*self)
     }
 
     pub fn is_empty(&self) -> bool {
-        match self.0 {
-            Source::Wire(_) => self.iter().next().is_none(),
-            Source::Own(items) => items.is_empty(),
-        }
+        self.iter().next().is_none()
     }
 }
 
 /// Goes through a [`List`].
-pub struct Items<'a, T: Item<'a>>(Source<'a, T>);
+pub struct Items<'a, T, S = T>(List<'a, T, S>);
 
-impl<'a, T: Item<'a>> Iterator for Items<'a, T> {
+impl<'a, T: Item<'a, S>, S> Iterator for Items<'a, T, S> {
     type Item = T;
 
+    #[inline]
     fn next(&mut self) -> Option<T> {
-        match &mut self.0 {
+        match &mut self.0.source {
             Source::Wire(reader) => T::next(reader),
             Source::Own(items) => {
                 let (first, rest) = items.split_first()?;
@@ -69,59 +68,57 @@ impl<'a, T: Item<'a>> Iterator for Items<'a, T> {
     }
 }
 
-impl<'a, T: Item<'a>> Clone for List<'a, T> {
+impl<T, S> Clone for List<'_, T, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<'a, T: Item<'a>> Copy for List<'a, T> {}
+impl<T, S> Copy for List<'_, T, S> {}
 
-impl<'a, T: Item<'a>> Clone for Source<'a, T> {
+impl<S> Clone for Source<'_, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<'a, T: Item<'a>> Copy for Source<'a, T> {}
+impl<S> Copy for Source<'_, S> {}
 
-impl<'a, T: Item<'a>> Default for List<'a, T> {
+impl<T, S> Default for List<'_, T, S> {
     fn default() -> Self {
         Self::new(&[])
     }
 }
 
-impl<'a, T: Item<'a>> IntoIterator for List<'a, T> {
+impl<'a, T: Item<'a, S>, S> IntoIterator for List<'a, T, S> {
     type Item = T;
-    type IntoIter = Items<'a, T>;
+    type IntoIter = Items<'a, T, S>;
 
-    fn into_iter(self) -> Items<'a, T> {
-        Items(self.0)
+    fn into_iter(self) -> Items<'a, T, S> {
+        Items(self)
     }
 }
 
-impl<'a, T: Item<'a> + PartialEq> PartialEq for List<'a, T> {
+impl<'a, T: Item<'a, S> + PartialEq, S> PartialEq for List<'a, T, S> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
     }
 }
 
-impl<'a, T: Item<'a> + std::fmt::Debug> std::fmt::Debug for List<'a, T> {
+impl<'a, T: Item<'a, S> + std::fmt::Debug, S> std::fmt::Debug for List<'a, T, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
 }
 
 /// User properties, as name and value, in their order (MQTT 5, 2.2.2.2). On the wire they stand among other properties.
-pub type UserProperties<'a> = List<'a, (&'a str, &'a str)>;
+pub type UserProperties<'a> = List<'a, (&'a str, &'a str), (String, String)>;
 
-impl<'a> Item<'a> for (&'a str, &'a str) {
-    type Source = (String, String);
-
+impl<'a> Item<'a, (String, String)> for (&'a str, &'a str) {
     fn next(wire: &mut Reader<'a>) -> Option<Self> {
         loop {
             match PropertyBlock::take(wire)? {
-                Property::UserProperty(name, value) => return Some((name, value)),
+                Property::User(name, value) => return Some((name, value)),
                 _ => continue,
             }
         }
@@ -135,9 +132,7 @@ impl<'a> Item<'a> for (&'a str, &'a str) {
 /// Identifiers of the subscriptions that a PUBLISH matched, 1..=268435455 (MQTT 5, 3.3.2.3.8).
 pub type SubscriptionIdentifiers<'a> = List<'a, u32>;
 
-impl<'a> Item<'a> for u32 {
-    type Source = u32;
-
+impl<'a> Item<'a, u32> for u32 {
     fn next(wire: &mut Reader<'a>) -> Option<Self> {
         loop {
             match PropertyBlock::take(wire)? {
@@ -155,9 +150,7 @@ impl<'a> Item<'a> for u32 {
 /// The topic filters of an UNSUBSCRIBE.
 pub type TopicFilters<'a> = List<'a, &'a str>;
 
-impl<'a> Item<'a> for &'a str {
-    type Source = &'a str;
-
+impl<'a> Item<'a, &'a str> for &'a str {
     fn next(wire: &mut Reader<'a>) -> Option<Self> {
         wire.string().ok()
     }
@@ -170,9 +163,7 @@ impl<'a> Item<'a> for &'a str {
 /// The reason codes of a SUBACK or UNSUBACK, one per topic filter, in their order.
 pub type ReasonCodes<'a> = List<'a, ReasonCode>;
 
-impl<'a> Item<'a> for ReasonCode {
-    type Source = ReasonCode;
-
+impl<'a> Item<'a, ReasonCode> for ReasonCode {
     fn next(wire: &mut Reader<'a>) -> Option<Self> {
         ReasonCode::from_u8(wire.u8().ok()?)
     }

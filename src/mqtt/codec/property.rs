@@ -62,7 +62,7 @@ pub(super) enum Property<'a> {
     TopicAlias(u16),
     MaximumQos(bool),
     RetainAvailable(bool),
-    UserProperty(&'a str, &'a str),
+    User(&'a str, &'a str),
     MaximumPacketSize(u32),
     WildcardSubscriptionAvailable(bool),
     SubscriptionIdentifierAvailable(bool),
@@ -96,27 +96,19 @@ pub(super) struct PropertyBlock<'a> {
 }
 
 impl<'a> PropertyBlock<'a> {
-    /// Takes the property block that begins at `body`. Levels before 5 have none: there it is empty.
-    #[inline]
+    /// Takes the property block that begins at `body`.
     pub(super) fn open(body: &mut Reader<'a>, level: Level, allowed: Set) -> Result<Self> {
-        let all = if level < Level::V5 {
-            &[]
-        } else {
-            let len = body.varint()?;
-            body.bytes(len as usize)?
-        };
-        Ok(Self { all, rest: Reader::new(all), allowed, repeated: set(&[id::USER_PROPERTY]), seen: 0 })
+        Ok(Self::new(block(body, level)?, allowed))
+    }
+
+    pub(super) fn new(all: &'a [u8], allowed: Set) -> Self {
+        Self { all, rest: Reader::new(all), allowed, repeated: set(&[id::USER_PROPERTY]), seen: 0 }
     }
 
     /// Lets `id` occur several times.
     pub(super) fn repeating(mut self, id: u8) -> Self {
         self.repeated |= 1 << id;
         self
-    }
-
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
     }
 
     /// True if `id` has occurred.
@@ -148,7 +140,7 @@ impl<'a> PropertyBlock<'a> {
             }
             self.seen |= bit;
             let property = value(&mut self.rest, id)?;
-            if !matches!(property, Property::UserProperty(..)) {
+            if !matches!(property, Property::User(..)) {
                 return Ok(Some(property));
             }
         }
@@ -160,6 +152,16 @@ impl<'a> PropertyBlock<'a> {
         let id = checked.varint().ok()?;
         value(checked, id).ok()
     }
+}
+
+/// Takes the bytes of a property block from `body`. Levels before 5 have none: there it is empty.
+#[inline]
+pub(super) fn block<'a>(body: &mut Reader<'a>, level: Level) -> Result<&'a [u8]> {
+    if level < Level::V5 {
+        return Ok(&[]);
+    }
+    let len = body.varint()?;
+    body.bytes(len as usize)
 }
 
 const KNOWN: Set = set(&[
@@ -217,7 +219,7 @@ fn value<'a>(from: &mut Reader<'a>, id: u32) -> Result<Property<'a>> {
         id::TOPIC_ALIAS => Property::TopicAlias(non_zero(from.u16()?, DecodeError::TOPIC_ALIAS_ZERO)?),
         id::MAXIMUM_QOS => Property::MaximumQos(boolean(from)?),
         id::RETAIN_AVAILABLE => Property::RetainAvailable(boolean(from)?),
-        id::USER_PROPERTY => Property::UserProperty(from.string()?, from.string()?),
+        id::USER_PROPERTY => Property::User(from.string()?, from.string()?),
         id::MAXIMUM_PACKET_SIZE => {
             Property::MaximumPacketSize(non_zero(from.u32()?, DecodeError::MAXIMUM_PACKET_SIZE_ZERO)?)
         }

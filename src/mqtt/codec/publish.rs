@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::error::{DecodeError, EncodeError};
 use super::list::{SubscriptionIdentifiers, UserProperties};
-use super::property::{Property, PropertyBlock, Set, id, set};
+use super::property::{self, Property, PropertyBlock, Set, id, set};
 use super::reader::Reader;
-use super::writer::Writer;
+use super::writer::{VARINT_MAX, Writer, varint_bytes};
 use super::{Level, PacketId, PacketType, Result, Role, body, qos_from_bits, topic};
 use crate::types::event::{Properties, Qos};
 
@@ -26,19 +26,34 @@ const ALLOWED: Set = set(&[
     id::USER_PROPERTY,
 ]);
 
-/// A PUBLISH. Invariants of one that was decoded: the topic is empty only if there is a topic alias; there is a packet
-/// identifier exactly when the QoS is not 0; DUP is not set with QoS 0.
+/// A PUBLISH. Invariants of one that was decoded: there is a packet identifier exactly when the QoS is not 0; DUP is not
+/// set with QoS 0; the topic is empty only if there are properties.
+///
+/// Decoding leaves topic and properties as they came, and the receiver has to ask for them: [`Publish::properties`]
+/// unless [`PropertySource::is_none`]; [`Publish::topic_name`] once per topic, if it remembers the topics that it has
+/// seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Publish<'a> {
     pub dup: bool,
     pub qos: Qos,
     pub retain: bool,
     pub packet_id: Option<PacketId>,
-    /// The topic name as it came. Decoding leaves it unchecked, so that a receiver who remembers the names it has seen
-    /// pays for [`Publish::topic_name`] only once per name.
+    /// The topic name, unchecked.
     pub topic: &'a [u8],
-    pub properties: PublishProperties<'a>,
+    pub properties: PropertySource<'a>,
     pub payload: &'a [u8],
+}
+
+/// Where the properties of a PUBLISH are. Equal if they say the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum PropertySource<'a> {
+    /// There are none, as always before level 5.
+    #[default]
+    None,
+    /// In the packet that came to `role`, unchecked. Sent on, they stay as they came.
+    Wire { block: &'a [u8], role: Role },
+    /// Ours, to be sent.
+    Own(&'a PublishProperties<'a>),
 }
 
 /// Properties of a PUBLISH or of a will. All absent at levels 3 and 4.
@@ -69,7 +84,7 @@ pub struct PublishLayout {
 }
 
 impl<'a> Publish<'a> {
-    /// Decodes a complete frame whose type is PUBLISH. The topic is left unchecked.
+    /// Decodes a complete frame whose type is PUBLISH. Properties and topic are left unchecked.
     ///
     /// # Errors
     /// The rule that the packet breaks.
@@ -92,11 +107,25 @@ impl<'a> Publish<'a> {
         } else {
             Some(body.packet_id()?)
         };
-        let properties = PublishProperties::decode(&mut body, level, role)?;
-        if topic.is_empty() && properties.topic_alias.is_none() {
+        let block = property::block(&mut body, level)?;
+        if topic.is_empty() && block.is_empty() {
             return Err(if level == Level::V5 { DecodeError::TOPIC_ALIAS_MISSING } else { DecodeError::EMPTY_TOPIC });
         }
+        let properties = if block.is_empty() { PropertySource::None } else { PropertySource::Wire { block, role } };
         Ok(Self { dup, qos, retain: first & FLAG_RETAIN != 0, packet_id, topic, properties, payload: body.rest() })
+    }
+
+    /// The properties, checked.
+    ///
+    /// # Errors
+    /// The rule that they break; or there is neither a topic name nor a topic alias.
+    #[inline]
+    pub fn properties(&self) -> Result<PublishProperties<'a>> {
+        let properties = self.properties.read()?;
+        if self.topic.is_empty() && properties.topic_alias.is_none() {
+            return Err(DecodeError::TOPIC_ALIAS_MISSING);
+        }
+        Ok(properties)
     }
 
     /// The topic name, checked. Empty only where a topic alias stands for it.
@@ -105,14 +134,6 @@ impl<'a> Publish<'a> {
     /// It is not well-formed UTF-8, contains U+0000 or contains a wildcard character.
     pub fn topic_name(&self) -> Result<&'a str> {
         if self.topic.is_empty() { Ok("") } else { topic::validate_topic_name(self.topic) }
-    }
-
-    /// Checks that the payload is UTF-8 if its properties say so. A receiver may do this (MQTT 5, 3.3.2.3.2).
-    ///
-    /// # Errors
-    /// [`DecodeError::PAYLOAD_NOT_TEXT`].
-    pub fn check_payload_format(&self) -> Result<()> {
-        self.properties.check_payload_format(self.payload)
     }
 
     /// Appends the packet.
@@ -136,18 +157,89 @@ impl<'a> Publish<'a> {
         payload_len: usize,
         out: &mut Vec<u8>,
     ) -> Result<PublishLayout, EncodeError> {
-        let dup = if self.dup { FLAG_DUP } else { 0 };
-        let first = PacketType::Publish.first_byte() | dup | (self.qos as u8) << 1 | u8::from(self.retain);
-        let mut writer = Writer::new(out, first, level);
+        if self.properties.is_none() {
+            return self.encode_plain_header(level, payload_len, out);
+        }
+        let mut writer = Writer::new(out, self.first_byte(), level);
         writer.binary(self.topic);
         let packet_id_at = (self.qos != Qos::AtMostOnce).then(|| {
             writer.u16(self.packet_id.map_or(0, PacketId::get));
             writer.len() - 2
         });
-        writer.properties(|writer| self.properties.write(writer));
+        writer.properties(|writer| match self.properties {
+            PropertySource::None => {}
+            PropertySource::Wire { block, .. } => writer.bytes(block),
+            PropertySource::Own(properties) => properties.write(writer),
+        });
         let header_len = writer.len();
         let shift = writer.finish(payload_len)?;
         Ok(PublishLayout { packet_id_at: packet_id_at.map(|at| at + shift), payload_at: header_len + shift })
+    }
+
+    /// A header without properties has a length that is known beforehand: the shortest way for the commonest packet.
+    #[inline]
+    fn encode_plain_header(
+        &self,
+        level: Level,
+        payload_len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<PublishLayout, EncodeError> {
+        let topic_len = u16::try_from(self.topic.len()).map_err(|_| EncodeError::FieldTooLong)?;
+        let with_id = self.qos != Qos::AtMostOnce;
+        let fields = 2 + self.topic.len() + if with_id { 2 } else { 0 } + usize::from(level == Level::V5);
+        let body = fields + payload_len;
+        if body > VARINT_MAX {
+            return Err(EncodeError::PacketTooLong);
+        }
+        let [high, low] = topic_len.to_be_bytes();
+        out.reserve(5 + fields);
+        let start = out.len();
+        if body < 0x80 {
+            out.extend_from_slice(&[self.first_byte(), body as u8, high, low]);
+        } else {
+            let (len, width) = varint_bytes(body as u32);
+            out.push(self.first_byte());
+            out.extend_from_slice(&len[..width]);
+            out.extend_from_slice(&[high, low]);
+        }
+        out.extend_from_slice(self.topic);
+        let packet_id_at = with_id.then(|| out.len() - start);
+        if with_id {
+            out.extend_from_slice(&self.packet_id.map_or(0, PacketId::get).to_be_bytes());
+        }
+        if level == Level::V5 {
+            out.push(0);
+        }
+        Ok(PublishLayout { packet_id_at, payload_at: out.len() - start })
+    }
+
+    #[inline]
+    fn first_byte(&self) -> u8 {
+        let dup = if self.dup { FLAG_DUP } else { 0 };
+        PacketType::Publish.first_byte() | dup | (self.qos as u8) << 1 | u8::from(self.retain)
+    }
+}
+
+impl<'a> PropertySource<'a> {
+    /// True if there are none to be asked for.
+    #[inline]
+    pub const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    #[inline]
+    fn read(&self) -> Result<PublishProperties<'a>> {
+        match *self {
+            Self::None => Ok(PublishProperties::default()),
+            Self::Wire { block, role } => PublishProperties::decode(block, role),
+            Self::Own(properties) => Ok(*properties),
+        }
+    }
+}
+
+impl PartialEq for PropertySource<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.read() == other.read()
     }
 }
 
@@ -176,16 +268,8 @@ pub fn set_retain(frame: &mut [u8], retain: bool) {
 }
 
 impl<'a> PublishProperties<'a> {
-    #[inline]
-    fn decode(body: &mut Reader<'a>, level: Level, role: Role) -> Result<Self> {
-        let block = PropertyBlock::open(body, level, ALLOWED)?;
-        if block.is_empty() {
-            return Ok(Self::default());
-        }
-        Self::decode_block(block.repeating(id::SUBSCRIPTION_IDENTIFIER), role)
-    }
-
-    fn decode_block(mut block: PropertyBlock<'a>, role: Role) -> Result<Self> {
+    fn decode(block: &'a [u8], role: Role) -> Result<Self> {
+        let mut block = PropertyBlock::new(block, ALLOWED).repeating(id::SUBSCRIPTION_IDENTIFIER);
         let mut properties = Self::default();
         while let Some(property) = block.next()? {
             properties.set(property);
@@ -231,8 +315,11 @@ impl<'a> PublishProperties<'a> {
         writer.user_properties(self.user_properties);
     }
 
-    /// Checks that `payload` is UTF-8 if these properties say so.
-    pub(super) fn check_payload_format(&self, payload: &[u8]) -> Result<()> {
+    /// Checks that `payload` is UTF-8 if these properties say so. A receiver may do this (MQTT 5, 3.3.2.3.2).
+    ///
+    /// # Errors
+    /// [`DecodeError::PAYLOAD_NOT_TEXT`].
+    pub fn check_payload_format(&self, payload: &[u8]) -> Result<()> {
         match self.payload_is_text {
             Some(true) if std::str::from_utf8(payload).is_err() => Err(DecodeError::PAYLOAD_NOT_TEXT),
             _ => Ok(()),

@@ -164,9 +164,7 @@ impl<'a> Subscription<'a> {
     }
 }
 
-impl<'a> Item<'a> for Subscription<'a> {
-    type Source = Subscription<'a>;
-
+impl<'a> Item<'a, Subscription<'a>> for Subscription<'a> {
     fn next(wire: &mut Reader<'a>) -> Option<Self> {
         let filter = wire.string().ok()?;
         Self::of_options(filter, wire.u8().ok()?).ok()

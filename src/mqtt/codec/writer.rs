@@ -151,7 +151,8 @@ impl<'v> Writer<'v> {
     }
 }
 
-fn varint_bytes(mut value: u32) -> ([u8; 4], usize) {
+/// `value` as a variable byte integer, and how many of the bytes that takes.
+pub(super) fn varint_bytes(mut value: u32) -> ([u8; 4], usize) {
     let len = varint_len(value);
     let mut bytes = [0; 4];
     for (at, byte) in bytes.iter_mut().enumerate().take(len) {

@@ -2,7 +2,7 @@
 
 use super::Dealer;
 use super::command::Register;
-use super::registration::is_reserved_pattern;
+use super::registration::is_reserved;
 use super::session::{Place, Session};
 use crate::router::output::{Command, Failure, InvocationPolicy, Output, Refusal, RegistrationEvent, Sink};
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
@@ -46,7 +46,7 @@ impl<S: Clone> Dealer<S> {
         session: SessionId,
         command: &Register<'_>,
     ) -> Result<Vec<(RegistrationId, SessionId)>, Refusal> {
-        if is_reserved_pattern(command.pattern) {
+        if is_reserved(command.pattern) {
             return Err(Refusal::ReservedProcedure);
         }
         let known = self.registrations.find(command.pattern);

@@ -38,8 +38,8 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, n: u64) {
-        // The high half of the product depends on all bits of `n`, the low half spreads neighbours.
-        let product = u128::from(n ^ self.state) * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
+        // The low half spreads neighbours, the high half depends on the high bits as well.
+        let product = u128::from(n ^ self.state) * 0x9E37_79B9_7F4A_7C15;
         self.state = (product >> 64) as u64 ^ product as u64;
     }
 

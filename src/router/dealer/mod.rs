@@ -14,6 +14,8 @@ mod command;
 mod hash;
 mod registration;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

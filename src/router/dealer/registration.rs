@@ -1,20 +1,19 @@
 //! Who is registered for what, and whose turn it is.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use super::command::Register;
 use super::hash::{IdHash, IdMap};
 use super::session::Slot;
+use crate::router::index::Index;
 use crate::router::output::{InvocationPolicy, Refusal, RegistrationInfo};
 use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::{PatternLevel, Topic, TopicPattern};
 
-/// The registrations of a realm. Exact procedures are found by a plain map before any pattern is looked at.
+/// The registrations of a realm.
 pub struct Registrations {
     by_id: IdMap<RegistrationId, Registration>,
-    exact: HashMap<Box<str>, RegistrationId>,
-    patterns: HashMap<TopicPattern, RegistrationId>,
+    by_pattern: Index<RegistrationId>,
     last_id: RegistrationId,
     last_endpoint: u64,
     dice: Dice,
@@ -34,10 +33,10 @@ pub struct Registration {
 /// One callee of one registration.
 pub struct Endpoint {
     pub callee: SessionId,
-    number: u64,
+    pub number: u64,
     concurrency: Option<NonZeroU32>,
     /// Counted only where `concurrency` limits it.
-    running: u32,
+    pub running: u32,
     disclose_caller: bool,
     forward_timeout: bool,
 }
@@ -58,8 +57,7 @@ impl Registrations {
     pub fn new(hash: IdHash, seed: u64) -> Self {
         Self {
             by_id: IdMap::with_hasher(hash),
-            exact: HashMap::new(),
-            patterns: HashMap::new(),
+            by_pattern: Index::new(),
             last_id: RegistrationId(0),
             last_endpoint: 0,
             dice: Dice(seed),
@@ -80,22 +78,15 @@ impl Registrations {
 
     /// The registration of exactly this pattern.
     pub fn find(&self, pattern: &TopicPattern) -> Option<RegistrationId> {
-        match pattern {
-            TopicPattern::Exact(name) => self.exact.get(name).copied(),
-            _ => self.patterns.get(pattern).copied(),
-        }
+        self.by_pattern.get(pattern).copied()
     }
 
-    /// The registration that a call of `procedure` goes to (WAMP, Pattern-based Registrations). Patterns do not reach
-    /// into the broker's own procedures.
+    /// The registration that a call of `procedure` goes to. Patterns do not reach into the broker's own procedures.
     pub fn best(&self, procedure: &Topic) -> Option<RegistrationId> {
-        if let Some(id) = self.exact.get(procedure.name()) {
-            return Some(*id);
-        }
-        if self.patterns.is_empty() || is_reserved(procedure.name(), '/') {
+        if procedure.is_reserved() {
             return None;
         }
-        None
+        self.by_pattern.best(procedure).map(|(_, id)| *id)
     }
 
     /// Chooses a callee by the policy of the registration and takes one of its slots.
@@ -112,7 +103,7 @@ impl Registrations {
             registration: id,
             callee: endpoint.callee,
             slot,
-            is_pattern: !matches!(registration.pattern, TopicPattern::Exact(_)),
+            is_pattern: registration.pattern.exact_name().is_none(),
             disclose_caller: endpoint.disclose_caller,
             forward_timeout: endpoint.forward_timeout,
         })
@@ -151,10 +142,7 @@ impl Registrations {
         self.last_id.0 += 1;
         let id = self.last_id;
         let pattern = command.pattern.clone();
-        match &pattern {
-            TopicPattern::Exact(name) => self.exact.insert(name.clone(), id),
-            _ => self.patterns.insert(pattern.clone(), id),
-        };
+        self.by_pattern.insert(&pattern, id);
         let policy = command.policy;
         self.by_id.insert(id, Registration { pattern, policy, created_ms: now_ms, endpoints: Vec::new(), next: 0 });
         id
@@ -172,10 +160,7 @@ impl Registrations {
             return Some(false);
         }
         if let Some(registration) = self.by_id.remove(&id) {
-            match &registration.pattern {
-                TopicPattern::Exact(name) => self.exact.remove(name),
-                pattern => self.patterns.remove(pattern),
-            };
+            self.by_pattern.remove(&registration.pattern);
         }
         Some(true)
     }
@@ -220,28 +205,24 @@ impl Endpoint {
     }
 }
 
-/// Whether only the broker may answer there: `wamp` (WAMP, Reserved URIs) and `fennec`.
-pub fn is_reserved_pattern(pattern: &TopicPattern) -> bool {
-    match pattern {
-        TopicPattern::Exact(name) => is_reserved(name, '/'),
-        TopicPattern::Prefix(uri) => is_reserved(uri, '.'),
-        TopicPattern::Wildcard(levels) => {
-            matches!(levels.first(), Some(PatternLevel::Exact(level)) if is_reserved(level, '/'))
-        }
-    }
-}
-
-fn is_reserved(name: &str, separator: char) -> bool {
-    let first = name.split(separator).next();
-    matches!(first, Some("wamp" | "fennec"))
+/// Whether all that the pattern matches belongs to the broker: as [`Topic::is_reserved`] says it of a topic.
+pub fn is_reserved(pattern: &TopicPattern) -> bool {
+    let first = match pattern.prefix() {
+        Some(prefix) => prefix.split('.').next(),
+        None => pattern.levels().next().and_then(|level| match level {
+            PatternLevel::Exact(level) => Some(level),
+            PatternLevel::Single | PatternLevel::Multi => None,
+        }),
+    };
+    first.is_some_and(|first| first.starts_with('$') || matches!(first, "wamp" | "fennec"))
 }
 
 /// Random numbers from a seed (splitmix64); good enough to spread load.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     /// One of `0..count`.
-    fn below(&mut self, count: usize) -> usize {
+    pub fn below(&mut self, count: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

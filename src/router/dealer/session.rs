@@ -47,8 +47,8 @@ pub struct Place {
     pub invocation: InvocationId,
 }
 
-/// A call that waits for its callee. What the caller asked for stays as it was in the first CALL, so that further ones
-/// of the same request (WAMP, Progressive Call Invocations) need no more than their place.
+/// A call that waits for its callee. What the caller asked for stays as its first CALL said (WAMP, Progressive Call
+/// Invocations, Freezing of Options).
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
     pub caller: SessionId,
@@ -91,6 +91,11 @@ impl Abandoned {
         let (forgotten, slot) = self.late.pop_first()?;
         self.forgotten = forgotten;
         slot
+    }
+
+    #[cfg(test)]
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.late.values().copied().flatten()
     }
 
     /// The callee answered, for good if `is_final`. `None`: it was not to; else the slot that is free now.

@@ -7,18 +7,17 @@
 //! Left out: who may subscribe, limits on how many patterns there are, and locks.
 
 mod prefixes;
-mod shrink;
+mod shards;
 mod trie;
 
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use prefixes::Prefixes;
-use shrink::shrink;
+use shards::Shards;
 use trie::Trie;
 
 use crate::types::topic::{Topic, TopicPattern};
@@ -26,7 +25,7 @@ use crate::types::topic::{Topic, TopicPattern};
 /// One `T` for each distinct pattern.
 #[derive(Debug)]
 pub struct Index<T> {
-    exact: HashMap<ByName, T>,
+    exact: Shards<ByName, T>,
     wildcards: Trie<T>,
     prefixes: Prefixes<T>,
 }
@@ -57,7 +56,7 @@ impl Hash for ByName {
 
 impl<T> Default for Index<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcards: Trie::default(), prefixes: Prefixes::default() }
+        Self { exact: Shards::default(), wildcards: Trie::default(), prefixes: Prefixes::default() }
     }
 }
 
@@ -98,7 +97,7 @@ impl<T> Index<T> {
     /// The value of the pattern, made by `make` if there was none.
     pub fn get_or_insert_with(&mut self, pattern: &TopicPattern, make: impl FnOnce() -> T) -> &mut T {
         if pattern.exact_name().is_some() {
-            self.exact.entry(ByName(pattern.clone())).or_insert_with(make)
+            self.exact.get_or_insert_with::<str>(ByName(pattern.clone()), make)
         } else if pattern.prefix().is_some() {
             self.prefixes.get_or_insert_with(pattern, make)
         } else {
@@ -118,9 +117,7 @@ impl<T> Index<T> {
     /// Removes the pattern and all that was kept for it alone.
     pub fn remove(&mut self, pattern: &TopicPattern) -> Option<T> {
         if let Some(name) = pattern.exact_name() {
-            let value = self.exact.remove(name);
-            shrink(&mut self.exact);
-            value
+            self.exact.remove(name)
         } else if let Some(prefix) = pattern.prefix() {
             self.prefixes.remove(prefix)
         } else {

@@ -10,11 +10,9 @@
 //! A topic's level is hashed once as text; from then on nodes and levels are numbers. Numbers of removed nodes, levels and
 //! entries are used again.
 
-use std::collections::HashMap;
-
 use smallvec::SmallVec;
 
-use super::shrink::shrink;
+use super::shards::Shards;
 use crate::types::limits::PATTERN_LEVELS_MAX;
 use crate::types::topic::{PatternLevel, Topic, TopicPattern};
 
@@ -24,9 +22,9 @@ const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Trie<T> {
-    levels: HashMap<Box<str>, Level>,
+    levels: Shards<Box<str>, Level>,
     level_ids: Ids,
-    edges: HashMap<(u32, u32), u32>,
+    edges: Shards<(u32, u32), u32>,
     nodes: Vec<Node>,
     node_ids: Ids,
     entries: Vec<Option<(TopicPattern, T)>>,
@@ -98,9 +96,9 @@ impl Ids {
 impl<T> Default for Trie<T> {
     fn default() -> Self {
         Self {
-            levels: HashMap::new(),
+            levels: Shards::default(),
             level_ids: Ids::default(),
-            edges: HashMap::new(),
+            edges: Shards::default(),
             nodes: vec![Node::EMPTY],
             node_ids: Ids { next: ROOT + 1, free: Vec::new() },
             entries: Vec::new(),
@@ -225,6 +223,17 @@ impl<T> Trie<T> {
         None
     }
 
+    /// Whether nothing is left of removed patterns but room for new ones.
+    #[cfg(test)]
+    pub(super) fn is_bare(&self) -> bool {
+        self.iter().next().is_none()
+            && self.levels.len() + self.edges.len() == 0
+            && self.nodes[0].is_empty()
+            && self.node_ids.free.len() + 1 == self.nodes.len()
+            && self.entry_ids.free.len() == self.entries.len()
+            && self.level_ids.free.len() == self.level_ids.next as usize
+    }
+
     /// The entry of that number; none for [`NONE`].
     fn entry(&self, id: u32) -> Option<(&TopicPattern, &T)> {
         self.entries.get(id as usize)?.as_ref().map(|(pattern, value)| (pattern, value))
@@ -259,7 +268,7 @@ impl<T> Trie<T> {
     fn make_edge(&mut self, parent: u32, text: &str) -> u32 {
         let level = match self.levels.get_mut(text) {
             Some(level) => level,
-            None => self.levels.entry(text.into()).or_insert(Level { id: self.level_ids.take(), uses: 0 }),
+            None => self.levels.get_or_insert_with::<str>(text.into(), || Level { id: self.level_ids.take(), uses: 0 }),
         };
         if let Some(child) = self.edges.get(&(parent, level.id)) {
             return *child;
@@ -268,7 +277,7 @@ impl<T> Trie<T> {
         let edge = (parent, level.id);
         let child = self.make_node();
         self.nodes[parent as usize].edges += 1;
-        self.edges.insert(edge, child);
+        self.edges.get_or_insert_with::<(u32, u32)>(edge, || child);
         child
     }
 
@@ -307,11 +316,9 @@ impl<T> Trie<T> {
         level.uses -= 1;
         let (id, unused) = (level.id, level.uses == 0);
         self.edges.remove(&(parent, id));
-        shrink(&mut self.edges);
         self.nodes[parent as usize].edges -= 1;
         if unused {
             self.levels.remove(text);
-            shrink(&mut self.levels);
             self.level_ids.give_back(id);
         }
     }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Malformed;
 use super::read::{Container, Head, Reader, Scalar};
+use super::{DEPTH_MAX, Malformed};
 
 /// Ends what has no length (RFC 8949, 3.2.1).
 const BREAK: u8 = 0xff;
@@ -152,7 +152,7 @@ impl<'a> CborReader<'a> {
             return self.error("an end of nothing");
         }
         Ok(Head::Scalar(match initial.major {
-            0 => unsigned(initial.argument),
+            0 => positive(initial.argument),
             1 => negative(initial.argument),
             2 => Scalar::Bytes(self.binary(initial)?),
             3 => Scalar::Text(self.text(initial)?),
@@ -176,7 +176,34 @@ impl<'a> CborReader<'a> {
     }
 }
 
-fn unsigned<'a>(value: u64) -> Scalar<'a> {
+/// The non-negative integer that an encoded value is.
+#[inline]
+pub fn unsigned(encoded: &[u8]) -> Option<u64> {
+    match *encoded {
+        [small @ 0x00..=0x17] => Some(u64::from(small)),
+        [0x18..=0x1b, ref digits @ ..] => Some(digits.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))),
+        _ => match CborReader::new(encoded).head() {
+            Ok(Head::Scalar(Scalar::Int(value))) => u64::try_from(value).ok(),
+            Ok(Head::Scalar(Scalar::Uint(value))) => Some(value),
+            _ => None,
+        },
+    }
+}
+
+/// The text that an encoded value is.
+#[inline]
+pub fn text(encoded: &[u8]) -> Option<Cow<'_, str>> {
+    match *encoded.first()? {
+        0x60..=0x77 => std::str::from_utf8(&encoded[1..]).ok().map(Cow::Borrowed),
+        0x78 => std::str::from_utf8(encoded.get(2..)?).ok().map(Cow::Borrowed),
+        _ => match CborReader::new(encoded).head() {
+            Ok(Head::Scalar(Scalar::Text(text))) => Some(text),
+            _ => None,
+        },
+    }
+}
+
+fn positive<'a>(value: u64) -> Scalar<'a> {
     i64::try_from(value).map_or(Scalar::Uint(value), Scalar::Int)
 }
 
@@ -190,7 +217,7 @@ fn bignum<'a>(bytes: &[u8], is_negative: bool) -> Scalar<'a> {
     let digits = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
     if digits.len() <= 8 {
         let value = digits.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        return if is_negative { negative(value) } else { unsigned(value) };
+        return if is_negative { negative(value) } else { positive(value) };
     }
     let size = digits.iter().fold(0.0, |sum, byte| sum * 256.0 + f64::from(*byte));
     Scalar::Float(if is_negative { -1.0 - size } else { size })
@@ -241,4 +268,58 @@ impl<'a> Reader<'a> for CborReader<'a> {
     fn finish(&mut self) -> Result<(), Malformed> {
         if self.at == self.bytes.len() { Ok(()) } else { self.error("more after the value") }
     }
+
+    #[inline]
+    fn scan(&mut self, depth: usize) -> Option<()> {
+        self.at = scan(self.bytes, self.at, DEPTH_MAX.checked_sub(depth)?)?;
+        Some(())
+    }
+}
+
+/// The end of the value that begins at `at` and has no more than `depth_left` levels. What has tags or chunks, which is rare,
+/// is left to [`walk`](super::read::walk).
+fn scan(bytes: &[u8], at: usize, depth_left: usize) -> Option<usize> {
+    let initial = *bytes.get(at)?;
+    let (at, argument) = match initial & 0x1f {
+        info @ 0..=23 => (at + 1, usize::from(info)),
+        info @ 24..=27 => {
+            let end = at + 1 + (1 << (info - 24));
+            let argument = bytes.get(at + 1..end)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+            // One that does not fit is too long for a length, and means nothing to the rest.
+            (end, usize::try_from(argument).unwrap_or(usize::MAX))
+        }
+        _ => return None,
+    };
+    match initial >> 5 {
+        0 | 1 => Some(at),
+        2 => bytes[at..].get(..argument).map(|_| at + argument),
+        3 => {
+            std::str::from_utf8(bytes[at..].get(..argument)?).ok()?;
+            Some(at + argument)
+        }
+        4 => scan_list(bytes, at, argument, depth_left),
+        5 => scan_map(bytes, at, argument, depth_left),
+        7 if matches!(initial, 0xf4..=0xf7 | 0xf9..=0xfb) => Some(at),
+        _ => None,
+    }
+}
+
+fn scan_list(bytes: &[u8], mut at: usize, len: usize, depth_left: usize) -> Option<usize> {
+    let depth_left = depth_left.checked_sub(1)?;
+    for _ in 0..len {
+        at = scan(bytes, at, depth_left)?;
+    }
+    Some(at)
+}
+
+fn scan_map(bytes: &[u8], mut at: usize, len: usize, depth_left: usize) -> Option<usize> {
+    let depth_left = depth_left.checked_sub(1)?;
+    for _ in 0..len {
+        if matches!(bytes.get(at)?, 0x80..=0xbf) {
+            return None;
+        }
+        at = scan(bytes, at, depth_left)?;
+        at = scan(bytes, at, depth_left)?;
+    }
+    Some(at)
 }

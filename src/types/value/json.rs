@@ -9,8 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 
-use super::Malformed;
 use super::read::{Container, Head, Reader, Scalar};
+use super::{DEPTH_MAX, Malformed};
+
+mod scan;
 
 /// Writes padding, and reads with or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -50,17 +52,30 @@ impl<'a> JsonNumber<'a> {
         }
         Scalar::Float(text.parse().unwrap_or(f64::NAN))
     }
+}
 
-    /// A non-negative integer.
-    #[inline]
-    pub fn as_u64(self) -> Option<u64> {
-        if !self.integer || self.text.len() > 19 {
-            return match self.read() {
-                Scalar::Uint(value) => Some(value),
-                _ => None,
-            };
-        }
-        self.text.iter().try_fold(0u64, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0')))
+/// The non-negative integer that an encoded value is.
+#[inline]
+pub fn unsigned(encoded: &[u8]) -> Option<u64> {
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    match encoded.len() {
+        0 => None,
+        // No overflow with these.
+        1..=19 => encoded.iter().try_fold(0, |sum, byte| Some(sum * 10 + digit(byte)?)),
+        _ => encoded.iter().try_fold(0u64, |sum, byte| sum.checked_mul(10)?.checked_add(digit(byte)?)),
+    }
+}
+
+/// The text that an encoded value is, unless it is binary.
+#[inline]
+pub fn text(encoded: &[u8]) -> Option<Cow<'_, str>> {
+    let text = encoded.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if memchr::memchr(b'\\', text).is_none() {
+        return std::str::from_utf8(text).ok().map(Cow::Borrowed);
+    }
+    match (JsonText { text, escaped: true }).read() {
+        Scalar::Text(text) => Some(text),
+        _ => None,
     }
 }
 
@@ -170,41 +185,13 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    #[inline]
-    fn digits(&mut self) -> Result<(), Malformed> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        if self.at == start { self.error("a digit is missing") } else { Ok(()) }
-    }
-
-    #[inline]
     fn number(&mut self) -> Result<JsonNumber<'a>, Malformed> {
-        let start = self.at;
-        let mut integer = true;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            integer = false;
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            integer = false;
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(JsonNumber { text: &self.bytes[start..self.at], integer })
+        let Some(end) = scan::number(self.bytes, self.at) else {
+            return self.error("a malformed number");
+        };
+        let text = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(JsonNumber { text, integer: !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) })
     }
 
     /// Passes a string; `at` is on its opening quote.
@@ -215,19 +202,24 @@ impl<'a> JsonReader<'a> {
         let mut escaped = false;
         let mut high_bits = 0;
         loop {
-            high_bits |= self.pass_plain();
+            let (at, seen) = scan::plain(self.bytes, self.at);
+            self.at = at;
+            high_bits |= seen;
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
-                    self.escape()?;
+                    match scan::escape(self.bytes, self.at) {
+                        Some(at) => self.at = at,
+                        None => return self.error("a broken escape"),
+                    }
                 }
                 Some(_) => return self.error("a control character in a string"),
                 None => return self.error("a string without end"),
             }
         }
         let text = &self.bytes[start..self.at];
-        if high_bits & HIGH != 0
+        if high_bits & scan::HIGH_BITS != 0
             && let Err(error) = std::str::from_utf8(text)
         {
             return Err(Malformed { what: "invalid UTF-8", at: start + error.valid_up_to() });
@@ -235,81 +227,6 @@ impl<'a> JsonReader<'a> {
         self.at += 1;
         Ok(JsonText { text, escaped })
     }
-
-    /// Passes bytes up to a quote, backslash or control character, eight at a time. Returns bytes seen, or'ed: their high
-    /// bits tell whether UTF-8 must be checked.
-    #[inline]
-    fn pass_plain(&mut self) -> u64 {
-        let mut seen = 0;
-        while let Some(chunk) = self.bytes[self.at..].first_chunk::<8>() {
-            let word = u64::from_le_bytes(*chunk);
-            seen |= word;
-            let special = special_bytes(word);
-            if special != 0 {
-                self.at += special.trailing_zeros() as usize / 8;
-                return seen;
-            }
-            self.at += 8;
-        }
-        while let Some(byte) = self.peek() {
-            if byte < 0x20 || byte == b'"' || byte == b'\\' {
-                break;
-            }
-            seen |= u64::from(byte);
-            self.at += 1;
-        }
-        seen
-    }
-
-    fn escape(&mut self) -> Result<(), Malformed> {
-        match self.bytes.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                self.at += 2;
-                Ok(())
-            }
-            Some(b'u') => {
-                let unit = self.unicode_escape()?;
-                match unit {
-                    0xd800..=0xdbff => match self.unicode_escape() {
-                        Ok(0xdc00..=0xdfff) => Ok(()),
-                        _ => self.error("half a surrogate pair"),
-                    },
-                    0xdc00..=0xdfff => self.error("half a surrogate pair"),
-                    _ => Ok(()),
-                }
-            }
-            _ => self.error("an unknown escape"),
-        }
-    }
-
-    fn unicode_escape(&mut self) -> Result<u16, Malformed> {
-        let Some([b'\\', b'u', digits @ ..]) = self.bytes.get(self.at..self.at + 6) else {
-            return self.error("a broken \\u escape");
-        };
-        let mut unit = 0;
-        for digit in digits {
-            let Some(value) = char::from(*digit).to_digit(16) else {
-                return self.error("a broken \\u escape");
-            };
-            unit = unit << 4 | value as u16;
-        }
-        self.at += 6;
-        Ok(unit)
-    }
-}
-
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// Sets the high bit of the first byte (in memory order) that is a quote, a backslash or below 0x20. Bits above the first
-/// set one mean nothing.
-#[inline]
-fn special_bytes(word: u64) -> u64 {
-    let zero = |word: u64| word.wrapping_sub(LOW) & !word;
-    let quote = zero(word ^ LOW * b'"' as u64);
-    let backslash = zero(word ^ LOW * b'\\' as u64);
-    let control = word.wrapping_sub(LOW * 0x20) & !word;
-    (quote | backslash | control) & HIGH
 }
 
 impl<'a> Reader<'a> for JsonReader<'a> {
@@ -381,5 +298,11 @@ impl<'a> Reader<'a> for JsonReader<'a> {
     fn finish(&mut self) -> Result<(), Malformed> {
         self.space();
         if self.at == self.bytes.len() { Ok(()) } else { self.error("more after the value") }
+    }
+
+    #[inline]
+    fn scan(&mut self, depth: usize) -> Option<()> {
+        self.at = scan::value(self.bytes, self.at, DEPTH_MAX.checked_sub(depth)?)?;
+        Some(())
     }
 }

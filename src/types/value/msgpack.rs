@@ -1,7 +1,7 @@
 //! MessagePack (version 5, with `str` and `bin`).
 
-use super::Malformed;
 use super::read::{Container, Head, Reader, Scalar};
+use super::{DEPTH_MAX, Malformed};
 
 /// Reads MessagePack.
 pub struct MsgPackReader<'a> {
@@ -70,6 +70,32 @@ impl<'a> MsgPackReader<'a> {
             _ => Scalar::Bytes(data.into()),
         }))
     }
+}
+
+/// The non-negative integer that an encoded value is.
+#[inline]
+pub fn unsigned(encoded: &[u8]) -> Option<u64> {
+    match *encoded {
+        [small @ 0x00..=0x7f] => Some(u64::from(small)),
+        [0xcc..=0xcf, ref digits @ ..] => Some(digits.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))),
+        _ => match MsgPackReader::new(encoded).head() {
+            Ok(Head::Scalar(Scalar::Int(value))) => u64::try_from(value).ok(),
+            _ => None,
+        },
+    }
+}
+
+/// The text that an encoded value is.
+#[inline]
+pub fn text(encoded: &[u8]) -> Option<&str> {
+    let text = match *encoded.first()? {
+        0xa0..=0xbf => &encoded[1..],
+        0xd9 => encoded.get(2..)?,
+        0xda => encoded.get(3..)?,
+        0xdb => encoded.get(5..)?,
+        _ => return None,
+    };
+    std::str::from_utf8(text).ok()
 }
 
 /// Seconds since 1970 (MessagePack, Timestamp extension type).
@@ -172,4 +198,81 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
     fn finish(&mut self) -> Result<(), Malformed> {
         if self.at == self.bytes.len() { Ok(()) } else { self.error("more after the value") }
     }
+
+    #[inline]
+    fn scan(&mut self, depth: usize) -> Option<()> {
+        self.at = scan(self.bytes, self.at, DEPTH_MAX.checked_sub(depth)?)?;
+        Some(())
+    }
+}
+
+/// The end of the value that begins at `at` and has no more than `depth_left` levels.
+fn scan(bytes: &[u8], at: usize, depth_left: usize) -> Option<usize> {
+    let marker = *bytes.get(at)?;
+    let at = at + 1;
+    let fixed = |len: usize| (at + len <= bytes.len()).then_some(at + len);
+    match marker {
+        0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Some(at),
+        0xa0..=0xbf => scan_text(bytes, at, usize::from(marker & 0x1f)),
+        0x80..=0x8f => scan_map(bytes, at, usize::from(marker & 0x0f), depth_left),
+        0x90..=0x9f => scan_list(bytes, at, usize::from(marker & 0x0f), depth_left),
+        0xcc | 0xd0 => fixed(1),
+        0xcd | 0xd1 => fixed(2),
+        0xca | 0xce | 0xd2 => fixed(4),
+        0xcb | 0xcf | 0xd3 => fixed(8),
+        0xd4..=0xd8 => fixed(1 + (1 << (marker - 0xd4))),
+        0xd9..=0xdb => {
+            let (at, len) = scan_len(bytes, at, 1 << (marker - 0xd9))?;
+            scan_text(bytes, at, len)
+        }
+        0xc4..=0xc6 => {
+            let (at, len) = scan_len(bytes, at, 1 << (marker - 0xc4))?;
+            (len <= bytes.len() - at).then(|| at + len)
+        }
+        0xc7..=0xc9 => {
+            let (at, len) = scan_len(bytes, at, 1 << (marker - 0xc7))?;
+            (len < bytes.len() - at).then(|| at + 1 + len)
+        }
+        0xdc | 0xdd => {
+            let (at, len) = scan_len(bytes, at, 2 << (marker - 0xdc))?;
+            scan_list(bytes, at, len, depth_left)
+        }
+        0xde | 0xdf => {
+            let (at, len) = scan_len(bytes, at, 2 << (marker - 0xde))?;
+            scan_map(bytes, at, len, depth_left)
+        }
+        0xc1 => None,
+    }
+}
+
+#[inline]
+fn scan_len(bytes: &[u8], at: usize, width: usize) -> Option<(usize, usize)> {
+    let digits = bytes.get(at..at + width)?;
+    Some((at + width, digits.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))))
+}
+
+#[inline]
+fn scan_text(bytes: &[u8], at: usize, len: usize) -> Option<usize> {
+    std::str::from_utf8(bytes[at..].get(..len)?).ok()?;
+    Some(at + len)
+}
+
+fn scan_list(bytes: &[u8], mut at: usize, len: usize, depth_left: usize) -> Option<usize> {
+    let depth_left = depth_left.checked_sub(1)?;
+    for _ in 0..len {
+        at = scan(bytes, at, depth_left)?;
+    }
+    Some(at)
+}
+
+fn scan_map(bytes: &[u8], mut at: usize, len: usize, depth_left: usize) -> Option<usize> {
+    let depth_left = depth_left.checked_sub(1)?;
+    for _ in 0..len {
+        if matches!(bytes.get(at)?, 0x80..=0x9f | 0xdc..=0xdf) {
+            return None;
+        }
+        at = scan(bytes, at, depth_left)?;
+        at = scan(bytes, at, depth_left)?;
+    }
+    Some(at)
 }

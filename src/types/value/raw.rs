@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::cbor::CborReader;
+use super::cbor::{self, CborReader};
 use super::json::{self, JsonReader};
-use super::msgpack::MsgPackReader;
-use super::read::{Builder, Container, Head, Reader, Scalar, Skip, walk};
+use super::msgpack::{self, MsgPackReader};
+use super::read::{Builder, Container, Head, Reader, Scalar, skip, walk};
 use super::{Format, Malformed, Value, write};
 
 /// Runs `$body` with a reader of the format, so that each format gets its own compiled walk.
@@ -41,7 +41,7 @@ impl<'a> Raw<'a> {
     pub fn parse(format: Format, bytes: &'a [u8]) -> Result<Raw<'a>, Malformed> {
         with_reader!(format, bytes, reader => {
             let start = reader.at();
-            walk(&mut reader, &mut Skip, 0)?;
+            skip(&mut reader, 0)?;
             let end = reader.at();
             reader.finish()?;
             Ok(Raw { format, bytes: &bytes[start..end] })
@@ -75,27 +75,48 @@ impl<'a> Raw<'a> {
 
     /// Null, undefined or MessagePack ext type 0: as an option, absent.
     pub fn is_null(self) -> bool {
-        match self.format {
-            Format::Json => self.bytes.first() == Some(&b'n'),
+        match (self.format, self.bytes.first()) {
+            (Format::Json, first) => first == Some(&b'n'),
+            // No other scalar or container begins as these do.
+            (Format::MsgPack, Some(0x01..=0xbf)) | (Format::Cbor, Some(0x00..=0xbf)) => false,
             _ => matches!(self.head(), Some(Head::Scalar(Scalar::Null))),
         }
     }
 
     pub fn is_list(self) -> bool {
-        matches!(self.head(), Some(Head::Open(Container::List, _)))
+        self.container() == Some(Container::List)
     }
 
     pub fn is_map(self) -> bool {
-        matches!(self.head(), Some(Head::Open(Container::Map, _)))
+        self.container() == Some(Container::Map)
+    }
+
+    #[inline]
+    fn container(self) -> Option<Container> {
+        match (self.format, *self.bytes.first()?) {
+            (Format::Json, b'[') | (Format::MsgPack, 0x90..=0x9f | 0xdc | 0xdd) => Some(Container::List),
+            (Format::Json, b'{') | (Format::MsgPack, 0x80..=0x8f | 0xde | 0xdf) => Some(Container::Map),
+            (Format::Cbor, 0x80..=0x9f) => Some(Container::List),
+            (Format::Cbor, 0xa0..=0xbf) => Some(Container::Map),
+            (Format::Cbor, 0xc0..=0xdb) => match self.head()? {
+                Head::Open(container, _) => Some(container),
+                Head::Scalar(_) => None,
+            },
+            _ => None,
+        }
     }
 
     /// A list or map without elements.
+    #[inline]
     pub fn is_empty_container(self) -> bool {
-        let parts = with_reader!(self.format, self.bytes, reader => match reader.head() {
-            Ok(Head::Open(container, len)) => reader.more(container, len, 0).unwrap_or(false),
-            _ => true,
-        });
-        !parts && matches!(self.head(), Some(Head::Open(..)))
+        match (self.format, self.bytes) {
+            (Format::Json, b"{}" | b"[]") | (Format::MsgPack, [0x80 | 0x90]) | (Format::Cbor, [0x80 | 0xa0]) => true,
+            (Format::MsgPack, [0x81..=0x8f | 0x91..=0x9f, ..]) => false,
+            _ => with_reader!(self.format, self.bytes, reader => match reader.head() {
+                Ok(Head::Open(container, len)) => !reader.more(container, len, 0).unwrap_or(false),
+                _ => false,
+            }),
+        }
     }
 
     pub fn as_bool(self) -> Option<bool> {
@@ -108,25 +129,20 @@ impl<'a> Raw<'a> {
     /// A non-negative integer; a float, `1.0` for instance, is none.
     #[inline]
     pub fn as_u64(self) -> Option<u64> {
-        match self.head()? {
-            Head::Scalar(Scalar::JsonNumber(number)) => number.as_u64(),
-            Head::Scalar(Scalar::Int(value)) => u64::try_from(value).ok(),
-            Head::Scalar(Scalar::Uint(value)) => Some(value),
-            _ => None,
+        match self.format {
+            Format::Json => json::unsigned(self.bytes),
+            Format::MsgPack => msgpack::unsigned(self.bytes),
+            Format::Cbor => cbor::unsigned(self.bytes),
         }
     }
 
     /// A text; in JSON not one that stands for binary.
     #[inline]
     pub fn as_text(self) -> Option<Cow<'a, str>> {
-        match self.head()? {
-            Head::Scalar(Scalar::Text(text)) => Some(text),
-            Head::Scalar(Scalar::JsonText(text)) if !text.escaped => Some(text.unescape()),
-            Head::Scalar(Scalar::JsonText(text)) => match text.read() {
-                Scalar::Text(text) => Some(text),
-                _ => None,
-            },
-            _ => None,
+        match self.format {
+            Format::Json => json::text(self.bytes),
+            Format::MsgPack => msgpack::text(self.bytes).map(Cow::Borrowed),
+            Format::Cbor => cbor::text(self.bytes),
         }
     }
 
@@ -188,7 +204,7 @@ fn split<'a, R: Reader<'a>, const N: usize>(
     let mut seen = 0;
     while reader.more(Container::List, len, seen)? {
         let start = reader.at();
-        walk(reader, &mut Skip, 1)?;
+        skip(reader, 1)?;
         let Some(element) = elements.get_mut(seen) else { return Ok(None) };
         *element = &bytes[start..reader.at()];
         seen += 1;
@@ -265,7 +281,7 @@ fn next_part<'a, R: Reader<'a>>(
         Container::Map => Some(reader.key()?),
     };
     let start = reader.at();
-    walk(reader, &mut Skip, 1)?;
+    skip(reader, 1)?;
     Ok(Some((key, Raw { format: raw.format, bytes: &raw.bytes[start..reader.at()] })))
 }
 

@@ -87,6 +87,9 @@ pub trait Reader<'a> {
     fn key(&mut self) -> Result<Scalar<'a>, Malformed>;
     /// Passes what may follow the outermost value.
     fn finish(&mut self) -> Result<(), Malformed>;
+    /// Passes a value, inside `depth` containers, by a scan of its own, which is several times as fast as [`walk`] and
+    /// accepts the same. [`None`]: there is no well-formed value here, or too deep a one.
+    fn scan(&mut self, depth: usize) -> Option<()>;
 }
 
 /// What becomes of the parts of a value, told in the order in which they stand.
@@ -98,7 +101,17 @@ pub trait Sink<'a> {
     fn close(&mut self, container: Container, len: usize);
 }
 
-/// Only checks.
+/// Passes a value and checks all of it.
+#[inline]
+pub fn skip<'a, R: Reader<'a>>(reader: &mut R, depth: usize) -> Result<(), Malformed> {
+    match reader.scan(depth) {
+        Some(()) => Ok(()),
+        // The walk stops at the same fault and can name it.
+        None => walk(reader, &mut Skip, depth),
+    }
+}
+
+/// Does nothing.
 pub struct Skip;
 
 impl<'a> Sink<'a> for Skip {

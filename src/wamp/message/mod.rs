@@ -177,40 +177,39 @@ pub enum Message<'a> {
 }
 
 impl Kind {
-    const ALL: [Kind; 24] = [
-        Kind::Hello,
-        Kind::Welcome,
-        Kind::Abort,
-        Kind::Challenge,
-        Kind::Authenticate,
-        Kind::Goodbye,
-        Kind::Error,
-        Kind::Publish,
-        Kind::Published,
-        Kind::Subscribe,
-        Kind::Subscribed,
-        Kind::Unsubscribe,
-        Kind::Unsubscribed,
-        Kind::Event,
-        Kind::Call,
-        Kind::Cancel,
-        Kind::Result,
-        Kind::Register,
-        Kind::Registered,
-        Kind::Unregister,
-        Kind::Unregistered,
-        Kind::Invocation,
-        Kind::Interrupt,
-        Kind::Yield,
-    ];
-
     /// The number on the wire.
     pub fn code(self) -> u64 {
         self as u64
     }
 
     pub fn from_code(code: u64) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.code() == code)
+        Some(match code {
+            1 => Kind::Hello,
+            2 => Kind::Welcome,
+            3 => Kind::Abort,
+            4 => Kind::Challenge,
+            5 => Kind::Authenticate,
+            6 => Kind::Goodbye,
+            8 => Kind::Error,
+            16 => Kind::Publish,
+            17 => Kind::Published,
+            32 => Kind::Subscribe,
+            33 => Kind::Subscribed,
+            34 => Kind::Unsubscribe,
+            35 => Kind::Unsubscribed,
+            36 => Kind::Event,
+            48 => Kind::Call,
+            49 => Kind::Cancel,
+            50 => Kind::Result,
+            64 => Kind::Register,
+            65 => Kind::Registered,
+            66 => Kind::Unregister,
+            67 => Kind::Unregistered,
+            68 => Kind::Invocation,
+            69 => Kind::Interrupt,
+            70 => Kind::Yield,
+            _ => return None,
+        })
     }
 
     /// As the specification spells it.

@@ -1,0 +1,149 @@
+//! The configuration: what may be said, where, and what it comes to.
+//!
+//! ```text
+//! file (TOML)  environment  flags      `sources`: one tree of values, each with its place
+//!          \       |       /
+//!           tree of values             `setting`, `schema`: read into tables of known keys and types
+//!                  |
+//!             schema::File             `check`: what the keys mean together
+//!                  |
+//!               Config                 what `serve` builds the broker from
+//! ```
+//!
+//! Every step goes on after a mistake, so that [`Config::load`] reports all of them, each with its place. A configuration with
+//! a mistake is never used in part.
+//!
+//! Left out on purpose: opening ports and reading certificates; whether those work is seen when the broker starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::node::users::UserEntry;
+use crate::router::authorize::{Authorizer, Role};
+use crate::types::limits::Limits;
+use crate::types::payload::Codec;
+use crate::types::topic::TopicPattern;
+
+mod check;
+mod listen;
+mod nearest;
+mod schema;
+mod setting;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use schema::LogFormat;
+pub use sources::{Flag, Sources};
+pub use value::{Origin, Problem};
+
+/// Role of clients that do not say who they are.
+pub const ANONYMOUS_ROLE: &str = "anonymous";
+/// Role of users without one; there are such users only as long as no roles are configured.
+pub const USER_ROLE: &str = "user";
+
+/// A configuration without mistakes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets.
+    pub listeners: Vec<Listener>,
+    pub storage: Storage,
+    /// What is logged, as a filter of `tracing_subscriber::EnvFilter`.
+    pub log: String,
+    pub log_format: LogFormat,
+    /// The realm of those who name none.
+    pub default_realm: Arc<str>,
+    /// Whether a realm is made when somebody first enters it.
+    pub auto_realms: bool,
+    /// Every configured realm once, the default one first.
+    pub realms: Vec<Arc<str>>,
+    pub limits: Limits,
+    /// How payloads are translated; the first pattern that matches a topic counts, else [`Codec::Auto`].
+    pub codecs: Vec<(TopicPattern, Codec)>,
+    /// Nobody may subscribe to a filter within one of these.
+    pub refuse_filters: Vec<TopicPattern>,
+    /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
+    pub allowed_origins: Vec<String>,
+    pub users: Vec<UserEntry>,
+    pub roles: Vec<RoleEntry>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Mqtt,
+    /// WebSocket too.
+    Http,
+    RawSocket,
+}
+
+/// A place where connections are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub protocol: Protocol,
+    /// Port 0: any free one.
+    pub address: SocketAddr,
+    pub tls: Option<TlsFiles>,
+    /// Realm of MQTT clients that name none, instead of the default one.
+    pub realm: Option<Arc<str>>,
+    /// Whether clients that do not say who they are may come in.
+    pub anonymous: bool,
+    /// Its configuration key, for messages.
+    pub key: String,
+}
+
+/// PEM files that could be read when the configuration was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    Memory,
+    Folder(PathBuf),
+}
+
+/// A role and where it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleEntry {
+    pub role: Role,
+    /// `None`: in all realms.
+    pub realms: Option<Vec<Arc<str>>>,
+}
+
+impl Config {
+    /// Reads and checks. Fails with every mistake, in the order of their places.
+    pub fn load(sources: &Sources) -> Result<Config, Vec<Problem>> {
+        let (tree, mut problems) = sources.merge();
+        let mut reader = setting::Reader::default();
+        let file = reader.section::<schema::File>(&tree).unwrap_or_default();
+        problems.append(&mut reader.problems);
+        // What the keys mean together is not asked of a file of which only a part was understood.
+        if problems.is_empty() {
+            let (config, mut found) = check::check(file, reader);
+            if found.is_empty() {
+                return Ok(config);
+            }
+            problems.append(&mut found);
+        }
+        problems.sort_by_key(|problem| match &problem.origin {
+            Origin::File { line, column, .. } => (1, *line, *column),
+            other => (other.priority(), 0, 0),
+        });
+        Err(problems)
+    }
+
+    /// Who may do what in a realm. Without configured roles everybody who came in may do everything.
+    pub fn authorizer(&self, realm: &str) -> Authorizer {
+        if self.roles.is_empty() {
+            return Authorizer::new([ANONYMOUS_ROLE, USER_ROLE].map(Role::unrestricted));
+        }
+        let holds = |entry: &&RoleEntry| entry.realms.as_ref().is_none_or(|realms| realms.iter().any(|name| **name == *realm));
+        Authorizer::new(self.roles.iter().filter(holds).map(|entry| entry.role.clone()))
+    }
+}

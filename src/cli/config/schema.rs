@@ -1,0 +1,244 @@
+//! Every key there is: its name, type, default and meaning. The file, the environment, the flags and
+//! `docs/configuration.md` are all read off these tables and that of `types::limits`.
+
+use std::path::PathBuf;
+
+use super::listen::Listeners;
+use super::setting::{Key, Section, Shape, Tables, choices, sections};
+use crate::router::authorize::Action;
+use crate::types::limits::OutboxFull;
+use crate::types::payload::Codec;
+use crate::types::topic::MatchPolicy;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For reading, with colours on a terminal.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+choices!(LogFormat { "human" => LogFormat::Human, "json" => LogFormat::Json, });
+choices!(OutboxFull { "drop" => OutboxFull::Drop, "disconnect" => OutboxFull::Disconnect, });
+choices!(Codec {
+    "auto" => Codec::Auto,
+    "raw" => Codec::Raw,
+    "json" => Codec::Json,
+    "cbor" => Codec::Cbor,
+    "msgpack" => Codec::MsgPack,
+});
+choices!(Action {
+    "publish" => Action::Publish,
+    "subscribe" => Action::Subscribe,
+    "call" => Action::Call,
+    "register" => Action::Register,
+});
+choices!(MatchPolicy {
+    "exact" => MatchPolicy::Exact,
+    "prefix" => MatchPolicy::Prefix,
+    "wildcard" => MatchPolicy::Wildcard,
+    "fox" => MatchPolicy::Fox,
+});
+
+sections! {
+    /// The whole configuration, as it was said.
+    pub(super) struct File in "" {
+        /// Folder for what must survive a restart. It is made if it is missing.
+        data: PathBuf = "./fennec-data".into(),
+        /// Keep everything in memory and write nothing to disk.
+        memory: bool = false,
+        /// What is logged, to standard error: a level (`error`, `warn`, `info`, `debug`, `trace`) or several for parts of the
+        /// program, such as `warn,fennec::mqtt=debug`.
+        log: String = "info".into(),
+        /// How log lines are written.
+        log_format: LogFormat = LogFormat::Human,
+        /// The realm of those who name none; it always exists.
+        default_realm: String = "realm1".into(),
+        /// Make a realm when somebody first enters it. Else realms that are not configured are refused:
+        /// `wamp.error.no_such_realm`.
+        auto_realms: bool = false,
+        /// Let clients in that do not say who they are, with the role `anonymous`. Unless said here or for a listener: yes on
+        /// loopback as long as there are no users, else no.
+        anonymous: Option<bool> = None,
+        /// Where connections are taken. See "Listeners".
+        listen: Listen = Listen::default(),
+        /// Certificate of the TLS listeners that do not name their own.
+        tls: Tls = Tls::default(),
+        /// Bounds for all protocols. See "Limits".
+        limits: LimitsSection = LimitsSection::default(),
+        /// MQTT only.
+        mqtt: Mqtt = Mqtt::default(),
+        /// WAMP only.
+        wamp: Wamp = Wamp::default(),
+        /// HTTP and WebSocket only.
+        http: Http = Http::default(),
+        /// Realms beside the default one.
+        realm: Tables<Realm> = Tables::default(),
+        /// How topics that match a pattern are treated; the first entry that matches a topic counts.
+        topic: Tables<TopicRule> = Tables::default(),
+        /// Who may come in.
+        user: Tables<User> = Tables::default(),
+        /// What users may do. See "Roles".
+        role: Tables<Role> = Tables::default(),
+    }
+
+    /// Listeners by protocol.
+    pub(super) struct Listen in "listen" {
+        /// MQTT 3.1, 3.1.1 and 5.
+        mqtt: Listeners = Listeners::loopback(1883),
+        /// MQTT with TLS.
+        mqtts: Listeners = Listeners::none(),
+        /// HTTP; WebSocket: `/ws` and `/wamp` for WAMP, `/mqtt` for MQTT.
+        http: Listeners = Listeners::loopback(9000),
+        /// The same with TLS.
+        https: Listeners = Listeners::none(),
+        /// WAMP over RawSocket.
+        rawsocket: Listeners = Listeners::loopback(9001),
+        /// WAMP over RawSocket with TLS.
+        rawsockets: Listeners = Listeners::none(),
+    }
+
+    /// One listener, written as a table.
+    pub(super) struct ListenerTable in "" {
+        /// IP address (or `localhost`) and port. Port 0: any free one.
+        address: Option<String> = None,
+        /// Certificate chain, PEM; on TLS listeners only. Else that of `[tls]`.
+        cert: Option<PathBuf> = None,
+        /// Private key of the certificate, PEM.
+        key: Option<PathBuf> = None,
+        /// Realm of MQTT clients that name none, instead of the default one; WAMP clients always name theirs.
+        realm: Option<String> = None,
+        /// As the global key, for this listener.
+        anonymous: Option<bool> = None,
+    }
+
+    /// The certificate for all TLS listeners.
+    pub(super) struct Tls in "tls" {
+        /// Certificate chain, PEM.
+        cert: Option<PathBuf> = None,
+        /// Private key of the certificate, PEM.
+        key: Option<PathBuf> = None,
+    }
+
+    /// Bounds for all protocols.
+    pub(super) struct LimitsSection in "limits" {
+        /// What happens to an event for which a full outbox has no room and that is not owed to the session: `drop` (it is
+        /// dropped for that session and counted) or `disconnect` (the session is closed: DISCONNECT 0x97, GOODBYE
+        /// `fennec.error.quota_exceeded`).
+        outbox_full: OutboxFull = OutboxFull::Drop,
+    }
+
+    /// MQTT only.
+    pub(super) struct Mqtt in "mqtt" {
+        /// Topic filters nobody may subscribe to, nor to any filter within one of them: SUBACK 0x87 (MQTT 3: 0x80).
+        refuse_filters: Vec<String> = Vec::new(),
+    }
+
+    /// WAMP only.
+    pub(super) struct Wamp in "wamp" {}
+
+    /// HTTP and WebSocket only.
+    pub(super) struct Http in "http" {
+        /// Origins of the web pages that may open a WebSocket or POST, such as `https://app.example.org`; `null` for pages
+        /// without one (files), `*` for all. Pages that this broker serves itself, and clients that are no browsers, always
+        /// may. Others are answered 403.
+        allowed_origins: Vec<String> = Vec::new(),
+    }
+
+    /// A realm.
+    pub(super) struct Realm in "" {
+        /// Its name, as a WAMP URI. Required.
+        name: Option<String> = None,
+    }
+
+    /// How the topics of a pattern are treated.
+    pub(super) struct TopicRule in "" {
+        /// The pattern as an MQTT topic filter. This or `uri` is required.
+        topic: Option<String> = None,
+        /// The pattern as a WAMP URI.
+        uri: Option<String> = None,
+        /// How `uri` is matched.
+        r#match: MatchPolicy = MatchPolicy::Exact,
+        /// How payloads (MQTT, HTTP) and arguments (WAMP) become each other.
+        codec: Codec = Codec::Auto,
+    }
+
+    /// A user.
+    pub(super) struct User in "" {
+        /// Its name: MQTT user name, WAMP `authid`. Required.
+        name: Option<String> = None,
+        /// Hash of its password as `fennec hash-password` prints it: argon2id, PHC string. For MQTT passwords and WAMP tickets.
+        password_hash: Option<String> = None,
+        /// Key for WAMP challenge-response authentication, as `fennec hash-password` prints it.
+        wampcra: Option<WampCra> = None,
+        /// The realms open to the user, one or a list. Unless said: all. The only one in the list is where its MQTT clients are.
+        realms: Option<Vec<String>> = None,
+        /// Its role. Required as soon as there is any `[[role]]`; without roles users may do everything.
+        role: Option<String> = None,
+    }
+
+    /// What WAMP challenge-response authentication needs.
+    pub(super) struct WampCra in "" {
+        /// With `salt`: the derived key, base64. Without: the secret itself. Required.
+        key: Option<String> = None,
+        /// Salt of the derivation (PBKDF2, HMAC-SHA256).
+        salt: Option<String> = None,
+        /// Rounds of the derivation.
+        iterations: u32 = 1000,
+        /// Bytes of the derived key.
+        keylen: u32 = 32,
+    }
+
+    /// A role.
+    pub(super) struct Role in "" {
+        /// Its name, WAMP `authrole`. Required. `anonymous` is the role of clients that do not say who they are.
+        name: Option<String> = None,
+        /// The realms in which the role is this, one or a list. Unless said: all.
+        realms: Option<Vec<String>> = None,
+        /// What it may do and what not. The most specific that matches counts; where none does the answer is no.
+        permissions: Tables<Permission> = Tables::default(),
+    }
+
+    /// A permission.
+    pub(super) struct Permission in "" {
+        /// What is allowed or denied, one or a list. Required.
+        action: Vec<Action> = Vec::new(),
+        /// On which topics or procedures, as an MQTT topic filter. This or `uri` is required.
+        topic: Option<String> = None,
+        /// The same as a WAMP URI.
+        uri: Option<String> = None,
+        /// How `uri` is matched.
+        r#match: MatchPolicy = MatchPolicy::Exact,
+        /// Allow, or deny.
+        allow: bool = true,
+    }
+}
+
+/// A key with all that leads to it.
+pub(super) struct Row {
+    /// Names of the tables around it, outermost first.
+    pub tables: Vec<&'static str>,
+    pub key: Key,
+    /// Whether it stands in a list of tables, and so can be said in a file only.
+    pub listed: bool,
+}
+
+/// Every key that takes a value, in the order of the schema.
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    collect(File::keys(), &[], false, &mut rows);
+    rows
+}
+
+fn collect(keys: Vec<Key>, tables: &[&'static str], listed: bool, rows: &mut Vec<Row>) {
+    for key in keys {
+        let inner: Vec<&'static str> = tables.iter().copied().chain([key.name]).collect();
+        match key.shape {
+            Shape::Value(_) => rows.push(Row { tables: tables.to_vec(), key, listed }),
+            Shape::Table(keys) => collect(keys(), &inner, listed, rows),
+            Shape::Tables(keys) => collect(keys(), &inner, true, rows),
+        }
+    }
+}

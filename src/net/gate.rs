@@ -1,0 +1,82 @@
+//! What the pump asks of a session machine.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::delivery::outbox::Taken;
+use crate::node::link::{End, Link};
+use crate::node::users::User;
+
+/// A check that takes long (a password hash) and is run on a thread of its own.
+pub type Check = Box<dyn FnOnce() -> Option<Arc<User>> + Send>;
+
+/// How a connection goes on.
+pub enum Flow {
+    Continue,
+    /// Write what waits, then close.
+    Close,
+    /// Run this check, read nothing meanwhile, then call [`Gate::verified`].
+    Verify(Check),
+}
+
+/// What a gate did with its input.
+pub struct Received {
+    /// Bytes handled; the rest is the beginning of a packet and will be offered again.
+    pub consumed: usize,
+    /// Length of that packet, if its header tells: room is made for it.
+    pub needs: usize,
+    pub flow: Flow,
+}
+
+impl Received {
+    pub fn all(input: &[u8], flow: Flow) -> Self {
+        Self { consumed: input.len(), needs: 0, flow }
+    }
+}
+
+/// A connection's session machine: bytes in, bytes out, no IO. Times are milliseconds on the node's clock.
+pub trait Machine: Send {
+    /// A [`Flow::Verify`] has its answer.
+    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow;
+
+    /// What is to be written now. `spare` is an empty buffer to put in the outbox's place.
+    fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken;
+
+    /// Whether the peer may be read although it does not take what is written to it: as long as few answers wait for it.
+    fn may_read(&self) -> bool;
+
+    /// When [`Machine::expired`] wants to be called; may change with every call.
+    fn deadline_ms(&self) -> Option<u64>;
+
+    /// The deadline has come.
+    fn expired(&mut self, now_ms: u64) -> Flow;
+
+    /// Somebody asked the connection to end: say goodbye, the connection is closed then.
+    fn end(&mut self, reason: End, now_ms: u64);
+
+    /// The connection is gone. Called once, as the last thing.
+    fn closed(&mut self, now_ms: u64);
+
+    /// By which others wake and end this connection.
+    fn link(&self) -> &Arc<Link>;
+}
+
+/// A machine whose protocol is a stream of bytes (MQTT, RawSocket).
+pub trait Gate: Machine {
+    /// Handles the complete packets at the front of `input`. Everything that came with one read is offered at once; deliveries
+    /// to others are handed over before this returns.
+    fn receive(&mut self, input: &Bytes, now_ms: u64) -> Received;
+}
+
+/// A machine whose protocol is a sequence of WebSocket messages.
+pub trait MessageGate: Machine {
+    /// What it puts out are complete WebSocket frames; else they are bytes, and wrapped in a binary one.
+    const FRAMES: bool;
+
+    /// Handles one message.
+    fn message(&mut self, payload: &Bytes, text: bool, now_ms: u64) -> Flow;
+
+    /// All messages of one read were handled: deliveries to others are handed over.
+    fn finish(&mut self);
+}

@@ -1,0 +1,330 @@
+//! The loop of one connection, polled by hand: write what waits, read once, let the gate handle it.
+//!
+//! Each poll reads at most a few times before it yields, so that a busy publisher does not keep its thread from the
+//! subscribers it feeds. While the peer does not take what is written, nothing more is read from it.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+use super::clock::Clock;
+use super::gate::{Flow, Gate};
+use super::read_buffer::{READ_BYTES, ReadBuffer};
+use crate::delivery::outbox::Taken;
+use crate::node::link::Link;
+use crate::node::users::User;
+
+/// How long a peer may take to close its side after we closed ours.
+const LINGER_MS: u64 = 2000;
+/// Write buffers larger than this are not kept for reuse.
+const SPARE_BYTES_MAX: usize = 256 * 1024;
+const SLICES_MAX: usize = 32;
+
+/// A connection: its socket and its session machine.
+pub struct Pump<I, G: Gate> {
+    io: I,
+    gate: G,
+    link: Arc<Link>,
+    clock: Clock,
+    input: ReadBuffer,
+    output: Output,
+    state: State,
+    timer: Option<(u64, Pin<Box<Sleep>>)>,
+    ended: bool,
+}
+
+enum State {
+    Open,
+    /// A check runs; nothing is read.
+    Verifying(JoinHandle<Option<Arc<User>>>),
+    /// What waits is written, then the socket is shut down.
+    Closing,
+    /// Shut down; the peer's close is awaited, and what it still sends thrown away.
+    Lingering,
+    Closed,
+}
+
+#[derive(Default)]
+struct Output {
+    taken: Taken,
+    /// Bytes of the first part (or, without parts, of the tail) that are written.
+    written: usize,
+}
+
+/// Whether a step got anywhere.
+#[derive(PartialEq)]
+enum Step {
+    Progress,
+    Waits,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate> Pump<I, G> {
+    pub fn new(io: I, gate: G, clock: Clock) -> Self {
+        let link = gate.link().clone();
+        Self {
+            io,
+            gate,
+            link,
+            clock,
+            input: ReadBuffer::default(),
+            output: Output::default(),
+            state: State::Open,
+            timer: None,
+            ended: false,
+        }
+    }
+
+    /// Offers bytes that were read before the pump had the socket (by an HTTP server, say).
+    pub fn with_input(mut self, early: bytes::Bytes) -> Self {
+        if !early.is_empty() {
+            self.handle(early);
+        }
+        self
+    }
+
+    fn follow(&mut self, flow: Flow) {
+        match flow {
+            Flow::Continue => {}
+            Flow::Close => self.begin_closing(),
+            Flow::Verify(check) => self.state = State::Verifying(tokio::task::spawn_blocking(check)),
+        }
+    }
+
+    fn begin_closing(&mut self) {
+        if !matches!(self.state, State::Closing | State::Lingering | State::Closed) {
+            self.state = State::Closing;
+            self.set_timer(self.clock.now_ms() + LINGER_MS);
+        }
+    }
+
+    fn handle(&mut self, chunk: bytes::Bytes) {
+        let received = self.gate.receive(&chunk, self.clock.now_ms());
+        let rest = chunk.get(received.consumed..).unwrap_or_default();
+        self.input.keep(rest, received.needs);
+        self.follow(received.flow);
+    }
+
+    /// Writes until the socket takes no more or nothing waits.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        let mut step = Step::Waits;
+        loop {
+            if self.output.is_empty() {
+                let spare = self.output.reuse();
+                self.output.taken = self.gate.take(spare, self.clock.now_ms());
+                if self.output.is_empty() {
+                    return Ok(step);
+                }
+            }
+            match self.output.poll_write(&mut self.io, cx)? {
+                Poll::Ready(()) => step = Step::Progress,
+                Poll::Pending => return Ok(step),
+            }
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        match self.input.poll_read(&mut self.io, cx)? {
+            Poll::Pending => Ok(Step::Waits),
+            Poll::Ready(None) => {
+                self.state = State::Closed;
+                Ok(Step::Progress)
+            }
+            Poll::Ready(Some(chunk)) => {
+                let full = chunk.read >= READ_BYTES;
+                self.handle(chunk.bytes);
+                if full {
+                    // More waits surely; let the others have their turn first.
+                    cx.waker().wake_by_ref();
+                    return Ok(Step::Waits);
+                }
+                Ok(Step::Progress)
+            }
+        }
+    }
+
+    /// Throws away what the peer sends until it closes.
+    fn linger(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        match self.input.poll_read(&mut self.io, cx)? {
+            Poll::Pending => Ok(Step::Waits),
+            Poll::Ready(None) => {
+                self.state = State::Closed;
+                Ok(Step::Progress)
+            }
+            Poll::Ready(Some(_)) => Ok(Step::Progress),
+        }
+    }
+
+    fn verify(&mut self, cx: &mut Context<'_>) -> Step {
+        let State::Verifying(check) = &mut self.state else { return Step::Waits };
+        let Poll::Ready(answer) = Pin::new(check).poll(cx) else { return Step::Waits };
+        self.state = State::Open;
+        let flow = self.gate.verified(answer.ok().flatten(), self.clock.now_ms());
+        self.follow(flow);
+        // What was read behind the request that was verified waits still.
+        let kept = self.input.take();
+        if matches!(self.state, State::Open) && !kept.is_empty() {
+            self.handle(kept);
+        }
+        Step::Progress
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        if let Some(reason) = self.link.asked_to_end()
+            && !self.ended
+        {
+            self.ended = true;
+            self.gate.end(reason, self.clock.now_ms());
+            self.begin_closing();
+        }
+        let wrote = self.write(cx)?;
+        let blocked = !self.output.is_empty();
+        let then = match self.state {
+            State::Open if blocked && !self.gate.may_read() => Step::Waits,
+            State::Open => self.read(cx)?,
+            State::Verifying(_) => self.verify(cx),
+            State::Closing if blocked => Step::Waits,
+            State::Closing => match Pin::new(&mut self.io).poll_shutdown(cx)? {
+                Poll::Ready(()) => {
+                    self.state = State::Lingering;
+                    self.set_timer(self.clock.now_ms() + LINGER_MS);
+                    Step::Progress
+                }
+                Poll::Pending => Step::Waits,
+            },
+            State::Lingering => self.linger(cx)?,
+            State::Closed => Step::Waits,
+        };
+        Ok(if wrote == Step::Progress { wrote } else { then })
+    }
+
+    fn set_timer(&mut self, at_ms: u64) {
+        let at = self.clock.instant(at_ms).into();
+        match &mut self.timer {
+            Some((due, sleep)) => {
+                *due = at_ms;
+                sleep.as_mut().reset(at);
+            }
+            None => self.timer = Some((at_ms, Box::pin(tokio::time::sleep_until(at)))),
+        }
+    }
+
+    /// Keeps the timer no later than the gate's deadline; an earlier one only asks once too often.
+    fn run_timer(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let closing = matches!(self.state, State::Closing | State::Lingering);
+            if !closing {
+                match (self.gate.deadline_ms(), &self.timer) {
+                    (None, _) => return,
+                    (Some(at), Some((due, _))) if *due <= at => {}
+                    (Some(at), _) => self.set_timer(at),
+                }
+            }
+            let Some((_, sleep)) = &mut self.timer else { return };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.timer = None;
+            let now_ms = self.clock.now_ms();
+            if closing {
+                self.state = State::Closed;
+                cx.waker().wake_by_ref();
+                return;
+            }
+            if self.gate.deadline_ms().is_some_and(|at| at <= now_ms) {
+                let flow = self.gate.expired(now_ms);
+                self.follow(flow);
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate + Unpin> Future for Pump<I, G> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.link.waker.register(cx.waker());
+        // A few rounds are enough to answer what came; then others have their turn.
+        for round in 0.. {
+            match this.advance(cx) {
+                Ok(Step::Progress) if round < 8 => continue,
+                Ok(Step::Progress) => cx.waker().wake_by_ref(),
+                Ok(Step::Waits) => {}
+                Err(_) => this.state = State::Closed,
+            }
+            break;
+        }
+        this.run_timer(cx);
+        if !matches!(this.state, State::Closed) {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<I, G: Gate> Drop for Pump<I, G> {
+    fn drop(&mut self) {
+        self.gate.closed(self.clock.now_ms());
+    }
+}
+
+impl Output {
+    fn is_empty(&self) -> bool {
+        self.taken.parts.is_empty() && self.taken.tail.is_empty()
+    }
+
+    /// The buffer of the last write, to be filled again.
+    fn reuse(&mut self) -> Vec<u8> {
+        let tail = std::mem::take(&mut self.taken.tail);
+        if tail.capacity() > SPARE_BYTES_MAX { Vec::new() } else { tail }
+    }
+
+    /// Writes once; drops what is written.
+    fn poll_write<I: AsyncWrite + Unpin>(&mut self, io: &mut I, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        let wrote = if self.taken.parts.is_empty() {
+            Pin::new(io).poll_write(cx, &self.taken.tail[self.written..])
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut count = 0;
+            for part in self.taken.parts.iter().map(|part| &part[..]).chain([&self.taken.tail[..]]).take(SLICES_MAX) {
+                slices[count] = IoSlice::new(if count == 0 { &part[self.written..] } else { part });
+                count += 1;
+            }
+            Pin::new(io).poll_write_vectored(cx, &slices[..count])
+        };
+        match wrote {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(count)) => {
+                self.advance(count);
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(part) = self.taken.parts.front() {
+            let left = part.len() - self.written;
+            if count < left {
+                self.written += count;
+                return;
+            }
+            count -= left;
+            self.written = 0;
+            self.taken.parts.pop_front();
+        }
+        self.written += count;
+        if self.written >= self.taken.tail.len() {
+            self.taken.tail.clear();
+            self.written = 0;
+        }
+    }
+}

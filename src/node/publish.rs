@@ -1,0 +1,471 @@
+//! The hot path: from a publication in a read buffer to the outboxes of its subscribers.
+//!
+//! ```text
+//! topic bytes --cache--> Target { route, may_publish } --encode once per lane--> run --flush--> mailboxes, noted in `touched`
+//! ```
+//!
+//! A publisher belongs to one connection and is used by its task alone. Consecutive publications with the same route and terms
+//! make a *run*: their frames are encoded once per lane and handed to each subscriber under one lock. A run is flushed when the
+//! next publication differs, before anything else of the same connection takes effect, and at the end of each read batch;
+//! then the touched connections are woken.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Node;
+use super::link::End;
+use super::mailbox::{Frames, Mailbox, Offered};
+use super::metrics::{Drop, Protocol, Tally};
+use super::realm::{Realm, SharedRoute};
+use super::session::{Session, Touched};
+use super::wire::Unencodable;
+use crate::delivery::Owed;
+use crate::delivery::outbox::SHARE_BYTES_MIN;
+use crate::router::authorize::{Action, RoleId};
+use crate::router::broker::{Form, Group, Lane};
+use crate::types::event::{Discloser, Event, Properties, Qos, StoredEvent, Terms};
+use crate::types::ids::{PublicationId, SessionId};
+use crate::types::limits::OutboxFull;
+use crate::types::payload::{Codec, PayloadRef};
+use crate::types::topic::{Topic, TopicError};
+
+/// Frames of a run are handed over when they are this many.
+const RUN_BYTES_MAX: usize = 64 * 1024;
+/// Topics whose routes a connection remembers.
+const TARGETS_MAX: usize = 512;
+
+/// A place in a publisher's cache of topics; good until the next [`Publisher::look_up`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetId(usize);
+
+struct Target {
+    /// The topic as this connection writes it.
+    name: Box<[u8]>,
+    topic: Arc<Topic>,
+    codec: Codec,
+    may_publish: bool,
+    route: SharedRoute,
+    version: u64,
+}
+
+/// One publication, as its gate read it.
+#[derive(Clone, Copy)]
+pub struct Publication<'a> {
+    pub payload: PayloadRef<'a>,
+    pub qos: Qos,
+    pub retain: bool,
+    pub properties: Option<&'a Arc<Properties>>,
+    pub publisher: Option<&'a Arc<Discloser>>,
+    /// Message expiry interval.
+    pub expires_in_s: Option<u32>,
+    /// The publisher does not get its own event (WAMP `exclude_me`; MQTT asks for it per subscription).
+    pub exclude_publisher: bool,
+    pub filter: Option<&'a Filter>,
+    /// The buffer that `payload` was read into.
+    pub backing: Option<&'a Bytes>,
+}
+
+/// Who may get an event (WAMP, Subscriber Black- and Whitelisting). An absent list restricts nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    pub exclude: Vec<SessionId>,
+    pub exclude_authid: Vec<String>,
+    pub exclude_authrole: Vec<String>,
+    pub eligible: Option<Vec<SessionId>>,
+    pub eligible_authid: Option<Vec<String>>,
+    pub eligible_authrole: Option<Vec<String>>,
+}
+
+impl Filter {
+    fn admits(&self, session: &Session) -> bool {
+        let identity = &session.identity;
+        let listed = |list: &Option<Vec<String>>, name: &String| list.as_ref().is_none_or(|list| list.contains(name));
+        !self.exclude.contains(&session.id)
+            && !self.exclude_authid.contains(&identity.authid)
+            && !self.exclude_authrole.contains(&identity.authrole)
+            && self.eligible.as_ref().is_none_or(|list| list.contains(&session.id))
+            && listed(&self.eligible_authid, &identity.authid)
+            && listed(&self.eligible_authrole, &identity.authrole)
+    }
+}
+
+/// Why a publication was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishRefused {
+    #[error("not authorized to publish to this topic")]
+    NotAuthorized,
+    #[error("the store of retained values is full")]
+    RetainedFull,
+}
+
+/// What became of a publication that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub publication: PublicationId,
+    /// Somebody is subscribed to the topic.
+    pub matched: bool,
+}
+
+/// See the module.
+pub struct Publisher {
+    pub node: Arc<Node>,
+    pub realm: Arc<Realm>,
+    session: Option<SessionId>,
+    /// `None`: may publish anywhere.
+    role: Option<RoleId>,
+    protocol: Protocol,
+    targets: Vec<Target>,
+    by_name: HashMap<Box<[u8]>, usize>,
+    /// The target of the publication before: most publishers stay with one.
+    last: usize,
+    run: Run,
+    pub touched: Touched,
+    pub tally: Tally,
+    /// Time of the batch; set by the gate at its beginning.
+    pub now_ms: u64,
+    dice: u64,
+}
+
+/// What publications of one run have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct RunKey {
+    target: usize,
+    qos: Qos,
+    retain: bool,
+    exclude_publisher: bool,
+}
+
+#[derive(Default)]
+struct Run {
+    key: Option<RunKey>,
+    /// One per lane of the route.
+    lanes: Vec<Frames>,
+    /// The events themselves, if a subscriber may have to be sent them again.
+    events: Vec<Arc<StoredEvent>>,
+    bytes: usize,
+}
+
+impl Publisher {
+    /// A publisher for a session, or (`None`) for the broker itself.
+    pub fn new(
+        node: Arc<Node>,
+        realm: Arc<Realm>,
+        session: Option<SessionId>,
+        role: Option<RoleId>,
+        protocol: Protocol,
+    ) -> Self {
+        let dice = node.random() | 1;
+        Self {
+            node,
+            realm,
+            session,
+            role,
+            protocol,
+            targets: Vec::new(),
+            by_name: HashMap::new(),
+            last: 0,
+            run: Run::default(),
+            touched: Touched::default(),
+            tally: Tally::default(),
+            now_ms: 0,
+            dice,
+        }
+    }
+
+    /// A publisher for what the broker itself says; it may publish anywhere.
+    pub fn for_broker(node: Arc<Node>, realm: Arc<Realm>, protocol: Protocol) -> Self {
+        Self::new(node, realm, None, None, protocol)
+    }
+
+    /// Publishes to any topic, reserved ones too; see [`Publisher::for_broker`].
+    pub fn publish_own(&mut self, topic: &Arc<Topic>, publication: &Publication<'_>) {
+        let at = match self.by_name.get(topic.as_bytes()) {
+            Some(at) => *at,
+            None => self.add_target(topic.as_bytes(), topic.clone()),
+        };
+        // The broker asks nobody; a retained value without room has been counted.
+        let _ = self.publish(TargetId(at), publication);
+    }
+
+    /// The target of a topic as it was written on the wire. `parse` is called for names that are new to this connection.
+    ///
+    /// # Errors
+    /// What `parse` says.
+    pub fn look_up(
+        &mut self,
+        name: &[u8],
+        parse: impl FnOnce(&[u8]) -> Result<Topic, TopicError>,
+    ) -> Result<TargetId, TopicError> {
+        if self.targets.get(self.last).is_some_and(|target| *target.name == *name) {
+            return Ok(TargetId(self.last));
+        }
+        self.last = match self.by_name.get(name) {
+            Some(at) => *at,
+            None => self.add_target(name, Arc::new(parse(name)?)),
+        };
+        Ok(TargetId(self.last))
+    }
+
+    /// The topic of a target.
+    pub fn topic(&self, target: TargetId) -> &Arc<Topic> {
+        &self.targets[target.0].topic
+    }
+
+    fn add_target(&mut self, name: &[u8], topic: Arc<Topic>) -> usize {
+        if self.targets.len() >= TARGETS_MAX {
+            self.flush();
+            self.targets.clear();
+            self.by_name.clear();
+        }
+        let (route, version) = self.realm.route(&topic);
+        let may_publish = self.role.is_none_or(|role| self.realm.authorizer.allows(role, Action::Publish, &topic));
+        let codec = self.realm.codec(&topic);
+        self.targets.push(Target { name: name.into(), topic, codec, may_publish, route, version });
+        self.by_name.insert(name.into(), self.targets.len() - 1);
+        self.targets.len() - 1
+    }
+
+    /// Routes one publication. Its copies reach outboxes at the latest with the next [`Publisher::finish`].
+    ///
+    /// # Errors
+    /// The publisher may not publish there, or a retained value has no room; nothing was delivered then.
+    pub fn publish(&mut self, target: TargetId, publication: &Publication<'_>) -> Result<Published, PublishRefused> {
+        let TargetId(at) = target;
+        self.tally.publishes_in += 1;
+        if !self.targets[at].may_publish {
+            self.tally.drop(Drop::NotAuthorized, 1);
+            return Err(PublishRefused::NotAuthorized);
+        }
+        if self.targets[at].version != self.realm.version() {
+            self.refresh(at);
+        }
+        let Target { topic, codec, route, .. } = &self.targets[at];
+        let (topic, codec, route) = (topic.clone(), *codec, route.clone());
+        let event = Event {
+            topic: &topic,
+            payload: publication.payload,
+            codec,
+            qos: publication.qos,
+            retain: publication.retain,
+            publication: self.next_publication(),
+            properties: publication.properties,
+            publisher: publication.publisher,
+            expires_at_ms: publication.expires_in_s.map(|s| self.now_ms + u64::from(s) * 1000),
+            expires_in_s: publication.expires_in_s,
+        };
+        if publication.retain {
+            let kept = self.realm.retain(Arc::new(event.store(publication.backing)));
+            if kept.is_err() {
+                self.tally.drop(Drop::RetainedFull, 1);
+                return Err(PublishRefused::RetainedFull);
+            }
+        }
+        let matched = !route.lanes.is_empty() || !route.groups.is_empty();
+        if matched {
+            self.route(at, &route, &event, publication);
+        }
+        Ok(Published { publication: event.publication, matched })
+    }
+
+    fn route(&mut self, at: usize, route: &SharedRoute, event: &Event<'_>, publication: &Publication<'_>) {
+        let large = event.payload.len() >= SHARE_BYTES_MIN;
+        let alone = large || publication.filter.is_some() || !route.groups.is_empty();
+        if alone || route.lanes.iter().any(|lane| lane.apart) {
+            self.flush();
+            self.deliver_alone(route, self.targets[at].version, event, publication);
+            return;
+        }
+        let Publication { qos, retain, exclude_publisher, .. } = *publication;
+        let key = RunKey { target: at, qos, retain, exclude_publisher };
+        if self.run.key != Some(key) || self.run.bytes > RUN_BYTES_MAX {
+            self.flush();
+            self.run.key = Some(key);
+            self.run.lanes.resize_with(route.lanes.len().max(self.run.lanes.len()), Frames::default);
+        }
+        let mut keep = false;
+        for (lane, frames) in route.lanes.iter().zip(&mut self.run.lanes) {
+            let terms = lane.form.terms(qos, retain);
+            keep |= terms.qos != Qos::AtMostOnce;
+            match frames.append(lane, event, &terms) {
+                Ok(bytes) => self.run.bytes += bytes,
+                Err(_) => self.tally.drop(Drop::Untranslatable, lane.members.len() as u64),
+            }
+        }
+        if keep {
+            self.run.events.push(Arc::new(event.store(publication.backing)));
+        }
+    }
+
+    /// Delivers an event whose copies are not all alike, or which is large.
+    fn deliver_alone(&mut self, route: &SharedRoute, version: u64, event: &Event<'_>, publication: &Publication<'_>) {
+        let stored = Arc::new(event.store(publication.backing));
+        for lane in &route.lanes {
+            let terms = lane.form.terms(event.qos, event.retain);
+            let mut shared = None;
+            for member in &lane.members {
+                let own = self.session == Some(member.session.id);
+                let unwanted = own && (member.no_local || publication.exclude_publisher);
+                if unwanted || publication.filter.is_some_and(|filter| !filter.admits(&member.session)) {
+                    continue;
+                }
+                let mut mailbox = member.session.mailbox();
+                if !still_subscribed(&mailbox, &lane.form, version) {
+                    continue;
+                }
+                let offered = match &lane.form {
+                    Form::Merged { .. } => mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms),
+                    Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
+                        Ok(frame) => mailbox.offer_shared(lane.wire, frame),
+                        Err(_) => Offered { untranslatable: 1, ..Offered::default() },
+                    },
+                };
+                self.settle(offered, &mut mailbox);
+            }
+        }
+        for group in &route.groups {
+            self.deliver_to_group(group, &stored);
+        }
+    }
+
+    /// Gives an event to one member of a shared subscription: to the next that is connected, else to the next at all
+    /// (MQTT 5, 4.8.2).
+    fn deliver_to_group(&mut self, group: &Group<Arc<Session>>, event: &Arc<StoredEvent>) {
+        let count = group.members.len();
+        let start = group.turn.fetch_add(1, Ordering::Relaxed);
+        let online = (0..count).map(|i| (start + i) % count).find(|at| {
+            let mailbox = group.members[*at].0.mailbox();
+            mailbox.online().is_some() && mailbox.backlog.is_empty()
+        });
+        let Some((session, form)) = group.members.get(online.unwrap_or(start % count)) else { return };
+        let terms = form.terms(event.qos, event.retain);
+        let mut mailbox = session.mailbox();
+        let offered = mailbox.offer(Owed { event: event.clone(), terms }, self.now_ms);
+        self.settle(offered, &mut mailbox);
+    }
+
+    /// Hands the frames of the run to their subscribers. What follows on this connection is delivered behind them.
+    pub fn flush(&mut self) {
+        let Some(key) = self.run.key.take() else { return };
+        let mut run = std::mem::take(&mut self.run);
+        let target = &self.targets[key.target];
+        let (route, version) = (target.route.clone(), target.version);
+        for (lane, frames) in route.lanes.iter().zip(&mut run.lanes) {
+            if !frames.ends.is_empty() {
+                let terms = lane.form.terms(key.qos, key.retain);
+                self.hand_over(lane, version, &terms, frames, &run.events, key.exclude_publisher);
+                frames.clear();
+            }
+        }
+        run.events.clear();
+        run.bytes = 0;
+        self.run = run;
+    }
+
+    fn hand_over(
+        &mut self,
+        lane: &Lane<Arc<Session>>,
+        version: u64,
+        terms: &Terms,
+        frames: &Frames,
+        events: &[Arc<StoredEvent>],
+        exclude_publisher: bool,
+    ) {
+        for member in &lane.members {
+            if self.session == Some(member.session.id) && (member.no_local || exclude_publisher) {
+                continue;
+            }
+            let mut mailbox = member.session.mailbox();
+            if still_subscribed(&mailbox, &lane.form, version) {
+                let offered = mailbox.offer_run(lane.wire, terms, frames, events);
+                self.settle(offered, &mut mailbox);
+            }
+        }
+    }
+
+    /// Counts what happened to an offer and notes whom to wake.
+    fn settle(&mut self, offered: Offered, mailbox: &mut Mailbox) {
+        self.tally.deliveries += u64::from(offered.sent);
+        self.tally.delivery_bytes += offered.sent_bytes as u64;
+        if offered.sent > 0 {
+            self.touched.note(mailbox);
+        }
+        if offered.dropped_full > 0 {
+            self.tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
+            if self.node.limits.outbox_full == OutboxFull::Disconnect
+                && let Some(online) = mailbox.online()
+            {
+                online.link.end(End::SlowConsumer);
+            }
+        }
+        if offered.dropped_large > 0 {
+            self.tally.drop(Drop::TooLarge, u64::from(offered.dropped_large));
+        }
+        if offered.untranslatable > 0 {
+            self.tally.drop(Drop::Untranslatable, u64::from(offered.untranslatable));
+        }
+    }
+
+    /// Ends a read batch: everything is handed over, the touched connections are woken, the counts added up.
+    pub fn finish(&mut self) {
+        self.flush();
+        self.touched.wake();
+        self.node.metrics.of(self.protocol).add(&mut self.tally);
+    }
+
+    /// Looks a target's route up again; what was staged for the old one is handed over first.
+    fn refresh(&mut self, at: usize) {
+        self.flush();
+        let target = &mut self.targets[at];
+        let (route, version) = self.realm.route(&target.topic);
+        target.route = route;
+        target.version = version;
+    }
+
+    /// A random id (WAMP, IDs, global scope), by xorshift64*: it has to be unlikely to repeat, not hard to guess.
+    fn next_publication(&mut self) -> PublicationId {
+        self.dice ^= self.dice >> 12;
+        self.dice ^= self.dice << 25;
+        self.dice ^= self.dice >> 27;
+        PublicationId((self.dice.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) + 1)
+    }
+}
+
+/// A route may be a moment older than the subscriber's last UNSUBSCRIBE: then the subscription itself is asked.
+fn still_subscribed(mailbox: &Mailbox, form: &Form, version: u64) -> bool {
+    match form {
+        Form::Each { subscription, .. } if version < mailbox.unsubscribed_at => {
+            mailbox.subscriptions.contains(subscription)
+        }
+        _ => true,
+    }
+}
+
+fn encode_whole(lane: &Lane<Arc<Session>>, event: &Event<'_>, terms: &Terms) -> Result<Bytes, Unencodable> {
+    let mut frame = Vec::with_capacity(event.payload.len() + 128);
+    lane.wire.0.event(event, terms, false, &mut frame)?;
+    Ok(Bytes::from(frame))
+}
+
+impl Frames {
+    /// Encodes one event for a lane; tells the length of its frame.
+    fn append(&mut self, lane: &Lane<Arc<Session>>, event: &Event<'_>, terms: &Terms) -> Result<usize, Unencodable> {
+        let start = self.bytes.len();
+        let encoded = match lane.wire.0.event(event, terms, false, &mut self.bytes) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                self.bytes.truncate(start);
+                return Err(error);
+            }
+        };
+        let len = self.bytes.len() - start;
+        self.ends.push(self.bytes.len() as u32);
+        if let Some(at) = encoded.packet_id_at {
+            self.packet_ids.push(at as u32);
+        }
+        self.longest = self.longest.max(len);
+        Ok(len)
+    }
+}

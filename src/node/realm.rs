@@ -1,0 +1,237 @@
+//! One realm: its router, the locks around it, its sessions and retained values.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::clients::Clients;
+use super::link::End;
+use super::mailbox::Mailbox;
+use super::session::Session;
+use super::wire::WireRef;
+use crate::router::authorize::{Action, Authorizer, RoleId};
+use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed};
+use crate::router::dealer::Dealer;
+use crate::router::retained::Retained;
+use crate::types::event::{StoredEvent, Terms};
+use crate::types::ids::{SessionId, SubscriptionId};
+use crate::types::limits::{CallLimits, Limits};
+use crate::types::payload::Codec;
+use crate::types::topic::{Topic, TopicPattern};
+
+/// The route of a topic, as publishers cache it.
+pub type SharedRoute = Arc<Route<Arc<Session>>>;
+
+/// See the module. Lock order: clients, broker or dealer, retained, a session's mailbox.
+pub struct Realm {
+    pub name: Arc<str>,
+    pub authorizer: Authorizer,
+    /// First match counts; else [`Codec::Auto`].
+    pub codecs: Vec<(TopicPattern, Codec)>,
+    /// `*` in a WAMP pattern stands for one component (realm option).
+    pub star_is_wildcard: bool,
+    broker: RwLock<Broker<Arc<Session>>>,
+    /// Mirrors the broker's version, so that publishers see without a lock whether their routes are good.
+    version: AtomicU64,
+    pub dealer: Mutex<Dealer<Arc<Session>>>,
+    retained: RwLock<Retained<Arc<StoredEvent>>>,
+    retained_messages_max: usize,
+    retained_bytes_max: usize,
+    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    pub clients: Clients,
+}
+
+/// The store of retained values is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetainedFull;
+
+/// What a subscription wants of the retained values.
+pub struct WantRetained {
+    /// Terms of the copies; their QoS is the granted one.
+    pub terms: Terms,
+}
+
+impl Realm {
+    pub fn new(name: &str, authorizer: Authorizer, codecs: Vec<(TopicPattern, Codec)>, limits: &Limits, seed: u64) -> Self {
+        let calls = CallLimits {
+            registrations_per_session_max: limits.registrations_per_session_max,
+            calls_per_session_max: limits.calls_pending_per_session_max,
+            ..CallLimits::default()
+        };
+        Self {
+            name: name.into(),
+            authorizer,
+            codecs,
+            star_is_wildcard: false,
+            broker: RwLock::default(),
+            version: AtomicU64::new(0),
+            dealer: Mutex::new(Dealer::new(calls, seed)),
+            retained: RwLock::new(Retained::new()),
+            retained_messages_max: limits.retained_messages_max,
+            retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
+            sessions: Mutex::default(),
+            clients: Clients::default(),
+        }
+    }
+
+    /// A route from before this number has to be looked up again.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Everybody who gets the events of `topic`, and the version for which this is true.
+    pub fn route(&self, topic: &Topic) -> (SharedRoute, u64) {
+        let broker = self.broker.read();
+        (Arc::new(broker.route(topic)), broker.version())
+    }
+
+    /// The codec configured for a topic.
+    pub fn codec(&self, topic: &Topic) -> Codec {
+        let found = self.codecs.iter().find(|(pattern, _)| pattern.matches(topic));
+        found.map(|(_, codec)| *codec).unwrap_or_default()
+    }
+
+    /// Number of subscriptions.
+    pub fn subscriptions_len(&self) -> usize {
+        self.broker.read().len()
+    }
+
+    /// The pattern behind a subscription id.
+    pub fn pattern(&self, id: SubscriptionId) -> Option<TopicPattern> {
+        self.broker.read().pattern(id).cloned()
+    }
+
+    /// Subscribes. `reply` is called with the mailbox locked and before any event can be routed to the new subscription, so that
+    /// SUBSCRIBED precedes them (WAMP, Publish and Subscribe; MQTT allows either).
+    pub fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        pattern: &TopicPattern,
+        group: Option<&str>,
+        options: Options,
+        reply: impl FnOnce(Subscribed, &mut Mailbox),
+    ) -> Subscribed {
+        let each = options == Options::Each;
+        let mut broker = self.broker.write();
+        let subscribed = broker.subscribe(pattern, group, session.clone(), options);
+        let mut mailbox = session.mailbox();
+        if each {
+            mailbox.subscriptions.insert(subscribed.id);
+        }
+        reply(subscribed, &mut mailbox);
+        self.version.store(broker.version(), Ordering::Release);
+        subscribed
+    }
+
+    /// Unsubscribes. `reply` is called with the mailbox locked; no event of the subscription follows what it appends.
+    pub fn unsubscribe(
+        &self,
+        session: &Arc<Session>,
+        pattern: &TopicPattern,
+        group: Option<&str>,
+        reply: impl FnOnce(Option<Unsubscribed>, &mut Mailbox),
+    ) -> Option<Unsubscribed> {
+        let mut broker = self.broker.write();
+        let removed = broker.unsubscribe(pattern, group, session.id);
+        self.version.store(broker.version(), Ordering::Release);
+        let mut mailbox = session.mailbox();
+        if let Some(removed) = removed {
+            mailbox.subscriptions.remove(&removed.id);
+            mailbox.unsubscribed_at = broker.version();
+            mailbox.replay.retain(|terms| terms.subscription != Some(removed.id));
+        }
+        reply(removed, &mut mailbox);
+        removed
+    }
+
+    /// Removes many subscriptions of a session that ends.
+    pub fn unsubscribe_all<'a>(&self, session: SessionId, all: impl Iterator<Item = (&'a TopicPattern, Option<&'a str>)>) {
+        let mut broker = self.broker.write();
+        for (pattern, group) in all {
+            broker.unsubscribe(pattern, group, session);
+        }
+        self.version.store(broker.version(), Ordering::Release);
+    }
+
+    /// Makes every cached route stale, because a session's encoding changed.
+    pub fn set_wire(&self, session: &Session, wire: WireRef, apart: bool) {
+        if session.set_wire(wire, apart) {
+            let mut broker = self.broker.write();
+            broker.touch();
+            self.version.store(broker.version(), Ordering::Release);
+        }
+    }
+
+    /// Sets or (with an empty payload) clears the retained value of the event's topic.
+    ///
+    /// # Errors
+    /// A new value does not fit any more; changing and clearing one is always possible.
+    pub fn retain(&self, event: Arc<StoredEvent>) -> Result<(), RetainedFull> {
+        let topic = event.topic.clone();
+        let mut retained = self.retained.write();
+        if event.payload.is_empty() {
+            retained.remove(&topic);
+            return Ok(());
+        }
+        let bytes = event.bytes();
+        let full = retained.len() >= self.retained_messages_max || retained.bytes() + bytes > self.retained_bytes_max;
+        if full && retained.get(&topic).is_none() {
+            return Err(RetainedFull);
+        }
+        retained.set(&topic, event, bytes);
+        Ok(())
+    }
+
+    /// The retained values that `pattern` matches and `role` may be sent, expired ones aside.
+    pub fn retained(&self, pattern: &TopicPattern, role: RoleId, now_ms: u64) -> Vec<Arc<StoredEvent>> {
+        let mut found = Vec::new();
+        self.retained.read().matching(pattern, |event| {
+            let expired = event.expires_at_ms.is_some_and(|at| at <= now_ms);
+            if !expired && self.authorizer.allows(role, Action::Subscribe, &event.topic) {
+                found.push(event.clone());
+            }
+        });
+        found
+    }
+
+    /// `(values, bytes)` retained.
+    pub fn retained_size(&self) -> (usize, usize) {
+        let retained = self.retained.read();
+        (retained.len(), retained.bytes())
+    }
+
+    /// Adds a session.
+    pub fn join(&self, session: Arc<Session>) {
+        self.sessions.lock().insert(session.id, session);
+    }
+
+    /// Removes a session from the table; its subscriptions and registrations are the caller's business.
+    pub fn forget(&self, session: SessionId) {
+        self.sessions.lock().remove(&session);
+    }
+
+    pub fn session(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.sessions.lock().get(&id).cloned()
+    }
+
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
+    /// All sessions at this moment.
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.sessions.lock().values().cloned().collect()
+    }
+
+    /// Asks every connection to end.
+    pub fn end_all(&self, reason: End) {
+        for session in self.sessions() {
+            let link = session.mailbox().online().map(|online| online.link.clone());
+            if let Some(link) = link {
+                link.end(reason);
+            }
+        }
+    }
+}

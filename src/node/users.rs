@@ -1,0 +1,282 @@
+//! Who may come in: the users of the configuration, how they prove who they are, and the realms open to them.
+//!
+//! Checking a password costs some 20 ms of CPU and 19 MiB on purpose (argon2id), so [`Users::check_password`] belongs on a
+//! blocking thread, and at most one check per core runs at a time. A password found right is remembered under a keyed hash
+//! whose key lives in this process alone, so that a thousand devices that come back at once do not cost 20 ms each:
+//! ask [`Users::recall`] first.
+//!
+//! Nothing here tells an unknown user from a wrong password, neither by its answer nor by its time: a name that nobody has
+//! is checked against a hash of the same cost, and challenged with a salt made up from the name.
+//!
+//! Left out on purpose: what a user may do (`router::authorize`) and whether a listener lets anonymous ones in.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, Mac};
+use pbkdf2::pbkdf2_hmac;
+use sha2::Sha256;
+
+use password::{Gate, Hash, Recall};
+
+mod password;
+#[cfg(test)]
+mod tests;
+
+/// A user as configured. Its secrets never reach a log: `Debug` leaves them out.
+#[derive(Clone)]
+pub struct UserEntry {
+    pub name: Arc<str>,
+    pub role: Arc<str>,
+    /// The realms open to this user; `None`: all.
+    pub realms: Option<Vec<Arc<str>>>,
+    /// An argon2id hash as PHC string; checked against MQTT passwords, WAMP tickets and HTTP basic authentication.
+    pub password_hash: Option<String>,
+    pub wampcra: Option<WampCra>,
+}
+
+/// What WAMP challenge-response authentication needs to know of a user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WampCra {
+    /// The HMAC key as text: with salt the base64 of the derived key, else the secret itself.
+    pub key: String,
+    /// `None`: the client signs with its secret as it is.
+    pub salted: Option<Salted>,
+}
+
+/// How a client derives its key from its secret: PBKDF2 with HMAC-SHA256, then base64 (WAMP, Salted Passwords).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salted {
+    pub salt: String,
+    pub iterations: u32,
+    pub keylen: u32,
+}
+
+impl Salted {
+    /// The key as text that a client makes of its secret, and signs with.
+    pub fn derive(&self, secret: &str) -> String {
+        let mut key = vec![0; self.keylen as usize];
+        pbkdf2_hmac::<Sha256>(secret.as_bytes(), self.salt.as_bytes(), self.iterations, &mut key);
+        BASE64.encode(key)
+    }
+}
+
+/// Somebody whose identity was proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub name: Arc<str>,
+    pub role: Arc<str>,
+    /// The realms open to this user; `None`: all.
+    pub realms: Option<Vec<Arc<str>>>,
+}
+
+/// Name and role of clients that do not say who they are.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// A way to prove who one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// MQTT password, WAMP ticket.
+    Password,
+    WampCra,
+}
+
+/// An entry that cannot be used; the operator must act.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    #[error("user {name:?} is there twice")]
+    Twice { name: Arc<str> },
+    #[error("the password hash of user {name:?} {problem}")]
+    Hash { name: Arc<str>, problem: String },
+}
+
+/// All users. Immutable but for what it remembers of right passwords; shared by all connections.
+pub struct Users {
+    by_name: HashMap<Arc<str>, Entry>,
+    /// What names that nobody has are checked against.
+    dummy: Hash,
+    gate: Gate,
+    recall: Recall,
+    /// Key of the salts made up for names that nobody has.
+    salt_key: [u8; 32],
+}
+
+struct Entry {
+    user: Arc<User>,
+    hash: Option<Hash>,
+    wampcra: Option<WampCra>,
+}
+
+impl Users {
+    /// Checks the entries and makes them ready. Fails on a name that is there twice and on a hash that is not a sensible
+    /// argon2id one.
+    pub fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Users, UserError> {
+        let mut by_name = HashMap::new();
+        let mut dummy = None;
+        for entry in entries {
+            let hash = entry.password_hash.as_deref().map(Hash::parse).transpose();
+            let hash = hash.map_err(|problem| UserError::Hash { name: entry.name.clone(), problem })?;
+            dummy = dummy.or_else(|| hash.clone());
+            let user = Arc::new(User { name: entry.name.clone(), role: entry.role, realms: entry.realms });
+            if by_name.insert(entry.name.clone(), Entry { user, hash, wampcra: entry.wampcra }).is_some() {
+                return Err(UserError::Twice { name: entry.name });
+            }
+        }
+        Ok(Users {
+            by_name,
+            dummy: dummy.unwrap_or_else(Hash::dummy),
+            gate: Gate::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            recall: Recall::new(random_key()),
+            salt_key: random_key(),
+        })
+    }
+
+    /// Without users every listener that admits anonymous ones takes any name and password for anonymous.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The name and the realm in an MQTT user name: the whole, if that is a user; else what is before and after its last
+    /// `@`. Says nothing about whether there is such a user or realm; for somebody anonymous it names a realm only if there
+    /// is one, since what is before and after the `@` was made up.
+    pub fn split_name<'a>(&self, username: &'a str) -> (&'a str, Option<&'a str>) {
+        match username.rsplit_once('@') {
+            Some((name, realm)) if !self.by_name.contains_key(username) && !realm.is_empty() => (name, Some(realm)),
+            _ => (username, None),
+        }
+    }
+
+    /// Whether this password was found right lately. Cheap; `None` only means that [`check_password`](Self::check_password)
+    /// must be asked.
+    pub fn recall(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
+        self.recall.get(name, password)
+    }
+
+    /// The user of this name, if the password (MQTT) or ticket (WAMP) is right. Takes some 20 ms, longer if many ask at
+    /// once: call it where blocking hurts nobody. Takes as long for a user that does not exist or has no password.
+    pub fn check_password(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
+        let entry = self.by_name.get(name);
+        let hash = entry.and_then(|entry| entry.hash.as_ref());
+        let right = self.gate.pass(|| hash.unwrap_or(&self.dummy).verify(password));
+        let user = entry.filter(|_| hash.is_some() && right)?.user.clone();
+        self.recall.put(name, password, user.clone());
+        Some(user)
+    }
+
+    /// Whether a user of this name could prove itself by `method`; of a name that nobody has, whether anybody could.
+    pub fn offers(&self, name: &str, method: Method) -> bool {
+        let has = |entry: &Entry| match method {
+            Method::Password => entry.hash.is_some(),
+            Method::WampCra => entry.wampcra.is_some(),
+        };
+        self.by_name.get(name).map_or_else(|| self.by_name.values().any(has), has)
+    }
+
+    /// How this user derives the key it signs a WAMP-CRA challenge with; for the extra of CHALLENGE. A name that nobody has
+    /// gets a salt too, always the same.
+    pub fn wampcra_salt(&self, name: &str) -> Option<Salted> {
+        if let Some(wampcra) = self.by_name.get(name).and_then(|entry| entry.wampcra.as_ref()) {
+            return wampcra.salted.clone();
+        }
+        let like = self.by_name.values().find_map(|entry| entry.wampcra.as_ref()?.salted.as_ref())?;
+        let made_up = BASE64.encode(&mac(&self.salt_key, &[name.as_bytes()])[..SALT_BYTES]);
+        Some(Salted { salt: made_up, ..like.clone() })
+    }
+
+    /// The user of this name, if `signature` is the base64 of its HMAC-SHA256 over `challenge` (WAMP, Challenge Response
+    /// Authentication).
+    pub fn check_wampcra(&self, name: &str, challenge: &str, signature: &str) -> Option<Arc<User>> {
+        let entry = self.by_name.get(name);
+        let wampcra = entry.and_then(|entry| entry.wampcra.as_ref());
+        let key = wampcra.map_or(&self.salt_key[..], |wampcra| wampcra.key.as_bytes());
+        let signature = BASE64.decode(signature).unwrap_or_default();
+        let right = hmac(key, &[challenge.as_bytes()]).verify_slice(&signature).is_ok();
+        entry.filter(|_| wampcra.is_some() && right).map(|entry| entry.user.clone())
+    }
+}
+
+impl User {
+    /// Somebody who did not say who it is; every realm is open to it, and its role says what it may do there.
+    pub fn anonymous() -> User {
+        User { name: ANONYMOUS.into(), role: ANONYMOUS.into(), realms: None }
+    }
+
+    /// Whether this realm is open to the user.
+    pub fn may_enter(&self, realm: &str) -> bool {
+        self.realms.as_ref().is_none_or(|realms| realms.iter().any(|open| **open == *realm))
+    }
+
+    /// The realm of an MQTT session, whose protocol does not name one. `None`: it asked for one that is not open to it.
+    ///
+    /// The only realm of the user's entry, else the one `asked` for in its user name, else the listener's, else the default,
+    /// else the first in its entry; in all cases only one that is open.
+    pub fn mqtt_realm<'a>(
+        &'a self,
+        asked: Option<&'a str>,
+        listener: Option<&'a str>,
+        default: &'a str,
+    ) -> Option<&'a str> {
+        if let Some(asked) = asked {
+            return Some(asked).filter(|realm| self.may_enter(realm));
+        }
+        let open = self.realms.as_deref().unwrap_or_default();
+        if let [only] = open {
+            return Some(only);
+        }
+        let candidates = listener.into_iter().chain([default]).chain(open.first().map(|first| &**first));
+        candidates.into_iter().find(|realm| self.may_enter(realm))
+    }
+}
+
+/// Whether this is an argon2id hash as [`UserEntry`] wants it; else, as the rest of a sentence, why not.
+pub fn check_hash(text: &str) -> Result<(), String> {
+    Hash::parse(text).map(|_| ())
+}
+
+/// Bytes of salt in the entries that `fennec hash-password` makes; made-up salts look the same.
+pub const SALT_BYTES: usize = 16;
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
+    let mut hmac =
+        <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    parts.iter().for_each(|part| hmac.update(part));
+    hmac
+}
+
+fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    hmac(key, parts).finalize().into_bytes().into()
+}
+
+/// 32 bytes nobody else knows. Without a source of randomness nothing here would be safe, so that ends the process.
+fn random_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    if let Err(error) = getrandom::fill(&mut key) {
+        panic!("the operating system gives no random numbers: {error}");
+    }
+    key
+}
+
+impl fmt::Debug for UserEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserEntry")
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .field("realms", &self.realms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WampCra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WampCra").field("salted", &self.salted).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").field("count", &self.by_name.len()).finish_non_exhaustive()
+    }
+}
