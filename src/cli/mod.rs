@@ -1,8 +1,106 @@
-//! (room)
+//! Floor 5: what was typed, the configuration, one file per subcommand. Builds everything and starts it.
+//!
+//! ```text
+//! arguments -> args::Args -> a subcommand's file -> config::Config (checked) -> the rooms below
+//! ```
+//!
+//! Exit codes are decided here and nowhere else; see [`Failure`].
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Args, Command};
+
+mod args;
+mod check_config;
+pub mod config;
+mod hash_password;
+pub mod log;
+mod serve;
+
+/// Why the program ends without having done what was asked. Each line names the key, the file or the value it is about.
+///
+/// Exit codes: 0 done, 1 failed while running, 2 refused what was typed or configured. Higher ones belong to the client
+/// commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Run(String),
+    Refused(Vec<String>),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Failure::Run(_) => 1,
+            Failure::Refused(_) => 2,
+        }
+    }
+
+    fn lines(&self) -> &[String] {
+        match self {
+            Failure::Run(line) => std::slice::from_ref(line),
+            Failure::Refused(lines) => lines,
+        }
+    }
+
+    /// Every mistake of a configuration on its line.
+    fn of_problems(problems: Vec<config::Problem>) -> Failure {
+        Failure::Refused(problems.iter().map(ToString::to_string).collect())
+    }
+}
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match run(std::env::args_os()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut stderr = std::io::stderr().lock();
+            for line in failure.lines() {
+                // Where nobody reads, the exit code still tells.
+                let _ = writeln!(stderr, "fennec: {line}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
 }
+
+fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return print(&error.render().to_string());
+        }
+        Err(error) => return Err(Failure::Refused(vec![one_line(&error)])),
+    };
+    match args.command.unwrap_or(Command::Serve(args.serve)) {
+        Command::Serve(args) => serve::run(args),
+        Command::CheckConfig(args) => check_config::run(args),
+        Command::HashPassword(args) => hash_password::run(args),
+    }
+}
+
+/// Writes to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::Run(format!("cannot write to standard output: {error}")))
+}
+
+/// What is wrong with the arguments, and clap's tip if it has one, without its usage text.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let mut parts: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
+    if let Some(first) = parts.first_mut() {
+        *first = first.trim_start_matches("error: ");
+    }
+    format!("{}; see `fennec --help`", parts.join("; ").replace(":; ", ": "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,12 @@ pub struct Taken {
     pub tail: Vec<u8>,
 }
 
+impl Taken {
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum::<usize>() + self.tail.len()
+    }
+}
+
 impl Outbox {
     /// An empty outbox that takes up to `bytes_max` bytes of events.
     pub fn new(bytes_max: usize) -> Self {

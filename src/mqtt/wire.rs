@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::codec::{Level, Publish, PublishProperties};
+use super::codec::{Level, PropertySource, Publish, PublishProperties, SubscriptionIdentifiers};
 use super::rpc;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
@@ -19,6 +19,24 @@ pub fn of(level: Level) -> WireRef {
     WireRef(if level == Level::V5 { &LEVEL_5 } else { &BEFORE_5 })
 }
 
+/// The properties of a copy; `None` if it has none.
+fn properties_of<'a>(event: &Event<'a>, terms: &'a Terms) -> Option<PublishProperties<'a>> {
+    let plain = event.properties.is_none()
+        && event.expires_in_s.is_none()
+        && terms.identifiers.is_empty()
+        && terms.alias.is_none();
+    if plain {
+        return None;
+    }
+    let passed = event.properties.map(|passed| PublishProperties::of_event(passed)).unwrap_or_default();
+    Some(PublishProperties {
+        expiry_s: event.expires_in_s,
+        subscription_identifiers: SubscriptionIdentifiers::new(&terms.identifiers),
+        topic_alias: terms.alias.map(|(alias, _)| alias),
+        ..passed
+    })
+}
+
 struct PublishWire {
     id: WireId,
     level: Level,
@@ -30,24 +48,13 @@ impl Wire for PublishWire {
     }
 
     fn event(&self, event: &Event<'_>, terms: &Terms, split: bool, out: &mut Vec<u8>) -> Result<Encoded, Unencodable> {
-        let mut properties = PublishProperties::default();
-        let mut topic = event.topic.as_bytes();
-        if self.level == Level::V5 {
-            if let Some(passed) = event.properties {
-                properties = PublishProperties::of_event(passed);
-            }
-            properties.expiry_s = event.expires_in_s;
-            properties.subscription_identifiers = terms.identifiers[..].into();
-            if let Some((alias, known)) = terms.alias {
-                properties.topic_alias = Some(alias);
-                if known {
-                    topic = b"";
-                }
-            }
-        }
         let start = out.len();
-        let publish =
-            Publish { dup: terms.dup, qos: terms.qos, retain: terms.retain, packet_id: None, topic, properties, payload: b"" };
+        let own = if self.level == Level::V5 { properties_of(event, terms) } else { None };
+        let properties = own.as_ref().map_or(PropertySource::None, PropertySource::Own);
+        let known = self.level == Level::V5 && matches!(terms.alias, Some((_, true)));
+        let topic = if known { b"" } else { event.topic.as_bytes() };
+        let Terms { dup, qos, retain, .. } = *terms;
+        let publish = Publish { dup, qos, retain, packet_id: None, topic, properties, payload: b"" };
         let payload = event.payload.as_bytes(event.codec);
         let layout = publish.encode_header(self.level, payload.len(), out).map_err(|_| Unencodable::TooLarge)?;
         let body_left_out = split && matches!(event.payload, PayloadRef::Bytes(_));

@@ -175,7 +175,7 @@ impl<G: MessageGate> Machine for WebSocket<G> {
             return Taken::default();
         }
         let mut taken = self.inner.take(spare, now_ms);
-        let bytes = taken.parts.iter().map(Bytes::len).sum::<usize>() + taken.tail.len();
+        let bytes = taken.bytes();
         if !G::FRAMES && bytes > 0 {
             let (header, len) = frame_header(OPCODE_BINARY, bytes);
             taken.parts.push_front(Bytes::copy_from_slice(&header[..len]));

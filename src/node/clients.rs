@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::Node;
 use super::link::{End, Link};
 use super::mailbox::Mailbox;
 use super::realm::Realm;
@@ -137,7 +138,8 @@ impl Clients {
     /// The client id is another user's, or `sessions_max` are there.
     pub fn connect(
         &self,
-        realm: &Realm,
+        node: &Arc<Node>,
+        realm: &Arc<Realm>,
         connecting: Connecting,
         sessions_max: usize,
         new: impl FnOnce(Identity, bool) -> Arc<Session>,
@@ -157,7 +159,7 @@ impl Clients {
                 known.attach(realm, connecting, |mailbox| greet(true, mailbox));
                 return Ok(Connected { client: known, present: true, old_will });
             }
-            inner.end(realm, &client_id, End::TakenOver);
+            inner.end(node, realm, &client_id, End::TakenOver);
         }
         if inner.by_id.len() >= sessions_max {
             return Err(ConnectRefused::TooManySessions);
@@ -173,7 +175,8 @@ impl Clients {
     /// A connection ended. Returns the will if it is to be published at once.
     pub fn disconnect(
         &self,
-        realm: &Realm,
+        node: &Arc<Node>,
+        realm: &Arc<Realm>,
         client: &Arc<Client>,
         link: &Arc<Link>,
         leaving: Leaving,
@@ -184,14 +187,17 @@ impl Clients {
             return None;
         }
         let client_id = client.session.identity.client_id.clone().unwrap_or_default();
+        // A callee that is away answers nothing: its calls fail now, and further ones go to others.
+        realm.leave_calls(node, &client.session);
         let mut record = client.record.lock();
+        record.procedures.values_mut().for_each(|(_, registration)| *registration = None);
         if leaving == Leaving::Orderly {
             record.will = None;
         }
         if record.expiry_s == 0 {
             let will = record.will.take();
             drop(record);
-            inner.end(realm, &client_id, End::TakenOver);
+            inner.end(node, realm, &client_id, End::TakenOver);
             return will;
         }
         if record.expiry_s != NEVER_S {
@@ -211,7 +217,7 @@ impl Clients {
     }
 
     /// Does what is due: ends sessions that expired, and returns wills to be published, at most `work_max` of both.
-    pub fn tick(&self, realm: &Realm, now_ms: u64, work_max: usize) -> Vec<Will> {
+    pub fn tick(&self, node: &Arc<Node>, realm: &Arc<Realm>, now_ms: u64, work_max: usize) -> Vec<Will> {
         let mut wills = Vec::new();
         let mut inner = self.inner.lock();
         for _ in 0..work_max {
@@ -228,7 +234,7 @@ impl Clients {
             let expired = record.expires_at_ms.is_some_and(|at| at <= now_ms);
             drop(record);
             if expired {
-                inner.end(realm, &client_id, End::TakenOver);
+                inner.end(node, realm, &client_id, End::TakenOver);
             }
         }
         wills
@@ -246,7 +252,7 @@ impl Inner {
     }
 
     /// Ends a session: its subscriptions go, its connection too.
-    fn end(&mut self, realm: &Realm, client_id: &str, reason: End) {
+    fn end(&mut self, node: &Arc<Node>, realm: &Arc<Realm>, client_id: &str, reason: End) {
         let Some(client) = self.by_id.remove(client_id) else { return };
         let mut mailbox = client.session.mailbox();
         if let Some(link) = mailbox.online().map(|online| online.link.clone()) {
@@ -262,7 +268,7 @@ impl Inner {
             client.session.id,
             subscriptions.values().map(|held| (&held.pattern, held.group.as_deref())),
         );
-        realm.leave_calls(&client.session);
+        realm.leave_calls(node, &client.session);
         realm.forget(client.session.id);
     }
 }

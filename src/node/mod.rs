@@ -26,7 +26,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
-use crate::router::authorize::{Authorizer, Role};
+use crate::router::authorize::Authorizer;
 use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::limits::Limits;
@@ -53,8 +53,8 @@ pub struct Settings {
     /// Realms are made when somebody names them.
     pub auto_realms: bool,
     pub default_realm: String,
-    /// For realms that have no roles of their own.
-    pub roles: Vec<Role>,
+    /// Who may do what in the realm of a name.
+    pub authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
     pub users: Users,
 }
 
@@ -74,7 +74,7 @@ pub struct Node {
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
-    authorizer: Authorizer,
+    authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
     realms: RwLock<HashMap<String, Arc<Realm>>>,
     dice: Mutex<u64>,
     draining: AtomicBool,
@@ -85,7 +85,7 @@ impl Node {
     /// A node with these realms. `seed` decides every random choice; at run time it comes from the system.
     pub fn new(settings: Settings, seed: u64) -> Arc<Self> {
         let node = Self {
-            authorizer: Authorizer::new(settings.roles),
+            authorize: settings.authorize,
             limits: settings.limits,
             metrics: Metrics::default(),
             users: settings.users,
@@ -106,7 +106,8 @@ impl Node {
         let seed = self.random();
         let mut realms = self.realms.write();
         let make = || {
-            let mut realm = Realm::new(&settings.name, self.authorizer.clone(), settings.codecs, &self.limits, seed);
+            let authorizer = (self.authorize)(&settings.name);
+            let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
             Arc::new(realm)
         };
@@ -153,7 +154,7 @@ impl Node {
     /// Does what time brings: wills, expired sessions, calls that took too long. Called several times a second.
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
         for realm in self.realms() {
-            for will in realm.clients.tick(&realm, now_ms, TICK_WORK_MAX) {
+            for will in realm.clients.tick(self, &realm, now_ms, TICK_WORK_MAX) {
                 self.publish_will(&realm, &will, now_ms);
             }
             self.tick_calls(&realm, now_ms);

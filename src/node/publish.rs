@@ -30,7 +30,7 @@ use crate::types::event::{Discloser, Event, Properties, Qos, StoredEvent, Terms}
 use crate::types::ids::{PublicationId, SessionId};
 use crate::types::limits::OutboxFull;
 use crate::types::payload::{Codec, PayloadRef};
-use crate::types::topic::{Topic, TopicError};
+use crate::types::topic::Topic;
 
 /// Frames of a run are handed over when they are this many.
 const RUN_BYTES_MAX: usize = 64 * 1024;
@@ -194,11 +194,11 @@ impl Publisher {
     ///
     /// # Errors
     /// What `parse` says.
-    pub fn look_up(
+    pub fn look_up<E>(
         &mut self,
         name: &[u8],
-        parse: impl FnOnce(&[u8]) -> Result<Topic, TopicError>,
-    ) -> Result<TargetId, TopicError> {
+        parse: impl FnOnce(&[u8]) -> Result<Topic, E>,
+    ) -> Result<TargetId, E> {
         if self.targets.get(self.last).is_some_and(|target| *target.name == *name) {
             return Ok(TargetId(self.last));
         }
@@ -383,6 +383,14 @@ impl Publisher {
                 self.settle(offered, &mut mailbox);
             }
         }
+    }
+
+    /// Counts what a session's own task put into its outbox.
+    pub fn count(&mut self, offered: Offered) {
+        self.tally.deliveries += u64::from(offered.sent);
+        self.tally.delivery_bytes += offered.sent_bytes as u64;
+        self.tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
+        self.tally.drop(Drop::TooLarge, u64::from(offered.dropped_large));
     }
 
     /// Counts what happened to an offer and notes whom to wake.

@@ -77,13 +77,12 @@ impl Realm {
         result
     }
 
-    /// Ends all calls and registrations of a session that goes. Connections are woken at once.
-    pub fn leave_calls(&self, session: &Arc<Session>) {
+    /// Ends all calls and registrations of a session. Connections are woken at once.
+    pub fn leave_calls(self: &Arc<Self>, node: &Arc<Node>, session: &Arc<Session>) {
         let mut touched = Touched::default();
-        self.dealer.lock().leave(session.id, &mut |output| {
-            deliver(&output, &mut touched, &mut Vec::new(), &mut Vec::new());
-        });
+        self.command(node, &mut touched, |dealer, out| dealer.leave(session.id, out));
         session.replies.lock().clear();
+        session.procedures.lock().clear();
         touched.wake();
     }
 
@@ -92,11 +91,8 @@ impl Realm {
         let subscriptions: Vec<_> = session.mailbox().subscriptions.drain().collect();
         let patterns: Vec<_> = subscriptions.into_iter().filter_map(|id| self.pattern(id)).collect();
         self.unsubscribe_all(session.id, patterns.iter().map(|pattern| (pattern, None)));
-        let mut touched = Touched::default();
-        self.command(node, &mut touched, |dealer, out| dealer.leave(session.id, out));
-        session.replies.lock().clear();
+        self.leave_calls(node, session);
         self.forget(session.id);
-        touched.wake();
     }
 }
 

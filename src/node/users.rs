@@ -76,6 +76,17 @@ pub struct User {
 /// Name and role of clients that do not say who they are.
 pub const ANONYMOUS: &str = "anonymous";
 
+/// Whether a listener lets clients in that do not say who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    Refused,
+    /// Only from this machine: nobody said anything, the listener is on loopback and there are no users. A connection with
+    /// forwarding headers (`Forwarded`, `X-Forwarded-For`, `X-Real-IP`) or a PROXY header is from elsewhere and refused.
+    Local,
+    /// The operator said so.
+    Allowed,
+}
+
 /// A way to prove who one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -84,13 +95,16 @@ pub enum Method {
     WampCra,
 }
 
-/// An entry that cannot be used; the operator must act.
+/// Why there can be no users; the operator must act.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
     #[error("user {name:?} is there twice")]
     Twice { name: Arc<str> },
     #[error("the password hash of user {name:?} {problem}")]
     Hash { name: Arc<str>, problem: String },
+    /// Without random keys neither remembering passwords nor made-up salts would be safe.
+    #[error("the operating system gives no random numbers: {0}")]
+    NoRandomness(getrandom::Error),
 }
 
 /// All users. Immutable but for what it remembers of right passwords; shared by all connections.
@@ -111,8 +125,8 @@ struct Entry {
 }
 
 impl Users {
-    /// Checks the entries and makes them ready. Fails on a name that is there twice and on a hash that is not a sensible
-    /// argon2id one.
+    /// Checks the entries and makes them ready. Fails on a name that is there twice, on a hash that is not a sensible
+    /// argon2id one, and where there are no random numbers.
     pub fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Users, UserError> {
         let mut by_name = HashMap::new();
         let mut dummy = None;
@@ -129,8 +143,8 @@ impl Users {
             by_name,
             dummy: dummy.unwrap_or_else(Hash::dummy),
             gate: Gate::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            recall: Recall::new(random_key()),
-            salt_key: random_key(),
+            recall: Recall::new(random_key()?),
+            salt_key: random_key()?,
         })
     }
 
@@ -250,13 +264,10 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     hmac(key, parts).finalize().into_bytes().into()
 }
 
-/// 32 bytes nobody else knows. Without a source of randomness nothing here would be safe, so that ends the process.
-fn random_key() -> [u8; 32] {
+fn random_key() -> Result<[u8; 32], UserError> {
     let mut key = [0; 32];
-    if let Err(error) = getrandom::fill(&mut key) {
-        panic!("the operating system gives no random numbers: {error}");
-    }
-    key
+    getrandom::fill(&mut key).map_err(UserError::NoRandomness)?;
+    Ok(key)
 }
 
 impl fmt::Debug for UserEntry {

@@ -51,6 +51,11 @@ pub struct Role {
     pub permissions: Vec<Permission>,
 }
 
+/// Whether all topics that `narrow` matches are matched by `wide`.
+pub fn covers(wide: &TopicPattern, narrow: &TopicPattern) -> bool {
+    Path::of(wide).covers(&Path::of(narrow))
+}
+
 /// A role of one [`Authorizer`]; means nothing to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RoleId(u32);
@@ -103,7 +108,8 @@ impl Authorizer {
         }
     }
 
-    /// The role of this name; asked once, when a session joins.
+    /// The role of this name; asked once, when a session joins. `None`: it does not hold in this realm, so whoever has it may
+    /// do nothing here.
     pub fn role(&self, name: &str) -> Option<RoleId> {
         self.roles.iter().position(|role| &*role.name == name).map(|index| RoleId(index as u32))
     }

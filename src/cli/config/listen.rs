@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::schema::ListenerTable;
 use super::setting::{Reader, Setting, Shape, items};
-use super::value::{Node, Origin, Value};
+use super::value::{Node, Value};
 
 /// The listeners of one protocol.
 #[derive(Clone, Debug)]
@@ -15,7 +15,6 @@ pub(super) struct Listeners(pub Vec<Written>);
 pub(super) struct Written {
     /// Dotted key, such as `listen.mqtt[1]`; empty for a default.
     pub key: String,
-    pub origin: Origin,
     pub address: SocketAddr,
     pub table: ListenerTable,
 }
@@ -28,7 +27,7 @@ impl Listeners {
     /// A default: this port of the loopback interface.
     pub(super) fn loopback(port: u16) -> Listeners {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        Listeners(vec![Written { key: String::new(), origin: Origin::Default, address, table: ListenerTable::default() }])
+        Listeners(vec![Written { key: String::new(), address, table: ListenerTable::default() }])
     }
 }
 
@@ -72,11 +71,14 @@ fn read_one(node: &Node, reader: &mut Reader) -> Option<Written> {
         }
         None => {
             let table = matches!(node.value, Value::Table(_));
-            reader.wrong(&node.origin, if table { "address is missing" } else { "must be an address or a table with one" });
+            reader.wrong(
+                &node.origin,
+                if table { "address is missing" } else { "must be an address or a table with one" },
+            );
             return None;
         }
     };
-    Some(Written { key: reader.path().to_owned(), origin: node.origin.clone(), address, table })
+    Some(Written { key: reader.path().to_owned(), address, table })
 }
 
 /// An IP address, or `localhost`, and a port. Other host names are not taken: what they mean may change under a running

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::node::users::UserEntry;
+use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
 use crate::router::authorize::{Authorizer, Role};
 use crate::types::limits::Limits;
 use crate::types::payload::Codec;
@@ -28,6 +28,7 @@ use crate::types::topic::TopicPattern;
 mod check;
 mod listen;
 mod nearest;
+mod reference;
 mod schema;
 mod setting;
 mod sources;
@@ -35,12 +36,11 @@ mod sources;
 mod tests;
 mod value;
 
+pub use reference::markdown as reference;
 pub use schema::LogFormat;
 pub use sources::{Flag, Sources};
 pub use value::{Origin, Problem};
 
-/// Role of clients that do not say who they are.
-pub const ANONYMOUS_ROLE: &str = "anonymous";
 /// Role of users without one; there are such users only as long as no roles are configured.
 pub const USER_ROLE: &str = "user";
 
@@ -89,7 +89,7 @@ pub struct Listener {
     /// Realm of MQTT clients that name none, instead of the default one.
     pub realm: Option<Arc<str>>,
     /// Whether clients that do not say who they are may come in.
-    pub anonymous: bool,
+    pub anonymous: Anonymous,
     /// Its configuration key, for messages.
     pub key: String,
 }
@@ -141,9 +141,10 @@ impl Config {
     /// Who may do what in a realm. Without configured roles everybody who came in may do everything.
     pub fn authorizer(&self, realm: &str) -> Authorizer {
         if self.roles.is_empty() {
-            return Authorizer::new([ANONYMOUS_ROLE, USER_ROLE].map(Role::unrestricted));
+            return Authorizer::new([ANONYMOUS, USER_ROLE].map(Role::unrestricted));
         }
-        let holds = |entry: &&RoleEntry| entry.realms.as_ref().is_none_or(|realms| realms.iter().any(|name| **name == *realm));
+        let holds =
+            |entry: &&RoleEntry| entry.realms.as_ref().is_none_or(|realms| realms.iter().any(|name| **name == *realm));
         Authorizer::new(self.roles.iter().filter(holds).map(|entry| entry.role.clone()))
     }
 }

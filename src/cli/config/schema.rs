@@ -45,7 +45,7 @@ choices!(MatchPolicy {
 sections! {
     /// The whole configuration, as it was said.
     pub(super) struct File in "" {
-        /// Folder for what must survive a restart. It is made if it is missing.
+        /// Folder for what must survive a restart. It is made if it is missing. Not together with `memory`.
         data: PathBuf = "./fennec-data".into(),
         /// Keep everything in memory and write nothing to disk.
         memory: bool = false,
@@ -236,7 +236,7 @@ fn collect(keys: Vec<Key>, tables: &[&'static str], listed: bool, rows: &mut Vec
     for key in keys {
         let inner: Vec<&'static str> = tables.iter().copied().chain([key.name]).collect();
         match key.shape {
-            Shape::Value(_) => rows.push(Row { tables: tables.to_vec(), key, listed }),
+            Shape::Value(_) | Shape::List(_) => rows.push(Row { tables: tables.to_vec(), key, listed }),
             Shape::Table(keys) => collect(keys(), &inner, listed, rows),
             Shape::Tables(keys) => collect(keys(), &inner, true, rows),
         }

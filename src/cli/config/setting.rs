@@ -21,6 +21,8 @@ pub(super) struct Key {
 pub(super) enum Shape {
     /// A value; the words say which are allowed.
     Value(&'static str),
+    /// One such value or several.
+    List(&'static str),
     Table(fn() -> Vec<Key>),
     Tables(fn() -> Vec<Key>),
 }
@@ -105,7 +107,9 @@ impl Reader {
             return false;
         };
         let set = read_number(&entry.node, limit.unit).and_then(|number| match u64::try_from(number) {
-            Ok(number) => self.limits.set(section, limit.name, number).unwrap_or(Ok(())).map_err(|range| range.to_string()),
+            Ok(number) => {
+                self.limits.set(section, limit.name, number).unwrap_or(Ok(())).map_err(|range| range.to_string())
+            }
             Err(_) => Err(format!("must be from {} to {}", limit.min, limit.max)),
         });
         if let Err(what) = set {
@@ -143,7 +147,10 @@ fn read_number(node: &Node, unit: Unit) -> Result<i128, String> {
 
 fn number_in(text: &str, unit: Unit) -> Option<i128> {
     const FACTORS: [(&str, i128); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
-    let suffix = FACTORS.into_iter().filter(|_| unit == Unit::Bytes).find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, factor)));
+    let suffix = FACTORS
+        .into_iter()
+        .filter(|_| unit == Unit::Bytes)
+        .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, factor)));
     let (digits, factor) = suffix.unwrap_or((text, 1));
     digits.trim_end().replace('_', "").parse::<i64>().ok().map(|number| i128::from(number) * factor)
 }
@@ -229,7 +236,10 @@ impl<T: Setting> Setting for Option<T> {
 
 /// One value stands for a list of one; in the environment and on the command line commas separate.
 impl<T: Setting> Setting for Vec<T> {
-    const SHAPE: Shape = T::SHAPE;
+    const SHAPE: Shape = match T::SHAPE {
+        Shape::Value(words) => Shape::List(words),
+        other => other,
+    };
 
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let before = reader.problems.len();

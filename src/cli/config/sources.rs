@@ -88,8 +88,11 @@ fn put_variable(tree: &mut Node, rows: &[Row], name: &OsString, value: &OsString
         if is_service_link(name, text.unwrap_or_default()) {
             return Ok(());
         }
+        // Without what all of them begin with: it would make any two look alike.
         let names: Vec<String> = rows.iter().map(variable).chain([CONFIG.to_owned()]).collect();
-        return Err(problem(nearest::unknown("variable", name, names.iter().map(String::as_str))));
+        let nearest = nearest::nearest(&name[PREFIX.len()..], names.iter().map(|name| &name[PREFIX.len()..]));
+        let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean \"{PREFIX}{nearest}\"?"));
+        return Err(problem(format!("unknown variable{hint}")));
     };
     let text = text.ok_or_else(|| problem("is not UTF-8 text".to_owned()))?;
     tree.put(&path_of(row), Node::word(text, origin.clone()));

@@ -12,7 +12,11 @@ use toml::de::{DeTable, DeValue};
 pub enum Origin {
     Default,
     /// Line and column count from 1; column in characters.
-    File { path: Arc<Path>, line: usize, column: usize },
+    File {
+        path: Arc<Path>,
+        line: usize,
+        column: usize,
+    },
     /// The name of an environment variable.
     Env(String),
     /// A flag as it is typed, such as `--mqtt`.

@@ -194,7 +194,8 @@ fn an_mqtt_user_name_may_name_a_realm_after_its_last_at() {
 #[test]
 fn the_realm_of_an_mqtt_client_is_one_that_is_open_to_it() {
     // Realms of the entry, asked for, listener's; the default is `d`.
-    let cases: [(Option<&[&str]>, Option<&str>, Option<&str>, Option<&str>); 13] = [
+    type Case<'a> = (Option<&'a [&'a str]>, Option<&'a str>, Option<&'a str>, Option<&'a str>);
+    let cases: [Case<'_>; 13] = [
         (None, None, None, Some("d")),
         (None, None, Some("l"), Some("l")),
         (None, Some("x"), Some("l"), Some("x")),

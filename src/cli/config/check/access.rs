@@ -1,0 +1,107 @@
+//! Users and roles.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Check, Realms};
+use crate::cli::config::schema::{self, File};
+use crate::cli::config::{RoleEntry, USER_ROLE, nearest};
+use crate::node::users::{Salted, UserEntry, WampCra, check_hash};
+use crate::router::authorize::{Permission, Role};
+
+/// Most rounds and bytes of a derived key: what no client would take seconds for.
+const ITERATIONS_MAX: u32 = 10_000_000;
+const KEYLEN_MAX: u32 = 1024;
+
+impl Check {
+    pub(super) fn users(&mut self, file: &File, realms: &Realms) -> Vec<UserEntry> {
+        let mut names = HashSet::new();
+        let mut users = Vec::new();
+        for (index, user) in file.user.0.iter().enumerate() {
+            let table = format!("user[{index}]");
+            let Some(name) = self.required(&table, "name", &user.name) else { continue };
+            if !names.insert(name.clone()) {
+                self.wrong(&format!("{table}.name"), format!("user {name:?} is there twice"));
+            }
+            self.password_hash(&table, user);
+            users.push(UserEntry {
+                name,
+                role: self.user_role(file, &table, &user.role),
+                realms: self.open_realms(realms, &format!("{table}.realms"), &user.realms),
+                password_hash: user.password_hash.clone(),
+                wampcra: user.wampcra.as_ref().and_then(|wampcra| self.wampcra(&format!("{table}.wampcra"), wampcra)),
+            });
+        }
+        users
+    }
+
+    fn password_hash(&mut self, table: &str, user: &schema::User) {
+        match user.password_hash.as_deref().map(check_hash) {
+            Some(Err(problem)) => self.wrong(&format!("{table}.password_hash"), problem),
+            None if user.wampcra.is_none() => {
+                self.wrong(table, "password_hash or wampcra is missing: nobody could come in")
+            }
+            _ => {}
+        }
+    }
+
+    fn user_role(&mut self, file: &File, table: &str, role: &Option<String>) -> Arc<str> {
+        let names = || file.role.0.iter().filter_map(|role| role.name.as_deref());
+        match role {
+            Some(role) if !names().any(|name| name == role) => {
+                self.wrong(&format!("{table}.role"), nearest::unknown(&format!("role {role:?}"), role, names()));
+            }
+            None if !file.role.0.is_empty() => {
+                self.wrong(table, "role is missing: there are roles, so every user needs one")
+            }
+            _ => {}
+        }
+        role.as_deref().unwrap_or(USER_ROLE).into()
+    }
+
+    fn wampcra(&mut self, table: &str, wampcra: &schema::WampCra) -> Option<WampCra> {
+        for (name, value, max) in
+            [("iterations", wampcra.iterations, ITERATIONS_MAX), ("keylen", wampcra.keylen, KEYLEN_MAX)]
+        {
+            if !(1..=max).contains(&value) {
+                self.wrong(&format!("{table}.{name}"), format!("must be from 1 to {max}"));
+            }
+        }
+        let key = self.required(table, "key", &wampcra.key)?.to_string();
+        let salted =
+            |salt: &String| Salted { salt: salt.clone(), iterations: wampcra.iterations, keylen: wampcra.keylen };
+        Some(WampCra { key, salted: wampcra.salt.as_ref().map(salted) })
+    }
+
+    pub(super) fn roles(&mut self, file: &File, realms: &Realms) -> Vec<RoleEntry> {
+        let mut roles = Vec::new();
+        for (index, role) in file.role.0.iter().enumerate() {
+            let table = format!("role[{index}]");
+            let Some(name) = self.required(&table, "name", &role.name) else { continue };
+            let realms = self.open_realms(realms, &format!("{table}.realms"), &role.realms);
+            let permissions = role.permissions.0.iter().enumerate();
+            let permissions = permissions.filter_map(|(index, permission)| {
+                self.permission(&format!("{table}.permissions[{index}]"), permission)
+            });
+            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect() }, realms });
+        }
+        roles
+    }
+
+    fn permission(&mut self, table: &str, permission: &schema::Permission) -> Option<Permission> {
+        if permission.action.is_empty() {
+            self.wrong(table, "action is missing");
+        }
+        let pattern = self.pattern(table, &permission.topic, &permission.uri, permission.r#match)?;
+        Some(Permission { actions: permission.action.clone(), pattern, allow: permission.allow })
+    }
+
+    fn open_realms(&mut self, realms: &Realms, key: &str, names: &Option<Vec<String>>) -> Option<Vec<Arc<str>>> {
+        let names = names.as_ref()?;
+        if names.is_empty() {
+            self.wrong(key, "names no realm; leave it out to mean all");
+        }
+        names.iter().for_each(|name| self.known_realm(realms, key, name));
+        Some(names.iter().map(|name| name.as_str().into()).collect())
+    }
+}

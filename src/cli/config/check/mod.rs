@@ -1,0 +1,205 @@
+//! What the keys of a configuration mean together: safety rules, names that must exist, files that must be readable.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+
+use super::schema::File;
+use super::setting::Reader;
+use super::value::{Origin, Problem};
+use super::{Config, Storage, nearest};
+use crate::types::limits::Limits;
+use crate::types::payload::Codec;
+use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
+
+mod access;
+mod listeners;
+
+/// The configuration, and all that is wrong with it; it is to be used only if that is nothing.
+pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
+    let mut check = Check { origins: reader.origins, problems: Vec::new() };
+    let realms = check.realms(&file);
+    let config = Config {
+        listeners: check.listeners(&file, &realms),
+        storage: check.storage(&file),
+        log: check.log(&file),
+        log_format: file.log_format,
+        default_realm: Arc::from(&*file.default_realm),
+        auto_realms: file.auto_realms,
+        limits: Limits { outbox_full: file.limits.outbox_full, ..reader.limits },
+        codecs: check.codecs(&file),
+        refuse_filters: check.refuse_filters(&file),
+        allowed_origins: check.allowed_origins(&file),
+        users: check.users(&file, &realms),
+        roles: check.roles(&file, &realms),
+        realms: realms.names,
+    };
+    (config, check.problems)
+}
+
+struct Check {
+    /// Where each key that was said was said.
+    origins: HashMap<String, Origin>,
+    problems: Vec<Problem>,
+}
+
+/// The realms that exist.
+struct Realms {
+    /// Each once, the default one first.
+    names: Vec<Arc<str>>,
+    /// Any other may come to exist.
+    auto: bool,
+}
+
+impl Check {
+    /// Where the key, or else the table around it, was said.
+    fn origin(&self, key: &str) -> Origin {
+        let mut key = key;
+        loop {
+            if let Some(origin) = self.origins.get(key) {
+                return origin.clone();
+            }
+            let Some(end) = key.rfind(['.', '[']) else { return Origin::Default };
+            key = &key[..end];
+        }
+    }
+
+    fn said(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+
+    fn wrong(&mut self, key: &str, what: impl Into<String>) {
+        self.problems.push(Problem { origin: self.origin(key), key: key.to_owned(), what: what.into() });
+    }
+
+    /// A key without which its table means nothing.
+    fn required(&mut self, table: &str, name: &str, value: &Option<String>) -> Option<Arc<str>> {
+        match value.as_deref() {
+            Some("") => self.wrong(&format!("{table}.{name}"), "must not be empty"),
+            None => self.wrong(table, format!("{name} is missing")),
+            Some(value) => return Some(value.into()),
+        }
+        None
+    }
+
+    fn realms(&mut self, file: &File) -> Realms {
+        let mut realms = Realms { names: Vec::new(), auto: file.auto_realms };
+        self.add_realm(&mut realms, "default_realm", &file.default_realm);
+        let mut listed = HashSet::new();
+        for (index, realm) in file.realm.0.iter().enumerate() {
+            let table = format!("realm[{index}]");
+            let Some(name) = self.required(&table, "name", &realm.name) else { continue };
+            if !listed.insert(name.clone()) {
+                self.wrong(&format!("{table}.name"), format!("{name:?} is there twice"));
+            } else if *name != *file.default_realm {
+                self.add_realm(&mut realms, &format!("{table}.name"), &name);
+            }
+        }
+        realms
+    }
+
+    fn add_realm(&mut self, realms: &mut Realms, key: &str, name: &str) {
+        if let Err(error) = Topic::from_uri(name) {
+            self.wrong(key, format!("{name:?} is no realm: it {error}"));
+        }
+        realms.names.push(name.into());
+    }
+
+    fn known_realm(&mut self, realms: &Realms, key: &str, name: &str) {
+        if !realms.auto && !realms.names.iter().any(|known| **known == *name) {
+            let names = realms.names.iter().map(|name| &**name);
+            self.wrong(key, nearest::unknown(&format!("realm {name:?}"), name, names));
+        }
+    }
+
+    /// What was said last counts: `--data` turns off what the file says of `memory`.
+    fn storage(&mut self, file: &File) -> Storage {
+        let (memory, data) = (self.origin("memory").priority(), self.origin("data").priority());
+        if file.memory && self.said("data") && memory == data {
+            self.wrong("memory", "nothing can be kept in memory only and in data too: say one of them");
+        }
+        if file.memory && memory >= data { Storage::Memory } else { Storage::Folder(file.data.clone()) }
+    }
+
+    fn log(&mut self, file: &File) -> String {
+        const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+        if let Err(error) = EnvFilter::try_new(&file.log) {
+            self.wrong("log", format!("{:?} is no log filter: {error}", file.log));
+        }
+        // A filter takes any single word for a part of the program, and then logs nothing.
+        let words = file.log.split(',').map(str::trim);
+        for word in words.filter(|word| !word.contains(['=', '[', ':']) && !LEVELS.contains(word) && *word != "fennec")
+        {
+            self.wrong("log", nearest::unknown(&format!("level {word:?}"), word, LEVELS));
+        }
+        file.log.clone()
+    }
+
+    fn codecs(&mut self, file: &File) -> Vec<(TopicPattern, Codec)> {
+        let mut codecs = Vec::new();
+        for (index, rule) in file.topic.0.iter().enumerate() {
+            let table = format!("topic[{index}]");
+            codecs.extend(
+                self.pattern(&table, &rule.topic, &rule.uri, rule.r#match).map(|pattern| (pattern, rule.codec)),
+            );
+        }
+        codecs
+    }
+
+    /// The pattern of a table that has it in either spelling.
+    fn pattern(
+        &mut self,
+        table: &str,
+        topic: &Option<String>,
+        uri: &Option<String>,
+        policy: MatchPolicy,
+    ) -> Option<TopicPattern> {
+        let (name, text, read) = match (topic, uri) {
+            (Some(topic), None) => ("topic", topic, TopicPattern::from_filter(topic)),
+            (None, Some(uri)) => ("uri", uri, TopicPattern::from_uri(uri, policy)),
+            (None, None) => {
+                self.wrong(table, "topic or uri is missing");
+                return None;
+            }
+            (Some(_), Some(_)) => {
+                self.wrong(&format!("{table}.uri"), "says again what topic says: keep one of them");
+                return None;
+            }
+        };
+        let policy_key = format!("{table}.match");
+        if name == "topic" && self.said(&policy_key) {
+            self.wrong(&policy_key, "is for uri only; a topic has its wildcards in it");
+        }
+        read.map_err(|error| self.wrong(&format!("{table}.{name}"), format!("{text:?} {error}"))).ok()
+    }
+
+    fn refuse_filters(&mut self, file: &File) -> Vec<TopicPattern> {
+        let mut filters = Vec::new();
+        for text in &file.mqtt.refuse_filters {
+            match TopicPattern::from_filter(text) {
+                Ok(filter) => filters.push(filter),
+                Err(error) => self.wrong("mqtt.refuse_filters", format!("{text:?} {error}")),
+            }
+        }
+        filters
+    }
+
+    fn allowed_origins(&mut self, file: &File) -> Vec<String> {
+        let origins = file.http.allowed_origins.iter();
+        for origin in origins.clone().filter(|origin| !is_origin(origin)) {
+            let what = format!("{origin:?} is no origin such as \"https://app.example.org\", \"null\" or \"*\"");
+            self.wrong("http.allowed_origins", what);
+        }
+        origins.map(|origin| origin.to_lowercase()).collect()
+    }
+}
+
+/// Scheme, host and perhaps port, as browsers send them (RFC 6454, 7), or one of the two words.
+fn is_origin(text: &str) -> bool {
+    let host =
+        |text: &str| text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host.to_owned());
+    matches!(text, "null" | "*")
+        || host(text)
+            .is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*']) && !host.contains(' '))
+}

@@ -1,0 +1,235 @@
+//! Calls by publications (design: "RPC for MQTT 5").
+//!
+//! ```text
+//! caller: PUBLISH $rpc/<procedure>, response topic R, correlation data C --> call --> PUBLISH R, C, the result
+//! callee: SUBSCRIBE $rpc/<procedure> --> register;  PUBLISH $rpc/<procedure>, response topic $rpc-reply/<n> to it,
+//!         PUBLISH $rpc-reply/<n> from it --> the result (user property `error`: the URI of an error)
+//! ```
+
+use std::sync::Arc;
+
+use crate::mqtt::codec::{Level, Publish, ReasonCode};
+use crate::mqtt::session::{Open, Verdict, Violation};
+use crate::mqtt::wire::INVOCATION_QOS;
+use crate::node::rpc::ReplyTo;
+use crate::node::session::{Session, Touched};
+use crate::node::wire::Unencodable;
+use crate::delivery::Owed;
+use crate::router::authorize::Action;
+use crate::router::dealer::{Call, CalleeFeatures, Register};
+use crate::router::output::{Failure, Invocation, InvocationPolicy, Output};
+use crate::types::event::{Discloser, Event, Properties, Qos, Terms};
+use crate::types::ids::{InvocationId, PublicationId, RequestId};
+use crate::types::payload::PayloadRef;
+use crate::types::topic::{Topic, TopicPattern};
+
+const CALL: &str = "$rpc/";
+const REPLY: &str = "$rpc-reply/";
+
+/// Whether a topic or filter is about calls.
+pub fn is_rpc(topic: &[u8]) -> bool {
+    topic.starts_with(b"$rpc") && (topic.starts_with(CALL.as_bytes()) || topic.starts_with(REPLY.as_bytes()))
+}
+
+impl Open {
+    /// A PUBLISH under `$rpc/` is a call, one under `$rpc-reply/` the answer to an invocation.
+    pub(super) fn publish_rpc(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: &[u8],
+        properties: Option<&Arc<Properties>>,
+    ) -> Result<Verdict, Violation> {
+        self.publisher.flush();
+        let topic = crate::mqtt::codec::validate_topic_name(topic)?;
+        if let Some(number) = topic.strip_prefix(REPLY) {
+            return Ok(self.answer_invocation(number, publish, properties));
+        }
+        let procedure = topic.strip_prefix(CALL).unwrap_or_default();
+        let Ok(procedure) = Topic::from_name(procedure) else {
+            return Ok(Verdict::new(ReasonCode::TopicNameInvalid, "not the name of a procedure"));
+        };
+        Ok(self.call(&procedure, publish, properties))
+    }
+
+    fn call(&mut self, procedure: &Topic, publish: &Publish<'_>, properties: Option<&Arc<Properties>>) -> Verdict {
+        let realm = self.publisher.realm.clone();
+        let node = self.publisher.node.clone();
+        self.publisher.tally.calls_in += 1;
+        let Some(response) = properties.and_then(|properties| properties.response_topic.as_deref()) else {
+            return Verdict::new(ReasonCode::ImplementationSpecificError, "a call needs a response topic");
+        };
+        let Ok(response) = Topic::from_name(response) else {
+            return Verdict::new(ReasonCode::TopicNameInvalid, "the response topic");
+        };
+        let allowed = realm.authorizer.allows(self.role, Action::Call, procedure)
+            && realm.authorizer.allows(self.role, Action::Publish, &response);
+        if !allowed {
+            return Verdict::new(ReasonCode::NotAuthorized, "");
+        }
+        let session = self.client.session.clone();
+        let request = self.client.next_request();
+        let correlation = properties.and_then(|properties| properties.correlation_data.clone());
+        let reply_to = ReplyTo::Topic { topic: Arc::new(response), correlation, qos: publish.qos };
+        session.replies.lock().insert(request, reply_to);
+        let caller = Discloser {
+            session: session.id,
+            authid: Some(session.identity.authid.clone()),
+            authrole: Some(session.identity.authrole.clone()),
+        };
+        let call = Call {
+            request,
+            procedure,
+            payload: PayloadRef::Bytes(publish.payload),
+            codec: realm.codec(procedure),
+            timeout_ms: 0,
+            receive_progress: false,
+            disclose_me: false,
+            caller: &caller,
+        };
+        let now_ms = self.publisher.now_ms;
+        let called = realm.command(&node, &mut self.publisher.touched, |dealer, out| {
+            dealer.call(session.id, &session, &call, now_ms, out)
+        });
+        match called {
+            Ok(()) => Verdict::OK,
+            // Our own numbers do not repeat.
+            Err(_) => Verdict::new(ReasonCode::UnspecifiedError, ""),
+        }
+    }
+
+    fn answer_invocation(
+        &mut self,
+        number: &str,
+        publish: &Publish<'_>,
+        properties: Option<&Arc<Properties>>,
+    ) -> Verdict {
+        let Ok(invocation) = number.parse().map(InvocationId) else {
+            return Verdict::new(ReasonCode::TopicNameInvalid, "not a response topic of this broker");
+        };
+        let realm = self.publisher.realm.clone();
+        let node = self.publisher.node.clone();
+        let callee = self.client.session.id;
+        let payload = PayloadRef::Bytes(publish.payload);
+        let error = properties.and_then(|properties| {
+            properties.user_properties.iter().find(|(name, _)| name == "error").map(|(_, uri)| uri.clone())
+        });
+        let now_ms = self.publisher.now_ms;
+        let answered = realm.command(&node, &mut self.publisher.touched, |dealer, out| match &error {
+            Some(uri) => dealer.invocation_error(callee, invocation, uri, payload, out),
+            None => dealer.yield_result(callee, invocation, false, payload, now_ms, out),
+        });
+        match answered {
+            Ok(()) => Verdict::OK,
+            Err(_) => Verdict::new(ReasonCode::ImplementationSpecificError, "no such call is under way"),
+        }
+    }
+
+    /// SUBSCRIBE to `$rpc/<procedure>`: the client answers calls of it.
+    pub(super) fn register(&mut self, filter: &str, qos: Qos) -> ReasonCode {
+        let Some(Ok(procedure)) = filter.strip_prefix(CALL).map(Topic::from_name) else {
+            return ReasonCode::TopicFilterInvalid;
+        };
+        let realm = self.publisher.realm.clone();
+        let node = self.publisher.node.clone();
+        // Without a response topic it could not be told where to answer.
+        if self.level < Level::V5 || !realm.authorizer.allows(self.role, Action::Register, &procedure) {
+            return ReasonCode::NotAuthorized;
+        }
+        if self.client.record.lock().procedures.get(filter).is_some_and(|(_, registration)| registration.is_some()) {
+            return granted(qos);
+        }
+        let Ok(topic) = Topic::from_name(filter) else { return ReasonCode::TopicFilterInvalid };
+        let topic = Arc::new(topic);
+        let session = self.client.session.clone();
+        let register = Register {
+            request: RequestId(1),
+            pattern: &TopicPattern::exact(&procedure),
+            policy: InvocationPolicy::Single,
+            concurrency: None,
+            disclose_caller: false,
+            forward_timeout: false,
+            force_reregister: false,
+            authid: Some(&session.identity.authid),
+            features: CalleeFeatures::default(),
+        };
+        let now_ms = self.publisher.now_ms;
+        let mut reason = ReasonCode::UnspecifiedError;
+        let record = &self.client.record;
+        realm.command(&node, &mut self.publisher.touched, |dealer, out| {
+            dealer.register(session.id, &session, &register, now_ms, &mut |output| match output {
+                Output::Registered { registration, .. } => {
+                    session.procedures.lock().insert(registration, (topic.clone(), qos));
+                    record.lock().procedures.insert(filter.into(), (qos, Some(registration)));
+                    reason = granted(qos);
+                }
+                Output::Error { failure: Failure::Refused(_), .. } => reason = ReasonCode::QuotaExceeded,
+                other => out(other),
+            });
+        });
+        reason
+    }
+
+    /// UNSUBSCRIBE from `$rpc/<procedure>`.
+    pub(super) fn unregister(&mut self, filter: &str) -> ReasonCode {
+        let held = self.client.record.lock().procedures.remove(filter);
+        let Some((_, Some(registration))) = held else { return ReasonCode::NoSubscriptionExisted };
+        let realm = self.publisher.realm.clone();
+        let node = self.publisher.node.clone();
+        let session = self.client.session.clone();
+        realm.command(&node, &mut self.publisher.touched, |dealer, out| {
+            dealer.unregister(session.id, &session, RequestId(1), registration, out);
+        });
+        session.procedures.lock().remove(&registration);
+        ReasonCode::Success
+    }
+}
+
+fn granted(qos: Qos) -> ReasonCode {
+    match qos {
+        Qos::AtMostOnce => ReasonCode::GRANTED_QOS_0,
+        Qos::AtLeastOnce => ReasonCode::GrantedQos1,
+        Qos::ExactlyOnce => ReasonCode::GrantedQos2,
+    }
+}
+
+/// Gives a call to an MQTT callee: a PUBLISH with a response topic of ours.
+///
+/// # Errors
+/// The callee is not connected, or cannot take it.
+pub fn invoke(
+    to: &Arc<Session>,
+    invocation: &Invocation<'_, Arc<Session>>,
+    touched: &mut Touched,
+) -> Result<(), Unencodable> {
+    let (topic, granted) = to.procedures.lock().get(&invocation.registration).cloned().ok_or(Unencodable::Gone)?;
+    let id = invocation.invocation.0;
+    let properties = Arc::new(Properties {
+        response_topic: Some(format!("{REPLY}{id}")),
+        correlation_data: Some(bytes::Bytes::copy_from_slice(&id.to_be_bytes())),
+        ..Properties::default()
+    });
+    let event = Event {
+        topic: &topic,
+        payload: invocation.payload,
+        codec: invocation.codec,
+        qos: INVOCATION_QOS,
+        retain: false,
+        publication: PublicationId(id),
+        properties: Some(&properties),
+        publisher: None,
+        expires_at_ms: None,
+        expires_in_s: None,
+    };
+    let owed = Owed { event: Arc::new(event.store(None)), terms: Terms { qos: granted, ..Terms::default() } };
+    let mut mailbox = to.mailbox();
+    if mailbox.online().is_none() {
+        return Err(Unencodable::Gone);
+    }
+    let offered = mailbox.offer(owed, 0);
+    touched.note(&mut mailbox);
+    match offered {
+        offered if offered.dropped_large > 0 => Err(Unencodable::TooLarge),
+        offered if offered.dropped_full > 0 => Err(Unencodable::Full),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,307 @@
+//! CONNECT: who comes, into which realm, with which session (MQTT 5, 3.1 and 3.2).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Halt, MqttGate, Open, Phase, Violation};
+use crate::mqtt::codec::{
+    AckType, Connack, ConnackProperties, Connect, Level, PacketId, ReasonCode, Will as WillPacket, answer_level,
+    encode_ack,
+};
+use crate::mqtt::{rpc, wire};
+use crate::net::gate::Flow;
+use crate::node::Node;
+use crate::node::clients::{ConnectRefused, Connecting, NEVER_S, Will};
+use crate::node::mailbox::Mailbox;
+use crate::node::metrics::Protocol;
+use crate::node::publish::Publisher;
+use crate::node::realm::Realm;
+use crate::node::session::Identity;
+use crate::node::users::User;
+use crate::router::authorize::{Action, RoleId};
+use crate::types::topic::Topic;
+
+/// A client whose CONNECT is being looked into.
+pub(super) struct Candidate {
+    level: Level,
+    client_id: String,
+    /// The client id was made up by us.
+    assigned: bool,
+    clean_start: bool,
+    expiry_s: u32,
+    keep_alive_s: u16,
+    receive_max: u16,
+    packet_bytes_max: usize,
+    alias_max: u16,
+    will: Option<Will>,
+    user_name: Option<String>,
+    password: Vec<u8>,
+    /// Realm that the user name asks for.
+    asked_realm: Option<String>,
+}
+
+/// Why a CONNECT is refused.
+type Refusal = Violation;
+
+const NOT_AUTHORIZED: Refusal = Refusal::new(ReasonCode::NotAuthorized, "");
+
+impl MqttGate {
+    /// Handles the first packet.
+    pub(super) fn connect(&mut self, frame: &[u8], now_ms: u64) -> Result<(), Halt> {
+        self.tally.messages_in += 1;
+        self.level = answer_level(frame);
+        let candidate = match Connect::decode(frame) {
+            Ok(connect) => {
+                self.level = connect.level;
+                self.candidate(&connect)
+            }
+            // A connection that begins with anything else is not answered [MQTT-3.1.0-1].
+            Err(error) if frame.first().is_none_or(|first| first >> 4 != 1) => return Err(error.into()),
+            Err(error) => Err(error.into()),
+        };
+        let candidate = match candidate {
+            Ok(candidate) => candidate,
+            Err(refusal) => {
+                self.refuse_connect(refusal);
+                return Ok(());
+            }
+        };
+        match self.known_user(&candidate) {
+            Some(user) => {
+                self.admit_or_refuse(candidate, user, now_ms);
+                Ok(())
+            }
+            None => Err(Halt::Verify(Box::new(candidate))),
+        }
+    }
+
+    fn candidate(&self, connect: &Connect<'_>) -> Result<Candidate, Refusal> {
+        if self.node.is_draining() {
+            return Err(Refusal::new(ReasonCode::ServerShuttingDown, ""));
+        }
+        if connect.properties.authentication_method.is_some() {
+            return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "no authentication method is known"));
+        }
+        let assigned = connect.client_id.is_empty();
+        // Before level 5 only a session that ends with its connection may do without a name [MQTT-3.1.3-7 of 3.1.1].
+        if assigned && connect.level < Level::V5 && !connect.clean_start {
+            return Err(Refusal::new(ReasonCode::ClientIdentifierNotValid, "a session that is kept needs a client id"));
+        }
+        let client_id = if assigned { format!("auto-{:016x}", self.node.random()) } else { connect.client_id.to_owned() };
+        let wanted_s = match (connect.level, connect.clean_start) {
+            (Level::V5, _) => connect.properties.session_expiry_s,
+            (_, true) => 0,
+            (_, false) => NEVER_S,
+        };
+        let (name, asked) = match connect.user_name {
+            Some(user_name) => self.node.users.split_name(user_name),
+            None => ("", None),
+        };
+        let limits = &self.node.limits;
+        Ok(Candidate {
+            level: connect.level,
+            client_id,
+            assigned,
+            clean_start: connect.clean_start,
+            expiry_s: wanted_s.min(limits.mqtt_session_expiry_s_max),
+            keep_alive_s: match limits.mqtt_server_keep_alive_s {
+                0 => connect.keep_alive_s,
+                replaced => replaced,
+            },
+            receive_max: connect.properties.receive_maximum.min(limits.inflight_max),
+            packet_bytes_max: connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize),
+            alias_max: connect.properties.topic_alias_maximum.min(limits.mqtt_outbound_topic_alias_max),
+            will: connect.will.as_ref().map(read_will).transpose()?,
+            user_name: connect.user_name.is_some().then(|| name.to_owned()),
+            password: connect.password.unwrap_or_default().to_vec(),
+            asked_realm: asked.map(str::to_owned),
+        })
+    }
+
+    /// The user behind a candidate, as far as that can be said at once: `None` if a password has to be checked first,
+    /// `Some(None)` if it is nobody who may come in.
+    fn known_user(&self, candidate: &Candidate) -> Option<Option<Arc<User>>> {
+        let users = &self.node.users;
+        let anonymous = || self.settings.anonymous.then(|| Arc::new(User::anonymous()));
+        match &candidate.user_name {
+            None => Some(anonymous()),
+            // Without users any name is taken for anonymous, as Mosquitto does.
+            Some(_) if users.is_empty() => Some(anonymous()),
+            Some(name) => users.recall(name, &candidate.password).map(Some),
+        }
+    }
+
+    /// Has the password checked on a thread of its own.
+    pub(super) fn verify(&mut self, candidate: Box<Candidate>) -> Flow {
+        let node = self.node.clone();
+        let name = candidate.user_name.clone().unwrap_or_default();
+        let password = candidate.password.clone();
+        self.phase = Phase::Verifying(candidate);
+        Flow::Verify(Box::new(move || node.users.check_password(&name, &password)))
+    }
+
+    /// Gives the candidate its session, or a CONNACK that says why not.
+    pub(super) fn admit_or_refuse(&mut self, candidate: Candidate, user: Option<Arc<User>>, now_ms: u64) {
+        let admitted = match user {
+            Some(user) => self.admit(candidate, &user, now_ms),
+            None => {
+                self.tally.auth_failures += 1;
+                let named = candidate.user_name.is_some();
+                Err(if named { Refusal::new(ReasonCode::BadUserNameOrPassword, "") } else { NOT_AUTHORIZED })
+            }
+        };
+        match admitted {
+            Ok(open) => {
+                let us = now_ms.saturating_sub(self.opened_ms) * 1000;
+                self.node.metrics.handshake.observe_us(us);
+                self.phase = Phase::Open(Box::new(open));
+            }
+            Err(refusal) => self.refuse_connect(refusal),
+        }
+    }
+
+    fn admit(&mut self, candidate: Candidate, user: &User, now_ms: u64) -> Result<Open, Refusal> {
+        let (realm, role) = self.enter(&candidate, user)?;
+        if let Some(will) = &candidate.will
+            && !realm.authorizer.allows(role, Action::Publish, &will.topic)
+        {
+            return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
+        }
+        let link = self.link.clone();
+        let wire = wire::of(candidate.level);
+        let connecting = Connecting {
+            identity: Identity {
+                authid: user.name.to_string(),
+                authrole: user.role.to_string(),
+                authmethod: if candidate.user_name.is_some() { "password" } else { "anonymous" },
+                client_id: Some(candidate.client_id.clone()),
+            },
+            clean_start: candidate.clean_start,
+            expiry_s: candidate.expiry_s,
+            will: candidate.will.clone(),
+            link,
+            wire,
+            receive_max: candidate.receive_max,
+            frame_bytes_max: candidate.packet_bytes_max,
+            alias_max: candidate.alias_max,
+        };
+        let node = self.node.clone();
+        let greet = |present: bool, mailbox: &mut Mailbox| {
+            mailbox.outbox.reply_with(|out| greet(&candidate, &node, present, out));
+            if present {
+                mailbox.resend(now_ms, release);
+            } else {
+                mailbox.received.clear();
+            }
+        };
+        let new = |identity, keeps| node.new_session(identity, wire, keeps);
+        let connected = realm.clients.connect(&node, &realm, connecting, node.limits.sessions_max, new, greet);
+        let connected = connected.map_err(|refused| match refused {
+            ConnectRefused::OtherUser => {
+                Refusal::new(ReasonCode::ClientIdentifierNotValid, "the client id belongs to another user")
+            }
+            ConnectRefused::TooManySessions => Refusal::new(ReasonCode::QuotaExceeded, "too many sessions"),
+        })?;
+        if let Some(will) = connected.old_will {
+            node.publish_will(&realm, &will, now_ms);
+        }
+        let session = connected.client.session.id;
+        let mut publisher = Publisher::new(node.clone(), realm, Some(session), Some(role), Protocol::Mqtt);
+        publisher.now_ms = now_ms;
+        let mut open = Open {
+            client: connected.client,
+            publisher,
+            role,
+            level: candidate.level,
+            replies: Vec::new(),
+            aliases: HashMap::new(),
+            keep_alive_ms: u64::from(candidate.keep_alive_s) * 1500,
+            heard_ms: now_ms,
+            connect_expiry_s: candidate.expiry_s,
+            packet_bytes_max: candidate.packet_bytes_max,
+        };
+        open.register_again();
+        Ok(open)
+    }
+
+    /// The realm that the candidate comes into and its role there.
+    fn enter(&self, candidate: &Candidate, user: &User) -> Result<(Arc<Realm>, RoleId), Refusal> {
+        let anonymous = candidate.user_name.is_none() || self.node.users.is_empty();
+        let asked = candidate.asked_realm.as_deref();
+        // What an anonymous client writes behind an `@` may be no realm at all.
+        let asked = asked.filter(|realm| !anonymous || self.node.realm(realm).is_some());
+        let name = user.mqtt_realm(asked, self.settings.realm.as_deref(), &self.node.default_realm);
+        let realm = name.and_then(|name| self.node.realm(name));
+        let realm = realm.ok_or(Refusal::new(ReasonCode::NotAuthorized, "no such realm, or not open to this user"))?;
+        let role = realm.authorizer.role(&user.role).ok_or(NOT_AUTHORIZED)?;
+        Ok((realm, role))
+    }
+
+    fn refuse_connect(&mut self, refusal: Refusal) {
+        tracing::debug!(reason = refusal.reason as u8, what = refusal.what, "CONNECT refused");
+        self.tally.handshake_failures += 1;
+        let mut connack = Connack::new(refusal.reason);
+        connack.properties.reason_string = (!refusal.what.is_empty()).then_some(refusal.what);
+        // Before level 5 some reasons have no code: then the connection is closed without an answer.
+        let _ = connack.encode(self.level, &mut self.last_words.tail);
+        self.phase = Phase::Gone;
+    }
+}
+
+fn read_will(will: &WillPacket<'_>) -> Result<Will, Refusal> {
+    let refused = Refusal::new(ReasonCode::TopicNameInvalid, "the will's topic");
+    if rpc::is_rpc(will.topic.as_bytes()) {
+        return Err(refused);
+    }
+    Ok(Will {
+        topic: Arc::new(Topic::from_name(will.topic).map_err(|_| refused)?),
+        payload: bytes::Bytes::copy_from_slice(will.payload),
+        qos: will.qos,
+        retain: will.retain,
+        delay_s: will.delay_s,
+        expiry_s: will.properties.expiry_s,
+        properties: will.properties.to_event(),
+    })
+}
+
+/// CONNACK for a session that is given.
+fn greet(candidate: &Candidate, node: &Node, present: bool, out: &mut Vec<u8>) {
+    let limits = &node.limits;
+    let connack = Connack {
+        session_present: present,
+        reason: ReasonCode::Success,
+        properties: ConnackProperties {
+            session_expiry_s: Some(candidate.expiry_s),
+            receive_maximum: limits.mqtt_receive_max,
+            maximum_packet_size: Some(limits.mqtt_packet_bytes_max as u32),
+            assigned_client_identifier: candidate.assigned.then_some(&candidate.client_id),
+            topic_alias_maximum: limits.mqtt_topic_alias_max,
+            server_keep_alive_s: (limits.mqtt_server_keep_alive_s != 0).then_some(limits.mqtt_server_keep_alive_s),
+            ..ConnackProperties::default()
+        },
+    };
+    // Cannot fail: the client id came in a packet, or is ours.
+    let _ = connack.encode(candidate.level, out);
+}
+
+fn release(packet_id: u16, out: &mut Vec<u8>) {
+    if let Some(packet_id) = PacketId::new(packet_id) {
+        encode_ack(AckType::Pubrel, packet_id, out);
+    }
+}
+
+impl Open {
+    /// Offers again the procedures of a session that was away.
+    fn register_again(&mut self) {
+        let away: Vec<_> = {
+            let record = self.client.record.lock();
+            record.procedures.iter().map(|(filter, (qos, _))| (filter.clone(), *qos)).collect()
+        };
+        for (filter, qos) in away {
+            if self.register(&filter, qos).is_error() {
+                self.client.record.lock().procedures.remove(&filter);
+            }
+        }
+    }
+}
+

@@ -1,0 +1,92 @@
+//! The built binary as a child process: what it prints where, and the code it ends with.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn fennec(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+    let inherited = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FENNEC_"));
+    inherited.for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn check(output: &Output, code: i32, stdout: &str, stderr: &str) {
+    let found = (output.status.code(), text(&output.stdout), text(&output.stderr));
+    assert_eq!(found, (Some(code), stdout.to_owned(), stderr.to_owned()));
+}
+
+#[test]
+fn check_config_says_ok_or_names_every_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    let path = path.to_str().unwrap();
+    fs::write(path, "[limits]\nsessions_max = 5\n").unwrap();
+    check(&fennec(&["check-config", path]).output().unwrap(), 0, &format!("{path}: ok\n"), "");
+    check(&fennec(&["check-config"]).env("FENNEC_CONFIG", path).output().unwrap(), 0, &format!("{path}: ok\n"), "");
+    fs::write(path, "[limits]\nsesions_max = 5\ndrain_s = -1\n").unwrap();
+    let stderr = format!(
+        "fennec: {path}:2:1: limits.sesions_max: unknown key; did you mean \"sessions_max\"?\n\
+         fennec: {path}:3:11: limits.drain_s: must be from 0 to 3600\n"
+    );
+    check(&fennec(&["check-config", path]).output().unwrap(), 2, "", &stderr);
+    check(&fennec(&["--config", path]).output().unwrap(), 2, "", &stderr);
+}
+
+#[test]
+fn a_mistake_in_the_environment_is_named() {
+    let output = fennec(&["check-config"]).env("FENNEC_LISTEN_MQT", "x").output().unwrap();
+    let stderr = "fennec: FENNEC_LISTEN_MQT: unknown variable; did you mean \"FENNEC_LISTEN_MQTT\"?\n";
+    check(&output, 2, "", stderr);
+    let output = fennec(&["check-config"]).env("FENNEC_LISTEN_MQTT", "127.0.0.1:1883").output().unwrap();
+    check(&output, 0, "ok (no file, only the environment)\n", "");
+}
+
+#[test]
+fn what_was_typed_wrong_is_told_in_one_line() {
+    let stderr =
+        "fennec: unexpected argument '--mqt' found; tip: a similar argument exists: '--mqtt'; see `fennec --help`\n";
+    check(&fennec(&["--mqt", "x"]).output().unwrap(), 2, "", stderr);
+}
+
+#[test]
+fn help_and_version_are_no_failure() {
+    for argument in ["--help", "--version", "serve --help", "check-config --help"] {
+        let output = fennec(&argument.split(' ').collect::<Vec<_>>()).output().unwrap();
+        assert!(
+            output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(),
+            "{argument}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn what_hash_password_prints_is_a_configuration() {
+    let mut child = fennec(&["hash-password", "--name", "alice"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"s3cret\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    fs::write(&path, &output.stdout).unwrap();
+    let path = path.to_str().unwrap();
+    check(&fennec(&["check-config", path]).output().unwrap(), 0, &format!("{path}: ok\n"), "");
+}
+
+#[test]
+fn an_empty_password_is_refused() {
+    let output = fennec(&["hash-password"]).output().unwrap();
+    check(&output, 2, "", "fennec: the password is empty\n");
+}
