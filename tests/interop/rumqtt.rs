@@ -33,14 +33,15 @@ macro_rules! peer {
             /// Lets the connection go on until the awaited packet comes.
             fn wait_for<T>(&mut self, what: &str, mut found: impl FnMut(Packet) -> Option<T>) -> T {
                 loop {
-                    let event = self.connection.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("no {what}: {e:?}"));
-                    match event.unwrap_or_else(|error| panic!("no {what}: {error}")) {
-                        Event::Incoming(packet) => {
+                    match self.connection.recv_timeout(PATIENCE) {
+                        Ok(Ok(Event::Incoming(packet))) => {
                             if let Some(found) = found(packet) {
                                 return found;
                             }
                         }
-                        Event::Outgoing(_) => {}
+                        Ok(Ok(Event::Outgoing(_))) => {}
+                        Ok(Err(error)) => panic!("no {what}: {error}"),
+                        Err(_) => panic!("no {what} in {PATIENCE:?}"),
                     }
                 }
             }
