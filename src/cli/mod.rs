@@ -16,6 +16,7 @@ use clap::error::ErrorKind;
 use args::{Args, Command};
 
 mod args;
+pub mod broker;
 mod check_config;
 pub mod config;
 mod hash_password;
@@ -27,7 +28,7 @@ mod serve;
 /// Exit codes: 0 done, 1 failed while running, 2 refused what was typed or configured. Higher ones belong to the client
 /// commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub enum Failure {
     Run(String),
     Refused(Vec<String>),
 }

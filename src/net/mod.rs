@@ -10,7 +10,10 @@
 
 pub mod clock;
 pub mod gate;
+pub mod listen;
 pub mod pump;
 pub mod read_buffer;
+pub mod stream;
+pub mod tls;
 pub mod websocket;
 pub mod workers;

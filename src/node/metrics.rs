@@ -90,6 +90,8 @@ counters! {
     /// Connections taken, and ended.
     connections_opened,
     connections_closed,
+    /// Connections closed at once, for there were as many as there may be.
+    connections_refused,
     /// Connections that ended before they had a session: bad handshake, refused, timed out.
     handshake_failures,
     /// Connections that asked with wrong credentials.
@@ -154,6 +156,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Connections that are open, of all protocols.
+    pub fn connections_open(&self) -> u64 {
+        let open = |totals: &Totals| {
+            let closed = totals.connections_closed.load(Ordering::Relaxed);
+            totals.connections_opened.load(Ordering::Relaxed).saturating_sub(closed)
+        };
+        self.totals.iter().map(open).sum()
+    }
+
     pub fn of(&self, protocol: Protocol) -> &Totals {
         &self.totals[protocol as usize]
     }

@@ -15,6 +15,7 @@ pub mod publish;
 pub mod realm;
 pub mod rpc;
 pub mod session;
+mod sys;
 pub mod users;
 pub mod wire;
 

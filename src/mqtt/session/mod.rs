@@ -122,7 +122,7 @@ impl MqttGate {
     /// A connection from which nothing was read yet.
     pub fn new(node: Arc<Node>, settings: Arc<Settings>, now_ms: u64) -> Self {
         let connect_by_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
-        let tally = Tally { connections_opened: 1, ..Tally::default() };
+        let tally = Tally::default();
         Self {
             node,
             settings,
@@ -358,7 +358,6 @@ impl Machine for MqttGate {
         }
         self.leave(Leaving::Broken, now_ms);
         self.phase = Phase::Gone;
-        self.tally.connections_closed += 1;
         self.node.metrics.of(Protocol::Mqtt).add(&mut self.tally);
     }
 

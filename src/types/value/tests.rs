@@ -311,6 +311,8 @@ fn msgpack_reads_every_marker() {
     assert_eq!(fault(Format::MsgPack, &[0xc1]), "the byte 0xc1, which MessagePack never uses at byte 1");
     assert_eq!(fault(Format::MsgPack, &[0xa2, b'a', 0xff]), "invalid UTF-8 at byte 2");
     assert_eq!(fault(Format::MsgPack, &[0x81, 0x90, 1]), "a list or map as key at byte 2");
+    assert_eq!(fault(Format::MsgPack, &[0x81, 0xdc, 0, 0, 1]), "a list or map as key at byte 4");
+    assert_eq!(fault(Format::MsgPack, &[0x81, 0xdf, 0, 0, 0, 0, 1]), "a list or map as key at byte 6");
     assert_eq!(fault(Format::MsgPack, &[1, 2]), "more after the value at byte 1");
     assert_eq!(fault(Format::MsgPack, &[0xdf, 0xff, 0xff, 0xff, 0xff]), "a value is cut off at byte 5");
 }

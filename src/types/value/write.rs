@@ -239,17 +239,29 @@ impl Writer for JsonWriter<'_> {
     }
 }
 
-/// Appends a number in decimal.
-pub fn decimal(mut value: u64, out: &mut Vec<u8>) {
+/// `00` to `99`.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
+/// Appends a number in decimal, two digits at a time: ids are up to sixteen digits long, and most of what an event costs.
+fn decimal(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while value >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&DIGIT_PAIRS[(value % 100) as usize]);
+        value /= 100;
+    }
+    if value > 0 || at == digits.len() {
         at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+        digits[at] = b'0' + value as u8;
     }
     out.extend_from_slice(&digits[at..]);
 }
@@ -315,14 +327,15 @@ impl<'o> MsgPackWriter<'o> {
 impl<'a> Sink<'a> for MsgPackWriter<'_> {
     #[inline]
     fn scalar(&mut self, scalar: Scalar<'a>) {
-        match scalar.plain() {
+        match scalar {
             Scalar::Bool(value) => self.out.push(0xc2 | u8::from(value)),
             Scalar::Int(value) => self.signed(value),
             Scalar::Uint(value) => self.unsigned(value),
             Scalar::Float(value) => self.put(0xcb, value.to_be_bytes()),
             Scalar::Text(text) => self.quoted(&text),
             Scalar::Bytes(bytes) => self.binary(&bytes),
-            _ => self.out.push(0xc0),
+            Scalar::Null => self.out.push(0xc0),
+            Scalar::JsonNumber(_) | Scalar::JsonText(_) => self.scalar(scalar.plain()),
         }
     }
 
@@ -394,7 +407,7 @@ impl<'o> CborWriter<'o> {
 impl<'a> Sink<'a> for CborWriter<'_> {
     #[inline]
     fn scalar(&mut self, scalar: Scalar<'a>) {
-        match scalar.plain() {
+        match scalar {
             Scalar::Bool(value) => self.out.push(0xf4 | u8::from(value)),
             Scalar::Int(value @ 0..) => self.initial(0, value as u64),
             Scalar::Int(value) => self.initial(1, !value as u64),
@@ -405,7 +418,8 @@ impl<'a> Sink<'a> for CborWriter<'_> {
             }
             Scalar::Text(text) => self.string(3, text.as_bytes()),
             Scalar::Bytes(bytes) => self.string(2, &bytes),
-            _ => self.out.push(0xf6),
+            Scalar::Null => self.out.push(0xf6),
+            Scalar::JsonNumber(_) | Scalar::JsonText(_) => self.scalar(scalar.plain()),
         }
     }
 

@@ -243,8 +243,9 @@ impl<'a> Elements<'a, '_> {
     #[inline]
     fn text(&self, index: usize, element: &'static str) -> Result<Cow<'a, str>, DecodeError> {
         match self.raw(index).as_text() {
-            Some(text) => Ok(text),
-            None => self.wrong(element, "a string"),
+            // With NUL first, JSON would take it for binary.
+            Some(text) if !text.starts_with('\0') => Ok(text),
+            _ => self.wrong(element, "a string"),
         }
     }
 

@@ -109,7 +109,7 @@ impl<W: Writer> Encoder<'_, W> {
 
     /// UNSUBSCRIBED and UNREGISTERED have details only when the router revokes.
     fn revocable(&mut self, kind: Kind, request: u64, details: &Dict<'_>) {
-        if details.is_empty() {
+        if details.is_empty() && request != 0 {
             return self.ids(kind, &[request]);
         }
         self.begin(kind, 3);

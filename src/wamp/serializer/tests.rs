@@ -8,7 +8,7 @@ fn batched(format: Format) -> Encoding {
     Encoding { format, batched: true }
 }
 
-fn all<'a>(encoding: Encoding, frame: &'a [u8]) -> Result<Vec<&'a [u8]>, BatchError> {
+fn all(encoding: Encoding, frame: &[u8]) -> Result<Vec<&[u8]>, BatchError> {
     encoding.messages(frame).collect()
 }
 

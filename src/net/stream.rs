@@ -1,0 +1,155 @@
+//! A connection's socket, plain or TLS: one type, so that the code above it exists once.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::node::Node;
+use crate::node::metrics::Protocol;
+
+/// A connection's socket. As long as it lives, the connection counts.
+pub struct Stream {
+    io: Io,
+    peer: SocketAddr,
+    seat: Seat,
+}
+
+enum Io {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// A plain socket.
+    pub fn tcp(io: TcpStream, peer: SocketAddr, seat: Seat) -> Self {
+        Self { io: Io::Tcp(io), peer, seat }
+    }
+
+    /// The same connection after a TLS handshake.
+    ///
+    /// # Errors
+    /// The handshake failed, or the connection speaks TLS already.
+    pub(super) async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+        let Io::Tcp(tcp) = self.io else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let tls = acceptor.accept(tcp).await?;
+        Ok(Self { io: Io::Tls(Box::new(tls)), ..self })
+    }
+
+    /// Where it comes from: the address that the system tells, maybe a proxy's.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub fn is_tls(&self) -> bool {
+        matches!(self.io, Io::Tls(_))
+    }
+
+    /// From now on it counts as a connection of this protocol (after a WebSocket upgrade).
+    pub fn count_as(&mut self, protocol: Protocol) {
+        self.seat.count_as(protocol);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_read(cx, into),
+            Io::Tls(io) => Pin::new(io).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_write(cx, bytes),
+            Io::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, slices),
+            Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Io::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+/// How many connections there may be, of all listeners together (`limits.connections_max`).
+pub struct Seats {
+    node: Arc<Node>,
+    taken: AtomicUsize,
+}
+
+impl Seats {
+    pub fn new(node: Arc<Node>) -> Arc<Self> {
+        Arc::new(Self { node, taken: AtomicUsize::new(0) })
+    }
+
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// A seat for one more connection, counted for `protocol`. `None`: as many as there may be; the refusal is counted.
+    pub fn take(self: &Arc<Self>, protocol: Protocol) -> Option<Seat> {
+        if self.taken.fetch_add(1, Ordering::Relaxed) >= self.node.limits.connections_max {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+            self.node.metrics.of(protocol).connections_refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        self.node.metrics.of(protocol).connections_opened.fetch_add(1, Ordering::Relaxed);
+        Some(Seat { seats: self.clone(), protocol })
+    }
+}
+
+/// One connection that counts until this is dropped.
+pub struct Seat {
+    seats: Arc<Seats>,
+    protocol: Protocol,
+}
+
+impl Seat {
+    fn count_as(&mut self, protocol: Protocol) {
+        let metrics = &self.seats.node.metrics;
+        metrics.of(self.protocol).connections_closed.fetch_add(1, Ordering::Relaxed);
+        metrics.of(protocol).connections_opened.fetch_add(1, Ordering::Relaxed);
+        self.protocol = protocol;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken.fetch_sub(1, Ordering::Relaxed);
+        self.seats.node.metrics.of(self.protocol).connections_closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
