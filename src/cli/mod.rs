@@ -16,9 +16,11 @@ use clap::error::ErrorKind;
 use args::{Args, Command};
 
 mod args;
+pub mod broker;
 mod check_config;
 pub mod config;
 mod hash_password;
+mod house;
 pub mod log;
 mod serve;
 
@@ -27,7 +29,7 @@ mod serve;
 /// Exit codes: 0 done, 1 failed while running, 2 refused what was typed or configured. Higher ones belong to the client
 /// commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub enum Failure {
     Run(String),
     Refused(Vec<String>),
 }

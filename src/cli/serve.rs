@@ -1,74 +1,74 @@
-//! `fennec serve`: from a checked configuration to a running broker.
+//! `fennec serve`: starts the broker, says where it is, and stops it when told to.
 
+use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ServeArgs;
-use super::config::{Config, Protocol};
-use super::{Failure, log};
-use crate::mqtt::session::MqttGate;
-use crate::net::clock::Clock;
-use crate::net::pump::Pump;
-use crate::net::workers::Workers;
-use crate::node::users::{Anonymous, Users};
-use crate::node::{Node, RealmSettings, Settings};
+use super::broker::Broker;
+use super::config::{Config, Protocol, Storage};
+use super::{Failure, log, print};
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = Config::load(&args.sources()).map_err(Failure::of_problems)?;
     log::start(&config.log, config.log_format).map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
     tracing::debug!(?config, "configuration");
-    let config = Arc::new(config);
-    let users = Users::new(config.users.clone()).map_err(|error| Failure::Refused(vec![error.to_string()]))?;
-    let roles = config.clone();
-    let settings = Settings {
-        limits: config.limits.clone(),
-        realms: config.realms.iter().map(|name| RealmSettings {
-            name: name.to_string(),
-            codecs: config.codecs.clone(),
-            ..RealmSettings::default()
-        }).collect(),
-        auto_realms: config.auto_realms,
-        default_realm: config.default_realm.to_string(),
-        authorize: Box::new(move |realm| roles.authorizer(realm)),
-        users,
-    };
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;
-    let node = Node::new(settings, u64::from_ne_bytes(seed));
-    let clock = Clock::default();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = Arc::new(Workers::start(cores).map_err(|error| Failure::Run(error.to_string()))?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Failure::Run(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
+    // From here on a signal drains, also one that comes while ports are taken.
+    let (mut terminate, mut interrupt) = runtime.block_on(async {
+        let catch = |kind| signal(kind).map_err(|error| Failure::Run(format!("cannot catch signals: {error}")));
+        Ok::<_, Failure>((catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?))
+    })?;
+    let broker = Broker::start(&config)?;
+    print(&banner(&config, &broker))?;
     runtime.block_on(async {
-        for listener in config.listeners.iter().filter(|l| l.protocol == Protocol::Mqtt) {
-            let socket = TcpListener::bind(listener.address).await.map_err(|error| Failure::Run(format!("{}: {error}", listener.address)))?;
-            println!("mqtt {}", socket.local_addr().map_err(|e| Failure::Run(e.to_string()))?);
-            let settings = Arc::new(crate::mqtt::Settings {
-                realm: listener.realm.clone(),
-                anonymous: listener.anonymous != Anonymous::Refused,
-                refuse_filters: config.refuse_filters.clone(),
-            });
-            let (node, workers) = (node.clone(), workers.clone());
-            tokio::spawn(async move {
-                loop {
-                    let Ok((stream, _)) = socket.accept().await else { continue };
-                    let _ = stream.set_nodelay(true);
-                    let Ok(stream) = stream.into_std() else { continue };
-                    let (node, settings) = (node.clone(), settings.clone());
-                    workers.spawn(async move {
-                        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
-                        let gate = MqttGate::new(node, settings, clock.now_ms());
-                        Pump::new(stream, gate, clock).await;
-                    });
-                }
-            });
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        let mut every = tokio::time::interval(Duration::from_millis(50));
-        loop {
-            every.tick().await;
-            node.tick(clock.now_ms());
+    });
+    tracing::info!("stopping");
+    let again = Arc::new(AtomicBool::new(false));
+    let heard = again.clone();
+    runtime.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    })
+        heard.store(true, Ordering::Relaxed);
+    });
+    broker.stop(|| again.load(Ordering::Relaxed));
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Says what runs where, one listener a line, and what to try first.
+fn banner(config: &Config, broker: &Broker) -> String {
+    let mut text = format!("fennec {}\n", env!("CARGO_PKG_VERSION"));
+    for (protocol, tls, address) in &broker.listeners {
+        let (name, what) = match (protocol, tls) {
+            (Protocol::Mqtt, false) => ("mqtt", "MQTT 3.1, 3.1.1 and 5"),
+            (Protocol::Mqtt, true) => ("mqtts", "MQTT 3.1, 3.1.1 and 5 over TLS"),
+            (Protocol::Http, false) => ("http", "WAMP on /ws, MQTT on /mqtt, and HTTP"),
+            (Protocol::Http, true) => ("https", "WAMP on /ws, MQTT on /mqtt, and HTTP, over TLS"),
+            (Protocol::RawSocket, false) => ("rawsocket", "WAMP over RawSocket"),
+            (Protocol::RawSocket, true) => ("rawsockets", "WAMP over RawSocket and TLS"),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:<10} {address:<21} {what}");
+    }
+    let _ = writeln!(text, "  {:<10} {}", "realm", config.default_realm);
+    let data = match &config.storage {
+        Storage::Memory => "in memory".to_owned(),
+        Storage::Folder(folder) => folder.display().to_string(),
+    };
+    let _ = writeln!(text, "  {:<10} {data}", "data");
+    if let Some(address) = broker.address(Protocol::Mqtt, false) {
+        let port = address.port();
+        let _ = writeln!(text, "try:  mosquitto_sub -p {port} -t 'app/#' -v &  mosquitto_pub -p {port} -t app/hello -m world");
+    }
+    text
 }

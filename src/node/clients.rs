@@ -130,6 +130,13 @@ impl Clients {
         self.len() == 0
     }
 
+    /// `(connected, all)` sessions.
+    pub fn count(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        let connected = inner.by_id.values().filter(|client| client.session.mailbox().online().is_some()).count();
+        (connected, inner.by_id.len())
+    }
+
     /// Gives a connection its session: the one that is there, taken from the connection it may have, or a new one made by `new`.
     /// The old connection is told to end, and never touches the session again. `greet` is told whether the session was there, and
     /// puts CONNACK into the mailbox before anything else can get there.

@@ -156,6 +156,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Connections that are open, of all protocols.
+    pub fn connections_open(&self) -> u64 {
+        let open = |totals: &Totals| {
+            let closed = totals.connections_closed.load(Ordering::Relaxed);
+            totals.connections_opened.load(Ordering::Relaxed).saturating_sub(closed)
+        };
+        self.totals.iter().map(open).sum()
+    }
+
     pub fn of(&self, protocol: Protocol) -> &Totals {
         &self.totals[protocol as usize]
     }

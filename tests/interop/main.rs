@@ -5,8 +5,10 @@
 //! `requirements.txt` and `package-lock.json` pin, into `target/clients`; python3, node and npm must be installed.
 //! The programs print a TAP line per scenario, and wait for events only, never for time to pass.
 
+mod auth;
 mod bridge;
 mod broker;
+mod browser;
 mod clients;
 mod mqtt;
 mod rumqtt;

@@ -7,13 +7,9 @@ use super::broker::Broker;
 /// Long, for a machine under load; only a failure ever takes so long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Defines `Peer` in a module, for `rumqttc` has the same types once per version of MQTT.
+/// Defines `Peer` by the types that the module around has in use: `rumqttc` has them once per version of MQTT.
 macro_rules! peer {
-    ($version:path, $packets:path, $qos:path) => {
-        use $packets::{Packet, Publish};
-        use $qos::QoS;
-        use $version::{Client, Connection, Event, MqttOptions};
-
+    () => {
         /// A client with its connection, which goes on only while something is waited for.
         struct Peer {
             client: Client,
@@ -37,13 +33,15 @@ macro_rules! peer {
             /// Lets the connection go on until the awaited packet comes.
             fn wait_for<T>(&mut self, what: &str, mut found: impl FnMut(Packet) -> Option<T>) -> T {
                 loop {
-                    let event = self.connection.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("no {what}: {e:?}"));
-                    match event.unwrap_or_else(|error| panic!("no {what}: {error}")) {
-                        Event::Incoming(packet) => match found(packet) {
-                            Some(found) => return found,
-                            None => continue,
-                        },
-                        Event::Outgoing(_) => {}
+                    match self.connection.recv_timeout(PATIENCE) {
+                        Ok(Ok(Event::Incoming(packet))) => {
+                            if let Some(found) = found(packet) {
+                                return found;
+                            }
+                        }
+                        Ok(Ok(Event::Outgoing(_))) => {}
+                        Ok(Err(error)) => panic!("no {what}: {error}"),
+                        Err(_) => panic!("no {what} in {PATIENCE:?}"),
                     }
                 }
             }
@@ -86,8 +84,9 @@ macro_rules! peer {
 
 mod v3 {
     use super::*;
+    use rumqttc::{Client, Connection, Event, MqttOptions, Packet, Publish, QoS};
 
-    peer!(rumqttc, rumqttc, rumqttc);
+    peer!();
 
     #[test]
     fn rumqttc_speaks_3_1_1_in_every_qos() {
@@ -125,9 +124,11 @@ mod v3 {
 
 mod v5 {
     use super::*;
-    use rumqttc::v5::mqttbytes::v5::{PublishProperties, SubscribeProperties};
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties, SubscribeProperties};
+    use rumqttc::v5::{Client, Connection, Event, MqttOptions};
 
-    peer!(rumqttc::v5, rumqttc::v5::mqttbytes::v5, rumqttc::v5::mqttbytes);
+    peer!();
 
     #[test]
     fn rumqttc_speaks_5_in_every_qos_and_with_all_properties() {

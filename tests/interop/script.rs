@@ -74,7 +74,8 @@ fn read_to_end(mut output: impl Read + Send + 'static, ended: mpsc::Sender<()>) 
     })
 }
 
-fn kill_group(child: &Child) {
+/// Kills a child that leads a group of its own, and all that it has started.
+pub fn kill_group(child: &Child) {
     // The group is gone when all in it have ended, and then there is nothing to kill.
     let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status();
 }

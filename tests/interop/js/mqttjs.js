@@ -19,7 +19,8 @@ async function connect(more = {}) {
   });
   client.packets = new Queue("a message");
   client.ends = new Queue("the end");
-  client.on("message", (topic, payload, packet) => client.packets.push(packet));
+  // Where the broker sent an alias alone, the topic is not in the packet.
+  client.on("message", (topic, _payload, packet) => client.packets.push({ ...packet, topic }));
   client.on("disconnect", (packet) => client.ends.push(packet.reasonCode));
   client.on("close", () => client.ends.push("close"));
   client.on("error", () => {});
@@ -177,7 +178,6 @@ if (version === 5) {
       for (const topic of sent) await publisher.publishAsync(topic, topic, { qos: 1 });
       const found = await subscriber.packets.take(sent.length);
       assert.deepEqual(found.map(({ payload }) => payload.toString()), sent);
-      // MQTT.js puts the topic back where the broker sent an alias alone.
       assert.deepEqual(found.map(({ topic }) => topic), sent);
     });
   });

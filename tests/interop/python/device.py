@@ -33,7 +33,9 @@ class Device:
     `connack` is `(session present, reason code, properties)`; `messages` holds what came.
     """
 
-    def __init__(self, ports, protocol, client_id=None, clean=True, will=None, manual_ack=False, ws=False, **values):
+    def __init__(
+        self, ports, protocol, client_id=None, clean=True, will=None, manual_ack=False, ws=False, login=None, **values
+    ):
         self.ports, self.protocol, self.clean, self.values, self.ws = ports, protocol, clean, values, ws
         self.messages, self.connacks, self.ends, self.answers = (queue.Queue() for _ in range(4))
         self.client = Client(
@@ -49,6 +51,8 @@ class Device:
             self.client.ws_set_options(path="/mqtt")
         if will:
             self.client.will_set(**will)
+        if login:
+            self.client.username_pw_set(*login)
         self.client.on_connect = lambda _c, _u, flags, reason, props: self.connacks.put(
             (flags.session_present, reason, props)
         )
@@ -68,7 +72,9 @@ class Device:
         self.client.connect("127.0.0.1", self.ports.http if self.ws else self.ports.mqtt, **values)
         self.client.loop_start()
         self.connack = self.connacks.get(timeout=PATIENCE)
-        assert not self.connack[1].is_failure, f"refused: {self.connack[1]}"
+        if self.connack[1].is_failure:
+            self.client.loop_stop()
+            raise ConnectionRefusedError(self.connack[1].value, self.connack[1].getName())
 
     def __enter__(self):
         return self

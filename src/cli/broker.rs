@@ -1,0 +1,200 @@
+//! A running broker: the node, the threads its connections run on, and its listeners.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use super::Failure;
+use super::config::{Config, Listener as ListenerConfig, Protocol, Storage};
+use super::house::House;
+use crate::http::{self, Entrance};
+use crate::net::clock::Clock;
+use crate::net::listen::{Door, Listener};
+use crate::net::pump::Pump;
+use crate::net::stream::Seats;
+use crate::net::tls::Tls;
+use crate::net::workers::Workers;
+use crate::node::metrics;
+use crate::node::users::{Anonymous, Users};
+use crate::node::{Node, RealmSettings, Settings};
+use crate::wamp::{self, session::Access};
+
+/// How often time passes for wills, session expiry and call timeouts.
+const TICK: Duration = Duration::from_millis(50);
+/// How often `$SYS` is renewed.
+const SYS_MS: u64 = 10_000;
+/// How often a draining broker looks whether its connections are gone.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// See the module. Dropped without [`Broker::stop`], its connections are cut.
+pub struct Broker {
+    pub node: Arc<Node>,
+    /// In the order of the configuration: what is spoken, whether through TLS, and the address with its real port.
+    pub listeners: Vec<(Protocol, bool, SocketAddr)>,
+    workers: Arc<Workers>,
+    /// Accepts connections and minds the time.
+    runtime: Runtime,
+    stopping: watch::Sender<bool>,
+    drain: Duration,
+}
+
+/// A listener whose port is taken.
+struct Bound {
+    listener: Listener,
+    tls: Option<Tls>,
+    config: ListenerConfig,
+}
+
+impl Broker {
+    /// Takes all ports, then starts. Returns as soon as clients can connect.
+    ///
+    /// # Errors
+    /// A port, a certificate, the data folder or the system's resources cannot be had; each names what it is about.
+    pub fn start(config: &Config) -> Result<Self, Failure> {
+        if let Storage::Folder(folder) = &config.storage {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Failure::Run(format!("cannot make the data folder {}: {error}", folder.display())))?;
+        }
+        let node = make_node(config)?;
+        let clock = Clock::default();
+        let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
+        let runtime = runtime.map_err(failed)?;
+        let bound = {
+            let _within = runtime.enter();
+            config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = Arc::new(Workers::start(cores).map_err(failed)?);
+        let (stopping, stopped) = watch::channel(false);
+        let seats = Seats::new(node.clone());
+        let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
+        let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
+        let http = house.http(config, &listeners);
+        for bound in bound {
+            let door = Door {
+                protocol: bound.counted_as(),
+                tls: bound.tls.clone(),
+                seats: seats.clone(),
+                workers: workers.clone(),
+            };
+            runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
+        }
+        runtime.spawn(keep_time(node.clone(), clock));
+        let drain = Duration::from_secs(u64::from(config.limits.drain_s));
+        Ok(Self { node, listeners, workers, runtime, stopping, drain })
+    }
+
+    /// The address of the first listener of this kind.
+    pub fn address(&self, protocol: Protocol, tls: bool) -> Option<SocketAddr> {
+        self.listeners.iter().find(|(spoken, secure, _)| *spoken == protocol && *secure == tls).map(|found| found.2)
+    }
+
+    /// Takes no more connections, says goodbye to those that are there and waits until they have read it, `limits.drain_s` at
+    /// most. `hurry` is asked meanwhile: true cuts the wait short.
+    pub fn stop(self, hurry: impl Fn() -> bool) {
+        // Nobody may listen any more, then there is nobody to tell.
+        let _ = self.stopping.send(true);
+        self.node.drain();
+        let until = Instant::now() + self.drain;
+        while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
+            std::thread::sleep(DRAIN_POLL);
+        }
+        self.runtime.shutdown_background();
+        if let Ok(workers) = Arc::try_unwrap(self.workers) {
+            workers.stop();
+        }
+    }
+}
+
+/// Serves one listener until `stop`.
+async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, stop: impl Future<Output = ()>) {
+    let Bound { listener, config, .. } = bound;
+    let anonymous = config.anonymous != Anonymous::Refused;
+    match config.protocol {
+        Protocol::Mqtt => {
+            let settings = house.mqtt_settings(config.realm.clone(), anonymous);
+            let connection = move |stream| Pump::new(stream, house.mqtt(&settings), house.clock);
+            listener.serve(door, connection, stop).await;
+        }
+        Protocol::RawSocket => {
+            let access = Access { anonymous };
+            let connection = move |stream| {
+                let gate = wamp::serve::rawsocket(&house.node, access, house.clock.now_ms());
+                Pump::new(stream, gate, house.clock)
+            };
+            listener.serve(door, connection, stop).await;
+        }
+        Protocol::Http => {
+            let entrance = Arc::new(Entrance { realm: config.realm.clone(), anonymous: config.anonymous });
+            let connection = move |stream| http.clone().serve(stream, entrance.clone());
+            listener.serve(door, connection, stop).await;
+        }
+    }
+}
+
+impl Bound {
+    fn summary(&self) -> (Protocol, bool, SocketAddr) {
+        (self.config.protocol, self.tls.is_some(), self.listener.address())
+    }
+
+    fn counted_as(&self) -> metrics::Protocol {
+        match self.config.protocol {
+            Protocol::Mqtt => metrics::Protocol::Mqtt,
+            Protocol::Http => metrics::Protocol::Http,
+            Protocol::RawSocket => metrics::Protocol::Wamp,
+        }
+    }
+}
+
+fn bind(config: &ListenerConfig) -> Result<Bound, Failure> {
+    let named = |what: String| Failure::Run(format!("{}: {what}", config.key));
+    let tls = config.tls.as_ref().map(|files| Tls::from_files(&files.cert, &files.key)).transpose();
+    let tls = tls.map_err(|error| named(error.to_string()))?;
+    let listener = Listener::bind(config.address).map_err(|error| named(error.to_string()))?;
+    Ok(Bound { listener, tls, config: config.clone() })
+}
+
+fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
+    let users = Users::new(config.users.clone()).map_err(|error| Failure::Refused(vec![error.to_string()]))?;
+    let realm = |name: &Arc<str>| RealmSettings {
+        name: name.to_string(),
+        codecs: config.codecs.clone(),
+        ..RealmSettings::default()
+    };
+    let roles = config.clone();
+    let settings = Settings {
+        limits: config.limits.clone(),
+        realms: config.realms.iter().map(realm).collect(),
+        auto_realms: config.auto_realms,
+        default_realm: config.default_realm.to_string(),
+        authorize: Box::new(move |realm| roles.authorizer(realm)),
+        users,
+    };
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;
+    Ok(Node::new(settings, u64::from_ne_bytes(seed)))
+}
+
+async fn keep_time(node: Arc<Node>, clock: Clock) {
+    let mut ticks = tokio::time::interval(TICK);
+    let mut sys_at_ms = 0;
+    loop {
+        ticks.tick().await;
+        let now_ms = clock.now_ms();
+        node.tick(now_ms);
+        if now_ms >= sys_at_ms {
+            node.publish_sys(clock.uptime_ms() / 1000, now_ms);
+            sys_at_ms = now_ms + SYS_MS;
+        }
+    }
+}
+
+/// Ready when the broker stops.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error says that the broker is gone.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

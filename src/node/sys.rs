@@ -1,0 +1,71 @@
+//! `$SYS`: how the broker is doing, as retained messages with Mosquitto's names (mosquitto(8), Broker Status).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Node;
+use super::metrics::{Protocol, Totals};
+use super::publish::Publication;
+use super::realm::Realm;
+use crate::types::event::Qos;
+use crate::types::payload::PayloadRef;
+use crate::types::topic::Topic;
+
+impl Node {
+    /// Renews the `$SYS` topics of every realm. The numbers are of the whole node, but for those of clients, subscriptions and
+    /// retained messages, which are of the realm.
+    pub fn publish_sys(self: &Arc<Self>, uptime_s: u64, now_ms: u64) {
+        for realm in self.realms() {
+            for (name, value) in self.sys(&realm, uptime_s) {
+                let Ok(topic) = Topic::from_name(&format!("$SYS/broker/{name}")) else { continue };
+                let publication = Publication {
+                    payload: PayloadRef::Bytes(value.as_bytes()),
+                    qos: Qos::ExactlyOnce,
+                    retain: true,
+                    properties: None,
+                    publisher: None,
+                    expires_in_s: None,
+                    exclude_publisher: false,
+                    filter: None,
+                    backing: None,
+                };
+                self.publish_as_broker(&realm, &Arc::new(topic), &publication, Protocol::Mqtt, now_ms);
+            }
+        }
+    }
+
+    fn sys(&self, realm: &Realm, uptime_s: u64) -> Vec<(&'static str, String)> {
+        let mqtt = self.metrics.of(Protocol::Mqtt);
+        let all = |of: fn(&Totals) -> &AtomicU64| -> u64 {
+            Protocol::ALL.iter().map(|protocol| read(of(self.metrics.of(*protocol)))).sum()
+        };
+        let dropped: u64 = Protocol::ALL.iter().flat_map(|protocol| &self.metrics.of(*protocol).dropped).map(read).sum();
+        let (connected, total) = realm.clients.count();
+        let (retained, retained_bytes) = realm.retained_size();
+        [
+            ("uptime", format!("{uptime_s} seconds")),
+            ("version", format!("fennec version {}", env!("CARGO_PKG_VERSION"))),
+            ("clients/total", total.to_string()),
+            ("clients/connected", connected.to_string()),
+            ("clients/active", connected.to_string()),
+            ("clients/disconnected", (total - connected).to_string()),
+            ("clients/inactive", (total - connected).to_string()),
+            ("messages/received", read(&mqtt.messages_in).to_string()),
+            ("publish/messages/received", all(|totals| &totals.publishes_in).to_string()),
+            ("publish/messages/sent", all(|totals| &totals.deliveries).to_string()),
+            ("publish/messages/dropped", dropped.to_string()),
+            ("publish/bytes/sent", all(|totals| &totals.delivery_bytes).to_string()),
+            ("bytes/received", read(&mqtt.bytes_in).to_string()),
+            ("bytes/sent", read(&mqtt.bytes_out).to_string()),
+            ("retained messages/count", retained.to_string()),
+            ("store/messages/count", retained.to_string()),
+            ("store/messages/bytes", retained_bytes.to_string()),
+            ("subscriptions/count", realm.subscriptions_len().to_string()),
+        ]
+        .into()
+    }
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,149 @@
+//! A page in headless Chromium, by autobahn-browser.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use super::broker::Broker;
+use super::{clients, script};
+
+const PAGE: &str = include_str!("page.html");
+
+/// How long Chromium may take to start, load the page and run it.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Serves the page and its library to a browser, until the page says how it went.
+struct PageServer {
+    listener: TcpListener,
+    library: Vec<u8>,
+}
+
+impl PageServer {
+    fn new() -> Self {
+        let library = clients::node_modules().join("autobahn-browser/autobahn.min.js");
+        let library = std::fs::read(library).expect("autobahn-browser is fetched");
+        PageServer { listener: TcpListener::bind("127.0.0.1:0").expect("a free port"), library }
+    }
+
+    fn origin(&self) -> String {
+        format!("http://{}", self.listener.local_addr().expect("its address"))
+    }
+
+    /// Answers requests in the background. A browser also opens connections that it may need later, so each has a thread
+    /// of its own.
+    fn serve(self, results: Sender<String>) {
+        let server = Arc::new(self);
+        std::thread::spawn(move || {
+            for stream in server.listener.incoming().map_while(Result::ok) {
+                let (server, results) = (Arc::clone(&server), results.clone());
+                std::thread::spawn(move || {
+                    if let Ok(Some(result)) = server.answer(stream) {
+                        // Only the first result is waited for.
+                        let _ = results.send(result);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Answers one request; what was posted is the result.
+    fn answer(&self, stream: TcpStream) -> std::io::Result<Option<String>> {
+        let mut reader = BufReader::new(&stream);
+        let (request, length) = read_head(&mut reader)?;
+        let mut posted = vec![0; length];
+        reader.read_exact(&mut posted)?;
+        let (kind, body): (&str, &[u8]) = match request.split(' ').nth(1) {
+            Some("/autobahn.js") => ("text/javascript", &self.library),
+            Some(path) if path.starts_with("/?") => ("text/html", PAGE.as_bytes()),
+            _ => ("text/plain", b""),
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        (&stream).write_all(head.as_bytes())?;
+        (&stream).write_all(body)?;
+        Ok(request.starts_with("POST").then(|| String::from_utf8_lossy(&posted).into_owned()))
+    }
+}
+
+/// The first line of a request and the length of its body.
+fn read_head(reader: &mut impl BufRead) -> std::io::Result<(String, usize)> {
+    let (mut request, mut length) = (String::new(), 0);
+    reader.read_line(&mut request)?;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
+            return Ok((request, length));
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+}
+
+/// Headless Chromium with a profile of its own; killed, with its helpers, when dropped.
+struct Chromium {
+    child: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Chromium {
+    fn open(url: &str) -> Self {
+        let profile = tempfile::tempdir().expect("a temporary folder");
+        let child = Command::new("chromium")
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
+            // Kept open by the debugging port; without it the page would be left as soon as it is loaded.
+            .args(["--remote-debugging-port=0", "--disable-background-networking", "--disable-component-update"])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg(url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("chromium is started");
+        Chromium { child, _profile: profile }
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        script::kill_group(&self.child);
+        // Killed or ended by itself, it is gone.
+        let _ = self.child.wait();
+    }
+}
+
+/// What the page says when it is served from an origin that the broker's `configuration` is made for.
+fn page_says(configuration: fn(&str) -> String) -> String {
+    let server = PageServer::new();
+    let origin = server.origin();
+    let broker = Broker::start_with(&configuration(&origin));
+    let (sender, results) = mpsc::channel();
+    server.serve(sender);
+    let _chromium = Chromium::open(&format!("{origin}/?broker={}", broker.http));
+    let said = results.recv_timeout(DEADLINE);
+    said.unwrap_or_else(|_| panic!("the page said nothing in {DEADLINE:?}; the broker said:\n{}", broker.log()))
+}
+
+#[test]
+fn a_page_subscribes_and_calls_by_autobahn_browser() {
+    if clients::is_installed("chromium") {
+        let said = page_says(|origin| format!("http.allowed_origins = [\"{origin}\"]\n"));
+        assert_eq!(said, "an event; 42");
+    }
+}
+
+#[test]
+fn a_page_of_a_foreign_origin_is_refused() {
+    if clients::is_installed("chromium") {
+        assert_eq!(page_says(|_| String::new()), "closed: unreachable");
+    }
+}

@@ -1,0 +1,100 @@
+"""A WAMP session of autobahn-python on asyncio, whose life became futures that can be waited on."""
+
+import asyncio
+
+import txaio
+
+txaio.use_asyncio()
+
+from autobahn.asyncio.rawsocket import WampRawSocketClientFactory
+from autobahn.asyncio.wamp import ApplicationSession
+from autobahn.asyncio.websocket import WampWebSocketClientFactory
+from autobahn.wamp.exception import ApplicationError
+from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer
+from autobahn.wamp.types import ComponentConfig
+
+from tap import PATIENCE
+
+SERIALIZERS = {"json": JsonSerializer, "msgpack": MsgPackSerializer, "cbor": CBORSerializer}
+
+
+class Session(ApplicationSession):
+    """One session; `joined` and `left` are futures with the details of either."""
+
+    def __init__(self, realm, **joining):
+        super().__init__(ComponentConfig(realm))
+        self.realm_name, self.joining, self.secret = realm, joining, joining.pop("secret", None)
+        self.joined, self.left = asyncio.Future(), asyncio.Future()
+
+    def onConnect(self):
+        self.join(self.realm_name, **self.joining)
+
+    def onChallenge(self, challenge):
+        return self.secret(challenge)
+
+    def onJoin(self, details):
+        self.joined.set_result(details)
+
+    def onLeave(self, details):
+        self.left.set_result(details)
+        self.disconnect()
+
+    def onUserError(self, failure, message):
+        """Errors that an endpoint raises on purpose need not be printed."""
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        if self.is_attached():
+            self.leave()
+            await within(self.left)
+
+
+async def connect(args, realm="realm1", **joining):
+    """A session that has joined, or the error by which it was refused."""
+    session = Session(realm, **joining)
+    serializer = SERIALIZERS[args.serializer](batched=bool(args.batched))
+    if args.transport == "rs":
+        factory, port = WampRawSocketClientFactory(lambda: session, serializer), args.rawsocket
+    else:
+        url = f"ws://127.0.0.1:{args.http}/ws"
+        factory, port = WampWebSocketClientFactory(lambda: session, url=url, serializers=[serializer]), args.http
+        # A lost connection must not leave a timer behind that keeps the program.
+        factory.setProtocolOptions(closeHandshakeTimeout=1, openHandshakeTimeout=PATIENCE)
+    await within(asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port))
+    await within(asyncio.wait([session.joined, session.left], return_when=asyncio.FIRST_COMPLETED))
+    if session.left.done():
+        raise ApplicationError(session.left.result().reason)
+    return session
+
+
+def within(waited):
+    """What is waited for, but not for ever."""
+    return asyncio.wait_for(waited, PATIENCE)
+
+
+async def refusal(waited):
+    """The URI of the error that must come."""
+    try:
+        found = await within(waited)
+    except ApplicationError as error:
+        return error.error
+    raise AssertionError(f"no error but {found!r}")
+
+
+class Events:
+    """A handler that keeps the events it gets, as `(args, kwargs, details)`."""
+
+    def __init__(self):
+        self.queue = asyncio.Queue()
+
+    def __call__(self, *args, details=None, **kwargs):
+        self.queue.put_nowait((args, kwargs, details))
+
+    async def next(self):
+        return await within(self.queue.get())
+
+    async def firsts(self, count):
+        """The first argument of each of the next `count` events."""
+        return [(await self.next())[0][0] for _ in range(count)]
