@@ -20,6 +20,7 @@ pub mod broker;
 mod check_config;
 pub mod config;
 mod hash_password;
+mod house;
 pub mod log;
 mod serve;
 

@@ -101,6 +101,13 @@ impl Outbox {
         self.reply_bytes += self.tail.len() - before;
     }
 
+    /// Lets an encoder append a frame in place that is no answer. The caller has asked [`Outbox::has_room`].
+    pub fn append_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.tail.len();
+        encode(&mut self.tail);
+        self.bytes += self.tail.len() - before;
+    }
+
     /// Offset at which the next frame begins in the buffer that [`Outbox::patch`] reaches.
     pub fn mark(&self) -> usize {
         self.tail.len()

@@ -1,1 +1,92 @@
-//! (room)
+//! The HTTP gate: publishing, calling and subscribing for whoever has `curl`, metrics, and the door for WebSockets.
+//!
+//! ```text
+//! connection --hyper--> route --/publish, /call--> node          --JSON--> answer
+//!                            \--/subscribe-------> node session  --events-> body, until the client goes
+//!                             \-WebSocket--------> WebSocketGate (`cli` gives it): from here on no HTTP any more
+//! ```
+//!
+//! Every request stands for itself: it says who it is ([`access`]), gets a session in a realm for as long as it takes, and
+//! is allowed by the same authorizer what MQTT and WAMP clients are.
+//!
+//! Left out on purpose: cookies and logins, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use crate::net::clock::Clock;
+use crate::net::stream::Stream;
+use crate::node::Node;
+use crate::node::users::Anonymous;
+
+mod access;
+mod answer;
+mod counted;
+mod route;
+mod websocket;
+
+pub use websocket::{Upgraded, WebSocketGate};
+
+use counted::Counted;
+
+/// What all HTTP listeners of a node have in common.
+pub struct Settings {
+    /// Origins of foreign web pages that may open a WebSocket, post or subscribe, in lower case; `null` and `*` as in
+    /// `docs/configuration.md`.
+    pub allowed_origins: Vec<String>,
+    /// Paths that speak WebSocket, each with the gate that gets its sockets.
+    pub websockets: Vec<(&'static str, Arc<dyn WebSocketGate>)>,
+    /// What the page at `/` tells.
+    pub places: Vec<Place>,
+}
+
+/// Something that runs somewhere, for the page at `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `MQTT`, `WAMP over RawSocket`, …
+    pub what: String,
+    /// A URL.
+    pub url: String,
+}
+
+/// What holds for the requests of one listener.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// Realm of requests that name none, instead of the default one.
+    pub realm: Option<Arc<str>>,
+    pub anonymous: Anonymous,
+}
+
+/// See the module.
+pub struct Server {
+    node: Arc<Node>,
+    clock: Clock,
+    settings: Settings,
+}
+
+impl Server {
+    pub fn new(node: Arc<Node>, clock: Clock, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { node, clock, settings })
+    }
+
+    /// Runs one connection, until it ends or another gate has it.
+    pub async fn serve(self: Arc<Self>, stream: Stream, entrance: Arc<Entrance>) {
+        let peer = stream.peer();
+        let header_timeout = Duration::from_secs(self.node.limits.handshake_timeout_s.into());
+        let io = TokioIo::new(Counted::new(stream, self.node.clone()));
+        let service = service_fn(move |request| {
+            let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer };
+            async move { Ok::<_, Infallible>(visit.answer(request).await) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+        if let Err(error) = http.serve_connection(io, service).with_upgrades().await {
+            tracing::debug!(%peer, %error, "HTTP connection broke");
+        }
+    }
+}

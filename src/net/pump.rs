@@ -118,6 +118,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate> Pump<I, G> {
                 let spare = self.output.reuse();
                 self.output.taken = self.gate.take(spare, self.clock.now_ms());
                 if self.output.is_empty() {
+                    // TLS may hold back what the socket did not take; whether it is done need not be known here.
+                    let _ = Pin::new(&mut self.io).poll_flush(cx)?;
                     return Ok(step);
                 }
             }

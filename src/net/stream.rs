@@ -19,7 +19,7 @@ use crate::node::metrics::Protocol;
 pub struct Stream {
     io: Io,
     peer: SocketAddr,
-    seat: Seat,
+    _seat: Seat,
 }
 
 enum Io {
@@ -30,7 +30,7 @@ enum Io {
 impl Stream {
     /// A plain socket.
     pub fn tcp(io: TcpStream, peer: SocketAddr, seat: Seat) -> Self {
-        Self { io: Io::Tcp(io), peer, seat }
+        Self { io: Io::Tcp(io), peer, _seat: seat }
     }
 
     /// The same connection after a TLS handshake.
@@ -50,11 +50,6 @@ impl Stream {
 
     pub fn is_tls(&self) -> bool {
         matches!(self.io, Io::Tls(_))
-    }
-
-    /// From now on it counts as a connection of this protocol (after a WebSocket upgrade).
-    pub fn count_as(&mut self, protocol: Protocol) {
-        self.seat.count_as(protocol);
     }
 }
 
@@ -120,36 +115,24 @@ impl Seats {
         &self.node
     }
 
-    /// A seat for one more connection, counted for `protocol`. `None`: as many as there may be; the refusal is counted.
+    /// A seat for one more connection. `None`: as many as there may be; the refusal is counted for `protocol`.
     pub fn take(self: &Arc<Self>, protocol: Protocol) -> Option<Seat> {
         if self.taken.fetch_add(1, Ordering::Relaxed) >= self.node.limits.connections_max {
             self.taken.fetch_sub(1, Ordering::Relaxed);
             self.node.metrics.of(protocol).connections_refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        self.node.metrics.of(protocol).connections_opened.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { seats: self.clone(), protocol })
+        Some(Seat { seats: self.clone() })
     }
 }
 
 /// One connection that counts until this is dropped.
 pub struct Seat {
     seats: Arc<Seats>,
-    protocol: Protocol,
-}
-
-impl Seat {
-    fn count_as(&mut self, protocol: Protocol) {
-        let metrics = &self.seats.node.metrics;
-        metrics.of(self.protocol).connections_closed.fetch_add(1, Ordering::Relaxed);
-        metrics.of(protocol).connections_opened.fetch_add(1, Ordering::Relaxed);
-        self.protocol = protocol;
-    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.taken.fetch_sub(1, Ordering::Relaxed);
-        self.seats.node.metrics.of(self.protocol).connections_closed.fetch_add(1, Ordering::Relaxed);
     }
 }

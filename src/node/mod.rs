@@ -141,10 +141,19 @@ impl Node {
         z ^ (z >> 31)
     }
 
+    /// An id for a session that may be made with it (WAMP, IDs, global scope).
+    pub fn new_session_id(&self) -> SessionId {
+        SessionId(self.random() % ID_MAX + 1)
+    }
+
     /// A new session, not yet in a realm. `keeps`: its QoS 1 and 2 messages are kept while it is offline.
     pub fn new_session(&self, identity: Identity, wire: WireRef, keeps: bool) -> Arc<Session> {
+        self.new_session_with_id(self.new_session_id(), identity, wire, keeps)
+    }
+
+    /// A new session with an id that was told to its client before.
+    pub fn new_session_with_id(&self, id: SessionId, identity: Identity, wire: WireRef, keeps: bool) -> Arc<Session> {
         self.sessions_made.fetch_add(1, Ordering::Relaxed);
-        let id = SessionId(self.random() % ID_MAX + 1);
         let limits = &self.limits;
         let backlog_bytes = usize::try_from(limits.backlog_bytes_max).unwrap_or(usize::MAX);
         let backlog = Backlog::new(limits.backlog_messages_max, backlog_bytes);

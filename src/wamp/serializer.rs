@@ -182,8 +182,16 @@ impl Wire {
     /// what the peer is willing to receive.
     ///
     /// # Errors
-    /// Nothing is appended if the message has more than 16 MiB on RawSocket, or 4 GiB in a batch.
+    /// As [`Wire::frame`].
     pub fn append(self, message: &Message<'_>, out: &mut Vec<u8>) -> Result<usize, TooLarge> {
+        self.frame(out, |out| encode(message, self.format, out))
+    }
+
+    /// Appends a whole frame with the message that `write` appends. Returns how many bytes the message has without the frame.
+    ///
+    /// # Errors
+    /// Nothing is appended if the message has more than 16 MiB on RawSocket, or 4 GiB in a batch.
+    pub fn frame(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<usize, TooLarge> {
         let start = out.len();
         let prefix_bytes = match self.framing {
             Framing::WebSocketBatched { .. } if self.format != Format::Json => 4,
@@ -191,7 +199,7 @@ impl Wire {
         };
         out.resize(start + HEADER_BYTES + prefix_bytes, 0);
         let body = out.len();
-        encode(message, self.format, out);
+        write(out);
         let bytes = out.len() - body;
         let fits = match self.framing {
             Framing::RawSocket => bytes <= rawsocket::MESSAGE_BYTES_MAX,

@@ -122,7 +122,8 @@ impl MqttGate {
     /// A connection from which nothing was read yet.
     pub fn new(node: Arc<Node>, settings: Arc<Settings>, now_ms: u64) -> Self {
         let connect_by_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
-        let tally = Tally::default();
+        let mut opened = Tally { connections_opened: 1, ..Tally::default() };
+        node.metrics.of(Protocol::Mqtt).add(&mut opened);
         Self {
             node,
             settings,
@@ -132,7 +133,7 @@ impl MqttGate {
             last_words: Taken::default(),
             connect_by_ms,
             opened_ms: now_ms,
-            tally,
+            tally: Tally::default(),
         }
     }
 
@@ -358,6 +359,7 @@ impl Machine for MqttGate {
         }
         self.leave(Leaving::Broken, now_ms);
         self.phase = Phase::Gone;
+        self.tally.connections_closed += 1;
         self.node.metrics.of(Protocol::Mqtt).add(&mut self.tally);
     }
 

@@ -121,12 +121,9 @@ impl<W: Writer> Encoder<'_, W> {
     /// `[kind, ids…, dict, uri, args, kwargs]`, of which the last three may be missing.
     fn with_payload(&mut self, kind: Kind, ids: &[u64], dict: &Dict<'_>, uri: Option<&str>, payload: PayloadRef<'_>) {
         // The codec `Auto` takes any bytes, and arguments always are.
-        let payload = payload.as_args(Codec::Auto, self.format).unwrap_or(Args::NONE);
-        let not_empty = |part: &&[u8]| !Raw::checked(self.format, part).is_empty_container();
-        let args = payload.args.as_deref().filter(not_empty);
-        let kwargs = payload.kwargs.as_deref().filter(not_empty);
-        let tail = if kwargs.is_some() { 2 } else { usize::from(args.is_some()) };
-        let len = 1 + ids.len() + 1 + usize::from(uri.is_some()) + tail;
+        let args = payload.as_args(Codec::Auto, self.format).unwrap_or(Args::NONE);
+        let tail = Tail::new(&args, self.format);
+        let len = 1 + ids.len() + 1 + usize::from(uri.is_some()) + tail.len();
         self.begin(kind, len);
         for id in ids {
             self.writer.uint(*id);
@@ -135,17 +132,43 @@ impl<W: Writer> Encoder<'_, W> {
         if let Some(uri) = uri {
             self.writer.text(uri);
         }
-        match (args, kwargs) {
-            (Some(args), _) => self.writer.raw(args),
+        tail.write(self.writer);
+        self.end(len);
+    }
+}
+
+/// Args and kwargs at the end of a message: what is empty is left out, but kwargs have args before them.
+#[derive(Clone, Copy)]
+pub struct Tail<'a> {
+    args: Option<&'a [u8]>,
+    kwargs: Option<&'a [u8]>,
+}
+
+impl<'a> Tail<'a> {
+    /// `args` are encoded in `format`.
+    #[inline]
+    pub fn new(args: &'a Args<'_>, format: Format) -> Self {
+        let not_empty = |part: &&[u8]| !Raw::checked(format, part).is_empty_container();
+        Self { args: args.args.as_deref().filter(not_empty), kwargs: args.kwargs.as_deref().filter(not_empty) }
+    }
+
+    /// How many elements of the message it is.
+    pub fn len(&self) -> usize {
+        if self.kwargs.is_some() { 2 } else { usize::from(self.args.is_some()) }
+    }
+
+    #[inline]
+    pub fn write(&self, writer: &mut impl Writer) {
+        match (self.args, self.kwargs) {
+            (Some(args), _) => writer.raw(args),
             (None, Some(_)) => {
-                self.writer.open(Container::List, Some(0));
-                self.writer.close(Container::List, 0);
+                writer.open(Container::List, Some(0));
+                writer.close(Container::List, 0);
             }
             (None, None) => {}
         }
-        if let Some(kwargs) = kwargs {
-            self.writer.raw(kwargs);
+        if let Some(kwargs) = self.kwargs {
+            writer.raw(kwargs);
         }
-        self.end(len);
     }
 }

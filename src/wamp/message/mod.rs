@@ -20,7 +20,7 @@ mod tests;
 
 pub use decode::{DecodeError, decode};
 pub use dict::{Dict, DictWriter};
-pub use encode::encode;
+pub use encode::{Tail, encode};
 
 /// The first element of a message (WAMP, Message Codes and Direction).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,149 @@
+//! Who sent a request, and whether a web page may have made a browser send it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName, ORIGIN, VIA};
+
+use super::answer::Failure;
+use crate::node::Node;
+use crate::node::metrics::Protocol;
+use crate::node::session::Identity;
+use crate::node::users::{Anonymous, User};
+
+/// By what proxies tell for whom they ask.
+const FORWARDING: [HeaderName; 5] = [
+    FORWARDED,
+    VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Whether a request may be anonymous.
+pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    match listener {
+        Anonymous::Refused => false,
+        Anonymous::Local => is_local(peer, headers),
+        Anonymous::Allowed => true,
+    }
+}
+
+/// Whether a request was made on this machine and for itself. A name in `Host` that is not the machine's own speaks against
+/// it: then a proxy passed it on, or a web page has its own name resolve to loopback (DNS rebinding).
+fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
+    peer.ip().to_canonical().is_loopback()
+        && !FORWARDING.iter().any(|name| headers.contains_key(name))
+        && host.is_none_or(|host| is_own_name(host_name(host)))
+}
+
+/// A host and maybe a port, without the port.
+fn host_name(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// Names that mean this machine whatever a name server says, and addresses, which no web page can make its own.
+fn is_own_name(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
+    host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+/// Refuses what a foreign web page made a browser send. Browsers name the page's origin on every WebSocket and every request
+/// that changes something; other clients name none.
+///
+/// # Errors
+/// There is an origin which is neither this server's own nor allowed.
+pub fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+    if is_same_origin(&origin, headers) || allowed.iter().any(|one| one == "*" || *one == origin) {
+        return Ok(());
+    }
+    Err(Failure::ForeignOrigin { origin })
+}
+
+/// Whether a page of this server is asking: its origin is the host that the request is for.
+fn is_same_origin(origin: &str, headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let host = host.to_ascii_lowercase();
+    let is = |scheme: &str, port: &str| {
+        let page = origin.strip_prefix(scheme);
+        page.is_some_and(|page| page == host || Some(page) == host.strip_suffix(port))
+    };
+    is("http://", ":80") || is("https://", ":443")
+}
+
+/// Somebody who may come in.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    pub user: Arc<User>,
+    authmethod: &'static str,
+}
+
+impl Visitor {
+    fn anonymous() -> Self {
+        Self { user: Arc::new(User::anonymous()), authmethod: "anonymous" }
+    }
+
+    /// As the router knows it.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            authid: self.user.name.to_string(),
+            authrole: self.user.role.to_string(),
+            authmethod: self.authmethod,
+            client_id: None,
+        }
+    }
+}
+
+/// Finds out who a request comes from: the user that it proves to be (RFC 7617, Basic), else nobody in particular. As long
+/// as there are no users, any name is nobody's.
+///
+/// # Errors
+/// The credentials are wrong, or there are none and `anonymous` ones may not come in.
+pub async fn identify(node: &Arc<Node>, headers: &HeaderMap, anonymous: bool) -> Result<Visitor, Failure> {
+    let asked = headers.get(AUTHORIZATION);
+    if asked.is_none() || (anonymous && node.users.is_empty()) {
+        return if anonymous { Ok(Visitor::anonymous()) } else { Err(Failure::NoCredentials) };
+    }
+    let user = match asked.and_then(|value| credentials(value.as_bytes())) {
+        Some((name, password)) => check(node, name, password).await,
+        None => None,
+    };
+    let Some(user) = user else {
+        node.metrics.of(Protocol::Http).auth_failures.fetch_add(1, Ordering::Relaxed);
+        return Err(Failure::WrongCredentials);
+    };
+    Ok(Visitor { user, authmethod: "basic" })
+}
+
+/// Name and password of an `Authorization` header, if it is one of the Basic scheme.
+fn credentials(value: &[u8]) -> Option<(String, Vec<u8>)> {
+    let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let pair = BASE64.decode(encoded.trim_ascii()).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    let name = std::str::from_utf8(&pair[..colon]).ok()?;
+    Some((name.to_owned(), pair[colon + 1..].to_vec()))
+}
+
+async fn check(node: &Arc<Node>, name: String, password: Vec<u8>) -> Option<Arc<User>> {
+    if let Some(user) = node.users.recall(&name, &password) {
+        return Some(user);
+    }
+    let node = node.clone();
+    // A hash takes tens of milliseconds: not on the thread that serves others.
+    let checked = tokio::task::spawn_blocking(move || node.users.check_password(&name, &password)).await;
+    checked.ok().flatten()
+}

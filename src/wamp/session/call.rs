@@ -1,0 +1,269 @@
+//! CALL and CANCEL, YIELD and ERROR, REGISTER and UNREGISTER.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::open::{Leave, Open};
+use super::options::{Entry, WrongOption};
+use super::subscribe::match_policy;
+use crate::node::realm::Realm;
+use crate::router::authorize::{Action, RoleId};
+use crate::router::dealer::{Call, CancelMode, Register};
+use crate::router::output::InvocationPolicy;
+use crate::types::ids::{InvocationId, RegistrationId, RequestId};
+use crate::types::payload::{Codec, PayloadRef};
+use crate::types::topic::{MatchPolicy, Topic, TopicError, TopicPattern};
+use crate::wamp::message::{Dict, Kind};
+use crate::wamp::uri::{Strictness, check_error};
+
+/// Procedures that a session remembers.
+const PROCEDURES_MAX: usize = 512;
+
+/// A procedure that the session called.
+struct Procedure {
+    topic: Topic,
+    codec: Codec,
+    may_call: bool,
+}
+
+/// The procedures that a session called, by URI.
+#[derive(Default)]
+pub(super) struct Procedures {
+    by_uri: HashMap<Box<str>, Arc<Procedure>>,
+    /// Most callers stay with one.
+    last: Option<Arc<Procedure>>,
+}
+
+impl Procedures {
+    fn look_up(&mut self, uri: &str, realm: &Realm, role: RoleId) -> Result<Arc<Procedure>, TopicError> {
+        if let Some(procedure) = &self.last
+            && procedure.topic.uri() == uri
+        {
+            return Ok(procedure.clone());
+        }
+        let procedure = match self.by_uri.get(uri) {
+            Some(known) => known.clone(),
+            None => {
+                let topic = Topic::from_uri(uri)?;
+                let may_call = realm.authorizer.allows(role, Action::Call, &topic);
+                let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, topic });
+                if self.by_uri.len() >= PROCEDURES_MAX {
+                    self.by_uri.clear();
+                }
+                self.by_uri.insert(uri.into(), procedure.clone());
+                procedure
+            }
+        };
+        self.last = Some(procedure.clone());
+        Ok(procedure)
+    }
+}
+
+#[derive(Default)]
+struct CallOptions {
+    timeout_ms: u64,
+    receive_progress: bool,
+    disclose_me: bool,
+}
+
+impl CallOptions {
+    fn read(options: &Dict<'_>) -> Result<Self, WrongOption> {
+        let mut read = Self::default();
+        for (key, value) in options.entries() {
+            let entry = |name| Entry { name, value };
+            match &*key {
+                "timeout" => read.timeout_ms = entry("timeout").uint("a number of milliseconds")?,
+                "receive_progress" => read.receive_progress = entry("receive_progress").bool()?,
+                "disclose_me" => read.disclose_me = entry("disclose_me").bool()?,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[derive(Default)]
+struct RegisterOptions {
+    policy: MatchPolicy,
+    invoke: InvocationPolicy,
+    concurrency: Option<NonZeroU32>,
+    disclose_caller: bool,
+    forward_timeout: bool,
+    force_reregister: bool,
+}
+
+impl RegisterOptions {
+    fn read(options: &Dict<'_>) -> Result<Self, WrongOption> {
+        let mut read = Self::default();
+        for (key, value) in options.entries() {
+            let entry = |name| Entry { name, value };
+            match &*key {
+                "match" => read.policy = match_policy(entry("match"))?,
+                "invoke" => read.invoke = invocation_policy(entry("invoke"))?,
+                "concurrency" => {
+                    let entry = entry("concurrency");
+                    let number = entry.value.as_u64().and_then(|number| u32::try_from(number).ok());
+                    read.concurrency = Some(entry.or_wrong(number.and_then(NonZeroU32::new), "a positive number")?);
+                }
+                "disclose_caller" => read.disclose_caller = entry("disclose_caller").bool()?,
+                "forward_timeout" => read.forward_timeout = entry("forward_timeout").bool()?,
+                "force_reregister" => read.force_reregister = entry("force_reregister").bool()?,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn invocation_policy(entry: Entry<'_>) -> Result<InvocationPolicy, WrongOption> {
+    let policy = entry.value.as_text().and_then(|name| {
+        Some(match &*name {
+            "single" => InvocationPolicy::Single,
+            "first" => InvocationPolicy::First,
+            "last" => InvocationPolicy::Last,
+            "random" => InvocationPolicy::Random,
+            "roundrobin" => InvocationPolicy::RoundRobin,
+            _ => return None,
+        })
+    });
+    entry.or_wrong(policy, "one of single, first, last, random, roundrobin")
+}
+
+fn cancel_mode(options: &Dict<'_>) -> Result<CancelMode, WrongOption> {
+    let Some(value) = options.get("mode") else { return Ok(CancelMode::default()) };
+    match value.as_text().as_deref() {
+        Some("skip") => Ok(CancelMode::Skip),
+        Some("kill") => Ok(CancelMode::Kill),
+        Some("killnowait") => Ok(CancelMode::KillNoWait),
+        _ => Entry { name: "mode", value }.wrong("one of skip, kill, killnowait"),
+    }
+}
+
+impl Open {
+    /// The dealer answers with RESULT or ERROR, sooner or later.
+    pub(super) fn call(
+        &mut self,
+        request: RequestId,
+        options: &Dict<'_>,
+        procedure: &str,
+        payload: PayloadRef<'_>,
+    ) -> Result<(), Leave> {
+        self.publisher.tally.calls_in += 1;
+        let options = match CallOptions::read(options) {
+            Ok(options) => options,
+            Err(wrong) => {
+                self.error(Kind::Call, request, super::INVALID_ARGUMENT, &wrong.to_string());
+                return Ok(());
+            }
+        };
+        let procedure = match self.procedures.look_up(procedure, &self.realm, self.role) {
+            Ok(procedure) => procedure,
+            Err(error) => {
+                self.error(Kind::Call, request, super::INVALID_URI, &format!("the procedure {error}"));
+                return Ok(());
+            }
+        };
+        if !procedure.may_call {
+            self.error(Kind::Call, request, super::NOT_AUTHORIZED, "not authorized to call this procedure");
+            return Ok(());
+        }
+        let call = Call {
+            request,
+            procedure: &procedure.topic,
+            payload,
+            codec: procedure.codec,
+            timeout_ms: options.timeout_ms,
+            receive_progress: options.receive_progress,
+            disclose_me: options.disclose_me,
+            caller: &self.discloser,
+        };
+        let (session, now_ms) = (&self.session, self.publisher.now_ms);
+        self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
+            dealer.call(session.id, session, &call, now_ms, out)
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, request: RequestId, options: &Dict<'_>) {
+        let mode = match cancel_mode(options) {
+            Ok(mode) => mode,
+            Err(wrong) => return self.error(Kind::Cancel, request, super::INVALID_ARGUMENT, &wrong.to_string()),
+        };
+        let session = self.session.id;
+        self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
+            dealer.cancel(session, request, mode, out);
+        });
+    }
+
+    /// A callee has a result.
+    pub(super) fn yield_result(
+        &mut self,
+        request: RequestId,
+        options: &Dict<'_>,
+        payload: PayloadRef<'_>,
+    ) -> Result<(), Leave> {
+        let progress = options.get("progress").and_then(|value| value.as_bool()).unwrap_or(false);
+        let (session, now_ms) = (self.session.id, self.publisher.now_ms);
+        self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
+            dealer.yield_result(session, InvocationId(request.0), progress, payload, now_ms, out)
+        })?;
+        Ok(())
+    }
+
+    /// A callee failed.
+    pub(super) fn invocation_error(
+        &mut self,
+        request: RequestId,
+        uri: &str,
+        payload: PayloadRef<'_>,
+    ) -> Result<(), Leave> {
+        // A caller must not be sent what is no URI.
+        let uri = if check_error(uri, Strictness::Loose).is_ok() { uri } else { super::INVALID_URI };
+        let session = self.session.id;
+        self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
+            dealer.invocation_error(session, InvocationId(request.0), uri, payload, out)
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn register(&mut self, request: RequestId, options: &Dict<'_>, procedure: &str) {
+        let options = match RegisterOptions::read(options) {
+            Ok(options) => options,
+            Err(wrong) => return self.error(Kind::Register, request, super::INVALID_ARGUMENT, &wrong.to_string()),
+        };
+        let pattern = match TopicPattern::from_uri(procedure, options.policy) {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                return self.error(Kind::Register, request, super::INVALID_URI, &format!("the procedure {error}"));
+            }
+        };
+        if !self.realm.authorizer.allows_pattern(self.role, Action::Register, &pattern) {
+            let text = "not authorized to register this procedure";
+            return self.error(Kind::Register, request, super::NOT_AUTHORIZED, text);
+        }
+        let command = Register {
+            request,
+            pattern: &pattern,
+            policy: options.invoke,
+            concurrency: options.concurrency,
+            disclose_caller: options.disclose_caller,
+            forward_timeout: options.forward_timeout,
+            force_reregister: options.force_reregister,
+            // All who are anonymous have one authid, and are not one user.
+            authid: self.is_named().then_some(&self.session.identity.authid),
+            features: self.features,
+        };
+        let (session, now_ms) = (&self.session, self.publisher.now_ms);
+        self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
+            dealer.register(session.id, session, &command, now_ms, out);
+        });
+    }
+
+    pub(super) fn unregister(&mut self, request: RequestId, registration: RegistrationId) {
+        let session = &self.session;
+        self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
+            dealer.unregister(session.id, session, request, registration, out);
+        });
+    }
+}

@@ -1,0 +1,331 @@
+//! HELLO to WELCOME: who comes in, and how it proves who it is.
+//!
+//! A client that names no method is anonymous, where that is allowed; else the first method it offers decides by which its user
+//! can be proved. Nothing tells a user that does not exist from a wrong password.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::open::Open;
+use super::options::Entry;
+use super::{INVALID_URI, NOT_AUTHORIZED, QUOTA_EXCEEDED, State, WampGate};
+use crate::net::gate::{Check, Flow};
+use crate::node::session::Identity;
+use crate::node::users::{ANONYMOUS, Method, User};
+use crate::router::dealer::CalleeFeatures;
+use crate::types::ids::SessionId;
+use crate::types::payload::Format;
+use crate::types::topic::Topic;
+use crate::types::value::{Raw, Value};
+use crate::wamp::message::{Dict, Message};
+use crate::wamp::wire;
+
+/// What HELLO said.
+pub(super) struct Hello {
+    realm: String,
+    authid: Option<String>,
+    /// Empty if it named none.
+    methods: Vec<String>,
+    features: CalleeFeatures,
+    /// How it is to prove who it is.
+    method: AuthMethod,
+}
+
+/// A client that was sent CHALLENGE.
+pub(super) struct Challenged {
+    hello: Hello,
+    pub deadline_ms: u64,
+    /// What a WAMP-CRA client is to sign.
+    challenge: String,
+    session: SessionId,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AuthMethod {
+    Anonymous,
+    Ticket,
+    WampCra,
+}
+
+impl AuthMethod {
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Anonymous, Self::Ticket, Self::WampCra].into_iter().find(|method| method.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => ANONYMOUS,
+            Self::Ticket => "ticket",
+            Self::WampCra => "wampcra",
+        }
+    }
+}
+
+impl Hello {
+    /// Reads HELLO.
+    ///
+    /// # Errors
+    /// What breaks the protocol.
+    fn read(realm: &str, details: &Dict<'_>) -> Result<Self, String> {
+        let wrong = |error: super::options::WrongOption| format!("HELLO: {error}");
+        let entry = |name| details.get(name).map(|value| Entry { name, value });
+        let roles = entry("roles").filter(|roles| roles.value.is_map() && !roles.value.is_empty_container());
+        let roles = roles.ok_or("HELLO: details.roles must be a dict with one role at least")?;
+        let authid = entry("authid").map(Entry::text).transpose().map_err(wrong)?;
+        let methods = entry("authmethods").map(Entry::texts).transpose().map_err(wrong)?.unwrap_or_default();
+        Ok(Self {
+            realm: realm.to_owned(),
+            authid,
+            methods,
+            features: callee_features(roles.value),
+            method: AuthMethod::Anonymous,
+        })
+    }
+}
+
+fn callee_features(roles: Raw<'_>) -> CalleeFeatures {
+    let features = roles.get("callee").and_then(|callee| callee.get("features"));
+    let has = |name| features.and_then(|features| features.get(name)?.as_bool()).unwrap_or(false);
+    CalleeFeatures {
+        call_canceling: has("call_canceling"),
+        progressive_call_results: has("progressive_call_results"),
+        call_timeout: has("call_timeout"),
+        registration_revocation: has("registration_revocation"),
+    }
+}
+
+impl WampGate {
+    pub(super) fn hello(&mut self, realm: &str, details: &Dict<'_>, now_ms: u64) -> Flow {
+        let mut hello = match Hello::read(realm, details) {
+            Ok(hello) => hello,
+            Err(text) => return self.violate(&text),
+        };
+        if let Err(error) = Topic::from_uri(realm) {
+            return self.abort(INVALID_URI, &format!("the realm {error}"));
+        }
+        if self.node.is_draining() {
+            return self.abort("wamp.close.system_shutdown", "the broker stops");
+        }
+        match self.choose_method(&hello) {
+            Some(method) => hello.method = method,
+            None => return self.refuse_methods(&hello),
+        }
+        if hello.method == AuthMethod::Anonymous {
+            return self.welcome(hello, &User::anonymous(), None, now_ms);
+        }
+        self.challenge(hello, now_ms)
+    }
+
+    fn choose_method(&self, hello: &Hello) -> Option<AuthMethod> {
+        let anonymous = self.access.anonymous;
+        // Without users nobody can prove anything: whoever may be anonymous is. The same holds for MQTT.
+        if anonymous && (hello.methods.is_empty() || self.node.users.is_empty()) {
+            return Some(AuthMethod::Anonymous);
+        }
+        let can_prove = |how| hello.authid.as_deref().is_some_and(|authid| self.node.users.offers(authid, how));
+        hello.methods.iter().filter_map(|name| AuthMethod::from_name(name)).find(|method| match method {
+            AuthMethod::Anonymous => anonymous,
+            AuthMethod::Ticket => can_prove(Method::Password),
+            AuthMethod::WampCra => can_prove(Method::WampCra),
+        })
+    }
+
+    fn refuse_methods(&mut self, hello: &Hello) -> Flow {
+        self.tally.auth_failures += 1;
+        if hello.methods.iter().all(|name| name == ANONYMOUS) {
+            return self.abort("wamp.error.authentication_required", "anonymous clients are not let in here");
+        }
+        let text = "none of the authmethods can be used here; ticket and wampcra need an authid";
+        self.abort("wamp.error.no_matching_auth_method", text)
+    }
+
+    fn challenge(&mut self, hello: Hello, now_ms: u64) -> Flow {
+        let authid = hello.authid.as_deref().unwrap_or_default();
+        let session = self.node.new_session_id();
+        let mut challenge = String::new();
+        let mut extra = Dict::Empty;
+        if hello.method == AuthMethod::WampCra {
+            let Some(text) = challenge_text(authid, session, now_ms) else {
+                return self.abort("wamp.error.authentication_failed", "there is no randomness to make a challenge of");
+            };
+            challenge = text;
+            let mut entries = vec![("challenge", Value::from(challenge.as_str()))];
+            if let Some(salted) = self.node.users.wampcra_salt(authid) {
+                entries.push(("salt", salted.salt.into()));
+                entries.push(("keylen", Value::Int(salted.keylen.into())));
+                entries.push(("iterations", Value::Int(salted.iterations.into())));
+            }
+            extra = Dict::new(entries);
+        }
+        self.say(&Message::Challenge { method: hello.method.name().into(), extra });
+        let deadline_ms = now_ms + u64::from(self.node.limits.auth_timeout_s) * 1000;
+        self.state = State::Challenged(Box::new(Challenged { hello, deadline_ms, challenge, session }));
+        Flow::Continue
+    }
+
+    pub(super) fn authenticate(&mut self, signature: &str, now_ms: u64) -> Flow {
+        let State::Challenged(challenged) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Flow::Close;
+        };
+        let Challenged { hello, challenge, session, .. } = *challenged;
+        let authid = hello.authid.clone().unwrap_or_default();
+        if hello.method == AuthMethod::WampCra {
+            let user = self.node.users.check_wampcra(&authid, &challenge, signature);
+            return self.proved(hello, user, Some(session), now_ms);
+        }
+        if let Some(user) = self.node.users.recall(&authid, signature.as_bytes()) {
+            return self.proved(hello, Some(user), None, now_ms);
+        }
+        self.state = State::Verifying(Box::new(hello));
+        let (node, ticket) = (self.node.clone(), signature.to_owned());
+        let check: Check = Box::new(move || node.users.check_password(&authid, ticket.as_bytes()));
+        Flow::Verify(check)
+    }
+
+    /// The client has proved to be `user`, or (`None`) has not proved what it said.
+    pub(super) fn proved(
+        &mut self,
+        hello: Hello,
+        user: Option<Arc<User>>,
+        session: Option<SessionId>,
+        now_ms: u64,
+    ) -> Flow {
+        match user {
+            Some(user) => self.welcome(hello, &user, session, now_ms),
+            None => {
+                self.tally.auth_failures += 1;
+                self.abort("wamp.error.authentication_denied", "the authid or its secret is wrong")
+            }
+        }
+    }
+
+    /// Opens the session, unless realm, role or a limit is against it.
+    fn welcome(&mut self, hello: Hello, user: &User, session: Option<SessionId>, now_ms: u64) -> Flow {
+        // Asked first, so that nobody learns which realms there are that are not open to it.
+        if !user.may_enter(&hello.realm) {
+            return self.abort(NOT_AUTHORIZED, "the realm is not open to this user");
+        }
+        let Some(realm) = self.node.realm(&hello.realm) else {
+            return self.abort("wamp.error.no_such_realm", "there is no such realm");
+        };
+        let Some(role) = realm.authorizer.role(&user.role) else {
+            return self.abort("wamp.error.no_such_role", "the role of this user is not configured");
+        };
+        let sessions: usize = self.node.realms().iter().map(|realm| realm.sessions_len()).sum();
+        if sessions >= self.node.limits.sessions_max {
+            return self.abort(QUOTA_EXCEEDED, "there are as many sessions as there may be");
+        }
+        let identity = Identity {
+            authid: user.name.to_string(),
+            authrole: user.role.to_string(),
+            authmethod: hello.method.name(),
+            client_id: None,
+        };
+        let id = session.unwrap_or_else(|| self.node.new_session_id());
+        let wire = wire::of(self.wire);
+        let session = self.node.new_session_with_id(id, identity, wire, false);
+        session.mailbox().attach(self.link.clone(), wire, u16::MAX, self.frame_bytes_max, 0);
+        let before = self.out.tail.len();
+        self.say(&Message::Welcome { session: id, details: welcome_details(&hello, user, true) });
+        if self.out.tail.len() == before {
+            // The client takes messages of 512 bytes only, say. It gets what it cannot do without.
+            self.say(&Message::Welcome { session: id, details: welcome_details(&hello, user, false) });
+        }
+        realm.join(session.clone());
+        let node = self.node.clone();
+        let open = Open::new(node, realm, session, role, hello.features, self.wire, self.frame_bytes_max);
+        self.state = State::Open(Box::new(open));
+        self.welcomed = true;
+        self.node.metrics.handshake.observe_us(now_ms.saturating_sub(self.began_ms) * 1000);
+        Flow::Continue
+    }
+}
+
+/// What this broker can do beyond the basic profile; exactly what is implemented.
+const BROKER_FEATURES: [&str; 5] = [
+    "event_retention",
+    "pattern_based_subscription",
+    "publisher_exclusion",
+    "publisher_identification",
+    "subscriber_blackwhite_listing",
+];
+const DEALER_FEATURES: [&str; 7] = [
+    "call_canceling",
+    "call_timeout",
+    "caller_identification",
+    "pattern_based_registration",
+    "progressive_call_results",
+    "registration_revocation",
+    "shared_registration",
+];
+
+fn welcome_details(hello: &Hello, user: &User, with_features: bool) -> Dict<'static> {
+    let role = |features: &[&str]| {
+        let all = Value::map(features.iter().map(|name| (*name, Value::Bool(true))));
+        if with_features { Value::map([("features", all)]) } else { Value::Map(Vec::new()) }
+    };
+    let roles = Value::map([("broker", role(&BROKER_FEATURES)), ("dealer", role(&DEALER_FEATURES))]);
+    Dict::new([
+        ("realm", Value::from(hello.realm.as_str())),
+        ("authid", Value::from(&*user.name)),
+        ("authrole", Value::from(&*user.role)),
+        ("authmethod", Value::from(hello.method.name())),
+        ("authprovider", Value::from("static")),
+        ("agent", Value::from(concat!("fennec-", env!("CARGO_PKG_VERSION")))),
+        ("roles", roles),
+    ])
+}
+
+/// The JSON object that a WAMP-CRA client signs. Unlike the specification's it has no `authrole`, which would tell the users that
+/// exist from those that do not. `None` if the system gives no random numbers.
+fn challenge_text(authid: &str, session: SessionId, now_ms: u64) -> Option<String> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).ok()?;
+    let challenge = Value::map([
+        ("authid", Value::from(authid)),
+        ("authmethod", Value::from(AuthMethod::WampCra.name())),
+        ("authprovider", Value::from("static")),
+        ("nonce", Value::from(BASE64.encode(nonce))),
+        ("timestamp", Value::from(timestamp(now_ms))),
+        ("session", Value::from(session.0)),
+    ]);
+    String::from_utf8(challenge.to_bytes(Format::Json)).ok()
+}
+
+/// Milliseconds since 1970 as ISO 8601, in UTC.
+fn timestamp(now_ms: u64) -> String {
+    let (days, ms) = (now_ms / 86_400_000, now_ms % 86_400_000);
+    // The civil calendar counted from 1 March of the year 0, in eras of 400 years.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timestamp;
+
+    #[test]
+    fn timestamps_follow_the_calendar() {
+        let table = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_403_455_901_643, "2014-06-22T16:51:41.643Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (1_735_689_599_001, "2024-12-31T23:59:59.001Z"),
+        ];
+        for (now_ms, text) in table {
+            assert_eq!(timestamp(now_ms), text);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! An open session: what each message of its client does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::call::Procedures;
+use crate::delivery::outbox::Taken;
+use crate::node::Node;
+use crate::node::link::Link;
+use crate::node::mailbox::Offered;
+use crate::node::metrics::{Drop, Protocol};
+use crate::node::publish::Publisher;
+use crate::node::realm::Realm;
+use crate::node::session::Session;
+use crate::node::users::ANONYMOUS;
+use crate::router::authorize::RoleId;
+use crate::router::dealer::{CalleeFeatures, Violation};
+use crate::types::event::Discloser;
+use crate::types::ids::RequestId;
+use crate::types::payload::PayloadRef;
+use crate::wamp::message::{Dict, Kind, Message};
+use crate::wamp::serializer::Wire;
+use crate::wamp::wire::text_args;
+
+/// Why a session is over, from the client's side.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// It broke the protocol: ABORT, with this as its message.
+    Violation(String),
+    /// GOODBYE, to be answered.
+    Goodbye,
+    /// ABORT, not to be answered.
+    Aborted,
+}
+
+impl From<Violation> for Leave {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation.to_string())
+    }
+}
+
+/// See the module.
+pub(super) struct Open {
+    pub node: Arc<Node>,
+    pub realm: Arc<Realm>,
+    pub session: Arc<Session>,
+    pub role: RoleId,
+    pub publisher: Publisher,
+    /// The session as it is told to others, where that is asked for.
+    pub discloser: Arc<Discloser>,
+    pub procedures: Procedures,
+    pub features: CalleeFeatures,
+    pub wire: Wire,
+    pub frame_bytes_max: usize,
+    /// PUBLISHED of this read batch, to be handed to the mailbox at its end or before another answer.
+    pub acknowledgements: Vec<u8>,
+}
+
+impl Open {
+    pub fn new(
+        node: Arc<Node>,
+        realm: Arc<Realm>,
+        session: Arc<Session>,
+        role: RoleId,
+        features: CalleeFeatures,
+        wire: Wire,
+        frame_bytes_max: usize,
+    ) -> Self {
+        let identity = &session.identity;
+        let discloser = Discloser {
+            session: session.id,
+            authid: Some(identity.authid.clone()),
+            authrole: Some(identity.authrole.clone()),
+        };
+        let publisher =
+            Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
+        Self {
+            node,
+            realm,
+            session,
+            role,
+            publisher,
+            discloser: Arc::new(discloser),
+            procedures: Procedures::default(),
+            features,
+            wire,
+            frame_bytes_max,
+            acknowledgements: Vec::new(),
+        }
+    }
+
+    /// Handles one message. `backing` is the buffer that it lies in.
+    ///
+    /// # Errors
+    /// The session is over.
+    #[inline]
+    pub fn handle(&mut self, message: Message<'_>, backing: &Bytes, now_ms: u64) -> Result<(), Leave> {
+        self.publisher.now_ms = now_ms;
+        match message {
+            Message::Publish { request, options, topic, payload } => {
+                self.publish(request, &options, &topic, payload, backing);
+                Ok(())
+            }
+            other => {
+                self.flush();
+                self.command(other)
+            }
+        }
+    }
+
+    fn command(&mut self, message: Message<'_>) -> Result<(), Leave> {
+        match message {
+            Message::Call { request, options, procedure, payload } => {
+                return self.call(request, &options, &procedure, payload);
+            }
+            Message::Yield { request, options, payload } => return self.yield_result(request, &options, payload),
+            Message::Error { request_kind: Kind::Invocation, request, error, payload, .. } => {
+                return self.invocation_error(request, &error, payload);
+            }
+            Message::Cancel { request, options } => self.cancel(request, &options),
+            Message::Subscribe { request, options, topic } => self.subscribe(request, &options, &topic),
+            Message::Unsubscribe { request, subscription } => self.unsubscribe(request, subscription),
+            Message::Register { request, options, procedure } => self.register(request, &options, &procedure),
+            Message::Unregister { request, registration } => self.unregister(request, registration),
+            Message::Goodbye { .. } => return Err(Leave::Goodbye),
+            Message::Abort { .. } => return Err(Leave::Aborted),
+            other => {
+                let text = format!("{} is not allowed while a session is open", other.kind().name());
+                return Err(Leave::Violation(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what was published and acknowledged, so that what comes next comes behind it.
+    pub fn flush(&mut self) {
+        self.publisher.flush();
+        if !self.acknowledgements.is_empty() {
+            let acknowledgements = &mut self.acknowledgements;
+            self.session.mailbox().outbox.push_reply(acknowledgements);
+            acknowledgements.clear();
+        }
+    }
+
+    /// Ends a read batch.
+    pub fn finish(&mut self) {
+        self.flush();
+        self.publisher.finish();
+    }
+
+    /// Answers a request with an error.
+    pub fn error(&mut self, kind: Kind, request: RequestId, uri: &str, text: &str) {
+        let args = text_args(text, self.wire.format);
+        let mut message = Message::Error {
+            request_kind: kind,
+            request,
+            details: Dict::Empty,
+            error: uri.into(),
+            payload: PayloadRef::Args { format: self.wire.format, args: Some(&args), kwargs: None },
+        };
+        let mut frame = Vec::new();
+        let _ = self.wire.append(&message, &mut frame);
+        if frame.len() > self.frame_bytes_max
+            && let Message::Error { payload, .. } = &mut message
+        {
+            *payload = PayloadRef::NONE;
+            frame.clear();
+            let _ = self.wire.append(&message, &mut frame);
+        }
+        self.acknowledgements.extend_from_slice(&frame);
+    }
+
+    /// Whether the client has said and proved who it is.
+    pub fn is_named(&self) -> bool {
+        self.session.identity.authmethod != ANONYMOUS
+    }
+
+    /// Counts what a refill of the mailbox did.
+    pub fn count(&mut self, offered: &Offered) {
+        let tally = &mut self.publisher.tally;
+        tally.deliveries += u64::from(offered.sent);
+        tally.delivery_bytes += offered.sent_bytes as u64;
+        tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
+        tally.drop(Drop::TooLarge, u64::from(offered.dropped_large));
+    }
+
+    /// What is to be written now.
+    pub fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
+        let mut mailbox = self.session.mailbox();
+        let offered = mailbox.refill(now_ms);
+        let taken = mailbox.take(spare);
+        drop(mailbox);
+        self.count(&offered);
+        taken
+    }
+
+    /// Leaves the realm. Returns what was in the mailbox, to be written before the last word.
+    pub fn leave(mut self, link: &Arc<Link>) -> Taken {
+        self.finish();
+        let taken = {
+            let mut mailbox = self.session.mailbox();
+            let taken = mailbox.take(Vec::new());
+            mailbox.detach(link);
+            taken
+        };
+        self.realm.leave(&self.node, &self.session);
+        taken
+    }
+}

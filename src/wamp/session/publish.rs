@@ -1,0 +1,175 @@
+//! PUBLISH.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::open::Open;
+use super::options::{Entry, WrongOption};
+use crate::node::Node;
+use crate::node::publish::{Filter, Publication, PublishRefused};
+use crate::types::event::Properties;
+use crate::types::ids::RequestId;
+use crate::types::payload::PayloadRef;
+use crate::types::topic::Topic;
+use crate::types::value::Raw;
+use crate::wamp::message::{Dict, Kind, Message};
+
+/// The options of a PUBLISH.
+#[derive(Default)]
+struct Options {
+    acknowledge: bool,
+    include_me: bool,
+    disclose_me: bool,
+    retain: bool,
+    expires_in_s: Option<u32>,
+    filter: Option<Box<Filter>>,
+    properties: Option<Properties>,
+}
+
+impl Options {
+    /// Reads them all, so that `acknowledge` is known even if another one is wrong.
+    fn read(options: &Dict<'_>) -> (Self, Result<(), WrongOption>) {
+        let mut read = Self::default();
+        let mut outcome = Ok(());
+        for (key, value) in options.entries() {
+            // Some clients let no options through but those they know and those that begin so.
+            let name = key.strip_prefix('_').unwrap_or(&key);
+            outcome = outcome.and(read.set(name, value));
+        }
+        (read, outcome)
+    }
+
+    #[inline]
+    fn set(&mut self, name: &str, value: Raw<'_>) -> Result<(), WrongOption> {
+        let entry = |name| Entry { name, value };
+        match name {
+            // Who is wrong about this one is told so.
+            "acknowledge" => {
+                self.acknowledge = true;
+                self.acknowledge = entry("acknowledge").bool()?;
+            }
+            "exclude_me" => self.include_me = !entry("exclude_me").bool()?,
+            "disclose_me" => self.disclose_me = entry("disclose_me").bool()?,
+            "retain" => self.retain = entry("retain").bool()?,
+            "exclude" => self.filter().exclude = entry("exclude").sessions()?,
+            "exclude_authid" => self.filter().exclude_authid = entry("exclude_authid").texts()?,
+            "exclude_authrole" => self.filter().exclude_authrole = entry("exclude_authrole").texts()?,
+            "eligible" => self.filter().eligible = Some(entry("eligible").sessions()?),
+            "eligible_authid" => self.filter().eligible_authid = Some(entry("eligible_authid").texts()?),
+            "eligible_authrole" => self.filter().eligible_authrole = Some(entry("eligible_authrole").texts()?),
+            "message_expiry_interval" => {
+                let entry = entry("message_expiry_interval");
+                let seconds = entry.value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+                self.expires_in_s = Some(entry.or_wrong(seconds, "a number of seconds below 2^32")?);
+            }
+            "content_type" => self.properties().content_type = Some(entry("content_type").text()?),
+            "response_topic" => self.properties().response_topic = Some(response_topic(entry("response_topic"))?),
+            "correlation_data" => {
+                self.properties().correlation_data = Some(text_or_binary(entry("correlation_data"))?);
+            }
+            "user_properties" => {
+                self.properties().user_properties = user_properties(entry("user_properties"))?;
+            }
+            "payload_format_indicator" => {
+                self.properties().payload_is_text = Some(match entry("payload_format_indicator").uint("0 or 1")? {
+                    0 => false,
+                    1 => true,
+                    _ => return entry("payload_format_indicator").wrong("0 or 1"),
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn filter(&mut self) -> &mut Filter {
+        self.filter.get_or_insert_default()
+    }
+
+    fn properties(&mut self) -> &mut Properties {
+        self.properties.get_or_insert_default()
+    }
+}
+
+fn response_topic(entry: Entry<'_>) -> Result<String, WrongOption> {
+    let topic = Topic::from_uri(&entry.text()?).ok();
+    entry.or_wrong(topic, "a URI").map(|topic| topic.name().to_owned())
+}
+
+fn text_or_binary(entry: Entry<'_>) -> Result<Bytes, WrongOption> {
+    let text = entry.value.as_text().map(|text| Bytes::from(text.into_owned()));
+    let bytes = text.or_else(|| entry.value.as_binary().map(|bytes| Bytes::from(bytes.into_owned())));
+    entry.or_wrong(bytes, "a string or binary")
+}
+
+/// A dict of strings, or of lists of strings where a name is there several times.
+fn user_properties(entry: Entry<'_>) -> Result<Vec<(String, String)>, WrongOption> {
+    const EXPECTED: &str = "a dict of strings or lists of strings";
+    if !entry.value.is_map() {
+        return entry.wrong(EXPECTED);
+    }
+    let mut all = Vec::new();
+    for (name, value) in entry.value.entries().filter(|(_, value)| !value.is_null()) {
+        if !value.is_list() {
+            let text = entry.or_wrong(value.as_text(), EXPECTED)?;
+            all.push((name.into_owned(), text.into_owned()));
+            continue;
+        }
+        for item in value.items() {
+            let text = entry.or_wrong(item.as_text(), EXPECTED)?;
+            all.push((name.clone().into_owned(), text.into_owned()));
+        }
+    }
+    Ok(all)
+}
+
+impl Open {
+    /// Publishes; answers only if that is asked for.
+    pub(super) fn publish(
+        &mut self,
+        request: RequestId,
+        options: &Dict<'_>,
+        topic: &str,
+        payload: PayloadRef<'_>,
+        backing: &Bytes,
+    ) {
+        let (options, outcome) = Options::read(options);
+        let refuse = |open: &mut Self, uri: &str, text: &str| {
+            if options.acknowledge {
+                open.error(Kind::Publish, request, uri, text);
+            }
+        };
+        if let Err(wrong) = outcome {
+            return refuse(self, super::INVALID_ARGUMENT, &wrong.to_string());
+        }
+        let target = match self.publisher.look_up(topic.as_bytes(), |_| Topic::from_uri(topic)) {
+            Ok(target) => target,
+            Err(error) => return refuse(self, super::INVALID_URI, &format!("the topic {error}")),
+        };
+        let properties = options.properties.map(Arc::new);
+        let publication = Publication {
+            payload,
+            qos: Node::UNSAID_QOS,
+            // A retained value is for whoever subscribes later, so one that is not for all is not kept
+            // (WAMP, Event Retention, leaves the broker the choice).
+            retain: options.retain && options.filter.is_none(),
+            properties: properties.as_ref(),
+            publisher: options.disclose_me.then_some(&self.discloser),
+            expires_in_s: options.expires_in_s,
+            exclude_publisher: !options.include_me,
+            filter: options.filter.as_deref(),
+            backing: Some(backing),
+        };
+        match self.publisher.publish(target, &publication) {
+            Ok(published) if options.acknowledge => {
+                let published = Message::Published { request, publication: published.publication };
+                // Cannot be too large for any frame.
+                let _ = self.wire.append(&published, &mut self.acknowledgements);
+            }
+            Ok(_) => {}
+            Err(refused @ PublishRefused::NotAuthorized) => refuse(self, super::NOT_AUTHORIZED, &refused.to_string()),
+            Err(refused @ PublishRefused::RetainedFull) => refuse(self, super::QUOTA_EXCEEDED, &refused.to_string()),
+        }
+    }
+}

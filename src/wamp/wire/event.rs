@@ -1,0 +1,156 @@
+//! EVENT: `[36, subscription, publication, details, args, kwargs]`.
+
+use std::borrow::Cow;
+
+use crate::node::wire::Unencodable;
+use crate::types::event::{Event, Properties, Terms};
+use crate::types::topic::Topic;
+use crate::types::value::read::{Container, Scalar, Sink};
+use crate::types::value::write::{Writer, with_writer};
+use crate::wamp::message::{Kind, Tail};
+use crate::wamp::serializer::Wire;
+
+/// Appends a whole frame.
+pub(super) fn append(wire: Wire, event: &Event<'_>, terms: &Terms, out: &mut Vec<u8>) -> Result<(), Unencodable> {
+    let args = event.payload.as_args(event.codec, wire.format).map_err(|_| Unencodable::Payload)?;
+    let tail = Tail::new(&args, wire.format);
+    let details = Details::new(event, terms);
+    let write = |out: &mut Vec<u8>| {
+        with_writer!(wire.format, out, writer => {
+            let len = 4 + tail.len();
+            writer.open(Container::List, Some(len));
+            writer.uint(Kind::Event.code());
+            writer.uint(terms.subscription.map_or(0, |subscription| subscription.0));
+            writer.uint(event.publication.0);
+            details.write(&mut writer);
+            tail.write(&mut writer);
+            writer.close(Container::List, len);
+        });
+    };
+    wire.frame(out, write).map(drop).map_err(|_| Unencodable::TooLarge)
+}
+
+/// The details of one copy, written without being built.
+struct Details<'a> {
+    event: &'a Event<'a>,
+    with_topic: bool,
+    retained: bool,
+    len: usize,
+}
+
+impl<'a> Details<'a> {
+    fn new(event: &'a Event<'a>, terms: &Terms) -> Self {
+        let publisher = event.publisher.map_or(0, |publisher| {
+            1 + usize::from(publisher.authid.is_some()) + usize::from(publisher.authrole.is_some())
+        });
+        let properties = event.properties.map_or(0, |properties| properties_len(properties));
+        let len = usize::from(terms.with_topic)
+            + usize::from(terms.retain)
+            + usize::from(event.expires_in_s.is_some())
+            + publisher
+            + properties;
+        Self { event, with_topic: terms.with_topic, retained: terms.retain, len }
+    }
+
+    fn write(&self, writer: &mut impl Writer) {
+        writer.open(Container::Map, Some(self.len));
+        if self.len > 0 {
+            self.write_entries(writer);
+        }
+        writer.close(Container::Map, self.len);
+    }
+
+    fn write_entries(&self, writer: &mut impl Writer) {
+        if self.with_topic {
+            text(writer, "topic", self.event.topic.uri());
+        }
+        if self.retained {
+            writer.map_key("retained");
+            writer.scalar(Scalar::Bool(true));
+        }
+        if let Some(publisher) = self.event.publisher {
+            uint(writer, "publisher", publisher.session.0);
+            optional_text(writer, "publisher_authid", publisher.authid.as_deref());
+            optional_text(writer, "publisher_authrole", publisher.authrole.as_deref());
+        }
+        if let Some(seconds) = self.event.expires_in_s {
+            uint(writer, "message_expiry_interval", u64::from(seconds));
+        }
+        if let Some(properties) = self.event.properties {
+            write_properties(writer, properties);
+        }
+    }
+}
+
+fn properties_len(properties: &Properties) -> usize {
+    usize::from(properties.payload_is_text.is_some())
+        + usize::from(properties.content_type.is_some())
+        + usize::from(properties.response_topic.is_some())
+        + usize::from(properties.correlation_data.is_some())
+        + usize::from(!properties.user_properties.is_empty())
+}
+
+fn write_properties(writer: &mut impl Writer, properties: &Properties) {
+    if let Some(is_text) = properties.payload_is_text {
+        uint(writer, "payload_format_indicator", u64::from(is_text));
+    }
+    optional_text(writer, "content_type", properties.content_type.as_deref());
+    if let Some(name) = &properties.response_topic {
+        // What is no topic name would have been refused by the gate it came through.
+        let topic = Topic::from_name(name);
+        text(writer, "response_topic", topic.as_ref().map_or(name, |topic| topic.uri()));
+    }
+    if let Some(data) = &properties.correlation_data {
+        writer.map_key("correlation_data");
+        writer.scalar(text_or_binary(data));
+    }
+    if !properties.user_properties.is_empty() {
+        writer.map_key("user_properties");
+        write_user_properties(writer, &properties.user_properties);
+    }
+}
+
+/// A dict; a name that is there several times has the list of its values.
+fn write_user_properties(writer: &mut impl Writer, all: &[(String, String)]) {
+    let is_first = |at: usize| !all[..at].iter().any(|(name, _)| *name == all[at].0);
+    let len = (0..all.len()).filter(|at| is_first(*at)).count();
+    writer.open(Container::Map, Some(len));
+    for at in (0..all.len()).filter(|at| is_first(*at)) {
+        let name = &all[at].0;
+        let values = || all[at..].iter().filter(|(other, _)| other == name).map(|(_, value)| value);
+        writer.map_key(name);
+        match values().count() {
+            1 => writer.text(&all[at].1),
+            count => {
+                writer.open(Container::List, Some(count));
+                values().for_each(|value| writer.text(value));
+                writer.close(Container::List, count);
+            }
+        }
+    }
+    writer.close(Container::Map, len);
+}
+
+/// By the rule for payloads: text if it is one, and would not look like binary in JSON.
+fn text_or_binary(bytes: &[u8]) -> Scalar<'_> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.starts_with('\0') => Scalar::Text(Cow::Borrowed(text)),
+        _ => Scalar::Bytes(Cow::Borrowed(bytes)),
+    }
+}
+
+fn text(writer: &mut impl Writer, key: &str, value: &str) {
+    writer.map_key(key);
+    writer.text(value);
+}
+
+fn optional_text(writer: &mut impl Writer, key: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        text(writer, key, value);
+    }
+}
+
+fn uint(writer: &mut impl Writer, key: &str, value: u64) {
+    writer.map_key(key);
+    writer.uint(value);
+}
