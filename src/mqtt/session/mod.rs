@@ -13,6 +13,9 @@ mod connect;
 mod publish;
 mod subscribe;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
