@@ -160,7 +160,8 @@ impl Clients {
                 return Err(ConnectRefused::OtherUser);
             }
             let connected = known.session.mailbox().online().is_some();
-            let kept = !connecting.clean_start && (connected || known.record.lock().expiry_s > 0);
+            // Without expiry a session ends with its connection, and this is its end (MQTT 5, 3.1.2.11.2).
+            let kept = !connecting.clean_start && known.record.lock().expiry_s > 0;
             old_will = inner.take_will(&known, connected, kept);
             if kept {
                 known.attach(realm, connecting, |mailbox| greet(true, mailbox));

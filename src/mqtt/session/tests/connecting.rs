@@ -184,6 +184,19 @@ fn clean_start_takes_over_without_the_session() {
     assert_eq!(realm(&world).subscriptions_len(), 0);
 }
 
+/// MQTT 5, 3.1.4 and 3.1.2.11.2: its connection ends, and so does the session [MQTT-3.1.2-6 of 3.1.1].
+#[test]
+fn session_that_ends_with_its_connection_is_not_taken_over() {
+    let world = World::new();
+    for (old, new) in [(kept("c", 0), kept("c", 100)), (v4("d"), Connect { clean_start: false, ..v4("d") })] {
+        let mut old = world.join(old);
+        old.subscribe("a", Q0);
+        assert_eq!(world.connect(new).hear(), ["connack Success"]);
+        assert_eq!(realm(&world).subscriptions_len(), 0);
+        assert_eq!(old.hear().last().map(String::as_str), Some("closed"));
+    }
+}
+
 /// MQTT 5, 3.1.3.1.
 #[test]
 fn client_without_an_id_is_given_one_and_told() {

@@ -121,6 +121,33 @@ fn delayed_will_is_not_published_if_the_client_is_back_in_time() {
     assert!(heir.hear().is_empty());
 }
 
+/// MQTT 5, 3.1.4, and in 3.1.1 the connection is closed without DISCONNECT.
+#[test]
+fn will_is_published_on_a_takeover_unless_it_may_wait_and_the_session_goes_on() {
+    let world = World::new();
+    let mut heir = heir(&world);
+    let now = will("w", "x");
+    let later = Will { delay_s: 10, ..will("w", "x") };
+    let unclean_4 = Connect { clean_start: false, ..v4("c") };
+    for (old, new, published) in [
+        (with_will(v4("c"), now.clone()), v4("c"), true),
+        (with_will(unclean_4.clone(), now.clone()), unclean_4, true),
+        (with_will(kept("c", 100), now.clone()), kept("c", 100), true),
+        (with_will(kept("c", 100), later.clone()), kept("c", 100), false),
+        (with_will(kept("c", 100), later.clone()), v5("c"), true),
+        (with_will(kept("c", 0), later.clone()), kept("c", 100), true),
+    ] {
+        let what = format!("{old:?} {new:?}");
+        let mut old = world.join(Connect { clean_start: true, ..old });
+        let new = world.connect(new);
+        old.hear();
+        assert_eq!(heir.hear(), if published { &["publish w x"][..] } else { &[] }, "{what}");
+        drop(new);
+        world.pass(200_000);
+        assert!(heir.hear().is_empty(), "{what}");
+    }
+}
+
 #[test]
 fn will_of_the_new_connection_takes_the_place_of_the_old() {
     let world = World::new();
