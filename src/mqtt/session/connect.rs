@@ -302,6 +302,7 @@ impl Open {
                 self.client.record.lock().procedures.remove(&filter);
             }
         }
+        self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
     }
 }
 

@@ -197,6 +197,36 @@ fn session_that_ends_with_its_connection_is_not_taken_over() {
     }
 }
 
+/// What a connection had sent before it saw its end must not bring to life what has ended.
+#[test]
+fn late_subscription_of_a_session_that_has_ended_is_not_kept() {
+    let world = World::new();
+    let mut old = world.join(v5("c"));
+    let _new = world.join(v5("c"));
+    old.send_subscribe(None, &[to("a", Q1), to("$share/g/a", Q1), to("$rpc/p", Q1)]);
+    assert_eq!(old.hear(), ["disconnect SessionTakenOver", "closed"]);
+    assert_eq!(realm(&world).subscriptions_len(), 0);
+    let mut caller = world.join(v5("caller"));
+    caller.subscribe("answers", Q0);
+    let properties = PublishProperties { response_topic: Some("answers"), ..PublishProperties::default() };
+    caller.publish_with(publish("$rpc/p", "", Q0), &properties);
+    let heard = caller.hear();
+    assert!(heard.len() == 1 && heard[0].contains("wamp.error.no_such_procedure"), "{heard:?}");
+}
+
+/// Each connection leaves a date behind at which its session would have expired; it goes when the session is taken up again.
+#[test]
+fn coming_and_going_leaves_nothing_behind() {
+    let world = World::new();
+    let with_will = Connect { will: Some(Will { delay_s: 50, ..will("w", "x") }), ..kept("c", 100) };
+    for _ in 0..10 {
+        world.join(with_will.clone()).cut();
+    }
+    assert!(realm(&world).clients.due_len() <= 2, "one for the session, one for its will");
+    let _peer = world.join(with_will);
+    assert_eq!(realm(&world).clients.due_len(), 0);
+}
+
 /// MQTT 5, 3.1.3.1.
 #[test]
 fn client_without_an_id_is_given_one_and_told() {
