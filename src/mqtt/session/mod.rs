@@ -242,8 +242,9 @@ impl Open {
             }
             self.client.record.lock().expiry_s = expiry_s.min(node.limits.mqtt_session_expiry_s_max);
         }
-        let with_will = disconnect.reason == ReasonCode::DisconnectWithWillMessage;
-        Err(Halt::Goodbye(if with_will { Leaving::Broken } else { Leaving::Orderly }))
+        // Only a normal disconnection deletes the will (MQTT 5, 3.1.2.5).
+        let normal = disconnect.reason == ReasonCode::NORMAL_DISCONNECTION;
+        Err(Halt::Goodbye(if normal { Leaving::Orderly } else { Leaving::Broken }))
     }
 
     /// Hands deliveries over and puts the answers into the mailbox.

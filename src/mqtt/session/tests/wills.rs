@@ -38,6 +38,19 @@ fn goodbye_deletes_the_will() {
     }
 }
 
+/// MQTT 5, 3.1.2.5: only DISCONNECT with code 0x00 deletes the will.
+#[test]
+fn disconnect_with_another_code_publishes_the_will() {
+    let world = World::new();
+    let mut heir = heir(&world);
+    for code in [ReasonCode::DisconnectWithWillMessage, ReasonCode::UnspecifiedError, ReasonCode::QuotaExceeded] {
+        let mut peer = world.join(with_will(v5("c"), will("w", "x")));
+        peer.send_packet(&Packet::Disconnect(Disconnect::new(code)));
+        assert_eq!(peer.hear(), ["closed"]);
+        assert_eq!(heir.hear(), ["publish w x"], "{code:?}");
+    }
+}
+
 #[test]
 fn will_is_published_when_the_client_breaks_a_rule_or_falls_silent() {
     let world = World::new();
