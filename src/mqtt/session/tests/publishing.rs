@@ -160,6 +160,23 @@ fn more_unreleased_messages_than_the_receive_maximum_close_the_connection() {
     assert_eq!(level_4.hear().len(), 5, "which knows no such limit");
 }
 
+/// A message that closed the connection was not taken: sent again, it is new.
+#[test]
+fn message_that_breaks_a_rule_does_not_use_up_its_identifier() {
+    let world = World::new();
+    let mut peer = world.join(v5("s"));
+    peer.subscribe("a", Q0);
+    let mut publisher = world.join(kept("p", 100));
+    let message = Publish { packet_id: Some(packet_id(5)), ..publish("", "x", Q2) };
+    let alias = PublishProperties { topic_alias: Some(1), ..PublishProperties::default() };
+    publisher.publish_with(message, &alias);
+    assert_eq!(publisher.hear(), ["disconnect ProtocolError (topic alias without a topic)", "closed"]);
+    let mut publisher = world.join(kept("p", 100));
+    publisher.send_publish(Publish { dup: true, topic: b"a", ..message });
+    assert_eq!(publisher.hear(), ["pubrec #5"]);
+    assert_eq!(peer.hear(), ["publish a x"]);
+}
+
 /// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-20]
 #[test]
 fn properties_are_passed_on_unaltered() {
