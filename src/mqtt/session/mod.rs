@@ -47,6 +47,8 @@ pub struct MqttGate {
     link: Arc<Link>,
     phase: Phase,
     level: Level,
+    /// Largest packet that the client takes.
+    packet_bytes_max: usize,
     /// What is to be written when the mailbox is not there yet, or not ours any more.
     last_words: Taken,
     /// When a connection that has no session is closed.
@@ -79,6 +81,8 @@ pub(super) struct Open {
     connect_expiry_s: u32,
     /// Largest packet that the client takes.
     packet_bytes_max: usize,
+    /// The client wants to be told in words why something failed (MQTT 5, 3.1.2.11.7).
+    wants_words: bool,
 }
 
 /// Why a connection is closed by us.
@@ -133,6 +137,7 @@ impl MqttGate {
             link: Arc::default(),
             phase: Phase::Fresh,
             level: Level::V4,
+            packet_bytes_max: usize::MAX,
             last_words: Taken::default(),
             connect_by_ms,
             opened_ms: now_ms,
@@ -185,7 +190,7 @@ impl MqttGate {
             let mut disconnect = Disconnect::new(reason);
             disconnect.diagnostics.reason_string = (!what.is_empty()).then_some(what);
             // Cannot fail: the strings are ours.
-            let _ = disconnect.encode(self.level, &mut self.last_words.tail);
+            let _ = disconnect.encode_within(self.packet_bytes_max, self.level, &mut self.last_words.tail);
         }
     }
 

@@ -151,7 +151,7 @@ impl Open {
             self.client.session.mailbox().received.remove(&packet_id.get());
         }
         let mut ack = Ack::new(packet_id, verdict.reason);
-        ack.diagnostics.reason_string = (!verdict.what.is_empty()).then_some(verdict.what);
+        ack.diagnostics.reason_string = (self.wants_words && !verdict.what.is_empty()).then_some(verdict.what);
         // Cannot fail: the strings are ours.
         let _ = ack.encode_within(self.packet_bytes_max, kind, self.level, &mut self.replies);
     }

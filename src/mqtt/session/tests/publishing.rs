@@ -266,6 +266,32 @@ fn packet_larger_than_allowed_closes_the_connection_before_it_has_come() {
     assert_eq!(level_4.hear(), ["closed"]);
 }
 
+/// [MQTT-3.1.2-29]
+#[test]
+fn reason_strings_are_kept_from_clients_that_do_not_want_them() {
+    let world = Setup::limited(|limits| limits.retained_messages_max = 0).build();
+    for wanted in [true, false] {
+        let properties = ConnectProperties { request_problem_information: wanted, ..ConnectProperties::default() };
+        let mut peer = world.join(Connect { properties, ..v5("c") });
+        peer.send_publish(Publish { retain: true, ..publish("a", "x", Q1) });
+        let explained = if wanted { " (no room for retained messages)" } else { "" };
+        assert_eq!(peer.hear(), [format!("puback #1 QuotaExceeded{explained}")]);
+    }
+}
+
+/// [MQTT-3.4.2-2], [MQTT-3.14.2-3]: rather no reason string than a packet that is too large.
+#[test]
+fn explanations_do_not_make_a_packet_larger_than_the_client_takes() {
+    let world = Setup::limited(|limits| limits.retained_messages_max = 0).build();
+    let properties = ConnectProperties { maximum_packet_size: Some(20), ..ConnectProperties::default() };
+    let mut peer = world.connect(Connect { properties, ..v5("c") });
+    peer.bytes();
+    peer.send_publish(Publish { retain: true, ..publish("a", "x", Q1) });
+    assert_eq!(peer.hear(), ["puback #1 QuotaExceeded"]);
+    peer.feed(b"\x00\x00");
+    assert_eq!(peer.hear(), ["disconnect MalformedPacket", "closed"]);
+}
+
 #[test]
 fn packet_in_pieces_is_the_same_packet() {
     let world = World::new();
