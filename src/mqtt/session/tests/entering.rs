@@ -306,6 +306,30 @@ fn connection_that_does_not_connect_in_time_is_closed() {
 }
 
 #[test]
+fn node_that_stops_says_goodbye_and_takes_nobody_in() {
+    let world = World::new();
+    let (mut level_5, mut level_4) = (world.join(v5("c")), world.join(v4("d")));
+    level_5.subscribe("a", Q0);
+    level_4.publish("a", "x", Q0);
+    world.node.drain();
+    assert_eq!(level_5.hear(), ["publish a x", "disconnect ServerShuttingDown", "closed"]);
+    assert_eq!(level_4.hear(), ["closed"]);
+    // DISCONNECT has this code, CONNACK has not (MQTT 5, tables 3-1 and 3-13).
+    assert_eq!(world.connect(v5("e")).hear(), ["connack ServerUnavailable", "closed"]);
+    assert_eq!(world.connect(v4("e")).hear(), ["connack ServerUnavailable", "closed"]);
+}
+
+/// The password was still being checked when everybody else was told.
+#[test]
+fn client_that_comes_in_while_the_node_stops_is_told_too() {
+    let world = with_users().build();
+    let mut peer = world.connect(named(v5("c"), "ann", "a"));
+    world.node.drain();
+    peer.verify();
+    assert_eq!(peer.hear().last().map(String::as_str), Some("closed"));
+}
+
+#[test]
 fn client_that_is_kicked_or_too_slow_is_told() {
     let world = World::new();
     for (end, said) in [(End::Kicked, "AdministrativeAction"), (End::SlowConsumer, "QuotaExceeded")] {
