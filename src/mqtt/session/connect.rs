@@ -58,8 +58,6 @@ impl MqttGate {
                 self.packet_bytes_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
                 self.candidate(&connect)
             }
-            // A connection that begins with anything else is not answered [MQTT-3.1.0-1].
-            Err(error) if frame.first().is_none_or(|first| first >> 4 != 1) => return Err(error.into()),
             Err(error) => Err(error.into()),
         };
         let candidate = match candidate {

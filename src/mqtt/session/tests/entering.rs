@@ -54,6 +54,19 @@ fn realm_of(world: &World, connect: Connect<'_>) -> String {
     names.join(",")
 }
 
+/// [MQTT-3.1.0-1]
+#[test]
+fn connection_that_does_not_begin_with_connect_is_closed_without_a_word() {
+    let world = World::new();
+    for bytes in
+        [&b"\xc0\x00"[..], b"\x30\x05\0\x01axx", b"\x00\x00", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"]
+    {
+        let mut peer = world.open(Level::V4);
+        peer.feed(bytes);
+        assert_eq!(peer.hear(), ["closed"], "{bytes:?}");
+    }
+}
+
 /// [MQTT-3.1.0-2]
 #[test]
 fn second_connect_closes_the_connection() {
