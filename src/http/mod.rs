@@ -26,9 +26,17 @@ use crate::node::users::Anonymous;
 
 mod access;
 mod answer;
+mod call;
 mod counted;
+mod fields;
+mod metrics;
+mod page;
+mod publish;
 mod route;
+mod sse;
+mod subscribe;
 mod websocket;
+mod write;
 
 pub use websocket::{Upgraded, WebSocketGate};
 
