@@ -14,7 +14,7 @@ use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::Pump;
-use crate::net::stream::Seats;
+use crate::net::stream::{Seats, Stream};
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
 use crate::node::metrics;
@@ -119,7 +119,10 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
     match config.protocol {
         Protocol::Mqtt => {
             let settings = house.mqtt_settings(config.realm.clone(), anonymous);
-            let connection = move |stream| Pump::new(stream, house.mqtt(&settings), house.clock);
+            let connection = move |stream: Stream| {
+                let gate = house.mqtt(&settings, stream.peer());
+                Pump::new(stream, gate, house.clock)
+            };
             listener.serve(door, connection, stop).await;
         }
         Protocol::RawSocket => {

@@ -32,8 +32,8 @@ impl House {
         Arc::new(mqtt::Settings { realm, anonymous, refuse_filters: self.refuse_filters.clone() })
     }
 
-    pub fn mqtt(&self, settings: &Arc<mqtt::Settings>) -> MqttGate {
-        MqttGate::new(self.node.clone(), settings.clone(), self.clock.now_ms())
+    pub fn mqtt(&self, settings: &Arc<mqtt::Settings>, peer: SocketAddr) -> MqttGate {
+        MqttGate::new(self.node.clone(), settings.clone(), peer, self.clock.now_ms())
     }
 
     /// The server behind all HTTP listeners.
@@ -104,7 +104,7 @@ impl WebSocketGate for MqttDoor {
             // MQTT has a keep-alive of its own.
             let keepalive = Keepalive { interval_ms: 0, timeout_ms: 0 };
             let frame_bytes_max = house.node.limits.mqtt_packet_bytes_max;
-            let gate = WebSocket::new(Stream::new(house.mqtt(&settings)), frame_bytes_max, keepalive, now_ms);
+            let gate = WebSocket::new(Stream::new(house.mqtt(&settings, upgraded.stream.peer())), frame_bytes_max, keepalive, now_ms);
             Pump::new(upgraded.stream, gate, house.clock).with_input(upgraded.early).await;
         })
     }

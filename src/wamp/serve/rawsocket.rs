@@ -217,7 +217,7 @@ impl Machine for RawSocket {
         match &mut self.stage {
             Stage::Session(gate) => gate.closed(now_ms),
             _ => {
-                let mut tally = Tally { connections_closed: 1, handshake_failures: 1, ..Tally::default() };
+                let mut tally = Tally { handshake_failures: 1, ..Tally::default() };
                 self.node.metrics.of(Protocol::Wamp).add(&mut tally);
             }
         }
