@@ -35,6 +35,7 @@ pub struct Broker {
     /// In the order of the configuration: what is spoken, whether through TLS, and the address with its real port.
     pub listeners: Vec<(Protocol, bool, SocketAddr)>,
     workers: Arc<Workers>,
+    http: Arc<http::Server>,
     /// Accepts connections and minds the time.
     runtime: Runtime,
     stopping: watch::Sender<bool>,
@@ -85,7 +86,7 @@ impl Broker {
         }
         runtime.spawn(keep_time(node.clone(), clock));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, runtime, stopping, drain })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain })
     }
 
     /// The address of the first listener of this kind.
@@ -99,6 +100,7 @@ impl Broker {
         // Nobody may listen any more, then there is nobody to tell.
         let _ = self.stopping.send(true);
         self.node.drain();
+        self.http.drain();
         let until = Instant::now() + self.drain;
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
