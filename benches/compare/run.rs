@@ -1,0 +1,165 @@
+//! Runs one case against one broker.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::case::{Case, Flow, Gate, Work};
+use crate::idle;
+use crate::latency;
+use crate::load::{self, Load, Pace, Sink, Source, Timing};
+use crate::mqtt_load::{self, MqttSink, MqttSource};
+use crate::outcome::{Metric, Outcome};
+use crate::payload::Shape;
+use crate::peer::{IN_FLIGHT, Target};
+use crate::wamp_load::{self, Request, WampSink, WampSource};
+
+/// Filters of others per connection that holds them, and per SUBSCRIBE.
+const FILTERS_PER_CLIENT: usize = 100;
+
+/// How a case is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub warm_up: Duration,
+    pub measured: Duration,
+    /// Messages that a subscriber may lag behind what is published for it (closed loop).
+    pub window: u64,
+    pub shape: Shape,
+}
+
+/// Runs a case once.
+pub fn run(case: &Case, target: Target, settings: Settings) -> io::Result<Outcome> {
+    match case.work {
+        Work::Flow(flow) => run_flow(flow, target, settings),
+        Work::OtherSubscriptions(flow, others) => run_with_others(flow, others, target, settings),
+        Work::Idle(connections) => idle::run(target, connections),
+        Work::Calls(under_way) => run_calls(under_way, target, settings),
+    }
+}
+
+fn timing(target: Target, settings: Settings) -> Timing {
+    Timing { warm_up: settings.warm_up, measured: settings.measured, broker_pid: target.pid }
+}
+
+fn run_flow(flow: Flow, target: Target, settings: Settings) -> io::Result<Outcome> {
+    let measured = load::run(connect_flow(flow, target, settings)?, timing(target, settings))?;
+    let mut outcome = Outcome::of(&measured);
+    if let (true, Some(per_second)) = (flow.log_latency, flow.per_second) {
+        let skipped = settings.warm_up.as_secs_f64() * per_second as f64;
+        latency::add_percentiles(&mut outcome, &measured, skipped as usize);
+    }
+    Ok(outcome)
+}
+
+fn connect_flow(flow: Flow, target: Target, settings: Settings) -> io::Result<Load> {
+    let mut sinks = Vec::new();
+    for index in 0..flow.subscribers {
+        let hears = flow.hears(index);
+        let (stream, sink) = connect_sink(flow, index, &hears, target, settings.shape)?;
+        sinks.push((stream, sink, hears));
+    }
+    let mut sources = Vec::new();
+    for index in 0..flow.publishers {
+        sources.push(connect_source(flow, index, target, settings.shape)?);
+    }
+    let heard_by_one = flow.hears(0).len() as u64;
+    let in_flight = (flow.qos > 0).then_some(IN_FLIGHT);
+    let window = (settings.window / heard_by_one).max(1);
+    let pace = match flow.per_second {
+        Some(per_second) => Pace::Open { per_second },
+        None => Pace::Closed { window, in_flight, batch: (in_flight.unwrap_or(window).min(window) / 4).max(1) },
+    };
+    Ok(Load { sources, sinks, pace, count_acked: false, log_latency: flow.log_latency })
+}
+
+fn connect_sink(
+    flow: Flow,
+    index: u16,
+    hears: &[u16],
+    target: Target,
+    shape: Shape,
+) -> io::Result<(TcpStream, Box<dyn Sink>)> {
+    match flow.to {
+        Gate::Mqtt => {
+            let filter = if let [heard] = hears { format!("bench/{heard}") } else { "bench/+".into() };
+            let mut stream = mqtt_load::connect(target.mqtt, &client_id("subscriber", index))?;
+            mqtt_load::subscribe(&mut stream, &[filter], flow.qos)?;
+            Ok((stream, Box::new(MqttSink::default())))
+        }
+        Gate::Wamp => {
+            let mut stream = wamp_load::connect(wamp_addr(target)?)?;
+            wamp_load::subscribe(&mut stream, &format!("bench.{index}"))?;
+            Ok((stream, Box::new(WampSink::new(shape))))
+        }
+    }
+}
+
+fn connect_source(flow: Flow, index: u16, target: Target, shape: Shape) -> io::Result<(TcpStream, Box<dyn Source>)> {
+    match flow.from {
+        Gate::Mqtt => {
+            let stream = mqtt_load::connect(target.mqtt, &client_id("publisher", index))?;
+            Ok((stream, Box::new(MqttSource::new(index, &format!("bench/{index}"), flow.qos, shape))))
+        }
+        Gate::Wamp => {
+            let stream = wamp_load::connect(wamp_addr(target)?)?;
+            Ok((stream, Box::new(WampSource::new(index, Request::Publish, &format!("bench.{index}"), shape))))
+        }
+    }
+}
+
+/// Differs from those of another driver at the same broker.
+fn client_id(role: &str, index: u16) -> String {
+    format!("bench-{}-{role}-{index}", std::process::id())
+}
+
+fn wamp_addr(target: Target) -> io::Result<SocketAddr> {
+    target.http.ok_or_else(|| io::Error::other("no address for WAMP (--http-addr)"))
+}
+
+fn run_with_others(flow: Flow, others: usize, target: Target, settings: Settings) -> io::Result<Outcome> {
+    let per_second = |outcome: &Outcome| outcome.metrics.get(&Metric::PerSecond).copied().unwrap_or(0.0);
+    let without = run_flow(flow, target, settings)?;
+    let clients = subscribe_others(target, others)?;
+    let mut with = run_flow(flow, target, settings)?;
+    drop(clients);
+    with.faults.add(without.faults);
+    with.set(Metric::KeptPercent, per_second(&with) * 100.0 / per_second(&without).max(1.0));
+    Ok(with)
+}
+
+/// Wildcard filters that match none of the published topics, some of them only in the last level.
+fn subscribe_others(target: Target, count: usize) -> io::Result<Vec<TcpStream>> {
+    let filters: Vec<String> = (0..count).map(other_filter).collect();
+    let clients = filters.chunks(FILTERS_PER_CLIENT).enumerate().map(|(index, filters)| {
+        let mut stream = mqtt_load::connect(target.mqtt, &client_id("other", index as u16))?;
+        mqtt_load::subscribe(&mut stream, filters, 0)?;
+        Ok(stream)
+    });
+    clients.collect()
+}
+
+fn other_filter(index: usize) -> String {
+    match index % 4 {
+        0 => format!("other{index}/+/#"),
+        1 => format!("+/other{index}"),
+        2 => format!("+/other{index}/#"),
+        _ => format!("bench/+/other{index}"),
+    }
+}
+
+fn run_calls(under_way: u64, target: Target, settings: Settings) -> io::Result<Outcome> {
+    let procedure = "bench.echo";
+    let mut callee = wamp_load::connect(wamp_addr(target)?)?;
+    wamp_load::register(&mut callee, procedure)?;
+    let caller = wamp_load::connect(wamp_addr(target)?)?;
+    let source = WampSource::new(0, Request::Call, procedure, settings.shape);
+    let load = Load {
+        sources: vec![(caller, Box::new(source))],
+        sinks: vec![(callee, Box::new(WampSink::new(settings.shape)), vec![0])],
+        // The window is what is under way: whatever has a result is out of the callee's hands too.
+        pace: Pace::Closed { window: u64::MAX, in_flight: Some(under_way), batch: 1 },
+        count_acked: true,
+        log_latency: false,
+    };
+    Ok(Outcome::of(&load::run(load, timing(target, settings))?))
+}
