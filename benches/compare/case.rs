@@ -2,6 +2,7 @@
 
 use crate::outcome::Metric;
 use crate::peer::PeerKind;
+use crate::schedule::Schedule;
 
 /// One case.
 pub struct Case {
@@ -16,6 +17,8 @@ pub struct Case {
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
     Flow(Flow),
+    /// Steady messages, 1 to 1, QoS 0, whose latency is measured.
+    Latency(Schedule),
     /// A flow without and with so many subscriptions of others, in one broker.
     OtherSubscriptions(Flow, usize),
     /// So many connections that do nothing.
@@ -33,9 +36,8 @@ pub struct Flow {
     pub qos: u8,
     pub from: Gate,
     pub to: Gate,
-    /// Messages per second of an open loop; a closed loop if there is none.
-    pub per_second: Option<u64>,
-    pub log_latency: bool,
+    /// When publishers publish, in turn; a closed loop if there is none.
+    pub schedule: Option<Schedule>,
 }
 
 /// The protocol of one side.
@@ -46,16 +48,16 @@ pub enum Gate {
 }
 
 impl Flow {
-    const fn mqtt(publishers: u16, subscribers: u16, qos: u8) -> Self {
-        Self { publishers, subscribers, qos, from: Gate::Mqtt, to: Gate::Mqtt, per_second: None, log_latency: false }
+    pub const fn mqtt(publishers: u16, subscribers: u16, qos: u8) -> Self {
+        Self { publishers, subscribers, qos, from: Gate::Mqtt, to: Gate::Mqtt, schedule: None }
     }
 
     const fn between(from: Gate, to: Gate) -> Self {
         Self { from, to, ..Self::mqtt(1, 1, 0) }
     }
 
-    const fn steady(self, per_second: u64) -> Self {
-        Self { per_second: Some(per_second), ..self }
+    const fn steady(self, schedule: Schedule) -> Self {
+        Self { schedule: Some(schedule), ..self }
     }
 
     /// Which publishers the subscriber hears.
@@ -77,10 +79,10 @@ pub struct Floor {
 /// A bound in the unit of its metric, or as a multiple of what a peer reached in the same run.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-    AtLeastTimes(f64, PeerKind),
-    AtMostTimes(f64, PeerKind),
+    Least(f64),
+    Most(f64),
+    LeastTimes(f64, PeerKind),
+    MostTimes(f64, PeerKind),
 }
 
 const fn floor(metric: Metric, bound: Bound) -> Floor {
@@ -88,7 +90,7 @@ const fn floor(metric: Metric, bound: Bound) -> Floor {
 }
 
 const fn rate(per_second: f64) -> Floor {
-    floor(Metric::PerSecond, Bound::AtLeast(per_second))
+    floor(Metric::PerSecond, Bound::Least(per_second))
 }
 
 impl Case {
@@ -100,6 +102,7 @@ impl Case {
                 // The relay forwards everything to everybody and acknowledges nothing.
                 (mqtt_only, mqtt_only && flow.qos == 0 && (flow.publishers == 1 || flow.subscribers == 1))
             }
+            Work::Latency(_) => (true, true),
             Work::OtherSubscriptions(..) | Work::Idle(_) => (true, false),
             Work::Calls(_) => (false, false),
         };
@@ -118,9 +121,9 @@ pub const CASES: &[Case] = &[
         work: Work::Flow(Flow::mqtt(1, 1, 0)),
         floors: &[
             rate(3e6),
-            floor(Metric::BrokerUs, Bound::AtMost(0.25)),
-            floor(Metric::PerSecond, Bound::AtLeastTimes(30.0, PeerKind::Mosquitto)),
-            floor(Metric::PerSecond, Bound::AtLeastTimes(6.0, PeerKind::Rumqttd)),
+            floor(Metric::BrokerUs, Bound::Most(0.25)),
+            floor(Metric::PerSecond, Bound::LeastTimes(30.0, PeerKind::Mosquitto)),
+            floor(Metric::PerSecond, Bound::LeastTimes(6.0, PeerKind::Rumqttd)),
         ],
     },
     Case {
@@ -143,9 +146,16 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "qos0-100-single",
-        what: "QoS 0, 100 publishers in turn, one message per write, 50 k/s in all (open loop), to 1 subscriber; deliveries",
-        work: Work::Flow(Flow::mqtt(100, 1, 0).steady(50_000)),
-        floors: &[floor(Metric::BrokerUs, Bound::AtMost(4.2))],
+        what: "QoS 0, 100 publishers to 1 subscriber, open loop: every millisecond the next 50 publishers write one message \
+               each; deliveries",
+        work: Work::Flow(Flow::mqtt(100, 1, 0).steady(Schedule::new(1000, 50))),
+        floors: &[floor(Metric::BrokerUs, Bound::Most(4.2))],
+    },
+    Case {
+        name: "qos0-100-even",
+        what: "as qos0-100-single, but every 20 us one publisher: a wake-up for nearly every message; deliveries",
+        work: Work::Flow(Flow::mqtt(100, 1, 0).steady(Schedule::new(50_000, 1))),
+        floors: &[],
     },
     Case {
         name: "qos1-1-1",
@@ -161,26 +171,32 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "latency-5000",
-        what: "QoS 0, 1 to 1, 5000/s (open loop); time from the intended sending to the arrival",
-        work: Work::Flow(Flow { log_latency: true, ..Flow::mqtt(1, 1, 0).steady(5000) }),
+        what: "QoS 0, 1 to 1, open loop: 5 messages, a write each, every millisecond; time from the tick to the arrival",
+        work: Work::Latency(Schedule::new(1000, 5)),
         floors: &[
-            floor(Metric::P50Us, Bound::AtMostTimes(0.75, PeerKind::Mosquitto)),
-            floor(Metric::P99Us, Bound::AtMostTimes(0.7, PeerKind::Mosquitto)),
+            floor(Metric::P50Us, Bound::MostTimes(0.75, PeerKind::Mosquitto)),
+            floor(Metric::P99Us, Bound::MostTimes(0.7, PeerKind::Mosquitto)),
         ],
+    },
+    Case {
+        name: "latency-5000-even",
+        what: "as latency-5000, but one message every 200 us; time from the intended sending to the arrival",
+        work: Work::Latency(Schedule::new(5000, 1)),
+        floors: &[],
     },
     Case {
         name: "wildcards-1000",
         what: "QoS 0, 1 to 1, closed loop, without and with 1000 wildcard subscriptions of others; deliveries with them",
         work: Work::OtherSubscriptions(Flow::mqtt(1, 1, 0), 1000),
-        floors: &[floor(Metric::KeptPercent, Bound::AtLeast(90.0))],
+        floors: &[floor(Metric::KeptPercent, Bound::Least(90.0))],
     },
     Case {
         name: "idle-8000",
         what: "8000 idle connections, opened 64 at a time; lost are those that do not answer a ping in the end",
         work: Work::Idle(8000),
         floors: &[
-            floor(Metric::KbPerConnection, Bound::AtMost(6.0)),
-            floor(Metric::ConnectsPerSecond, Bound::AtLeast(20_000.0)),
+            floor(Metric::KbPerConnection, Bound::Most(6.0)),
+            floor(Metric::ConnectsPerSecond, Bound::Least(20_000.0)),
         ],
     },
     Case {

@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::cpu::{CpuTime, resident_kb};
+use crate::cpu::{Reading, resident_kb};
+use crate::load::Measured;
 use crate::mqtt_load;
 use crate::outcome::{Metric, Outcome};
 use crate::peer::Target;
+use crate::tracker::Faults;
 
 /// Connections under way at once: connected, CONNECT written, CONNACK not read yet.
 const UNDER_WAY: usize = 64;
@@ -34,25 +36,21 @@ pub fn run(target: Target, connections: usize) -> io::Result<Outcome> {
         return Err(io::Error::other(format!("at most {open_files} open files are allowed")));
     }
     let resident = || target.pid.map(resident_kb).transpose();
-    let cpu = || target.pid.map(CpuTime::of).transpose();
     // The first client makes the broker allocate what it needs but once.
     let first = mqtt_load::connect(target.mqtt, "idle-first")?;
     thread::sleep(REST);
-    let (resident_before, cpu_before, begin) = (resident()?, cpu()?, Instant::now());
+    let (resident_before, before) = (resident()?, Reading::now(target.pid)?);
     let mut clients = connect_all(target, connections)?;
-    let (elapsed, cpu_after) = (begin.elapsed(), cpu()?);
+    let spent = Reading::now(target.pid)?.since(&before);
     thread::sleep(REST);
     let resident_after = resident()?;
 
-    let mut outcome = Outcome { counted: connections as u64, ..Outcome::default() };
-    outcome.set(Metric::ConnectsPerSecond, connections as f64 / elapsed.as_secs_f64());
+    let faults = Faults { lost: connections as u64 - alive(&mut clients), ..Faults::default() };
+    let mut outcome = Outcome::of(&Measured { spent, counted: connections as u64, faults });
+    outcome.rename(Metric::PerSecond, Metric::ConnectsPerSecond);
     if let (Some(before), Some(after)) = (resident_before, resident_after) {
         outcome.set(Metric::KbPerConnection, (after as f64 - before as f64) / connections as f64);
     }
-    if let (Some(before), Some(after)) = (cpu_before, cpu_after) {
-        outcome.set(Metric::BrokerUs, after.since(&before).total_ns as f64 / 1000.0 / connections as f64);
-    }
-    outcome.faults.lost = connections as u64 - alive(&mut clients);
     drop(first);
     Ok(outcome)
 }

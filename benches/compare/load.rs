@@ -11,10 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::board::Board;
-use crate::cpu::{CpuSpent, CpuTime};
+use crate::cpu::{Reading, Spent};
 use crate::publish::{Publisher, Publishing};
 use crate::receive::{Receiving, Subscriber};
-use crate::tracker::{Faults, LatencyLog, Tracker};
+use crate::schedule::Schedule;
+use crate::tracker::{Faults, Tracker};
 
 /// Longest wait after the last publish for what is still under way, while something still arrives.
 const DRAIN_S: u64 = 10;
@@ -55,8 +56,8 @@ pub enum Pace {
     /// At most `window` messages per publisher sent and not yet seen by all its subscribers; with acknowledgements, at
     /// most `in_flight` not acknowledged. A publisher waits until it may send `batch` of them at once.
     Closed { window: u64, in_flight: Option<u64>, batch: u64 },
-    /// `per_second` messages of all publishers together, in turn, one per write.
-    Open { per_second: u64 },
+    /// Publishers in turn, one message per write.
+    Open(Schedule),
 }
 
 /// Connected ends and how to drive them.
@@ -67,7 +68,6 @@ pub struct Load {
     pub pace: Pace,
     /// Count what came back to the publishers (results of calls) instead of what subscribers received.
     pub count_acked: bool,
-    pub log_latency: bool,
 }
 
 /// How long a run takes, and whose CPU is read meanwhile.
@@ -80,12 +80,9 @@ pub struct Timing {
 
 /// What was seen while measuring; the faults are those of the whole run.
 pub struct Measured {
-    pub elapsed: Duration,
+    pub spent: Spent,
     pub counted: u64,
-    pub broker: Option<CpuSpent>,
-    pub driver: CpuSpent,
     pub faults: Faults,
-    pub latencies_ns: Vec<u64>,
 }
 
 /// Runs a load to its end.
@@ -93,15 +90,10 @@ pub fn run(load: Load, timing: Timing) -> io::Result<Measured> {
     let publishers = load.sources.len();
     let hears: Vec<Vec<u16>> = load.sinks.iter().map(|(_, _, hears)| hears.clone()).collect();
     let board = Arc::new(Board::new(publishers, &hears)?);
-    let origin = Instant::now();
 
     let mut receiving = Receiving::new(board.clone())?;
     for (stream, sink, hears) in load.sinks {
-        let mut tracker = Tracker::new(publishers);
-        if let (true, Pace::Open { per_second }) = (load.log_latency, load.pace) {
-            tracker = tracker.with_latency(LatencyLog::new(origin, per_second));
-        }
-        receiving.add(Subscriber::new(stream, sink, hears, tracker)?)?;
+        receiving.add(Subscriber::new(stream, sink, hears, Tracker::new(publishers))?)?;
     }
     let mut publishing = Publishing::new(board.clone(), load.pace)?;
     for (stream, source) in load.sources {
@@ -109,7 +101,7 @@ pub fn run(load: Load, timing: Timing) -> io::Result<Measured> {
     }
 
     let receiver = thread::Builder::new().name("receive".into()).spawn(move || receiving.run())?;
-    let publisher = thread::Builder::new().name("publish".into()).spawn(move || publishing.run(origin))?;
+    let publisher = thread::Builder::new().name("publish".into()).spawn(move || publishing.run())?;
     let measured = measure(&board, timing, load.count_acked);
 
     board.stop_publishing();
@@ -124,27 +116,17 @@ pub fn run(load: Load, timing: Timing) -> io::Result<Measured> {
     measured.faults = published.faults;
     for subscriber in received {
         measured.faults.add(subscriber.faults(&published.sent));
-        measured.latencies_ns.extend(subscriber.into_latencies_ns());
     }
     Ok(measured)
 }
 
 fn measure(board: &Board, timing: Timing, count_acked: bool) -> io::Result<Measured> {
     let count = || if count_acked { board.acked() } else { board.delivered() };
-    let cpu = || io::Result::Ok((timing.broker_pid.map(CpuTime::of).transpose()?, CpuTime::of(std::process::id())?));
     thread::sleep(timing.warm_up);
-    let (begin, counted_before, (broker_before, driver_before)) = (Instant::now(), count(), cpu()?);
+    let (counted_before, before) = (count(), Reading::now(timing.broker_pid)?);
     thread::sleep(timing.measured);
-    let (elapsed, counted_after, (broker_after, driver_after)) = (begin.elapsed(), count(), cpu()?);
-    let broker = broker_after.zip(broker_before).map(|(after, before)| after.since(&before));
-    Ok(Measured {
-        elapsed,
-        counted: counted_after - counted_before,
-        broker,
-        driver: driver_after.since(&driver_before),
-        faults: Faults::default(),
-        latencies_ns: Vec::new(),
-    })
+    let (counted_after, after) = (count(), Reading::now(timing.broker_pid)?);
+    Ok(Measured { spent: after.since(&before), counted: counted_after - counted_before, faults: Faults::default() })
 }
 
 /// Waits until `owed` deliveries were made or no more come.

@@ -18,6 +18,7 @@ mod receive;
 mod relay;
 mod report;
 mod run;
+mod schedule;
 mod tracker;
 mod wamp_load;
 mod websocket;
@@ -177,9 +178,8 @@ fn record(case: &Case, peer: PeerKind, round: usize, args: &Args) -> Record {
         (PeerKind::Running, Some(mqtt)) => {
             run::run(case, Target { mqtt, http: args.http_addr, pid: args.pid }, settings)
         }
-        _ => Peer::start(peer, &args.fennec).and_then(|peer| {
-            run::run(case, peer.target, settings).map_err(|error| peer.failure(&error.to_string()))
-        }),
+        _ => Peer::start(peer, &args.fennec)
+            .and_then(|peer| run::run(case, peer.target, settings).map_err(|error| peer.failure(&error.to_string()))),
     };
     let (outcome, error) = match result {
         Ok(outcome) => (Some(outcome), None),

@@ -44,7 +44,7 @@ fn publish_packet(topic: &str, qos: u8, payload: &[u8]) -> Vec<u8> {
     packet(0x30 | qos << 1, &body)
 }
 
-fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+pub fn packet(header: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![header];
     let mut rest = body.len();
     loop {

@@ -19,6 +19,8 @@ pub enum Metric {
     BusiestThreadPercent,
     /// CPU time of the driver per counted message, in microseconds.
     DriverUs,
+    /// CPU time of everything else on the machine in percent of one core.
+    OthersPercent,
     /// Microseconds from the intended time of sending to the arrival.
     P50Us,
     P99Us,
@@ -38,6 +40,7 @@ impl Metric {
             Metric::BrokerUs => "broker CPU us",
             Metric::BusiestThreadPercent => "busiest thread %",
             Metric::DriverUs => "driver CPU us",
+            Metric::OthersPercent => "others CPU %",
             Metric::P50Us => "p50 us",
             Metric::P99Us => "p99 us",
             Metric::P999Us => "p99.9 us",
@@ -61,18 +64,26 @@ pub struct Outcome {
 impl Outcome {
     /// Rate and CPU of a load.
     pub fn of(measured: &Measured) -> Self {
-        let elapsed_s = measured.elapsed.as_secs_f64();
+        let spent = &measured.spent;
         let mut outcome = Self { counted: measured.counted, faults: measured.faults, ..Self::default() };
-        outcome.set(Metric::PerSecond, measured.counted as f64 / elapsed_s);
+        outcome.set(Metric::PerSecond, measured.counted as f64 / spent.elapsed.as_secs_f64());
         // With nothing counted there is no share of anything.
         let share_us = |ns: u64| ns as f64 / 1000.0 / measured.counted.max(1) as f64;
-        outcome.set(Metric::DriverUs, share_us(measured.driver.total_ns));
-        if let Some(broker) = measured.broker {
+        let percent = |ns: u64| ns as f64 * 100.0 / spent.elapsed.as_nanos() as f64;
+        outcome.set(Metric::DriverUs, share_us(spent.driver.total_ns));
+        outcome.set(Metric::OthersPercent, percent(spent.others_ns));
+        if let Some(broker) = spent.broker {
             outcome.set(Metric::BrokerUs, share_us(broker.total_ns));
-            let busiest = broker.busiest_thread_ns as f64 / measured.elapsed.as_nanos() as f64;
-            outcome.set(Metric::BusiestThreadPercent, busiest * 100.0);
+            outcome.set(Metric::BusiestThreadPercent, percent(broker.busiest_thread_ns));
         }
         outcome
+    }
+
+    /// Files a value under another name.
+    pub fn rename(&mut self, from: Metric, to: Metric) {
+        if let Some(value) = self.metrics.remove(&from) {
+            self.metrics.insert(to, value);
+        }
     }
 
     pub fn set(&mut self, metric: Metric, value: f64) {

@@ -83,7 +83,7 @@ pub fn letters(number: u32) -> [u8; 8] {
 }
 
 /// The number that eight letters say; `None` if one of them is not in `a` to `p`.
-fn number(letters: [u8; 8]) -> Option<u32> {
+pub fn number(letters: [u8; 8]) -> Option<u32> {
     let mut spread = u64::from_le_bytes(letters).wrapping_sub(0x6161_6161_6161_6161);
     if spread & 0xF0F0_F0F0_F0F0_F0F0 != 0 {
         return None;

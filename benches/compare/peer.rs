@@ -108,7 +108,11 @@ impl Peer {
         let printed = String::from_utf8_lossy(&printed);
         let last: Vec<&str> = printed.lines().rev().take(5).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        io::Error::other(if last.is_empty() { what.to_string() } else { format!("{what}; it said: {}", last.join(" | ")) })
+        io::Error::other(if last.is_empty() {
+            what.to_string()
+        } else {
+            format!("{what}; it said: {}", last.join(" | "))
+        })
     }
 }
 
@@ -146,7 +150,15 @@ pub fn become_peer(peer: Become) -> io::Result<()> {
         PeerKind::Fennec => {
             let local = |port: u16| format!("127.0.0.1:{port}");
             let mut command = Command::new(&peer.fennec);
-            command.args(["--mqtt", &local(mqtt), "--http", &local(http), "--rawsocket", &local(rawsocket), "--memory"]);
+            command.args([
+                "--mqtt",
+                &local(mqtt),
+                "--http",
+                &local(http),
+                "--rawsocket",
+                &local(rawsocket),
+                "--memory",
+            ]);
             Err(command.current_dir(&peer.directory).env("FENNEC_LOG", "warn").exec())
         }
         PeerKind::Mosquitto => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::board::Board;
 use crate::load::{Pace, Source};
+use crate::schedule::Schedule;
 use crate::tracker::Faults;
 use crate::wire::{Poller, Wire};
 
@@ -17,6 +18,8 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 const STALLED: Duration = Duration::from_millis(1000);
 /// Longest wait for the last acknowledgements.
 const LAST_ACKS: Duration = Duration::from_secs(5);
+/// When a steady publisher that could not write tries again.
+const WRITE_AGAIN: Duration = Duration::from_micros(20);
 
 /// One publisher.
 pub struct Publisher {
@@ -74,6 +77,18 @@ impl Publisher {
         Ok(written > 0)
     }
 
+    /// Writes one message, however long the broker lets it wait.
+    fn write_one(&mut self) -> io::Result<()> {
+        self.fill(1);
+        while !self.batch_is_written() {
+            self.wire.writable = true;
+            if !self.write()? {
+                thread::sleep(WRITE_AGAIN);
+            }
+        }
+        Ok(())
+    }
+
     fn batch_is_written(&self) -> bool {
         self.written == self.source.bytes().len() && self.wire.replies.is_empty()
     }
@@ -115,10 +130,10 @@ impl Publishing {
     }
 
     /// Publishes until told to stop, then waits for the last acknowledgements.
-    pub fn run(mut self, origin: Instant) -> io::Result<Published> {
+    pub fn run(mut self) -> io::Result<Published> {
         match self.pace {
             Pace::Closed { window, in_flight, batch } => self.run_closed(window, in_flight, batch)?,
-            Pace::Open { per_second } => self.run_open(per_second, origin)?,
+            Pace::Open(schedule) => self.run_open(schedule)?,
         }
         let mut faults = Faults::default();
         self.publishers.iter().for_each(|publisher| faults.add(publisher.source.faults()));
@@ -211,27 +226,18 @@ impl Publishing {
         Ok(())
     }
 
-    /// Message `n` of all leaves at `origin + n / per_second`, or at once if that has passed.
-    fn run_open(&mut self, per_second: u64, origin: Instant) -> io::Result<()> {
+    /// Every message leaves at its time, or at once if that has passed.
+    fn run_open(&mut self, schedule: Schedule) -> io::Result<()> {
         // The default lets the kernel sleep 50 us longer than asked, which is more than most brokers take.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
-        let publishers = self.publishers.len();
-        let mut next = 0u64;
+        let (origin, publishers) = (Instant::now(), self.publishers.len() as u64);
+        let mut next = 0;
         while !self.board.publishing_stopped() {
-            let due = (origin.elapsed().as_nanos() * u128::from(per_second) / 1_000_000_000) as u64;
-            while next <= due {
-                let publisher = &mut self.publishers[(next % publishers as u64) as usize];
-                publisher.fill(1);
-                while !publisher.batch_is_written() {
-                    publisher.wire.writable = true;
-                    if !publisher.write()? {
-                        thread::sleep(Duration::from_micros(20));
-                    }
-                }
+            while next < schedule.due(origin.elapsed()) {
+                self.publishers[(next % publishers) as usize].write_one()?;
                 next += 1;
             }
-            let at = origin + Duration::from_nanos(next * 1_000_000_000 / per_second);
-            thread::sleep(at.saturating_duration_since(Instant::now()));
+            thread::sleep(schedule.time_of(next).saturating_sub(origin.elapsed()));
         }
         Ok(())
     }

@@ -32,15 +32,10 @@ impl Subscriber {
         self.tracker.faults(&owed)
     }
 
-    pub fn into_latencies_ns(self) -> Vec<u64> {
-        self.tracker.into_latencies_ns()
-    }
-
     /// Reads once and answers.
     fn step(&mut self, index: usize, board: &Board) -> io::Result<()> {
         if self.wire.readable {
             self.wire.read()?;
-            self.tracker.read_done();
             let (input, replies) = self.wire.input_and_replies();
             let consumed = self.sink.feed(input, replies, &mut self.tracker)?;
             self.wire.consume(consumed);

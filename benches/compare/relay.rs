@@ -1,71 +1,96 @@
 //! A toy relay instead of a broker: what it reads from any client it writes to every client that subscribed.
 //!
 //! It knows no topics, QoS or queues, so it is the ceiling: what the driver and the kernel can do, whatever a broker
-//! does. A thread per connection, reads of 256 KiB, one write per subscriber and read.
+//! does. One thread reads all that can be read, then writes once to every subscriber.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use crate::mqtt_load::frame;
+use crate::wire::{Poller, Wire};
 
-const READ_BYTES: usize = 256 * 1024;
+const FOREVER: Duration = Duration::from_secs(3600);
+/// Token of the listener; connections count from 0.
+const LISTENER: usize = usize::MAX;
 
-type Subscribers = Arc<Mutex<Vec<TcpStream>>>;
+struct Client {
+    /// `None` when the client is gone.
+    wire: Option<Wire>,
+    subscribed: bool,
+}
 
 /// Serves until the process ends.
 pub fn serve(addr: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(addr)?;
-    let subscribers = Subscribers::default();
+    let poller = Poller::new()?;
+    poller.add_listener(&listener, LISTENER)?;
+    let mut clients: Vec<Client> = Vec::new();
+    let mut publishes = Vec::new();
     loop {
-        let (stream, _) = listener.accept()?;
-        let subscribers = subscribers.clone();
-        // A client that goes ends its thread with an error, which is how the relay forgets it.
-        thread::spawn(move || relay(stream, &subscribers));
-    }
-}
-
-fn relay(mut stream: TcpStream, subscribers: &Subscribers) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut input = vec![0; READ_BYTES];
-    let mut filled = 0;
-    loop {
-        let read = stream.read(&mut input[filled..])?;
-        if read == 0 {
-            return Ok(());
-        }
-        filled += read;
-        let (mut at, mut publishes_from) = (0, 0);
-        while let Some((_, packet_bytes)) = frame(&input[at..filled])? {
-            if input[at] >> 4 != 3 {
-                answer(&mut stream, &input[at..at + packet_bytes], subscribers)?;
-                publishes_from = at + packet_bytes;
+        let mut accept = false;
+        poller.wait(FOREVER, |token, readable, writable| match clients.get_mut(token) {
+            Some(Client { wire: Some(wire), .. }) => {
+                wire.readable |= readable;
+                wire.writable |= writable;
             }
-            at += packet_bytes;
+            _ => accept |= token == LISTENER,
+        })?;
+        if accept {
+            let wire = Wire::new(listener.accept()?.0)?;
+            poller.add(&wire, clients.len())?;
+            clients.push(Client { wire: Some(wire), subscribed: false });
         }
-        forward(&input[publishes_from..at], subscribers)?;
-        input.copy_within(at..filled, 0);
-        filled -= at;
+        clients.iter_mut().for_each(|client| client.read(&mut publishes));
+        clients.iter_mut().for_each(|client| client.write(&publishes));
+        publishes.clear();
     }
 }
 
-/// CONNECT and SUBSCRIBE, of one filter, are answered; nothing else comes but publishes.
-fn answer(stream: &mut TcpStream, packet: &[u8], subscribers: &Subscribers) -> io::Result<()> {
-    match packet[0] >> 4 {
-        1 => stream.write_all(&[0x20, 2, 0, 0]),
-        8 => {
-            subscribers.lock().unwrap_or_else(PoisonError::into_inner).push(stream.try_clone()?);
-            stream.write_all(&[0x90, 3, packet[2], packet[3], 0])
+impl Client {
+    /// Appends what the client publishes. A client whose connection fails is forgotten.
+    fn read(&mut self, publishes: &mut Vec<u8>) {
+        let Some(wire) = &mut self.wire else { return };
+        while wire.readable {
+            let read = wire.read().map(drop).and_then(|()| take_packets(wire, &mut self.subscribed, publishes));
+            if read.is_err() {
+                self.wire = None;
+                return;
+            }
         }
-        _ => Ok(()),
+    }
+
+    fn write(&mut self, publishes: &[u8]) {
+        let Some(wire) = &mut self.wire else { return };
+        if self.subscribed {
+            wire.replies.extend(publishes);
+        }
+        if wire.writable && wire.flush_replies().is_err() {
+            self.wire = None;
+        }
     }
 }
 
-fn forward(publishes: &[u8], subscribers: &Subscribers) -> io::Result<()> {
-    if publishes.is_empty() {
-        return Ok(());
+/// Answers CONNECT and SUBSCRIBE (of one filter); nothing else comes but publishes.
+fn take_packets(wire: &mut Wire, subscribed: &mut bool, publishes: &mut Vec<u8>) -> io::Result<()> {
+    let (input, replies) = wire.input_and_replies();
+    let (mut at, mut publishes_from) = (0, 0);
+    while let Some((_, packet_bytes)) = frame(&input[at..])? {
+        match input[at..at + packet_bytes] {
+            [0x10, ..] => replies.extend([0x20, 2, 0, 0]),
+            [0x82, _, id_high, id_low, ..] => {
+                replies.extend([0x90, 3, id_high, id_low, 0]);
+                *subscribed = true;
+            }
+            _ => {
+                at += packet_bytes;
+                continue;
+            }
+        }
+        at += packet_bytes;
+        publishes_from = at;
     }
-    let mut subscribers = subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-    subscribers.iter_mut().try_for_each(|subscriber| subscriber.write_all(publishes))
+    publishes.extend(&input[publishes_from..at]);
+    wire.consume(at);
+    Ok(())
 }

@@ -178,23 +178,26 @@ fn median(sorted: &[f64]) -> f64 {
 }
 
 fn floors(case: &Case, peers: &[Summary]) -> Vec<FloorReport> {
-    let value = |peer: PeerKind, metric: Metric| peers.iter().find(|summary| summary.peer == peer)?.medians.get(&metric);
+    let value =
+        |peer: PeerKind, metric: Metric| peers.iter().find(|summary| summary.peer == peer)?.medians.get(&metric);
     let report = |floor: &crate::case::Floor| {
         let title = floor.metric.title();
-        let measured = value(PeerKind::Fennec, floor.metric).or_else(|| value(PeerKind::Running, floor.metric)).copied();
+        let measured =
+            value(PeerKind::Fennec, floor.metric).or_else(|| value(PeerKind::Running, floor.metric)).copied();
         let (bound, least, text) = match floor.bound {
-            Bound::AtLeast(bound) => (Some(bound), true, format!("{title} at least {}", number(bound))),
-            Bound::AtMost(bound) => (Some(bound), false, format!("{title} at most {}", number(bound))),
-            Bound::AtLeastTimes(times, peer) => {
+            Bound::Least(bound) => (Some(bound), true, format!("{title} at least {}", number(bound))),
+            Bound::Most(bound) => (Some(bound), false, format!("{title} at most {}", number(bound))),
+            Bound::LeastTimes(times, peer) => {
                 let bound = value(peer, floor.metric).map(|value| value * times);
                 (bound, true, format!("{title} at least {times} x {}", peer.name()))
             }
-            Bound::AtMostTimes(times, peer) => {
+            Bound::MostTimes(times, peer) => {
                 let bound = value(peer, floor.metric).map(|value| value * times);
                 (bound, false, format!("{title} at most {times} x {}", peer.name()))
             }
         };
-        let reached = measured.zip(bound).map(|(measured, bound)| if least { measured >= bound } else { measured <= bound });
+        let reached =
+            measured.zip(bound).map(|(measured, bound)| if least { measured >= bound } else { measured <= bound });
         FloorReport { floor: text, measured, reached }
     };
     case.floors.iter().map(report).collect()

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::case::{Case, Flow, Gate, Work};
 use crate::idle;
-use crate::latency;
+use crate::latency::{self, Pair};
 use crate::load::{self, Load, Pace, Sink, Source, Timing};
 use crate::mqtt_load::{self, MqttSink, MqttSource};
 use crate::outcome::{Metric, Outcome};
 use crate::payload::Shape;
 use crate::peer::{IN_FLIGHT, Target};
+use crate::schedule::Schedule;
 use crate::wamp_load::{self, Request, WampSink, WampSource};
 
 /// Filters of others per connection that holds them, and per SUBSCRIBE.
@@ -31,6 +32,7 @@ pub struct Settings {
 pub fn run(case: &Case, target: Target, settings: Settings) -> io::Result<Outcome> {
     match case.work {
         Work::Flow(flow) => run_flow(flow, target, settings),
+        Work::Latency(schedule) => run_latency(schedule, target, settings),
         Work::OtherSubscriptions(flow, others) => run_with_others(flow, others, target, settings),
         Work::Idle(connections) => idle::run(target, connections),
         Work::Calls(under_way) => run_calls(under_way, target, settings),
@@ -42,13 +44,14 @@ fn timing(target: Target, settings: Settings) -> Timing {
 }
 
 fn run_flow(flow: Flow, target: Target, settings: Settings) -> io::Result<Outcome> {
-    let measured = load::run(connect_flow(flow, target, settings)?, timing(target, settings))?;
-    let mut outcome = Outcome::of(&measured);
-    if let (true, Some(per_second)) = (flow.log_latency, flow.per_second) {
-        let skipped = settings.warm_up.as_secs_f64() * per_second as f64;
-        latency::add_percentiles(&mut outcome, &measured, skipped as usize);
-    }
-    Ok(outcome)
+    Ok(Outcome::of(&load::run(connect_flow(flow, target, settings)?, timing(target, settings))?))
+}
+
+fn run_latency(schedule: Schedule, target: Target, settings: Settings) -> io::Result<Outcome> {
+    let flow = Flow::mqtt(1, 1, 0);
+    let sink = connect_sink(flow, 0, &[0], target, settings.shape)?;
+    let source = connect_source(flow, 0, target, settings.shape)?;
+    latency::run(Pair { source, sink }, schedule, timing(target, settings))
 }
 
 fn connect_flow(flow: Flow, target: Target, settings: Settings) -> io::Result<Load> {
@@ -63,13 +66,15 @@ fn connect_flow(flow: Flow, target: Target, settings: Settings) -> io::Result<Lo
         sources.push(connect_source(flow, index, target, settings.shape)?);
     }
     let heard_by_one = flow.hears(0).len() as u64;
-    let in_flight = (flow.qos > 0).then_some(IN_FLIGHT);
     let window = (settings.window / heard_by_one).max(1);
-    let pace = match flow.per_second {
-        Some(per_second) => Pace::Open { per_second },
-        None => Pace::Closed { window, in_flight, batch: (in_flight.unwrap_or(window).min(window) / 4).max(1) },
+    let pace = match flow.schedule {
+        Some(schedule) => Pace::Open(schedule),
+        // Every acknowledgement lets the next publish go, as with a real client: to hold publishes back until many may go
+        // stalls brokers without TCP_NODELAY, which hold the last acknowledgements back in turn.
+        None if flow.qos > 0 => Pace::Closed { window, in_flight: Some(IN_FLIGHT), batch: 1 },
+        None => Pace::Closed { window, in_flight: None, batch: (window / 4).max(1) },
     };
-    Ok(Load { sources, sinks, pace, count_acked: false, log_latency: flow.log_latency })
+    Ok(Load { sources, sinks, pace, count_acked: false })
 }
 
 fn connect_sink(
@@ -159,7 +164,6 @@ fn run_calls(under_way: u64, target: Target, settings: Settings) -> io::Result<O
         // The window is what is under way: whatever has a result is out of the callee's hands too.
         pace: Pace::Closed { window: u64::MAX, in_flight: Some(under_way), batch: 1 },
         count_acked: true,
-        log_latency: false,
     };
     Ok(Outcome::of(&load::run(load, timing(target, settings))?))
 }

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::schedule::Schedule;
+
 /// What went wrong in a run. All zero for a broker that delivers as it should.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
@@ -145,23 +147,23 @@ impl Stream {
     }
 }
 
-/// How long after its intended time each message of a steady publisher came.
+/// How long after its time each message of a steady publisher came.
 #[derive(Debug)]
 pub struct LatencyLog {
     origin: Instant,
-    per_second: u64,
+    schedule: Schedule,
     now_ns: u64,
     samples_ns: Vec<u64>,
 }
 
 impl LatencyLog {
-    /// Message `n` was meant to leave at `origin + n / per_second`.
-    pub fn new(origin: Instant, per_second: u64) -> Self {
-        Self { origin, per_second, now_ns: 0, samples_ns: Vec::with_capacity(1 << 16) }
+    /// Messages are meant to leave by `schedule`, which began at `origin`.
+    pub fn new(origin: Instant, schedule: Schedule) -> Self {
+        Self { origin, schedule, now_ns: 0, samples_ns: Vec::with_capacity(1 << 16) }
     }
 
     fn note(&mut self, sequence: u32) {
-        let intended_ns = u64::from(sequence) * 1_000_000_000 / self.per_second;
+        let intended_ns = self.schedule.time_of(sequence.into()).as_nanos() as u64;
         self.samples_ns.push(self.now_ns.saturating_sub(intended_ns));
     }
 }

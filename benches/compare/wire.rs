@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -114,6 +114,11 @@ impl Poller {
     pub fn add_bell(&self, bell: &Bell, token: usize) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, bell.0.as_fd(), epoll::EventData::new_u64(token as u64), flags)?)
+    }
+
+    /// Watches a listener.
+    pub fn add_listener(&self, listener: &TcpListener, token: usize) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, listener, epoll::EventData::new_u64(token as u64), epoll::EventFlags::IN)?)
     }
 
     /// Waits at most `timeout`; calls `ready(token, readable, writable)` for each that can go on, and says whether
