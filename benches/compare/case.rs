@@ -100,11 +100,11 @@ impl Case {
             Work::Flow(flow) => {
                 let mqtt_only = flow.from == Gate::Mqtt && flow.to == Gate::Mqtt;
                 // The relay forwards everything to everybody and acknowledges nothing.
-                (mqtt_only, mqtt_only && flow.qos == 0 && (flow.publishers == 1 || flow.subscribers == 1))
+                (mqtt_only, flow.qos == 0 && (flow.publishers == 1 || flow.subscribers == 1))
             }
             Work::Latency(_) => (true, true),
             Work::OtherSubscriptions(..) | Work::Idle(_) => (true, false),
-            Work::Calls(_) => (false, false),
+            Work::Calls(_) => (false, true),
         };
         match peer {
             PeerKind::Relay => relayed,

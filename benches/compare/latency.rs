@@ -3,7 +3,7 @@
 //! One thread sends and receives. It sleeps while a message is on its way, as a client would, but is awake when the next
 //! is to be sent, so that how long the kernel takes to end a sleep does not count against any broker.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -69,10 +69,14 @@ pub fn run(pair: Pair, schedule: Schedule, timing: Timing) -> io::Result<Outcome
     Ok(outcome)
 }
 
+/// Writes one message; a broker that does not read for seconds ends the run.
 fn write_all(wire: &mut Wire, bytes: &[u8]) -> io::Result<()> {
-    let mut written = 0;
+    let (mut written, begin) = (0, Instant::now());
     while written < bytes.len() {
         written += wire.write(&bytes[written..])?;
+        if begin.elapsed() > DRAIN {
+            return Err(io::Error::new(ErrorKind::TimedOut, "the broker does not read what is published"));
+        }
     }
     Ok(())
 }

@@ -34,7 +34,8 @@ pub fn subscribe_packet(packet_id: u16, filters: &[String], qos: u8) -> Vec<u8> 
     packet(0x82, &body)
 }
 
-fn publish_packet(topic: &str, qos: u8, payload: &[u8]) -> Vec<u8> {
+/// A PUBLISH; its packet id, if it has one, is 0.
+pub fn publish_packet(topic: &str, qos: u8, payload: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     push_text(&mut body, topic);
     if qos > 0 {

@@ -45,7 +45,7 @@ impl PeerKind {
     }
 
     pub fn speaks_wamp(self) -> bool {
-        matches!(self, PeerKind::Fennec | PeerKind::Running)
+        matches!(self, PeerKind::Fennec | PeerKind::Relay | PeerKind::Running)
     }
 }
 
@@ -167,7 +167,7 @@ pub fn become_peer(peer: Become) -> io::Result<()> {
             Err(Command::new("mosquitto").arg("-c").arg(config).exec())
         }
         PeerKind::Rumqttd => run_rumqttd(mqtt),
-        PeerKind::Relay => relay::serve((Ipv4Addr::LOCALHOST, mqtt).into()),
+        PeerKind::Relay => relay::serve((Ipv4Addr::LOCALHOST, mqtt).into(), (Ipv4Addr::LOCALHOST, http).into()),
         PeerKind::Running => Ok(()),
     }
 }

@@ -77,10 +77,10 @@ impl Publisher {
         Ok(written > 0)
     }
 
-    /// Writes one message, however long the broker lets it wait.
-    fn write_one(&mut self) -> io::Result<()> {
+    /// Writes one message, however long the broker lets it wait, but not beyond the end of the run.
+    fn write_one(&mut self, board: &Board) -> io::Result<()> {
         self.fill(1);
-        while !self.batch_is_written() {
+        while !self.batch_is_written() && !board.publishing_stopped() {
             self.wire.writable = true;
             if !self.write()? {
                 thread::sleep(WRITE_AGAIN);
@@ -234,7 +234,7 @@ impl Publishing {
         let mut next = 0;
         while !self.board.publishing_stopped() {
             while next < schedule.due(origin.elapsed()) {
-                self.publishers[(next % publishers) as usize].write_one()?;
+                self.publishers[(next % publishers) as usize].write_one(&self.board)?;
                 next += 1;
             }
             thread::sleep(schedule.time_of(next).saturating_sub(origin.elapsed()));

@@ -94,15 +94,15 @@ impl CaseReport {
         metrics.dedup();
         let mut head = vec!["".to_string()];
         head.extend(metrics.iter().map(|metric| metric.title().to_string()));
-        head.extend(["fennec is", "lost", "twice", "out of order", "strange"].map(String::from));
+        head.extend(["faults", "fennec is"].map(String::from));
         let rows = self.peers.iter().map(|peer| self.row(peer, &metrics));
         let mut text = format!("### {}\n\n{}\n\n", self.case, self.what);
         text.push_str(&table(&head, &rows.collect::<Vec<_>>()));
-        for floor in self.floors.iter() {
-            let verdict = match floor.reached {
-                Some(true) => "reached",
-                Some(false) => "NOT reached",
-                None => "not measured",
+        for floor in &self.floors {
+            let verdict = match (floor.measured, floor.reached) {
+                (Some(measured), Some(true)) => format!("{}, reached", number(measured)),
+                (Some(measured), Some(false)) => format!("{}, NOT reached", number(measured)),
+                _ => continue,
             };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "- {}: {verdict}", floor.floor);
@@ -112,14 +112,9 @@ impl CaseReport {
 
     fn row(&self, peer: &Summary, metrics: &[Metric]) -> Vec<String> {
         let mut row = vec![peer.peer.name().to_string()];
-        if peer.failed_rounds > 0 {
-            let _ = write!(row[0], " ({} rounds failed)", peer.failed_rounds);
-        }
         row.extend(metrics.iter().map(|metric| peer.cell(*metric)));
+        row.push(peer.faults_text());
         row.push(self.ratio_to(peer).unwrap_or_default());
-        let faults = peer.faults;
-        let reordered = faults.reordered + faults.acks_reordered;
-        row.extend([faults.lost, faults.duplicates, reordered, faults.strange].map(|count| count.to_string()));
         row
     }
 
@@ -155,6 +150,20 @@ impl Summary {
         let range = |values: &[f64]| (values[0], values[values.len() - 1]);
         let ranges = values.iter().map(|(metric, values)| (*metric, range(values))).collect();
         Self { peer, medians, ranges, faults, failed_rounds }
+    }
+
+    fn faults_text(&self) -> String {
+        let faults = [
+            (self.faults.lost, "lost"),
+            (self.faults.duplicates, "twice"),
+            (self.faults.reordered, "out of order"),
+            (self.faults.acks_reordered, "acknowledged out of order"),
+            (self.faults.strange, "strange"),
+            (self.failed_rounds as u64, "rounds failed"),
+        ];
+        let faults = faults.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let faults: Vec<String> = faults.collect();
+        if faults.is_empty() { "none".into() } else { faults.join(", ") }
     }
 
     fn cell(&self, metric: Metric) -> String {

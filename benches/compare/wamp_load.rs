@@ -10,12 +10,10 @@ use std::net::{SocketAddr, TcpStream};
 use crate::load::{Fed, Sink, Source};
 use crate::payload::{self, Finder, Shape};
 use crate::tracker::{Faults, Tracker};
-use crate::websocket::{self, Keys, PING, TEXT, mask, push_masked};
+use crate::websocket::{self, Keys, MASKED_HEADER_BYTES, PING, TEXT, mask, push_masked};
 
 /// Bytes of requests that are written at once.
 const BATCH_BYTES: usize = 128 * 1024;
-/// Opcode, length and masking key of a frame of less than 126 bytes.
-const HEADER_BYTES: usize = 6;
 const HELLO: &str = r#"[1,"realm1",{"roles":{"publisher":{},"subscriber":{},"caller":{},"callee":{}}}]"#;
 
 /// Joins the realm as an anonymous session.
@@ -192,7 +190,7 @@ impl Source for WampSource {
 
 /// Overwrites bytes in the body of a masked frame.
 fn patch(frame: &mut [u8], key: [u8; 4], at: usize, bytes: &[u8]) {
-    let place = &mut frame[HEADER_BYTES + at..][..bytes.len()];
+    let place = &mut frame[MASKED_HEADER_BYTES + at..][..bytes.len()];
     place.copy_from_slice(bytes);
     mask(place, key, at);
 }

@@ -18,6 +18,8 @@ pub struct Frame {
 
 pub const TEXT: u8 = 1;
 pub const PING: u8 = 9;
+/// Opcode, length and masking key of a frame of less than 126 bytes.
+pub const MASKED_HEADER_BYTES: usize = 6;
 
 /// The first frame in `input`; `None` if it is not complete. Servers do not mask, and what the driver receives is too
 /// small to be sent in fragments.
@@ -38,16 +40,26 @@ pub fn frame(input: &[u8]) -> io::Result<Option<Frame>> {
     Ok((input.len() >= end).then_some(Frame { opcode: first & 0x0F, body_at, end }))
 }
 
-/// Appends a masked frame.
-pub fn push_masked(out: &mut Vec<u8>, opcode: u8, body: &[u8], key: u32) {
+/// Appends a text frame as servers send it.
+pub fn push_unmasked(out: &mut Vec<u8>, body: &[u8]) {
+    push_header(out, TEXT, 0, body.len());
+    out.extend_from_slice(body);
+}
+
+fn push_header(out: &mut Vec<u8>, opcode: u8, mask_bit: u8, body_bytes: usize) {
     out.push(0x80 | opcode);
-    match body.len() {
-        short @ 0..126 => out.push(0x80 | short as u8),
+    match body_bytes {
+        short @ 0..126 => out.push(mask_bit | short as u8),
         long => {
-            out.push(0x80 | 126);
+            out.push(mask_bit | 126);
             out.extend((long as u16).to_be_bytes());
         }
     }
+}
+
+/// Appends a masked frame of at most 64 KiB.
+pub fn push_masked(out: &mut Vec<u8>, opcode: u8, body: &[u8], key: u32) {
+    push_header(out, opcode, 0x80, body.len());
     let key = key.to_ne_bytes();
     out.extend(key);
     let body_at = out.len();
