@@ -17,6 +17,8 @@ use crate::wamp_load::{self, Request, WampSink, WampSource};
 
 /// Filters of others per connection that holds them, and per SUBSCRIBE.
 const FILTERS_PER_CLIENT: usize = 100;
+/// What a subscriber may lag behind at most with QoS 1 and 2: less than any of the brokers queues for it before it drops.
+const QUEUED_MAX: u64 = 5_000;
 
 /// How a case is run.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +68,8 @@ fn connect_flow(flow: Flow, target: Target, settings: Settings) -> io::Result<Lo
         sources.push(connect_source(flow, index, target, settings.shape)?);
     }
     let heard_by_one = flow.hears(0).len() as u64;
-    let window = (settings.window / heard_by_one).max(1);
+    let lag = if flow.qos > 0 { settings.window.min(QUEUED_MAX) } else { settings.window };
+    let window = (lag / heard_by_one).max(1);
     let pace = match flow.schedule {
         Some(schedule) => Pace::Open(schedule),
         // Every acknowledgement lets the next publish go, as with a real client: to hold publishes back until many may go
