@@ -23,18 +23,21 @@ pub struct Shed {
 }
 
 /// From this share of its time on a thread gives connections away, if another is this much less busy.
-const BUSY: u32 = 60;
+const BUSY: u32 = 75;
 const GAP: u32 = 40;
+/// It has to be so in so many looks in a row: a burst passes.
+const BUSY_LOOKS: u32 = 2;
 /// Two threads that are busy for no more than this together are one too many.
-const CALM: u32 = 25;
+const CALM: u32 = 40;
 /// For so many looks in a row it has to be calm before connections come back together.
-const CALM_LOOKS: u32 = 20;
-/// Looks between two moves, so that the effect of one is seen before the next.
-const PAUSE_LOOKS: u32 = 3;
+const CALM_LOOKS: u32 = 10;
+/// Looks after a move in which nothing is decided, so that its effect is seen.
+const PAUSE_LOOKS: u32 = 8;
 
 /// Decides, from look to look.
 #[derive(Debug, Default)]
 pub struct Balance {
+    busy_looks: u32,
     calm_looks: u32,
     pause_looks: u32,
 }
@@ -42,18 +45,24 @@ pub struct Balance {
 impl Balance {
     /// Takes one look at all threads. `None`: all stay where they are.
     pub fn look(&mut self, loads: &[Load]) -> Option<Shed> {
-        self.pause_looks = self.pause_looks.saturating_sub(1);
+        if self.pause_looks > 0 {
+            self.pause_looks -= 1;
+            return None;
+        }
         let shed = self.apart(loads).or_else(|| self.together(loads))?;
-        self.pause_looks = PAUSE_LOOKS;
-        self.calm_looks = 0;
+        *self = Self { pause_looks: PAUSE_LOOKS, ..Self::default() };
         Some(shed)
     }
 
-    fn apart(&self, loads: &[Load]) -> Option<Shed> {
+    fn apart(&mut self, loads: &[Load]) -> Option<Shed> {
         let (from, busiest) = loads.iter().enumerate().max_by_key(|(_, load)| load.busy)?;
         let (to, idlest) = loads.iter().enumerate().min_by_key(|(_, load)| load.busy)?;
-        let worth = busiest.busy >= BUSY && busiest.busy - idlest.busy >= GAP && busiest.active > 1;
-        (worth && self.pause_looks == 0).then_some(Shed { from, to, count: busiest.active / 2 })
+        if busiest.busy < BUSY || busiest.busy - idlest.busy < GAP || busiest.active < 2 {
+            self.busy_looks = 0;
+            return None;
+        }
+        self.busy_looks += 1;
+        (self.busy_looks >= BUSY_LOOKS).then_some(Shed { from, to, count: busiest.active / 2 })
     }
 
     fn together(&mut self, loads: &[Load]) -> Option<Shed> {
@@ -82,44 +91,50 @@ mod tests {
         all.iter().map(|(busy, active)| Load { busy: *busy, active: *active }).collect()
     }
 
+    /// What the last of so many looks at the same loads decides.
+    fn last_of(looks: u32, all: &[(u32, usize)]) -> Option<Shed> {
+        let mut balance = Balance::default();
+        (0..looks).map(|_| balance.look(&loads(all))).last().flatten()
+    }
+
     #[test]
-    fn a_busy_thread_gives_half_of_its_active_connections_to_the_idlest() {
-        let shed = Balance::default().look(&loads(&[(20, 3), (95, 10), (5, 1)]));
-        assert_eq!(shed, Some(Shed { from: 1, to: 2, count: 5 }));
+    fn a_thread_that_stays_busy_gives_half_of_its_active_connections_to_the_idlest() {
+        let all = [(20, 3), (95, 10), (5, 1)];
+        assert_eq!(last_of(BUSY_LOOKS - 1, &all), None);
+        assert_eq!(last_of(BUSY_LOOKS, &all), Some(Shed { from: 1, to: 2, count: 5 }));
     }
 
     #[test]
     fn one_active_connection_stays_where_it_is() {
-        assert_eq!(Balance::default().look(&loads(&[(100, 1), (0, 0)])), None);
+        assert_eq!(last_of(BUSY_LOOKS, &[(100, 1), (0, 0)]), None);
     }
 
     #[test]
     fn threads_that_are_all_busy_keep_what_they_have() {
-        assert_eq!(Balance::default().look(&loads(&[(95, 10), (70, 10)])), None);
+        assert_eq!(last_of(BUSY_LOOKS, &[(95, 10), (70, 10)]), None);
     }
 
     #[test]
     fn after_a_move_its_effect_is_awaited() {
         let mut balance = Balance::default();
         let busy = loads(&[(100, 8), (0, 0)]);
-        assert!(balance.look(&busy).is_some());
-        let moves: Vec<bool> = (0..PAUSE_LOOKS).map(|_| balance.look(&busy).is_some()).collect();
-        assert_eq!(moves, [false, false, true]);
+        let moves: Vec<u32> = (1..=20).filter(|_| balance.look(&busy).is_some()).collect();
+        assert_eq!(moves, [BUSY_LOOKS, 2 * BUSY_LOOKS + PAUSE_LOOKS]);
     }
 
     #[test]
     fn a_lasting_calm_brings_connections_together_on_the_first_thread() {
         let mut balance = Balance::default();
         let calm = loads(&[(5, 10), (5, 4)]);
-        let first = (0..CALM_LOOKS).find_map(|look| balance.look(&calm).map(|shed| (look, shed)));
-        assert_eq!(first, Some((CALM_LOOKS - 1, Shed { from: 1, to: 0, count: 4 })));
+        let first = (1..=CALM_LOOKS).find_map(|look| balance.look(&calm).map(|shed| (look, shed)));
+        assert_eq!(first, Some((CALM_LOOKS, Shed { from: 1, to: 0, count: 4 })));
     }
 
     #[test]
     fn a_short_calm_changes_nothing() {
         let mut balance = Balance::default();
         for look in 0..100 {
-            let busy = if look % 10 == 0 { 40 } else { 1 };
+            let busy = if look % CALM_LOOKS == 0 { CALM } else { 1 };
             assert_eq!(balance.look(&loads(&[(busy, 4), (1, 4)])), None);
         }
     }
