@@ -89,8 +89,9 @@ impl<S: Clone> Dealer<S> {
     /// The callee has a result, with more to follow if `progress`. Progress that the caller did not ask for is dropped.
     ///
     /// # Errors
-    /// [`Violation::NoSuchInvocation`]: the callee never got that invocation or has answered it already. An answer that
-    /// comes after the call was canceled, timed out or its caller left is no violation; it is dropped.
+    /// [`Violation::NoSuchInvocation`]: the callee never got that invocation. An answer that comes after the call was
+    /// canceled, timed out or its caller left is dropped; so is a second one, for Wampy.js answers with what a handler
+    /// returns even if that has sent its error or result itself.
     pub fn yield_result(
         &mut self,
         callee: SessionId,
@@ -243,17 +244,19 @@ impl<S: Clone> Dealer<S> {
         }
         let stops = pending.interrupted || (interrupt && callee.features.call_canceling);
         let (freed, occupied) = if stops { (pending.slot, None) } else { (None, pending.slot) };
-        let forgotten = callee.abandoned.insert(place.invocation, occupied);
+        let forgotten = occupied.and_then(|slot| callee.abandoned.insert(place.invocation, slot));
         self.registrations.release(freed);
         self.registrations.release(forgotten);
         Some(pending)
     }
 
-    /// The callee answered an invocation that is not pending: either too late or out of order.
+    /// The callee answered an invocation that is not pending: too late, again, or out of the blue.
     fn late_answer(&mut self, place: Place, is_final: bool) -> Result<(), Violation> {
-        let callee = self.sessions.get_mut(&place.callee);
-        let freed = callee.and_then(|callee| callee.abandoned.answer(place.invocation, is_final));
-        self.registrations.release(freed.ok_or(Violation::NoSuchInvocation(place.invocation))?);
+        let known = self.sessions.get_mut(&place.callee);
+        let known = known.filter(|callee| (InvocationId(1)..=callee.last_invocation).contains(&place.invocation));
+        let callee = known.ok_or(Violation::NoSuchInvocation(place.invocation))?;
+        let freed = if is_final { callee.abandoned.answer(place.invocation) } else { None };
+        self.registrations.release(freed);
         Ok(())
     }
 

@@ -368,6 +368,18 @@ fn only_who_was_asked_may_answer() {
     }
 }
 
+/// Wampy.js answers once more with what the handler returns.
+#[test]
+fn a_second_answer_is_dropped() {
+    let world = World::new();
+    let (mut caller, mut callee) = pair(&world);
+    caller.check(r#"[48,7,{},"com.proc"]"#, &[]);
+    callee.expect(&["[68,1,1,{}]"]);
+    callee.check(r#"[8,68,1,{},"com.error"]"#, &[]);
+    callee.check("[70,1,{}]", &[]);
+    caller.expect(&[r#"[8,48,7,{},"com.error"]"#]);
+}
+
 #[test]
 fn a_request_id_is_not_used_for_two_calls_at_once() {
     let world = World::new();
