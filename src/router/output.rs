@@ -139,7 +139,7 @@ impl Refusal {
             Self::Canceled | Self::CalleeLeft | Self::CallerLeft => "wamp.error.canceled",
             Self::Timeout => "wamp.error.timeout",
             Self::PayloadSizeExceeded => "wamp.error.payload_size_exceeded",
-            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy => "fennec.error.limit_exceeded",
+            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy => "fennec.error.quota_exceeded",
         }
     }
 }
