@@ -172,25 +172,37 @@ impl<S: Clone> Dealer<S> {
         }
     }
 
-    /// The callee could not be given its INVOCATION: it is larger than the callee accepts. The caller is told; the
-    /// callee knows nothing of it. To be reported before the next call is made.
-    pub fn invocation_undeliverable(&mut self, callee: SessionId, invocation: InvocationId, out: &mut Sink<'_, S>) {
+    /// The callee could not be given its INVOCATION. The caller is told why; the callee knows nothing of it. To be reported
+    /// before the next call is made.
+    pub fn invocation_undeliverable(
+        &mut self,
+        callee: SessionId,
+        invocation: InvocationId,
+        reason: Refusal,
+        out: &mut Sink<'_, S>,
+    ) {
         let Some(pending) = self.take(Place { callee, invocation }) else { return };
         self.registrations.release(pending.slot);
         // The callee must not see a gap in its invocation ids.
         if let Some(callee) = self.sessions.get_mut(&callee).filter(|callee| callee.last_invocation == invocation) {
             callee.last_invocation.0 -= 1;
         }
-        self.refuse_call(pending.caller, pending.request, Refusal::PayloadSizeExceeded, out);
+        self.refuse_call(pending.caller, pending.request, reason, out);
     }
 
-    /// The caller could not be given a RESULT, or the callee's ERROR: it is larger than the caller accepts. The caller
-    /// gets an error that says so; if that was a progressive result, the call ends and its callee is interrupted.
-    pub fn result_undeliverable(&mut self, caller: SessionId, request: RequestId, out: &mut Sink<'_, S>) {
+    /// The caller could not be given a RESULT, or the callee's ERROR. The caller gets an error that says why; if that was a
+    /// progressive result, the call ends and its callee is interrupted.
+    pub fn result_undeliverable(
+        &mut self,
+        caller: SessionId,
+        request: RequestId,
+        reason: Refusal,
+        out: &mut Sink<'_, S>,
+    ) {
         if let Some(place) = self.place(caller, request) {
-            self.abandon(place, Refusal::PayloadSizeExceeded, true, out);
+            self.abandon(place, reason, true, out);
         }
-        self.refuse_call(caller, request, Refusal::PayloadSizeExceeded, out);
+        self.refuse_call(caller, request, reason, out);
     }
 
     fn place(&self, caller: SessionId, request: RequestId) -> Option<Place> {
