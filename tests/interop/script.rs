@@ -27,6 +27,10 @@ pub fn python(broker: &Broker, name: &str, arguments: &[&str]) {
 pub fn node(broker: &Broker, name: &str, arguments: &[&str]) {
     let mut command = Command::new("node");
     command.env("NODE_PATH", clients::node_modules()).arg(folder("js").join(name));
+    // Not every library lets its user say which certificate to trust.
+    if let [.., "--ca", ca] = arguments {
+        command.env("NODE_EXTRA_CA_CERTS", ca);
+    }
     run(command, broker, arguments);
 }
 
