@@ -12,6 +12,8 @@ mod login;
 #[cfg(test)]
 mod tests;
 
+pub use details::user_properties;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
