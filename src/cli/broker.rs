@@ -9,17 +9,18 @@ use tokio::sync::watch;
 
 use super::Failure;
 use super::config::{Config, Listener as ListenerConfig, Protocol, Storage};
-use crate::mqtt;
-use crate::mqtt::session::MqttGate;
+use super::house::House;
+use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::Pump;
-use crate::net::stream::Seats;
+use crate::net::stream::{Seats, Stream};
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
+use crate::wamp::{self, session::Access};
 
 /// How often time passes for wills, session expiry and call timeouts.
 const TICK: Duration = Duration::from_millis(50);
@@ -34,6 +35,7 @@ pub struct Broker {
     /// In the order of the configuration: what is spoken, whether through TLS, and the address with its real port.
     pub listeners: Vec<(Protocol, bool, SocketAddr)>,
     workers: Arc<Workers>,
+    http: Arc<http::Server>,
     /// Accepts connections and minds the time.
     runtime: Runtime,
     stopping: watch::Sender<bool>,
@@ -70,7 +72,9 @@ impl Broker {
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
         let seats = Seats::new(node.clone());
-        let listeners = bound.iter().map(Bound::summary).collect();
+        let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
+        let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
+        let http = house.http(config, &listeners);
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
@@ -78,27 +82,11 @@ impl Broker {
                 seats: seats.clone(),
                 workers: workers.clone(),
             };
-            let stop = until(stopped.clone());
-            match bound.config.protocol {
-                Protocol::Mqtt => {
-                    let settings = Arc::new(mqtt::Settings {
-                        realm: bound.config.realm.clone(),
-                        anonymous: bound.config.anonymous != Anonymous::Refused,
-                        refuse_filters: config.refuse_filters.clone(),
-                    });
-                    let node = node.clone();
-                    let connection = move |stream| {
-                        let gate = MqttGate::new(node.clone(), settings.clone(), clock.now_ms());
-                        Pump::new(stream, gate, clock)
-                    };
-                    runtime.spawn(bound.listener.serve(door, connection, stop));
-                }
-                Protocol::Http | Protocol::RawSocket => {}
-            }
+            runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
         runtime.spawn(keep_time(node.clone(), clock));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, runtime, stopping, drain })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain })
     }
 
     /// The address of the first listener of this kind.
@@ -112,6 +100,7 @@ impl Broker {
         // Nobody may listen any more, then there is nobody to tell.
         let _ = self.stopping.send(true);
         self.node.drain();
+        self.http.drain();
         let until = Instant::now() + self.drain;
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
@@ -119,6 +108,35 @@ impl Broker {
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {
             workers.stop();
+        }
+    }
+}
+
+/// Serves one listener until `stop`.
+async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, stop: impl Future<Output = ()>) {
+    let Bound { listener, config, .. } = bound;
+    let anonymous = config.anonymous != Anonymous::Refused;
+    match config.protocol {
+        Protocol::Mqtt => {
+            let settings = house.mqtt_settings(config.realm.clone(), anonymous);
+            let connection = move |stream: Stream| {
+                let gate = house.mqtt(&settings, stream.peer());
+                Pump::new(stream, gate, house.clock)
+            };
+            listener.serve(door, connection, stop).await;
+        }
+        Protocol::RawSocket => {
+            let access = Access { anonymous };
+            let connection = move |stream| {
+                let gate = wamp::serve::rawsocket(&house.node, access, house.clock.now_ms());
+                Pump::new(stream, gate, house.clock)
+            };
+            listener.serve(door, connection, stop).await;
+        }
+        Protocol::Http => {
+            let entrance = Arc::new(Entrance { realm: config.realm.clone(), anonymous: config.anonymous });
+            let connection = move |stream| http.clone().serve(stream, entrance.clone());
+            listener.serve(door, connection, stop).await;
         }
     }
 }

@@ -23,6 +23,7 @@ mod client_args;
 pub mod config;
 mod connect;
 mod hash_password;
+mod house;
 mod lines;
 pub mod log;
 mod pub_;

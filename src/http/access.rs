@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName, ORIGIN, VIA};
+use hyper::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName, HeaderValue, ORIGIN, VIA};
 
 use super::answer::Failure;
 use crate::node::Node;
@@ -16,7 +16,7 @@ use crate::node::session::Identity;
 use crate::node::users::{Anonymous, User};
 
 /// By what proxies tell for whom they ask.
-const FORWARDING: [HeaderName; 5] = [
+static FORWARDING: [HeaderName; 5] = [
     FORWARDED,
     VIA,
     HeaderName::from_static("x-forwarded-for"),
@@ -65,10 +65,22 @@ fn is_own_name(host: &str) -> bool {
 pub fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Failure> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-    if is_same_origin(&origin, headers) || allowed.iter().any(|one| one == "*" || *one == origin) {
+    if is_same_origin(&origin, headers) || is_listed(allowed, &origin) {
         return Ok(());
     }
     Err(Failure::ForeignOrigin { origin })
+}
+
+/// The origin of a foreign page that is allowed: its browser wants to be told so before it lets the page read the answer
+/// (WHATWG Fetch, CORS protocol).
+pub fn allowed_foreign_origin(allowed: &[String], headers: &HeaderMap) -> Option<HeaderValue> {
+    let header = headers.get(ORIGIN)?;
+    let origin = header.to_str().ok()?.to_ascii_lowercase();
+    (is_listed(allowed, &origin) && !is_same_origin(&origin, headers)).then(|| header.clone())
+}
+
+fn is_listed(allowed: &[String], origin: &str) -> bool {
+    allowed.iter().any(|one| one == "*" || one == origin)
 }
 
 /// Whether a page of this server is asking: its origin is the host that the request is for.

@@ -2,12 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
+};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::answer::{self, Answer, Failure};
-use super::{Entrance, Server, access, websocket};
+use super::{Entrance, Server, access, call, metrics, page, publish, subscribe, websocket};
+use crate::node::metrics::Protocol;
+use crate::node::realm::Realm;
+use crate::node::session::Identity;
+use crate::router::authorize::RoleId;
+use access::Visitor;
 
 /// One request's surroundings.
 pub struct Visit {
@@ -16,22 +29,172 @@ pub struct Visit {
     pub peer: SocketAddr,
 }
 
+/// Somebody in a realm.
+pub struct Guest {
+    pub realm: Arc<Realm>,
+    pub role: RoleId,
+    pub identity: Identity,
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
 impl Visit {
     /// Answers a request; whatever is wrong with it is answered, too.
     pub async fn answer(self, request: Request<Incoming>) -> Answer {
-        self.route(request).await.unwrap_or_else(|failure| failure.answer())
+        let node = &self.server.node;
+        node.metrics.of(Protocol::Http).messages_in.fetch_add(1, Ordering::Relaxed);
+        let origin = access::allowed_foreign_origin(&self.server.settings.allowed_origins, request.headers());
+        let mut answer = self.route(request).await.unwrap_or_else(|failure| failure.answer());
+        if let Some(origin) = origin {
+            answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            answer.headers_mut().insert(VARY, HeaderValue::from_name(ORIGIN));
+        }
+        if node.is_draining() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
-        let path = request.uri().path().to_owned();
-        let anonymous = access::may_be_anonymous(self.entrance.anonymous, self.peer, request.headers());
+        let path = request.uri().path();
         if let Some((_, gate)) = self.server.settings.websockets.iter().find(|(at, _)| *at == path) {
-            access::check_origin(&self.server.settings.allowed_origins, request.headers())?;
+            self.check_open(request.headers())?;
+            let anonymous = self.may_be_anonymous(request.headers());
             return websocket::open(request, gate, self.entrance.clone(), anonymous);
         }
-        match path.as_str() {
-            "/healthz" => Ok(answer::whole(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
-            _ => Err(Failure::NothingThere { path }),
+        match path {
+            "/" => only(&request, "GET, HEAD").map(|()| self.page(request.headers())),
+            "/healthz" => only(&request, "GET, HEAD").map(|()| answer::whole(StatusCode::OK, TEXT, "ok\n")),
+            "/readyz" => only(&request, "GET, HEAD").and_then(|()| self.ready()),
+            "/metrics" => {
+                only(&request, "GET, HEAD")?;
+                self.identify(request.headers()).await?;
+                Ok(answer::whole(StatusCode::OK, metrics::CONTENT_TYPE, self.server.metrics()))
+            }
+            "/publish" => self.publish(request).await,
+            "/call" => self.call(request).await,
+            "/subscribe" => self.subscribe(request).await,
+            _ => Err(Failure::NothingThere { path: path.to_owned() }),
         }
     }
+
+    async fn publish(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        if let Some(answer) = self.before(&request, "POST")? {
+            return Ok(answer);
+        }
+        let visitor = self.identify(request.headers()).await?;
+        let body = self.read_json(request).await?;
+        let request = publish::Request::read(&body)?;
+        let guest = self.enter(&visitor, request.realm.as_deref())?;
+        self.server.publish(&guest, request, &body)
+    }
+
+    async fn call(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        if let Some(answer) = self.before(&request, "POST")? {
+            return Ok(answer);
+        }
+        let visitor = self.identify(request.headers()).await?;
+        let body = self.read_json(request).await?;
+        let request = call::Request::read(&body)?;
+        let guest = self.enter(&visitor, request.realm.as_deref())?;
+        self.server.call(&guest, request).await
+    }
+
+    async fn subscribe(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        if let Some(answer) = self.before(&request, "GET")? {
+            return Ok(answer);
+        }
+        let visitor = self.identify(request.headers()).await?;
+        let request = subscribe::Request::read(request.uri().query().unwrap_or_default())?;
+        let guest = self.enter(&visitor, request.realm.as_deref())?;
+        self.server.subscribe(guest, request)
+    }
+
+    /// What holds for everything that reaches the router: it is asked by `method`, by no foreign page, and not too late. A
+    /// browser that only wants to know whether its page may ask (WHATWG Fetch, CORS-preflight) has its answer here.
+    fn before(&self, request: &Request<Incoming>, method: &'static str) -> Result<Option<Answer>, Failure> {
+        self.check_open(request.headers())?;
+        if request.method() != Method::OPTIONS {
+            return only(request, method).map(|()| None);
+        }
+        let mut answer = answer::whole(StatusCode::NO_CONTENT, TEXT, Bytes::new());
+        let headers = answer.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(method));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        Ok(Some(answer))
+    }
+
+    fn check_open(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        access::check_origin(&self.server.settings.allowed_origins, headers)?;
+        if self.server.node.is_draining() { Err(Failure::Draining) } else { Ok(()) }
+    }
+
+    fn ready(&self) -> Result<Answer, Failure> {
+        if self.server.node.is_draining() {
+            return Err(Failure::Draining);
+        }
+        Ok(answer::whole(StatusCode::OK, TEXT, "ready\n"))
+    }
+
+    fn page(&self, headers: &HeaderMap) -> Answer {
+        let realm = self.entrance.realm.as_deref().unwrap_or(&self.server.node.default_realm);
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let mut answer = answer::whole(StatusCode::OK, HTML, self.server.page(realm, host));
+        answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+        answer
+    }
+
+    fn may_be_anonymous(&self, headers: &HeaderMap) -> bool {
+        access::may_be_anonymous(self.entrance.anonymous, self.peer, headers)
+    }
+
+    async fn identify(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
+        access::identify(&self.server.node, headers, self.may_be_anonymous(headers)).await
+    }
+
+    /// The realm that a visitor asks for, else the one that an MQTT client would be in; open to it, and it has a role there.
+    fn enter(&self, visitor: &Visitor, asked: Option<&str>) -> Result<Guest, Failure> {
+        let node = &self.server.node;
+        let name = visitor.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
+        let realm = name.and_then(|name| node.realm(name));
+        let realm = realm.ok_or_else(|| {
+            let realm = asked.or(name).unwrap_or(&node.default_realm).to_owned();
+            Failure::NoSuchRealm { realm }
+        })?;
+        let role = realm.authorizer.role(&visitor.user.role);
+        let role = role.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
+        Ok(Guest { realm, role, identity: visitor.identity() })
+    }
+
+    /// The body of a request that is to be JSON.
+    async fn read_json(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
+        let content_type =
+            request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(Failure::NotJson);
+        }
+        let limits = &self.server.node.limits;
+        let max = limits.http_body_bytes_max;
+        let too_large = Failure::TooLarge { max };
+        if request.body().size_hint().lower() > max as u64 {
+            return Err(too_large);
+        }
+        let timeout = Duration::from_secs(limits.handshake_timeout_s.into());
+        let body = Limited::new(request.into_body(), max).collect();
+        match tokio::time::timeout(timeout, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+            Ok(Err(error)) => Err(Failure::Invalid(format!("the body broke off: {error}"))),
+            Err(_) => Err(Failure::TooSlow),
+        }
+    }
+}
+
+/// Refuses other methods than these.
+fn only<B>(request: &Request<B>, allow: &'static str) -> Result<(), Failure> {
+    let method = request.method().as_str();
+    if allow.split(", ").any(|one| one == method) { Ok(()) } else { Err(Failure::WrongMethod { allow }) }
 }

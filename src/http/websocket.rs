@@ -14,9 +14,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::Entrance;
 use super::answer::{Answer, Body, Failure};
 use super::counted::Counted;
-use super::Entrance;
 use crate::net::stream::Stream;
 
 /// Takes the sockets of a path after their WebSocket handshake. `cli` makes one for each gate, for rooms of one floor do not

@@ -80,11 +80,12 @@ impl Value {
         }
     }
 
-    /// A non-negative integer.
+    /// A non-negative integer; that includes a float without a fraction, up to 2^53.
     pub fn as_u64(&self) -> Option<u64> {
         match self {
             Value::Int(value) => u64::try_from(*value).ok(),
             Value::Uint(value) => Some(*value),
+            Value::Float(value) => whole(*value),
             _ => None,
         }
     }
@@ -147,6 +148,12 @@ impl Value {
     pub fn map<K: Into<String>>(entries: impl IntoIterator<Item = (K, Value)>) -> Value {
         Value::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
+}
+
+/// The integer that a float stands for, if it has no fraction and every integer up to it has a float (2^53).
+fn whole(float: f64) -> Option<u64> {
+    const MAX: f64 = (1_u64 << 53) as f64;
+    ((0.0..=MAX).contains(&float) && float.fract() == 0.0).then_some(float as u64)
 }
 
 impl From<bool> for Value {

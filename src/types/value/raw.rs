@@ -126,7 +126,8 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// A non-negative integer; a float, `1.0` for instance, is none.
+    /// A non-negative integer. In MessagePack and CBOR that includes a float without a fraction, up to 2^53: encoders in
+    /// JavaScript, which knows floats only, write integers above 2^32 that way, ids among them. A JSON `1.0` is none.
     #[inline]
     pub fn as_u64(self) -> Option<u64> {
         match self.format {

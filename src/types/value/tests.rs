@@ -493,7 +493,26 @@ fn parts_are_looked_up_without_decoding() {
     }
     assert_eq!(Raw::checked(Format::Json, b"18446744073709551615").as_u64(), Some(u64::MAX));
     assert_eq!(Raw::checked(Format::MsgPack, &[0xd1, 1, 0]).as_u64(), Some(256), "a positive signed integer");
-    assert_eq!(Raw::checked(Format::MsgPack, &[0xca, 0x3f, 0x80, 0, 0]).as_u64(), None);
+}
+
+#[test]
+fn a_float_without_a_fraction_is_an_integer_in_messagepack_and_cbor() {
+    let cases = [
+        (0.0, Some(0)),
+        (4_294_967_296.0, Some(1 << 32)),
+        (9_007_199_254_740_992.0, Some(1 << 53)),
+        (9_007_199_254_740_994.0, None),
+        (1.5, None),
+        (-1.0, None),
+        (f64::NAN, None),
+        (f64::INFINITY, None),
+    ];
+    for (float, expected) in cases {
+        let [msgpack, cbor] = [0xcb, 0xfb].map(|tag| [&[tag], &f64::to_be_bytes(float)[..]].concat());
+        assert_eq!(Raw::checked(Format::MsgPack, &msgpack).as_u64(), expected, "{float}");
+        assert_eq!(Raw::checked(Format::Cbor, &cbor).as_u64(), expected, "{float}");
+        assert_eq!(Value::Float(float).as_u64(), expected, "{float}");
+    }
 }
 
 proptest! {

@@ -1,5 +1,8 @@
 //! A session machine behind RawSocket frames (WAMP, RawSocket Transport).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

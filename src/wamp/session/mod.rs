@@ -264,7 +264,7 @@ impl Machine for WampGate {
                 taken = open.take(spare, now_ms);
             }
         }
-        let bytes: usize = taken.parts.iter().map(Bytes::len).sum::<usize>() + taken.tail.len();
+        let bytes = taken.bytes();
         if bytes > 0 {
             self.tally.bytes_out += bytes as u64;
             self.node.metrics.of(Protocol::Wamp).add(&mut self.tally);

@@ -8,8 +8,7 @@ use super::call::Procedures;
 use crate::delivery::outbox::Taken;
 use crate::node::Node;
 use crate::node::link::Link;
-use crate::node::mailbox::Offered;
-use crate::node::metrics::{Drop, Protocol};
+use crate::node::metrics::Protocol;
 use crate::node::publish::Publisher;
 use crate::node::realm::Realm;
 use crate::node::session::Session;
@@ -176,22 +175,13 @@ impl Open {
         self.session.identity.authmethod != ANONYMOUS
     }
 
-    /// Counts what a refill of the mailbox did.
-    pub fn count(&mut self, offered: &Offered) {
-        let tally = &mut self.publisher.tally;
-        tally.deliveries += u64::from(offered.sent);
-        tally.delivery_bytes += offered.sent_bytes as u64;
-        tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
-        tally.drop(Drop::TooLarge, u64::from(offered.dropped_large));
-    }
-
     /// What is to be written now.
     pub fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
         let mut mailbox = self.session.mailbox();
         let offered = mailbox.refill(now_ms);
         let taken = mailbox.take(spare);
         drop(mailbox);
-        self.count(&offered);
+        self.publisher.count(offered);
         taken
     }
 

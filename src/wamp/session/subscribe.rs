@@ -97,7 +97,7 @@ impl Open {
         // The first of them at once, so that live events rarely get ahead of older values.
         let offered = mailbox.refill(now_ms);
         drop(mailbox);
-        self.count(&offered);
+        self.publisher.count(offered);
     }
 
     /// Answers UNSUBSCRIBED, behind which there is no event of the subscription; or ERROR.

@@ -1,0 +1,111 @@
+//! What connects the gates: rooms of one floor do not know each other, so WebSockets that the HTTP gate opened are handed to the
+//! MQTT and WAMP gates here.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::config::{Config, Protocol};
+use crate::http::{self, Place, Upgraded, WebSocketGate};
+use crate::mqtt;
+use crate::mqtt::session::MqttGate;
+use crate::net::clock::Clock;
+use crate::net::pump::Pump;
+use crate::net::websocket::{Keepalive, Stream, WebSocket};
+use crate::node::Node;
+use crate::types::topic::TopicPattern;
+use crate::wamp::serializer::Encoding;
+use crate::wamp::session::Access;
+use crate::wamp::{self};
+
+/// What every connection needs.
+#[derive(Clone)]
+pub(super) struct House {
+    pub node: Arc<Node>,
+    pub clock: Clock,
+    pub refuse_filters: Vec<TopicPattern>,
+}
+
+impl House {
+    pub fn mqtt_settings(&self, realm: Option<Arc<str>>, anonymous: bool) -> Arc<mqtt::Settings> {
+        Arc::new(mqtt::Settings { realm, anonymous, refuse_filters: self.refuse_filters.clone() })
+    }
+
+    pub fn mqtt(&self, settings: &Arc<mqtt::Settings>, peer: SocketAddr) -> MqttGate {
+        MqttGate::new(self.node.clone(), settings.clone(), peer, self.clock.now_ms())
+    }
+
+    /// The server behind all HTTP listeners.
+    pub fn http(&self, config: &Config, listeners: &[(Protocol, bool, SocketAddr)]) -> Arc<http::Server> {
+        let wamp: Arc<dyn WebSocketGate> = Arc::new(WampDoor(self.clone()));
+        let mqtt: Arc<dyn WebSocketGate> = Arc::new(MqttDoor(self.clone()));
+        let settings = http::Settings {
+            allowed_origins: config.allowed_origins.clone(),
+            websockets: vec![("/ws", wamp.clone()), ("/wamp", wamp), ("/mqtt", mqtt)],
+            places: listeners.iter().map(place).collect(),
+        };
+        http::Server::new(self.node.clone(), self.clock, settings)
+    }
+}
+
+fn place((protocol, tls, address): &(Protocol, bool, SocketAddr)) -> Place {
+    let (what, scheme) = match (protocol, tls) {
+        (Protocol::Mqtt, false) => ("MQTT", "mqtt"),
+        (Protocol::Mqtt, true) => ("MQTT over TLS", "mqtts"),
+        (Protocol::Http, false) => ("HTTP and WebSocket", "http"),
+        (Protocol::Http, true) => ("HTTP and WebSocket over TLS", "https"),
+        (Protocol::RawSocket, false) => ("WAMP over RawSocket", "rs"),
+        (Protocol::RawSocket, true) => ("WAMP over RawSocket and TLS", "rss"),
+    };
+    Place { what: what.to_owned(), url: format!("{scheme}://{address}") }
+}
+
+struct WampDoor(House);
+
+impl WebSocketGate for WampDoor {
+    fn choose(&self, offered: &str) -> Option<&'static str> {
+        Encoding::choose(offered).map(Encoding::subprotocol)
+    }
+
+    fn example(&self) -> &'static str {
+        "wamp.2.json"
+    }
+
+    fn run(&self, upgraded: Upgraded) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let House { node, clock, .. } = self.0.clone();
+        let Some(encoding) = Encoding::from_subprotocol(upgraded.subprotocol) else { return Box::pin(async {}) };
+        let access = Access { anonymous: upgraded.anonymous };
+        Box::pin(async move {
+            let gate = wamp::serve::websocket(&node, access, encoding, clock.now_ms());
+            Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early).await;
+        })
+    }
+}
+
+struct MqttDoor(House);
+
+impl WebSocketGate for MqttDoor {
+    fn choose(&self, offered: &str) -> Option<&'static str> {
+        // `mqttv3.1` is what clients of level 3 say.
+        let known = |name: &str| ["mqtt", "mqttv3.1"].into_iter().find(|known| *known == name.trim());
+        offered.split(',').find_map(known)
+    }
+
+    fn example(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn run(&self, upgraded: Upgraded) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let house = self.0.clone();
+        Box::pin(async move {
+            let settings = house.mqtt_settings(upgraded.entrance.realm.clone(), upgraded.anonymous);
+            let now_ms = house.clock.now_ms();
+            // MQTT has a keep-alive of its own.
+            let keepalive = Keepalive { interval_ms: 0, timeout_ms: 0 };
+            let frame_bytes_max = house.node.limits.mqtt_packet_bytes_max;
+            let gate = WebSocket::new(Stream::new(house.mqtt(&settings, upgraded.stream.peer())), frame_bytes_max, keepalive, now_ms);
+            Pump::new(upgraded.stream, gate, house.clock).with_input(upgraded.early).await;
+        })
+    }
+}

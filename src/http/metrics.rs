@@ -1,0 +1,201 @@
+//! `GET /metrics`: the node's counters in Prometheus' text format, version 0.0.4.
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Server;
+use super::sse;
+use crate::node::Node;
+use crate::node::metrics::{BUCKETS_US, Drop, Histogram, Protocol, Totals};
+use crate::router::broker::Subscriber;
+
+/// The type that Prometheus asks for.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A counter of a protocol: name, help, where it is.
+type Counter = (&'static str, &'static str, fn(&Totals) -> &AtomicU64);
+
+const COUNTERS: [Counter; 12] = [
+    ("connections_opened_total", "Connections taken.", |t| &t.connections_opened),
+    ("connections_refused_total", "Connections closed at once: there were limits.connections_max.", |t| {
+        &t.connections_refused
+    }),
+    ("handshake_failures_total", "Connections that ended before they had a session.", |t| &t.handshake_failures),
+    ("auth_failures_total", "Connections or requests with wrong credentials.", |t| &t.auth_failures),
+    ("protocol_errors_total", "Connections closed because their peer broke the protocol.", |t| &t.protocol_errors),
+    ("received_bytes_total", "Bytes read from connections.", |t| &t.bytes_in),
+    ("sent_bytes_total", "Bytes written to connections.", |t| &t.bytes_out),
+    ("received_messages_total", "MQTT packets, WAMP messages, HTTP requests.", |t| &t.messages_in),
+    ("publishes_total", "Publications received.", |t| &t.publishes_in),
+    ("deliveries_total", "Copies of events given to subscribers, by the protocol of the publisher.", |t| &t.deliveries),
+    ("delivered_bytes_total", "Bytes of these copies.", |t| &t.delivery_bytes),
+    ("calls_total", "Calls received.", |t| &t.calls_in),
+];
+
+/// What is counted when it is asked for.
+#[derive(Default)]
+struct Census {
+    /// By [`Protocol`].
+    sessions: [usize; Protocol::ALL.len()],
+    outbox_bytes: usize,
+    backlog_bytes: usize,
+    backlog_messages: usize,
+    inflight_messages: usize,
+    retained_messages: usize,
+    retained_bytes: usize,
+    subscriptions: usize,
+    registrations: usize,
+    calls: usize,
+    realms: usize,
+}
+
+impl Census {
+    /// Asks every session; each is locked for a moment.
+    fn take(node: &Node) -> Self {
+        let mut census = Self::default();
+        for realm in node.realms() {
+            let (messages, bytes) = realm.retained_size();
+            census.realms += 1;
+            census.retained_messages += messages;
+            census.retained_bytes += bytes;
+            census.subscriptions += realm.subscriptions_len();
+            {
+                let dealer = realm.dealer.lock();
+                census.registrations += dealer.registration_count();
+                census.calls += dealer.calls_under_way();
+            }
+            for session in realm.sessions() {
+                let protocol = if session.identity.client_id.is_some() {
+                    Protocol::Mqtt
+                } else if session.wire() == sse::wire() {
+                    Protocol::Http
+                } else {
+                    Protocol::Wamp
+                };
+                census.sessions[protocol as usize] += 1;
+                let mailbox = session.mailbox();
+                census.outbox_bytes += mailbox.outbox.bytes();
+                census.backlog_bytes += mailbox.backlog.bytes();
+                census.backlog_messages += mailbox.backlog.len();
+                census.inflight_messages += mailbox.inflight.len();
+            }
+        }
+        census
+    }
+}
+
+/// A text that is being written. Writing to a string cannot fail.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = match labels {
+            "" => writeln!(self.0, "{name} {value}"),
+            labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        let (below, all, sum_us) = histogram.read();
+        self.family(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (bound_us, count) in BUCKETS_US.iter().zip(below) {
+            self.sample(&bucket, &format!("le=\"{}\"", seconds(*bound_us)), count);
+        }
+        self.sample(&bucket, "le=\"+Inf\"", all);
+        self.sample(&format!("{name}_sum"), "", seconds(sum_us));
+        self.sample(&format!("{name}_count"), "", all);
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn read(total: &AtomicU64) -> u64 {
+    total.load(Ordering::Relaxed)
+}
+
+impl Server {
+    pub(super) fn metrics(&self) -> String {
+        let node = &*self.node;
+        let mut text = Text::default();
+        write_counters(&mut text, node);
+        write_census(&mut text, &Census::take(node));
+        let metrics = &node.metrics;
+        text.histogram(
+            "fennec_handshake_seconds",
+            "From the first byte of a connection to its session.",
+            &metrics.handshake,
+        );
+        text.histogram("fennec_batch_seconds", "From a read to the outboxes of the subscribers.", &metrics.batch);
+        text.histogram("fennec_call_seconds", "From a call to its final answer.", &metrics.call);
+        text.gauge("fennec_draining", "1 while the broker is stopping.", u8::from(node.is_draining()));
+        text.family("fennec_build_info", "gauge", "What runs; always 1.");
+        text.sample("fennec_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
+        let started_ms = self.clock.now_ms() - self.clock.uptime_ms();
+        let help = "Start of the process, in seconds since 1970.";
+        text.gauge("process_start_time_seconds", help, started_ms as f64 / 1e3);
+        text.0
+    }
+}
+
+fn write_counters(text: &mut Text, node: &Node) {
+    let label = |protocol: Protocol| format!("protocol=\"{}\"", protocol.name());
+    text.family("fennec_connections", "gauge", "Open connections.");
+    for protocol in Protocol::ALL {
+        let totals = node.metrics.of(protocol);
+        // Closed first, so that a connection that goes meanwhile does not make it negative.
+        let closed = read(&totals.connections_closed);
+        let open = read(&totals.connections_opened).saturating_sub(closed);
+        text.sample("fennec_connections", &label(protocol), open);
+    }
+    for (name, help, counter) in COUNTERS {
+        let name = format!("fennec_{name}");
+        text.family(&name, "counter", help);
+        for protocol in Protocol::ALL {
+            text.sample(&name, &label(protocol), read(counter(node.metrics.of(protocol))));
+        }
+    }
+    let name = "fennec_dropped_total";
+    text.family(
+        name,
+        "counter",
+        "Copies of events or publications that were dropped, by the protocol of the publisher.",
+    );
+    for protocol in Protocol::ALL {
+        for reason in Drop::ALL {
+            let labels = format!("{},reason=\"{}\"", label(protocol), reason.name());
+            text.sample(name, &labels, read(&node.metrics.of(protocol).dropped[reason as usize]));
+        }
+    }
+}
+
+fn write_census(text: &mut Text, census: &Census) {
+    text.family("fennec_sessions", "gauge", "Sessions; of MQTT also those kept without a connection.");
+    for protocol in Protocol::ALL {
+        let labels = format!("protocol=\"{}\"", protocol.name());
+        text.sample("fennec_sessions", &labels, census.sessions[protocol as usize]);
+    }
+    text.family("fennec_queue_bytes", "gauge", "Bytes that wait for subscribers, of all sessions.");
+    text.sample("fennec_queue_bytes", "queue=\"outbox\"", census.outbox_bytes);
+    text.sample("fennec_queue_bytes", "queue=\"backlog\"", census.backlog_bytes);
+    text.gauge("fennec_backlog_messages", "QoS 1 and 2 messages that wait for sessions.", census.backlog_messages);
+    text.gauge("fennec_inflight_messages", "QoS 1 and 2 messages sent and not acknowledged.", census.inflight_messages);
+    text.gauge("fennec_retained_messages", "Retained values.", census.retained_messages);
+    text.gauge("fennec_retained_bytes", "Bytes of topics and payloads of retained values.", census.retained_bytes);
+    text.gauge("fennec_subscriptions", "Topics and patterns that somebody is subscribed to.", census.subscriptions);
+    text.gauge("fennec_registrations", "Procedures that somebody is registered for.", census.registrations);
+    text.gauge("fennec_calls_under_way", "Calls without a final answer.", census.calls);
+    text.gauge("fennec_realms", "Realms.", census.realms);
+}

@@ -1,0 +1,188 @@
+//! `POST /publish`.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use hyper::StatusCode;
+
+use super::answer::{self, Answer, Failure};
+use super::fields::{Field, fields};
+use super::route::Guest;
+use super::write::Object;
+use super::{Server, sse};
+use crate::node::Node;
+use crate::node::metrics::Protocol;
+use crate::node::publish::{Filter, Publication, Publisher};
+use crate::types::event::{Discloser, Properties};
+use crate::types::payload::{Format, PayloadRef};
+use crate::types::topic::{Topic, TopicError};
+
+const KNOWN: &str = "realm, topic or mqtt_topic, args and kwargs or payload or payload_base64, retain, disclose_me, exclude, \
+                     exclude_authid, exclude_authrole, eligible, eligible_authid, eligible_authrole, \
+                     message_expiry_interval, content_type, response_topic, correlation_data, user_properties, \
+                     payload_format_indicator";
+
+/// What is to be published. The options have the names and meanings of WAMP's.
+#[derive(Default)]
+pub struct Request<'a> {
+    pub realm: Option<String>,
+    topic: Option<Topic>,
+    args: Option<&'a [u8]>,
+    kwargs: Option<&'a [u8]>,
+    payload: Option<Bytes>,
+    retain: bool,
+    disclose_me: bool,
+    filter: Option<Filter>,
+    expires_in_s: Option<u32>,
+    properties: Option<Properties>,
+}
+
+impl<'a> Request<'a> {
+    /// # Errors
+    /// A field is unknown, of another type, or excludes another one.
+    pub fn read(body: &'a [u8]) -> Result<Self, Failure> {
+        let mut request = Self::default();
+        for field in fields(body)? {
+            request.set(&field)?;
+        }
+        if request.payload.is_some() && (request.args.is_some() || request.kwargs.is_some()) {
+            return Err(Failure::Invalid("a payload and arguments exclude each other".to_owned()));
+        }
+        Ok(request)
+    }
+
+    fn set(&mut self, field: &Field<'a>) -> Result<(), Failure> {
+        match &*field.name {
+            "realm" => self.realm = Some(field.text()?),
+            "topic" => self.set_topic("topic", Topic::from_uri(&field.text()?))?,
+            "mqtt_topic" => self.set_topic("mqtt_topic", Topic::from_name(&field.text()?))?,
+            "args" => self.args = Some(field.list()?),
+            "kwargs" => self.kwargs = Some(field.object()?),
+            "payload" => self.set_payload(payload(field))?,
+            "payload_base64" => self.set_payload(decode(field)?)?,
+            "retain" => self.retain = field.bool()?,
+            "disclose_me" => self.disclose_me = field.bool()?,
+            "exclude" => self.filter().exclude = field.sessions()?,
+            "exclude_authid" => self.filter().exclude_authid = field.texts()?,
+            "exclude_authrole" => self.filter().exclude_authrole = field.texts()?,
+            "eligible" => self.filter().eligible = Some(field.sessions()?),
+            "eligible_authid" => self.filter().eligible_authid = Some(field.texts()?),
+            "eligible_authrole" => self.filter().eligible_authrole = Some(field.texts()?),
+            "message_expiry_interval" => {
+                let seconds = u32::try_from(field.uint()?);
+                self.expires_in_s =
+                    Some(seconds.map_err(|_| {
+                        Failure::Invalid("message_expiry_interval must be below 2^32 seconds".to_owned())
+                    })?);
+            }
+            _ => return self.set_property(field),
+        }
+        Ok(())
+    }
+
+    fn set_property(&mut self, field: &Field<'a>) -> Result<(), Failure> {
+        let properties = self.properties.get_or_insert_default();
+        match &*field.name {
+            "content_type" => properties.content_type = Some(field.text()?),
+            "response_topic" => {
+                let topic = Topic::from_uri(&field.text()?);
+                let topic = topic.map_err(|error| Failure::InvalidTopic { field: "response_topic", error })?;
+                properties.response_topic = Some(topic.name().to_owned());
+            }
+            "correlation_data" => properties.correlation_data = Some(field.text_or_binary()?),
+            "user_properties" => properties.user_properties = field.pairs()?,
+            "payload_format_indicator" => properties.payload_is_text = Some(field.one_or_zero()?),
+            _ => return field.unknown(KNOWN),
+        }
+        Ok(())
+    }
+
+    fn set_topic(&mut self, field: &'static str, topic: Result<Topic, TopicError>) -> Result<(), Failure> {
+        let topic = topic.map_err(|error| Failure::InvalidTopic { field, error })?;
+        match self.topic.replace(topic) {
+            None => Ok(()),
+            Some(_) => Err(Failure::Invalid("topic and mqtt_topic exclude each other".to_owned())),
+        }
+    }
+
+    fn set_payload(&mut self, payload: Bytes) -> Result<(), Failure> {
+        match self.payload.replace(payload) {
+            None => Ok(()),
+            Some(_) => Err(Failure::Invalid("payload and payload_base64 exclude each other".to_owned())),
+        }
+    }
+
+    fn topic(&self) -> Result<&Topic, Failure> {
+        self.topic.as_ref().ok_or_else(|| Failure::Invalid("topic is missing".to_owned()))
+    }
+
+    fn filter(&mut self) -> &mut Filter {
+        self.filter.get_or_insert_default()
+    }
+
+    fn payload(&self) -> PayloadRef<'_> {
+        match &self.payload {
+            Some(bytes) => PayloadRef::Bytes(bytes),
+            None if self.args.is_none() && self.kwargs.is_none() => PayloadRef::NONE,
+            None => PayloadRef::Args { format: Format::Json, args: self.args, kwargs: self.kwargs },
+        }
+    }
+}
+
+/// A string is its text; anything else the JSON that it is.
+fn payload(field: &Field<'_>) -> Bytes {
+    field.text_or_binary().unwrap_or_else(|_| Bytes::copy_from_slice(field.value.bytes()))
+}
+
+fn decode(field: &Field<'_>) -> Result<Bytes, Failure> {
+    let bytes = BASE64.decode(field.text()?);
+    bytes.map(Bytes::from).map_err(|error| Failure::Invalid(format!("payload_base64 is not base64: {error}")))
+}
+
+impl Server {
+    /// Publishes, and answers with the publication's id.
+    ///
+    /// # Errors
+    /// There is no topic, the guest may not publish to it, or a retained value has no room.
+    pub(super) fn publish(&self, guest: &Guest, request: Request<'_>, body: &Bytes) -> Result<Answer, Failure> {
+        let topic = request.topic()?;
+        let payload = request.payload();
+        let properties = request.properties.clone().map(Arc::new);
+        let discloser = request.disclose_me.then(|| Arc::new(self.disclose(guest)));
+        let publication = Publication {
+            payload,
+            qos: Node::UNSAID_QOS,
+            // As over WAMP: a retained value is for whoever subscribes later, so one that is not for all is not kept.
+            retain: request.retain && request.filter.is_none(),
+            properties: properties.as_ref(),
+            publisher: discloser.as_ref(),
+            expires_in_s: request.expires_in_s,
+            exclude_publisher: false,
+            filter: request.filter.as_ref(),
+            backing: Some(request.payload.as_ref().unwrap_or(body)),
+        };
+        let (node, realm) = (self.node.clone(), guest.realm.clone());
+        let mut publisher = Publisher::new(node, realm, None, Some(guest.role), Protocol::Http);
+        publisher.now_ms = self.clock.now_ms();
+        let target = publisher.look_up(topic.as_bytes(), |_| Ok::<_, Failure>(topic.clone()))?;
+        let published = publisher.publish(target, &publication);
+        publisher.finish();
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        object.uint("publication", published?.publication.0);
+        object.end();
+        Ok(answer::json(StatusCode::OK, out))
+    }
+
+    /// Who publishes, for those who are to be told. The session is one that ends with the request.
+    fn disclose(&self, guest: &Guest) -> Discloser {
+        let identity = guest.identity.clone();
+        Discloser {
+            authid: Some(identity.authid.clone()),
+            authrole: Some(identity.authrole.clone()),
+            session: self.node.new_session(identity, sse::wire(), false).id,
+        }
+    }
+}
