@@ -266,9 +266,7 @@ impl Inner {
             mailbox.detach(&link);
             link.end(reason);
         }
-        mailbox.keeps = false;
-        mailbox.backlog.clear();
-        mailbox.inflight.clear();
+        mailbox.clear();
         drop(mailbox);
         let subscriptions = std::mem::take(&mut client.record.lock().subscriptions);
         realm.unsubscribe_all(
