@@ -336,7 +336,7 @@ impl Mailbox {
                     inflight.sent_again();
                 }
                 Err(NotSent::NoRoom) => return,
-                Err(NotSent::Never) => {
+                Err(NotSent::Never(_)) => {
                     offered.dropped_large += 1;
                     inflight.give_up_again();
                 }
