@@ -13,8 +13,8 @@ use super::house::House;
 use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
-use crate::net::pump::Pump;
-use crate::net::stream::Seats;
+use crate::net::pump::{Pump, drive};
+use crate::net::stream::{Seats, Stream};
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
 use crate::node::metrics;
@@ -35,6 +35,7 @@ pub struct Broker {
     /// In the order of the configuration: what is spoken, whether through TLS, and the address with its real port.
     pub listeners: Vec<(Protocol, bool, SocketAddr)>,
     workers: Arc<Workers>,
+    http: Arc<http::Server>,
     /// Accepts connections and minds the time.
     runtime: Runtime,
     stopping: watch::Sender<bool>,
@@ -83,9 +84,9 @@ impl Broker {
             };
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
-        runtime.spawn(keep_time(node.clone(), clock));
+        runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, runtime, stopping, drain })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain })
     }
 
     /// The address of the first listener of this kind.
@@ -99,6 +100,7 @@ impl Broker {
         // Nobody may listen any more, then there is nobody to tell.
         let _ = self.stopping.send(true);
         self.node.drain();
+        self.http.drain();
         let until = Instant::now() + self.drain;
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
@@ -117,14 +119,17 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
     match config.protocol {
         Protocol::Mqtt => {
             let settings = house.mqtt_settings(config.realm.clone(), anonymous);
-            let connection = move |stream| Pump::new(stream, house.mqtt(&settings), house.clock);
+            let connection = move |stream: Stream| {
+                let gate = house.mqtt(&settings, stream.peer());
+                drive(Pump::new(stream, gate, house.clock))
+            };
             listener.serve(door, connection, stop).await;
         }
         Protocol::RawSocket => {
             let access = Access { anonymous };
             let connection = move |stream| {
                 let gate = wamp::serve::rawsocket(&house.node, access, house.clock.now_ms());
-                Pump::new(stream, gate, house.clock)
+                drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;
         }
@@ -179,13 +184,14 @@ fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
     Ok(Node::new(settings, u64::from_ne_bytes(seed)))
 }
 
-async fn keep_time(node: Arc<Node>, clock: Clock) {
+async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {
     let mut ticks = tokio::time::interval(TICK);
     let mut sys_at_ms = 0;
     loop {
         ticks.tick().await;
         let now_ms = clock.now_ms();
         node.tick(now_ms);
+        workers.balance();
         if now_ms >= sys_at_ms {
             node.publish_sys(clock.uptime_ms() / 1000, now_ms);
             sys_at_ms = now_ms + SYS_MS;

@@ -16,7 +16,7 @@ use crate::node::session::Identity;
 use crate::node::users::{Anonymous, User};
 
 /// By what proxies tell for whom they ask.
-const FORWARDING: [HeaderName; 5] = [
+static FORWARDING: [HeaderName; 5] = [
     FORWARDED,
     VIA,
     HeaderName::from_static("x-forwarded-for"),

@@ -12,12 +12,14 @@
 //! Left out on purpose: cookies and logins, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
 
 use crate::net::clock::Clock;
 use crate::net::stream::Stream;
@@ -75,17 +77,25 @@ pub struct Server {
     node: Arc<Node>,
     clock: Clock,
     settings: Settings,
+    draining: watch::Sender<bool>,
 }
 
 impl Server {
     pub fn new(node: Arc<Node>, clock: Clock, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { node, clock, settings })
+        Arc::new(Self { node, clock, settings, draining: watch::Sender::new(false) })
+    }
+
+    /// Closes connections as soon as no request is under way on them. To be called when the node drains, which ends
+    /// subscriptions and refuses new requests.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
     }
 
     /// Runs one connection, until it ends or another gate has it.
     pub async fn serve(self: Arc<Self>, stream: Stream, entrance: Arc<Entrance>) {
         let peer = stream.peer();
         let header_timeout = Duration::from_secs(self.node.limits.handshake_timeout_s.into());
+        let mut draining = self.draining.subscribe();
         let io = TokioIo::new(Counted::new(stream, self.node.clone()));
         let service = service_fn(move |request| {
             let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer };
@@ -93,7 +103,19 @@ impl Server {
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(header_timeout);
-        if let Err(error) = http.serve_connection(io, service).with_upgrades().await {
+        let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
+        let drain = async move {
+            // An error says that there is no server any more.
+            let _ = draining.wait_for(|draining| *draining).await;
+        };
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = drain => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%peer, %error, "HTTP connection broke");
         }
     }

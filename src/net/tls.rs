@@ -87,3 +87,49 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 fn not_pem(path: &Path, error: &pem::Error) -> TlsError {
     TlsError::NotPem { path: path.to_owned(), what: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes `cert` and `key` to files and checks what is wrong with them; `{cert}` and `{key}` stand for the files.
+    #[track_caller]
+    fn check(cert: &str, key: &str, expected: Option<&str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert_path, key_path) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        std::fs::write(&cert_path, cert).unwrap();
+        std::fs::write(&key_path, key).unwrap();
+        let error = Tls::from_files(&cert_path, &key_path).err().map(|error| error.to_string());
+        let show = |path: &Path| path.display().to_string();
+        let expected =
+            expected.map(|text| text.replace("{cert}", &show(&cert_path)).replace("{key}", &show(&key_path)));
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        check(&cert, &key, None);
+        check(&format!("{cert}{key}"), &format!("{cert}{key}"), None);
+        check("", &key, Some("{cert} contains no certificate"));
+        check(&key, &key, Some("{cert} contains no certificate"));
+        check(&cert, "", Some("{key} contains no private key"));
+        check(&cert, &cert, Some("{key} contains no private key"));
+        let mismatch =
+            "the certificate in {cert} cannot be used with the key in {key}: keys may not be consistent: KeyMismatch";
+        check(&cert, &other.signing_key.serialize_pem(), Some(mismatch));
+    }
+
+    #[test]
+    fn what_is_no_pem_or_not_there_is_named() {
+        let broken = "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cert.pem");
+        let says = |path: &Path| Tls::from_files(path, path).err().unwrap().to_string();
+        assert!(says(&path).starts_with(&format!("cannot read {}: No such file", path.display())), "{}", says(&path));
+        std::fs::write(&path, broken).unwrap();
+        assert!(says(&path).starts_with(&format!("{} is not PEM: ", path.display())), "{}", says(&path));
+    }
+}

@@ -158,6 +158,10 @@ impl MqttGate {
             Ok(open) => {
                 let us = now_ms.saturating_sub(self.opened_ms) * 1000;
                 self.node.metrics.handshake.observe_us(us);
+                let identity = &open.client.session.identity;
+                let realm = &*open.publisher.realm.name;
+                let (client_id, user) = (&identity.client_id, &identity.authid);
+                tracing::debug!(peer = %self.peer, realm, client_id, user, level = ?self.level, "MQTT client connected");
                 self.phase = Phase::Open(Box::new(open));
             }
             Err(refusal) => self.refuse_connect(refusal),
@@ -193,7 +197,7 @@ impl MqttGate {
         let greet = |present: bool, mailbox: &mut Mailbox| {
             mailbox.outbox.reply_with(|out| greet(&candidate, &node, present, out));
             if present {
-                mailbox.resend(now_ms, release);
+                mailbox.release_again(release);
             } else {
                 mailbox.received.clear();
             }
@@ -247,7 +251,7 @@ impl MqttGate {
     }
 
     fn refuse_connect(&mut self, refusal: Refusal) {
-        tracing::debug!(reason = refusal.reason as u8, what = refusal.what, "CONNECT refused");
+        tracing::debug!(peer = %self.peer, reason = refusal.reason as u8, what = refusal.what, "MQTT CONNECT refused");
         self.tally.handshake_failures += 1;
         let mut connack = Connack::new(refusal.reason);
         connack.properties.reason_string = (!refusal.what.is_empty()).then_some(refusal.what);

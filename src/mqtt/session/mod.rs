@@ -17,6 +17,7 @@ mod subscribe;
 mod tests;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ const REPLY_BYTES_MAX: usize = 256 * 1024;
 pub struct MqttGate {
     node: Arc<Node>,
     settings: Arc<Settings>,
+    /// For the log.
+    peer: SocketAddr,
     link: Arc<Link>,
     phase: Phase,
     level: Level,
@@ -127,13 +130,14 @@ impl From<DecodeError> for Halt {
 
 impl MqttGate {
     /// A connection from which nothing was read yet.
-    pub fn new(node: Arc<Node>, settings: Arc<Settings>, now_ms: u64) -> Self {
+    pub fn new(node: Arc<Node>, settings: Arc<Settings>, peer: SocketAddr, now_ms: u64) -> Self {
         let connect_by_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
         let mut opened = Tally { connections_opened: 1, ..Tally::default() };
         node.metrics.of(Protocol::Mqtt).add(&mut opened);
         Self {
             node,
             settings,
+            peer,
             link: Arc::default(),
             phase: Phase::Fresh,
             level: Level::V4,
@@ -179,7 +183,8 @@ impl MqttGate {
 
     /// Ends the connection because the client broke a rule. Before level 5 there is nothing to be said about it.
     fn refuse(&mut self, violation: Violation, now_ms: u64) {
-        tracing::debug!(reason = violation.reason as u8, what = violation.what, "protocol error");
+        let Violation { reason, what } = violation;
+        tracing::debug!(peer = %self.peer, reason = reason as u8, what, "MQTT protocol error");
         self.tally.protocol_errors += 1;
         if matches!(self.phase, Phase::Open(_)) {
             self.leave(Leaving::Broken, now_ms);
@@ -203,6 +208,8 @@ impl MqttGate {
         let Phase::Open(mut open) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
         open.publisher.finish();
         let client = &open.client;
+        let identity = &client.session.identity;
+        tracing::debug!(peer = %self.peer, client_id = identity.client_id, ?leaving, "MQTT client disconnected");
         {
             let mut mailbox = client.session.mailbox();
             if mailbox.is_held_by(&self.link) {

@@ -1,0 +1,10 @@
+//! The HTTP gate on a port of its own, with a node in this process and a plain HTTP client.
+
+mod access;
+mod broker;
+mod call;
+mod metrics;
+mod publish;
+mod stream;
+mod subscribe;
+mod websocket;
