@@ -120,6 +120,20 @@ fn store_that_is_full_refuses_new_topics_only() {
     assert_eq!(level_4.hear(), ["puback #1"], "which knows no refusal");
 }
 
+/// A client that asks again and again and does not read is owed each retained message once.
+#[test]
+fn repeated_subscription_starts_over() {
+    let world = World::new();
+    for number in 0..200 {
+        world.retain(&format!("t/{number}"), "x");
+    }
+    let mut peer = world.join(v5("s"));
+    peer.send_subscribe(None, &[to("#", Q0); 5]);
+    assert_eq!(peer.hear().len(), 1 + 200);
+    peer.send_subscribe(None, &[to("#", Q0), to("t/#", Q0)]);
+    assert_eq!(peer.hear().len(), 1 + 2 * 200, "each subscription has its own");
+}
+
 #[test]
 fn retained_messages_of_qos_1_outlast_the_connection() {
     let world = World::new();
