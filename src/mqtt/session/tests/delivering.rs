@@ -276,6 +276,27 @@ fn nothing_waits_for_a_session_that_has_ended() {
     assert_eq!(publisher.hear(), ["puback #1 NoMatchingSubscribers"]);
 }
 
+/// An outbox that holds a few answers takes a frame of any size, as an empty one does.
+#[test]
+fn message_larger_than_the_outbox_is_sent_behind_others() {
+    let world = Setup::limited(|limits| limits.outbox_bytes_max = 65_536).build();
+    let mut peer = world.join(kept("s", 100));
+    peer.subscribe("a", Q1);
+    let mut publisher = world.join(v5("p"));
+    let large = "x".repeat(100_000);
+    for qos in [Q0, Q1] {
+        publisher.publish("a", "small", Q0);
+        publisher.publish("a", &large, qos);
+        assert_eq!(peer.hear().len(), 2, "{qos:?}");
+    }
+    peer.leave();
+    publisher.publish("a", &large, Q1);
+    publisher.publish("a", &large, Q1);
+    let mut peer = world.connect(kept("s", 100));
+    assert_eq!(peer.hear().len(), 4, "CONNACK, one again and two that waited");
+    assert_eq!(dropped(&world, Drop::QueueFull), 0);
+}
+
 /// [MQTT-3.1.2-24], [MQTT-3.1.2-25]: it counts as sent.
 #[test]
 fn message_larger_than_the_client_takes_is_dropped_and_counted() {
