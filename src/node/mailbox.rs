@@ -135,7 +135,7 @@ impl Mailbox {
     pub fn new(outbox: Outbox, backlog: Backlog, keeps: bool) -> Self {
         Self {
             outbox,
-            inflight: Inflight::default(),
+            inflight: Inflight::new(backlog.bytes_max()),
             backlog,
             replay: Replay::default(),
             received: HashSet::new(),

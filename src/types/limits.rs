@@ -159,7 +159,8 @@ limits! {
         "QoS 1 and 2 messages that wait for one session, connected or not. When full the new message is dropped for that session \
          and counted.";
     backlog_bytes_max: u64 = 67_108_864, Bytes, "limits"."backlog_bytes_max", 0..=1_099_511_627_776,
-        "The same in bytes of payload and topic. An empty backlog takes one message of any size.";
+        "The same in bytes of payload and topic; an empty backlog takes one message of any size. As many bytes that are sent and not \
+         acknowledged make further messages wait, too.";
     retained_messages_max: usize = 1_000_000, Count, "limits"."retained_messages_max", 0..=1_000_000_000,
         "Retained values of all realms. A publish that would add one is refused: PUBACK or PUBREC 0x97 (MQTT 3 and QoS 0: dropped and \
          counted), ERROR `fennec.error.quota_exceeded`. Changing or clearing one stays possible.";

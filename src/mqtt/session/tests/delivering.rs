@@ -276,6 +276,23 @@ fn nothing_waits_for_a_session_that_has_ended() {
     assert_eq!(publisher.hear(), ["puback #1 NoMatchingSubscribers"]);
 }
 
+/// A client that takes its messages and acknowledges none must not hold any number of bytes.
+#[test]
+fn what_is_unacknowledged_is_bounded_in_bytes() {
+    let world = Setup::limited(|limits| limits.backlog_bytes_max = 1000).build();
+    let mut peer = world.join(kept("s", 100));
+    peer.subscribe("a", Q1);
+    let mut publisher = world.join(v5("p"));
+    let large = "x".repeat(600);
+    for _ in 0..4 {
+        publisher.publish("a", &large, Q1);
+    }
+    assert_eq!(peer.hear().len(), 2, "the window is closed by the message that fills it");
+    assert_eq!(dropped(&world, Drop::QueueFull), 1, "one waits");
+    peer.ack(AckType::Puback, 1);
+    assert_eq!(peer.hear().len(), 1);
+}
+
 /// An outbox that holds a few answers takes a frame of any size, as an empty one does.
 #[test]
 fn message_larger_than_the_outbox_is_sent_behind_others() {
