@@ -325,20 +325,30 @@ impl Publisher {
             }
         }
         for group in &route.groups {
-            self.deliver_to_group(group, &stored);
+            self.deliver_to_group(group, &stored, publication.filter);
         }
     }
 
-    /// Gives an event to one member of a shared subscription: to the next that is connected, else to the next at all
-    /// (MQTT 5, 4.8.2).
-    fn deliver_to_group(&mut self, group: &Group<Arc<Session>>, event: &Arc<StoredEvent>) {
+    /// Gives an event to one member of a shared subscription: to the next that is connected and has nothing waiting, else to the
+    /// next that is connected, else to the next at all (MQTT 5, 4.8.2).
+    fn deliver_to_group(&mut self, group: &Group<Arc<Session>>, event: &Arc<StoredEvent>, filter: Option<&Filter>) {
         let count = group.members.len();
         let start = group.turn.fetch_add(1, Ordering::Relaxed);
-        let online = (0..count).map(|i| (start + i) % count).find(|at| {
-            let mailbox = group.members[*at].0.mailbox();
-            mailbox.online().is_some() && mailbox.backlog.is_empty()
-        });
-        let Some((session, form)) = group.members.get(online.unwrap_or(start % count)) else { return };
+        let mut chosen: Option<((bool, bool), &Arc<Session>, &Form)> = None;
+        for (session, form) in (0..count).filter_map(|i| group.members.get((start + i) % count)) {
+            if filter.is_some_and(|filter| !filter.admits(session)) {
+                continue;
+            }
+            let mailbox = session.mailbox();
+            let fit = (mailbox.online().is_some(), mailbox.backlog.is_empty());
+            if chosen.is_none_or(|(best, ..)| fit.0 && best < fit) {
+                chosen = Some((fit, session, form));
+            }
+            if fit == (true, true) {
+                break;
+            }
+        }
+        let Some((_, session, form)) = chosen else { return };
         let terms = form.terms(event.qos, event.retain);
         let mut mailbox = session.mailbox();
         let offered = mailbox.offer(Owed { event: event.clone(), terms }, self.now_ms);
