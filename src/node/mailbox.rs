@@ -375,7 +375,8 @@ impl Mailbox {
             if owed.terms.qos != Qos::AtMostOnce && !self.has_window() {
                 return;
             }
-            if !is_expired(&owed, now_ms) && self.send(owed, now_ms, offered).is_err() {
+            let wanted = !owed.event.replaced.get() && !is_expired(&owed, now_ms);
+            if wanted && self.send(owed, now_ms, offered).is_err() {
                 return;
             }
             self.replay.pop();

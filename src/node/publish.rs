@@ -235,11 +235,8 @@ impl Publisher {
             self.tally.drop(Drop::NotAuthorized, 1);
             return Err(PublishRefused::NotAuthorized);
         }
-        if self.targets[at].version != self.realm.version() {
-            self.refresh(at);
-        }
-        let Target { topic, codec, route, .. } = &self.targets[at];
-        let (topic, codec, route) = (topic.clone(), *codec, route.clone());
+        let Target { topic, codec, .. } = &self.targets[at];
+        let (topic, codec) = (topic.clone(), *codec);
         let event = Event {
             topic: &topic,
             payload: publication.payload,
@@ -259,6 +256,11 @@ impl Publisher {
                 return Err(PublishRefused::RetainedFull);
             }
         }
+        // Behind the retained value: who subscribes meanwhile finds either that or this event, perhaps both, but never neither.
+        if self.targets[at].version != self.realm.version() {
+            self.refresh(at);
+        }
+        let route = self.targets[at].route.clone();
         let matched = !route.lanes.is_empty() || !route.groups.is_empty();
         if matched {
             self.route(at, &route, &event, publication);

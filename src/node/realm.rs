@@ -183,7 +183,7 @@ impl Realm {
         let topic = event.topic.clone();
         let mut retained = self.retained.write();
         if event.payload.is_empty() {
-            retained.remove(&topic);
+            mark_replaced(retained.remove(&topic));
             return Ok(());
         }
         let bytes = event.bytes();
@@ -191,7 +191,7 @@ impl Realm {
         if full && retained.get(&topic).is_none() {
             return Err(RetainedFull);
         }
-        retained.set(&topic, event, bytes);
+        mark_replaced(retained.set(&topic, event, bytes));
         Ok(())
     }
 
@@ -262,5 +262,11 @@ impl Realm {
                 link.end(reason);
             }
         }
+    }
+}
+
+fn mark_replaced(old: Option<Arc<StoredEvent>>) {
+    if let Some(old) = old {
+        old.replaced.set();
     }
 }

@@ -120,6 +120,27 @@ fn store_that_is_full_refuses_new_topics_only() {
     assert_eq!(level_4.hear(), ["puback #1"], "which knows no refusal");
 }
 
+/// The subscriber's last word must be the newest: an older value that waited for its turn is not sent behind a newer one.
+#[test]
+fn retained_message_that_was_replaced_while_it_waited_is_not_sent() {
+    let world = World::new();
+    for topic in ["a", "b", "c"] {
+        world.retain(topic, "old");
+    }
+    let properties = ConnectProperties { receive_maximum: 1, ..ConnectProperties::default() };
+    let mut retainer = world.join(v5("p"));
+    retainer.send_publish(Publish { retain: true, ..publish("a", "old", Q1) });
+    retainer.send_publish(Publish { retain: true, ..publish("b", "old", Q1) });
+    retainer.send_publish(Publish { retain: true, ..publish("c", "old", Q1) });
+    let mut peer = world.join(Connect { properties, ..v5("s") });
+    assert_eq!(peer.subscribe("#", Q1), ["publish a old q1 #1 retain"]);
+    retainer.send_publish(Publish { retain: true, ..publish("b", "new", Q0) });
+    retainer.send_publish(Publish { retain: true, ..publish("c", "", Q0) });
+    assert_eq!(peer.hear(), ["publish b new", "publish c "]);
+    peer.ack(AckType::Puback, 1);
+    assert!(peer.hear().is_empty());
+}
+
 /// A client that asks again and again and does not read is owed each retained message once.
 #[test]
 fn repeated_subscription_starts_over() {
