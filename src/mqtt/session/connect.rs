@@ -54,8 +54,7 @@ impl MqttGate {
         let candidate = match Connect::decode(frame) {
             Ok(connect) => {
                 self.level = connect.level;
-                self.packet_bytes_max =
-                    connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
+                self.packet_bytes_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
                 self.candidate(&connect)
             }
             // A connection that begins with anything else is not answered [MQTT-3.1.0-1].
@@ -90,7 +89,8 @@ impl MqttGate {
         if assigned && connect.level < Level::V5 && !connect.clean_start {
             return Err(Refusal::new(ReasonCode::ClientIdentifierNotValid, "a session that is kept needs a client id"));
         }
-        let client_id = if assigned { format!("auto-{:016x}", self.node.random()) } else { connect.client_id.to_owned() };
+        let client_id =
+            if assigned { format!("auto-{:016x}", self.node.random()) } else { connect.client_id.to_owned() };
         let wanted_s = match (connect.level, connect.clean_start) {
             (Level::V5, _) => connect.properties.session_expiry_s,
             (_, true) => 0,
@@ -314,4 +314,3 @@ impl Open {
         self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
     }
 }
-

@@ -126,7 +126,9 @@ impl Open {
             Ok(published) if published.matched => Verdict::OK,
             Ok(_) => Verdict::new(ReasonCode::NoMatchingSubscribers, ""),
             Err(PublishRefused::NotAuthorized) => Verdict::new(ReasonCode::NotAuthorized, ""),
-            Err(PublishRefused::RetainedFull) => Verdict::new(ReasonCode::QuotaExceeded, "no room for retained messages"),
+            Err(PublishRefused::RetainedFull) => {
+                Verdict::new(ReasonCode::QuotaExceeded, "no room for retained messages")
+            }
         })
     }
 
