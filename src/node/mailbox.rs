@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::link::Link;
-use super::wire::{Encoded, WireRef};
+use super::wire::{Encoded, Unencodable, WireRef};
 use crate::delivery::Owed;
 use crate::delivery::backlog::Backlog;
 use crate::delivery::inflight::{Inflight, Resend};
@@ -381,9 +381,13 @@ impl Mailbox {
         terms.alias = online.aliases.look_up(event.topic.name());
         let split = event.payload.as_ref().len() >= SHARE_BYTES_MIN;
         scratch.clear();
-        let Ok(encoded) = online.wire.0.event(&event.as_event(now_ms), &terms, split, scratch) else {
-            offered.dropped_large += 1;
-            return Ok(());
+        let encoded = match online.wire.0.event(&event.as_event(now_ms), &terms, split, scratch) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                let count = if error == Unencodable::TooLarge { &mut offered.dropped_large } else { &mut offered.untranslatable };
+                *count += 1;
+                return Ok(());
+            }
         };
         let body = if encoded.body_left_out { event.payload.shared_bytes() } else { None };
         let bytes = scratch.len() + body.as_ref().map_or(0, |b| b.len());

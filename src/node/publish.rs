@@ -291,7 +291,7 @@ impl Publisher {
             keep |= terms.qos != Qos::AtMostOnce;
             match frames.append(lane, event, &terms) {
                 Ok(bytes) => self.run.bytes += bytes,
-                Err(_) => self.tally.drop(Drop::Untranslatable, lane.members.len() as u64),
+                Err(error) => self.tally.drop(drop_reason(error), lane.members.len() as u64),
             }
         }
         if keep {
@@ -319,6 +319,7 @@ impl Publisher {
                     Form::Merged { .. } => mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms),
                     Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
                         Ok(frame) => mailbox.offer_shared(lane.wire, frame),
+                        Err(Unencodable::TooLarge) => Offered { dropped_large: 1, ..Offered::default() },
                         Err(_) => Offered { untranslatable: 1, ..Offered::default() },
                     },
                 };
@@ -391,6 +392,7 @@ impl Publisher {
         self.tally.delivery_bytes += offered.sent_bytes as u64;
         self.tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
         self.tally.drop(Drop::TooLarge, u64::from(offered.dropped_large));
+        self.tally.drop(Drop::Untranslatable, u64::from(offered.untranslatable));
     }
 
     /// Counts what happened to an offer and notes whom to wake.
@@ -448,6 +450,14 @@ fn still_subscribed(mailbox: &Mailbox, form: &Form, version: u64) -> bool {
             mailbox.subscriptions.contains(subscription)
         }
         _ => true,
+    }
+}
+
+/// As what a copy that cannot be said in an encoding is counted.
+fn drop_reason(error: Unencodable) -> Drop {
+    match error {
+        Unencodable::TooLarge => Drop::TooLarge,
+        _ => Drop::Untranslatable,
     }
 }
 
