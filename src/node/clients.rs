@@ -285,9 +285,7 @@ impl Inner {
             mailbox.detach(&link);
             link.end(reason);
         }
-        mailbox.keeps = false;
-        mailbox.backlog.clear();
-        mailbox.inflight.clear();
+        mailbox.clear();
         drop(mailbox);
         client.record.lock().ended = true;
         client.let_go(node, realm);

@@ -197,7 +197,7 @@ impl MqttGate {
         let greet = |present: bool, mailbox: &mut Mailbox| {
             mailbox.outbox.reply_with(|out| greet(&candidate, &node, present, out));
             if present {
-                mailbox.resend(now_ms, release);
+                mailbox.release_again(release);
             } else {
                 mailbox.received.clear();
             }

@@ -79,14 +79,13 @@ impl Open {
             RetainHandling::Never => false,
         };
         if send_retained && filter.group.is_none() {
-            let found = realm.retained(&filter.pattern, self.role, self.publisher.now_ms);
             let terms = Terms {
                 qos: wanted.qos,
                 retain: true,
                 identifiers: identifier.into_iter().collect(),
                 ..Terms::default()
             };
-            session.mailbox().replay.push(found, terms);
+            realm.replay(session, subscribed.id, &filter.pattern, self.role, terms);
         }
         match wanted.qos {
             Qos::AtMostOnce => ReasonCode::GRANTED_QOS_0,
