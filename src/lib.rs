@@ -9,6 +9,8 @@
 //! - [`node`]: the realms of this process, the locks around their routers, the hot path of a publish.
 //! - [`net`]: sockets, TLS, WebSocket frames and the loop that moves bytes between them and a session.
 //! - [`wamp`], [`mqtt`], [`http`]: the gates. Each translates its wire format to the router's words and back.
+//! - [`client`]: the other end of the wire: connections to a broker over MQTT or WAMP. It stands above the gates because it
+//!   speaks with their codecs, and below what connects with it.
 //! - [`cli`]: arguments, configuration, one file per subcommand; builds everything and starts it.
 //!
 //! Invariants:
@@ -18,6 +20,7 @@
 //! 3. Every queue has a bound in [`types::limits`] and a stated answer when full.
 
 pub mod cli;
+pub mod client;
 pub mod delivery;
 pub mod http;
 pub mod mqtt;

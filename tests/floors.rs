@@ -8,15 +8,23 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. A room may name rooms of lower floors; rooms of one floor do not know each other.
 const FLOORS: &[&[&str]] =
-    &[&["types"], &["router", "delivery"], &["node"], &["net"], &["wamp", "mqtt", "http"], &["cli"]];
+    &[&["types"], &["router", "delivery"], &["node"], &["net"], &["wamp", "mqtt", "http"], &["client"], &["cli"]];
 
 /// What is plain synchronous code: rooms, or a file or folder of a room, without `.rs`.
 const BAR: &[&str] = &[
     "types",
     "router",
     "delivery",
+    "client/backoff",
+    "client/machine",
+    "client/mqtt",
+    "client/url",
+    "client/wamp",
     "mqtt/codec",
+    "mqtt/rpc",
+    "mqtt/session",
     "mqtt/topic",
+    "mqtt/wire",
     "wamp/message",
     "wamp/rawsocket",
     "wamp/serializer",

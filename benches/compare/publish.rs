@@ -80,9 +80,12 @@ impl Publisher {
     /// Writes one message, however long the broker lets it wait, but not beyond the end of the run.
     fn write_one(&mut self, board: &Board) -> io::Result<()> {
         self.fill(1);
-        while !self.batch_is_written() && !board.publishing_stopped() {
+        while !self.batch_is_written() {
             self.wire.writable = true;
             if !self.write()? {
+                if board.publishing_stopped() {
+                    break;
+                }
                 thread::sleep(WRITE_AGAIN);
             }
         }
@@ -233,11 +236,12 @@ impl Publishing {
         let (origin, publishers) = (Instant::now(), self.publishers.len() as u64);
         let mut next = 0;
         while !self.board.publishing_stopped() {
-            while next < schedule.due(origin.elapsed()) {
+            if next < schedule.due(origin.elapsed()) {
                 self.publishers[(next % publishers) as usize].write_one(&self.board)?;
                 next += 1;
+            } else {
+                thread::sleep(schedule.time_of(next).saturating_sub(origin.elapsed()));
             }
-            thread::sleep(schedule.time_of(next).saturating_sub(origin.elapsed()));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::client_args::{CallArgs, PubArgs, RegisterArgs, SubArgs};
 use super::config::{Flag, Sources};
 
 /// One broker in which WAMP browsers and MQTT devices meet.
@@ -24,6 +25,14 @@ pub(super) enum Command {
     CheckConfig(CheckConfigArgs),
     /// Turn a password into what the configuration keeps of it
     HashPassword(HashPasswordArgs),
+    /// Publish a message, or one per line of standard input
+    Pub(PubArgs),
+    /// Subscribe, and print what comes, one JSON object a line
+    Sub(SubArgs),
+    /// Call a procedure and print its result
+    Call(CallArgs),
+    /// Offer a procedure that a shell command answers
+    Register(RegisterArgs),
 }
 
 /// Each flag stands for a key of the configuration and wins over the environment (FENNEC_…), which wins over the file.

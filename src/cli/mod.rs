@@ -17,21 +17,38 @@ use args::{Args, Command};
 
 mod args;
 pub mod broker;
+mod call;
 mod check_config;
+mod client_args;
 pub mod config;
+mod connect;
 mod hash_password;
 mod house;
+mod lines;
 pub mod log;
+mod pub_;
+mod register;
 mod serve;
+mod sub;
 
 /// Why the program ends without having done what was asked. Each line names the key, the file or the value it is about.
 ///
-/// Exit codes: 0 done, 1 failed while running, 2 refused what was typed or configured. Higher ones belong to the client
-/// commands.
+/// Exit codes: 0 done, 1 failed while running, 2 refused what was typed or configured. The higher ones belong to the client
+/// commands (docs/cli.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     Run(String),
     Refused(Vec<String>),
+    /// 3: no connection to the broker, or no longer.
+    Unreachable(String),
+    /// 4: wrong login, or no permission.
+    NotAuthorized(String),
+    /// 5: what was waited for did not come in time.
+    TimedOut(String),
+    /// 6: the call was answered with an error.
+    CallFailed(String),
+    /// 7: the broker refuses for another reason, or breaks the protocol.
+    Broker(String),
 }
 
 impl Failure {
@@ -39,12 +56,22 @@ impl Failure {
         match self {
             Failure::Run(_) => 1,
             Failure::Refused(_) => 2,
+            Failure::Unreachable(_) => 3,
+            Failure::NotAuthorized(_) => 4,
+            Failure::TimedOut(_) => 5,
+            Failure::CallFailed(_) => 6,
+            Failure::Broker(_) => 7,
         }
     }
 
     fn lines(&self) -> &[String] {
         match self {
-            Failure::Run(line) => std::slice::from_ref(line),
+            Failure::Run(line)
+            | Failure::Unreachable(line)
+            | Failure::NotAuthorized(line)
+            | Failure::TimedOut(line)
+            | Failure::CallFailed(line)
+            | Failure::Broker(line) => std::slice::from_ref(line),
             Failure::Refused(lines) => lines,
         }
     }
@@ -82,6 +109,10 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args),
         Command::CheckConfig(args) => check_config::run(args),
         Command::HashPassword(args) => hash_password::run(args),
+        Command::Pub(args) => pub_::run(args),
+        Command::Sub(args) => sub::run(args),
+        Command::Call(args) => call::run(args),
+        Command::Register(args) => register::run(args),
     }
 }
 

@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
+use crate::delivery::Owed;
 use crate::mqtt::codec::{Level, Publish, ReasonCode};
 use crate::mqtt::session::{Open, Verdict, Violation};
 use crate::mqtt::wire::INVOCATION_QOS;
 use crate::node::rpc::ReplyTo;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::Unencodable;
-use crate::delivery::Owed;
 use crate::router::authorize::Action;
 use crate::router::dealer::{Call, CalleeFeatures, Register};
 use crate::router::output::{Failure, Invocation, InvocationPolicy, Output};

@@ -194,11 +194,7 @@ impl Publisher {
     ///
     /// # Errors
     /// What `parse` says.
-    pub fn look_up<E>(
-        &mut self,
-        name: &[u8],
-        parse: impl FnOnce(&[u8]) -> Result<Topic, E>,
-    ) -> Result<TargetId, E> {
+    pub fn look_up<E>(&mut self, name: &[u8], parse: impl FnOnce(&[u8]) -> Result<Topic, E>) -> Result<TargetId, E> {
         if self.targets.get(self.last).is_some_and(|target| *target.name == *name) {
             return Ok(TargetId(self.last));
         }
@@ -316,7 +312,9 @@ impl Publisher {
                     continue;
                 }
                 let offered = match &lane.form {
-                    Form::Merged { .. } => mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms),
+                    Form::Merged { .. } => {
+                        mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms)
+                    }
                     Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
                         Ok(frame) => mailbox.offer_shared(lane.wire, frame),
                         Err(Unencodable::TooLarge) => Offered { dropped_large: 1, ..Offered::default() },
@@ -399,7 +397,7 @@ impl Publisher {
     fn settle(&mut self, offered: Offered, mailbox: &mut Mailbox) {
         self.tally.deliveries += u64::from(offered.sent);
         self.tally.delivery_bytes += offered.sent_bytes as u64;
-        if offered.sent > 0 {
+        if offered.sent > 0 || offered.refill_due {
             self.touched.note(mailbox);
         }
         if offered.dropped_full > 0 {

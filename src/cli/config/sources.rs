@@ -12,6 +12,8 @@ use super::value::{Node, Origin, Problem, Value, file_problem, parse};
 const PREFIX: &str = "FENNEC_";
 /// Names the configuration file; the flag is `--config`.
 const CONFIG: &str = "FENNEC_CONFIG";
+/// What variables of the client commands begin with, which are no configuration.
+const CLIENT_PREFIX: &str = "FENNEC_CLIENT_";
 
 /// All that was said and not yet understood.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +82,8 @@ fn read_file(path: &Path) -> Result<Node, Vec<Problem>> {
 }
 
 fn put_variable(tree: &mut Node, rows: &[Row], name: &OsString, value: &OsString) -> Result<(), Problem> {
-    let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) && *name != CONFIG) else { return Ok(()) };
+    let is_ours = |name: &&str| name.starts_with(PREFIX) && !name.starts_with(CLIENT_PREFIX) && *name != CONFIG;
+    let Some(name) = name.to_str().filter(is_ours) else { return Ok(()) };
     let origin = Origin::Env(name.to_owned());
     let problem = |what: String| Problem { origin: origin.clone(), key: String::new(), what };
     let text = value.to_str();

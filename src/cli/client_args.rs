@@ -1,0 +1,247 @@
+//! What can be typed after `pub`, `sub`, `call` and `register`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::value_parser;
+
+use crate::mqtt::codec::Level;
+use crate::types::payload::Format;
+use crate::types::topic::MatchPolicy;
+
+/// Where to, and as whom.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct ConnectArgs {
+    /// Speak MQTT: mqtt://user:password@host:port, mqtts://…, ws://host:port/mqtt, wss://…
+    #[arg(long, value_name = "URL", conflicts_with = "wamp")]
+    pub mqtt: Option<String>,
+    /// Speak WAMP: ws://user:password@host:port/ws, wss://…, or RawSocket: rs://host:port, rss://…
+    #[arg(long, value_name = "URL")]
+    pub wamp: Option<String>,
+    /// WAMP: realm to join [default: realm1]; MQTT: added to the user name
+    #[arg(long)]
+    pub realm: Option<String>,
+    /// User name, if it is not in the URL
+    #[arg(long, short, env = "FENNEC_CLIENT_USER", hide_env_values = true)]
+    pub user: Option<String>,
+    /// Password; others on this machine can see it unless it comes from the environment or a file
+    #[arg(long, env = "FENNEC_CLIENT_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// File whose first line is the password
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    pub password_file: Option<PathBuf>,
+    /// MQTT: client id [default: a new one each time]
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// MQTT: 3 (3.1), 4 (3.1.1) or 5 [default: 5]
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub mqtt_version: Option<Level>,
+    /// MQTT: seconds the broker keeps the session after the connection; needs a client id [default: 0]
+    #[arg(long, value_name = "SECONDS", requires = "client_id")]
+    pub session_expiry: Option<u32>,
+    /// WAMP: json, msgpack or cbor [default: json]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    pub serializer: Option<Format>,
+    /// Seconds without a word before the broker is asked for a sign of life; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub keep_alive: u16,
+    /// TLS: trust the authorities in this PEM file, not the system's
+    #[arg(long, value_name = "FILE")]
+    pub cafile: Option<PathBuf>,
+    /// TLS: trust any certificate
+    #[arg(long, conflicts_with = "cafile")]
+    pub insecure: bool,
+    /// Seconds for one try to connect and log in
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
+    pub connect_timeout: Duration,
+    /// Seconds to go on trying if the broker cannot be reached at first [default: one try]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+}
+
+/// Properties that travel with a message (MQTT 5; in WAMP options and details).
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Properties")]
+pub(super) struct PropertyArgs {
+    /// Content type, such as application/json
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// User property; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub property: Vec<(String, String)>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PubArgs {
+    /// Topic, as the protocol spells it: a/b (MQTT), a.b (WAMP)
+    pub topic: String,
+    /// Message; for WAMP, JSON becomes arguments
+    #[arg(required_unless_present_any = ["file", "lines"])]
+    pub message: Option<String>,
+    /// Take the message from this file; "-" is standard input
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["message", "lines"])]
+    pub file: Option<PathBuf>,
+    /// Publish each line of standard input as a message
+    #[arg(long, short, conflicts_with_all = ["message", "repeat"])]
+    pub lines: bool,
+    /// 0, 1 or 2; from 1 on the broker's acknowledgement is waited for (WAMP too)
+    #[arg(long, short, default_value_t = 1, value_parser = value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Retain the message; an empty one clears
+    #[arg(long, short)]
+    pub retain: bool,
+    /// Publish the message so many times; 0: until stopped
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub repeat: u64,
+    /// Messages per second at most
+    #[arg(long, value_name = "COUNT", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Seconds to wait for acknowledgements after the last message
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Topic for answers
+    #[arg(long, value_name = "TOPIC", help_heading = "Properties")]
+    pub response_topic: Option<String>,
+    /// What answers are to carry
+    #[arg(long, value_name = "TEXT", help_heading = "Properties")]
+    pub correlation_data: Option<String>,
+    /// Seconds after which the message is not delivered any more
+    #[arg(long, value_name = "SECONDS", help_heading = "Properties")]
+    pub expiry: Option<u32>,
+    #[command(flatten)]
+    pub properties: PropertyArgs,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SubArgs {
+    /// Topics or patterns, as the protocol spells them: a/+/# (MQTT), a.b (WAMP)
+    #[arg(required = true, value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    /// MQTT: highest QoS, 0, 1 or 2
+    #[arg(long, short, default_value_t = 1, value_parser = value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// End after so many messages
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after so many seconds; a failure if COUNT messages were wanted and did not come
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds)]
+    pub timeout: Option<Duration>,
+    /// Print only the payload
+    #[arg(long)]
+    pub raw: bool,
+    /// No retained messages
+    #[arg(long)]
+    pub no_retained: bool,
+    /// MQTT 5: tell live messages that are retained from others
+    #[arg(long)]
+    pub retain_as_published: bool,
+    /// WAMP: exact, prefix, wildcard or fox
+    #[arg(long = "match", value_name = "POLICY", default_value = "exact", value_parser = policy)]
+    pub policy: MatchPolicy,
+    /// End when the connection is lost
+    #[arg(long)]
+    pub no_reconnect: bool,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CallArgs {
+    /// Procedure, as the protocol spells it: a.b (WAMP), a/b (MQTT, under $rpc/)
+    pub procedure: String,
+    /// Arguments: JSON, or else text
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    pub args: Vec<String>,
+    /// Keyword argument; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub kwarg: Vec<(String, String)>,
+    /// Seconds to wait for the result; 0: for ever
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+    /// WAMP: print progressive results too
+    #[arg(long)]
+    pub progress: bool,
+    /// Print only the result's payload
+    #[arg(long)]
+    pub raw: bool,
+    /// MQTT: topic for the answer [default: reply/ and the client id]
+    #[arg(long, value_name = "TOPIC")]
+    pub response_topic: Option<String>,
+    #[command(flatten)]
+    pub properties: PropertyArgs,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RegisterArgs {
+    /// Procedure, as the protocol spells it: a.b (WAMP), a/b (MQTT, under $rpc/)
+    pub procedure: String,
+    /// Shell command that answers: JSON arguments on its input, the result on its output
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: String,
+    /// Commands that may run at once; further calls wait
+    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub concurrency: u32,
+    /// End after so many calls
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Seconds a command may take
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds)]
+    pub timeout: Option<Duration>,
+    /// WAMP: exact, prefix or wildcard
+    #[arg(long = "match", value_name = "POLICY", default_value = "exact", value_parser = policy)]
+    pub policy: MatchPolicy,
+    /// WAMP: how callees share the procedure: single, first, last, random or roundrobin
+    #[arg(long, value_name = "POLICY")]
+    pub invoke: Option<String>,
+    /// End when the connection is lost
+    #[arg(long)]
+    pub no_reconnect: bool,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "3" | "3.1" => Ok(Level::V3),
+        "4" | "3.1.1" => Ok(Level::V4),
+        "5" | "5.0" => Ok(Level::V5),
+        _ => Err("must be 3, 4 or 5".to_owned()),
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "json" => Ok(Format::Json),
+        "msgpack" => Ok(Format::MsgPack),
+        "cbor" => Ok(Format::Cbor),
+        _ => Err("must be json, msgpack or cbor".to_owned()),
+    }
+}
+
+fn policy(text: &str) -> Result<MatchPolicy, String> {
+    text.parse().map_err(|_| "must be exact, prefix, wildcard or fox".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "must be a number of seconds".to_owned())
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| "must be a number of seconds above 0".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| (0.001..=1e9).contains(rate));
+    rate.ok_or_else(|| "must be a number from 0.001 to 1000000000".to_owned())
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

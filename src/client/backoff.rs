@@ -1,0 +1,70 @@
+//! How long to wait before the next try to connect.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Waits that double with each failure, up to half a minute, and are shortened at random by up to a half, so that clients that
+/// lost one broker do not all come back at once.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    next: Duration,
+    dice: u64,
+}
+
+impl Backoff {
+    /// `seed` should differ from client to client.
+    pub fn new(seed: u64) -> Self {
+        // The generator never leaves 0.
+        Self { next: FIRST, dice: seed.max(1) }
+    }
+
+    /// The wait after one more failure.
+    pub fn after_failure(&mut self) -> Duration {
+        let longest = self.next;
+        self.next = (longest * 2).min(LONGEST);
+        let half = longest / 2;
+        half + half.mul_f64(self.roll())
+    }
+
+    /// A connection stood: the next wait is short again.
+    pub fn reset(&mut self) {
+        self.next = FIRST;
+    }
+
+    /// From 0 to 1, by xorshift64 (G. Marsaglia, "Xorshift RNGs", 2003).
+    fn roll(&mut self) -> f64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        (self.dice >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_keep_at_least_their_half() {
+        let mut backoff = Backoff::new(7);
+        for expected_ms in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
+            let wait = backoff.after_failure();
+            let longest = Duration::from_millis(expected_ms);
+            assert!(wait >= longest / 2 && wait <= longest, "{wait:?} for {longest:?}");
+        }
+        backoff.reset();
+        assert!(backoff.after_failure() <= FIRST);
+    }
+
+    #[test]
+    fn two_clients_wait_differently() {
+        let waits = |seed| {
+            let mut backoff = Backoff::new(seed);
+            [0; 4].map(|_| backoff.after_failure())
+        };
+        assert_ne!(waits(1), waits(2));
+        assert_eq!(waits(3), waits(3));
+    }
+}

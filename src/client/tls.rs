@@ -1,0 +1,119 @@
+//! Which brokers are trusted.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Of the authorities that the system knows.
+    #[default]
+    System,
+    /// Of the authorities in this PEM file only.
+    File(PathBuf),
+    /// Anybody's. The connection is encrypted and whoever is in its way can read it.
+    Anybody,
+}
+
+/// What the user must mend before a TLS connection can be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is not PEM: {what}", path.display())]
+    NotPem { path: PathBuf, what: String },
+    #[error("{} contains no certificate", path.display())]
+    NoCertificate { path: PathBuf },
+    #[error("{} contains a certificate that is none: {source}", path.display())]
+    BadCertificate { path: PathBuf, source: rustls::Error },
+    #[error("the system has no certificates of authorities; name a file with them, or install ca-certificates")]
+    NoSystemRoots,
+    #[error("TLS cannot be used: {0}")]
+    Unusable(rustls::Error),
+}
+
+impl Trust {
+    /// What makes TLS connections under this trust.
+    pub(super) fn connector(&self) -> Result<TlsConnector, TrustError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_safe_default_protocol_versions().map_err(TrustError::Unusable)?;
+        let config = match self {
+            Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
+            Trust::File(path) => builder.with_root_certificates(roots_of(path)?).with_no_client_auth(),
+            Trust::Anybody => {
+                let verifier = Arc::new(Credulous(provider));
+                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+            }
+        };
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+fn system_roots() -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    // Some systems have files among them that are no certificates: what can be read counts.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TrustError::NoSystemRoots) } else { Ok(roots) }
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, TrustError> {
+    let path = || path.to_owned();
+    let wrong = |error: pem::Error| match error {
+        pem::Error::Io(source) => TrustError::Unreadable { path: path(), source },
+        other => TrustError::NotPem { path: path(), what: other.to_string() },
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path()).map_err(wrong)? {
+        let certificate = certificate.map_err(wrong)?;
+        roots.add(certificate).map_err(|source| TrustError::BadCertificate { path: path(), source })?;
+    }
+    if roots.is_empty() { Err(TrustError::NoCertificate { path: path() }) } else { Ok(roots) }
+}
+
+/// Believes every certificate, but not every signature: the peer must have the key of the certificate that it shows.
+#[derive(Debug)]
+struct Credulous(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
