@@ -21,11 +21,16 @@ const BAR: &[&str] = &[
     "client/url",
     "client/wamp",
     "mqtt/codec",
+    "mqtt/rpc",
+    "mqtt/session",
     "mqtt/topic",
+    "mqtt/wire",
     "wamp/message",
     "wamp/rawsocket",
     "wamp/serializer",
+    "wamp/session",
     "wamp/uri",
+    "wamp/wire",
 ];
 
 /// What no file under the bar may name: the runtime, sockets, the clock, the database.

@@ -13,7 +13,7 @@ use super::house::House;
 use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
-use crate::net::pump::Pump;
+use crate::net::pump::{Pump, drive};
 use crate::net::stream::{Seats, Stream};
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
@@ -84,7 +84,7 @@ impl Broker {
             };
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
-        runtime.spawn(keep_time(node.clone(), clock));
+        runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
         Ok(Self { node, listeners, workers, http, runtime, stopping, drain })
     }
@@ -121,7 +121,7 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             let settings = house.mqtt_settings(config.realm.clone(), anonymous);
             let connection = move |stream: Stream| {
                 let gate = house.mqtt(&settings, stream.peer());
-                Pump::new(stream, gate, house.clock)
+                drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;
         }
@@ -129,7 +129,7 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             let access = Access { anonymous };
             let connection = move |stream| {
                 let gate = wamp::serve::rawsocket(&house.node, access, house.clock.now_ms());
-                Pump::new(stream, gate, house.clock)
+                drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;
         }
@@ -184,13 +184,14 @@ fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
     Ok(Node::new(settings, u64::from_ne_bytes(seed)))
 }
 
-async fn keep_time(node: Arc<Node>, clock: Clock) {
+async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {
     let mut ticks = tokio::time::interval(TICK);
     let mut sys_at_ms = 0;
     loop {
         ticks.tick().await;
         let now_ms = clock.now_ms();
         node.tick(now_ms);
+        workers.balance();
         if now_ms >= sys_at_ms {
             node.publish_sys(clock.uptime_ms() / 1000, now_ms);
             sys_at_ms = now_ms + SYS_MS;

@@ -11,7 +11,7 @@ use crate::http::{self, Place, Upgraded, WebSocketGate};
 use crate::mqtt;
 use crate::mqtt::session::MqttGate;
 use crate::net::clock::Clock;
-use crate::net::pump::Pump;
+use crate::net::pump::{Pump, drive};
 use crate::net::websocket::{Keepalive, Stream, WebSocket};
 use crate::node::Node;
 use crate::types::topic::TopicPattern;
@@ -78,7 +78,7 @@ impl WebSocketGate for WampDoor {
         let access = Access { anonymous: upgraded.anonymous };
         Box::pin(async move {
             let gate = wamp::serve::websocket(&node, access, encoding, clock.now_ms());
-            Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early).await;
+            drive(Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early)).await;
         })
     }
 }
@@ -105,7 +105,7 @@ impl WebSocketGate for MqttDoor {
             let keepalive = Keepalive { interval_ms: 0, timeout_ms: 0 };
             let frame_bytes_max = house.node.limits.mqtt_packet_bytes_max;
             let gate = WebSocket::new(Stream::new(house.mqtt(&settings, upgraded.stream.peer())), frame_bytes_max, keepalive, now_ms);
-            Pump::new(upgraded.stream, gate, house.clock).with_input(upgraded.early).await;
+            drive(Pump::new(upgraded.stream, gate, house.clock).with_input(upgraded.early)).await;
         })
     }
 }

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use super::Owed;
 
+/// An empty backlog keeps room for so many events.
+const SPARE_MAX: usize = 64;
+
 /// A bounded first-in first-out queue of [`Owed`] events. When it is full the new event is refused (and counted by the
 /// caller): what was promised first is kept, as Mosquitto does.
 #[derive(Debug)]
@@ -54,10 +57,16 @@ impl Backlog {
     pub fn pop(&mut self) -> Option<Owed> {
         let owed = self.queue.pop_front()?;
         self.bytes -= owed.bytes();
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.queue.capacity() > SPARE_MAX {
             self.queue = VecDeque::new();
         }
         Some(owed)
+    }
+
+    /// Puts the event back that was taken last, for it could not be sent now. It was promised, so the bounds do not ask again.
+    pub fn put_back(&mut self, owed: Owed) {
+        self.bytes += owed.bytes();
+        self.queue.push_front(owed);
     }
 
     /// Forgets everything; tells how many events that were.

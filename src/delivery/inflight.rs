@@ -9,6 +9,9 @@
 //!
 //! An acknowledgement out of turn leaves an empty slot; the front is trimmed. A client that never acknowledges its oldest
 //! message is therefore stopped after 65535 further ones at the latest, which its receive maximum does long before.
+//!
+//! What is unacknowledged when the client reconnects is sent again, oldest first and before anything new, as far as the receive
+//! maximum of the new connection allows; it may be smaller than the old one (MQTT 5, 4.4 and 4.9).
 
 use std::collections::VecDeque;
 
@@ -17,6 +20,9 @@ use crate::types::event::Qos;
 
 const IDS: u32 = 65_535;
 
+/// An empty window keeps room for so many messages.
+const SPARE_MAX: usize = 256;
+
 /// A message in the window.
 #[derive(Clone, Debug)]
 enum Slot {
@@ -24,24 +30,17 @@ enum Slot {
     Empty,
     /// PUBLISH sent; PUBACK or PUBREC is awaited.
     Sent(Owed),
+    /// PUBLISH was sent over an earlier connection and has to be sent again.
+    Again(Owed),
     /// PUBREL sent; PUBCOMP is awaited.
     Released,
 }
 
 impl Slot {
-    fn qos(&self) -> Option<Qos> {
-        match self {
-            Slot::Sent(owed) => Some(owed.terms.qos),
-            Slot::Empty | Slot::Released => None,
-        }
+    /// Whether this is a message of that QoS, sent and not acknowledged.
+    fn is_sent(&self, qos: Qos) -> bool {
+        matches!(self, Slot::Sent(owed) | Slot::Again(owed) if owed.terms.qos == qos)
     }
-}
-
-/// What is to be sent again after a reconnect, in the original order (MQTT 5, 4.4).
-#[derive(Clone, Copy, Debug)]
-pub enum Resend<'a> {
-    Publish(&'a Owed, u16),
-    Release(u16),
 }
 
 /// The window of one session.
@@ -50,11 +49,16 @@ pub struct Inflight {
     slots: VecDeque<Slot>,
     /// Packet identifier of `slots[0]`, less one: 0..65535.
     first: u32,
+    /// Slots that are not empty.
     unacknowledged: u32,
+    /// Slots that are [`Slot::Again`].
+    again: u32,
+    /// None of them is before this index.
+    again_at: usize,
 }
 
 impl Inflight {
-    /// Messages that count against the client's receive maximum.
+    /// Messages that are not acknowledged.
     pub fn len(&self) -> usize {
         self.unacknowledged as usize
     }
@@ -63,70 +67,93 @@ impl Inflight {
         self.unacknowledged == 0
     }
 
-    /// Whether another message may be sent to a client that takes `receive_max` at a time.
+    /// Whether another message may be sent to a client that takes `receive_max` at a time. Not as long as older ones have to
+    /// be sent again.
     pub fn has_room(&self, receive_max: u16) -> bool {
-        self.unacknowledged < u32::from(receive_max) && self.slots.len() < IDS as usize
+        self.again == 0 && self.unacknowledged < u32::from(receive_max) && self.slots.len() < IDS as usize
     }
 
     /// Takes a message that is being sent and names its packet identifier. Call only when [`Inflight::has_room`].
     pub fn send(&mut self, owed: Owed) -> u16 {
-        let id = (self.first + self.slots.len() as u32) % IDS + 1;
+        let packet_id = self.packet_id(self.slots.len());
         self.slots.push_back(Slot::Sent(owed));
         self.unacknowledged += 1;
-        id as u16
+        packet_id
     }
 
     /// PUBACK: the QoS 1 message is done. `false` if no such message is inflight.
     pub fn acknowledge(&mut self, packet_id: u16) -> bool {
-        match self.slot(packet_id) {
-            Some(slot @ Slot::Sent(_)) if slot.qos() == Some(Qos::AtLeastOnce) => *slot = Slot::Empty,
-            _ => return false,
-        }
-        self.done();
-        true
+        self.finish(packet_id, |slot| slot.is_sent(Qos::AtLeastOnce))
     }
 
     /// PUBREC with success: the body may be forgotten, PUBREL is due. `false` if no such message is inflight. A repeated
     /// PUBREC is answered with PUBREL again.
     pub fn receive(&mut self, packet_id: u16) -> bool {
-        match self.slot(packet_id) {
-            Some(slot @ Slot::Sent(_)) if slot.qos() == Some(Qos::ExactlyOnce) => *slot = Slot::Released,
-            Some(Slot::Released) => {}
-            _ => return false,
+        let Some(slot) = self.slot(packet_id) else { return false };
+        if !slot.is_sent(Qos::ExactlyOnce) {
+            return matches!(slot, Slot::Released);
         }
+        let before = std::mem::replace(slot, Slot::Released);
+        self.again -= u32::from(matches!(before, Slot::Again(_)));
         true
     }
 
     /// PUBREC with an error: the message is done, no PUBREL follows (MQTT 5, 4.3.3). `false` if it is not inflight.
     pub fn refuse(&mut self, packet_id: u16) -> bool {
-        match self.slot(packet_id) {
-            Some(slot @ Slot::Sent(_)) if slot.qos() == Some(Qos::ExactlyOnce) => *slot = Slot::Empty,
-            _ => return false,
-        }
-        self.done();
-        true
+        self.finish(packet_id, |slot| slot.is_sent(Qos::ExactlyOnce))
     }
 
     /// PUBCOMP: the QoS 2 message is done. `false` if it was not released.
     pub fn complete(&mut self, packet_id: u16) -> bool {
-        match self.slot(packet_id) {
-            Some(slot @ Slot::Released) => *slot = Slot::Empty,
-            _ => return false,
-        }
-        self.done();
-        true
+        self.finish(packet_id, |slot| matches!(slot, Slot::Released))
     }
 
-    /// All that must be sent again, oldest first.
-    pub fn resend(&self) -> impl Iterator<Item = Resend<'_>> {
-        self.slots.iter().enumerate().filter_map(|(i, slot)| {
-            let id = ((self.first + i as u32) % IDS + 1) as u16;
-            match slot {
-                Slot::Empty => None,
-                Slot::Sent(owed) => Some(Resend::Publish(owed, id)),
-                Slot::Released => Some(Resend::Release(id)),
-            }
-        })
+    /// The client has a new connection: all that is unacknowledged has to be sent again, [`Inflight::releases`] at once, the
+    /// messages as [`Inflight::next_again`] gives them.
+    pub fn reconnect(&mut self) {
+        for slot in &mut self.slots {
+            *slot = match std::mem::replace(slot, Slot::Empty) {
+                Slot::Sent(owed) => {
+                    self.again += 1;
+                    Slot::Again(owed)
+                }
+                other => other,
+            };
+        }
+        self.again_at = 0;
+    }
+
+    /// Packet identifiers of the PUBRELs that are not answered, oldest first.
+    pub fn releases(&self) -> impl Iterator<Item = u16> {
+        let released = self.slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Released));
+        released.map(|(index, _)| self.packet_id(index))
+    }
+
+    /// The next message to be sent again, as long as a client that takes `receive_max` at a time has room for it.
+    pub fn next_again(&mut self, receive_max: u16) -> Option<(u16, &Owed)> {
+        if self.again == 0 || self.unacknowledged - self.again >= u32::from(receive_max) {
+            return None;
+        }
+        self.again_at += self.slots.range(self.again_at..).position(|slot| matches!(slot, Slot::Again(_)))?;
+        match &self.slots[self.again_at] {
+            Slot::Again(owed) => Some((self.packet_id(self.again_at), owed)),
+            _ => None,
+        }
+    }
+
+    /// The message that [`Inflight::next_again`] named was sent.
+    pub fn sent_again(&mut self) {
+        let Some(slot) = self.slots.get_mut(self.again_at) else { return };
+        if let Slot::Again(owed) = slot {
+            *slot = Slot::Sent(owed.clone());
+            self.again -= 1;
+        }
+    }
+
+    /// The message that [`Inflight::next_again`] named cannot be sent to this client at all; it counts as done
+    /// [MQTT-3.1.2-25].
+    pub fn give_up_again(&mut self) {
+        self.finish(self.packet_id(self.again_at), |slot| matches!(slot, Slot::Again(_)));
     }
 
     /// Forgets everything, as the end of a session does.
@@ -134,19 +161,29 @@ impl Inflight {
         *self = Self::default();
     }
 
-    fn slot(&mut self, packet_id: u16) -> Option<&mut Slot> {
-        let index = (u32::from(packet_id) + IDS - 1 - self.first) % IDS;
-        self.slots.get_mut(index as usize)
+    fn packet_id(&self, index: usize) -> u16 {
+        ((self.first + index as u32) % IDS + 1) as u16
     }
 
-    fn done(&mut self) {
+    fn slot(&mut self, packet_id: u16) -> Option<&mut Slot> {
+        let place = u32::from(packet_id.checked_sub(1)?);
+        self.slots.get_mut(((place + IDS - self.first) % IDS) as usize)
+    }
+
+    /// Ends the message of that packet identifier if its slot is as it must be.
+    fn finish(&mut self, packet_id: u16, expected: impl FnOnce(&Slot) -> bool) -> bool {
+        let Some(slot) = self.slot(packet_id).filter(|slot| expected(slot)) else { return false };
+        let before = std::mem::replace(slot, Slot::Empty);
+        self.again -= u32::from(matches!(before, Slot::Again(_)));
         self.unacknowledged -= 1;
         while matches!(self.slots.front(), Some(Slot::Empty)) {
             self.slots.pop_front();
             self.first = (self.first + 1) % IDS;
+            self.again_at = self.again_at.saturating_sub(1);
         }
-        if self.slots.is_empty() && self.slots.capacity() > 256 {
+        if self.slots.is_empty() && self.slots.capacity() > SPARE_MAX {
             self.slots = VecDeque::new();
         }
+        true
     }
 }

@@ -67,12 +67,30 @@ impl Outbox {
         Ok(())
     }
 
-    /// Appends a frame whose body is shared with other outboxes. The caller has asked [`Outbox::has_room`].
-    pub fn push_shared(&mut self, head: &[u8], body: Bytes) {
-        self.bytes += head.len() + body.len();
-        self.tail.extend_from_slice(head);
+    /// Appends a frame that is shared with other outboxes. The caller has asked [`Outbox::has_room`].
+    pub fn push_shared(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
         self.seal_tail();
-        self.parts.push_back(body);
+        self.parts.push_back(frame);
+    }
+
+    /// The buffer, for an encoder to append a frame to. What is written there counts when it is taken up by
+    /// [`Outbox::accept`]; else it must be dropped by [`Outbox::discard`].
+    pub fn draft(&mut self) -> &mut Vec<u8> {
+        &mut self.tail
+    }
+
+    /// Takes up what was drafted since `mark`, followed by `body`, which is shared. The caller has asked [`Outbox::has_room`].
+    pub fn accept(&mut self, mark: usize, body: Option<Bytes>) {
+        self.bytes += self.tail.len() - mark;
+        if let Some(body) = body {
+            self.push_shared(body);
+        }
+    }
+
+    /// Drops what was drafted since `mark`.
+    pub fn discard(&mut self, mark: usize) {
+        self.tail.truncate(mark);
     }
 
     /// Appends a frame of an event. The caller has asked [`Outbox::has_room`].
@@ -108,7 +126,7 @@ impl Outbox {
         self.bytes += self.tail.len() - before;
     }
 
-    /// Offset at which the next frame begins in the buffer that [`Outbox::patch`] reaches.
+    /// Offset at which the next frame begins in the buffer that [`Outbox::patch`] and [`Outbox::draft`] reach.
     pub fn mark(&self) -> usize {
         self.tail.len()
     }

@@ -1,20 +1,30 @@
-//! Retained events on their way to a new subscription: paced by the outbox, so that 100 000 of them cost a reference each.
+//! Retained events on their way to a new subscription: paced by the outbox, and fetched a slice at a time, so that 100 000 of
+//! them cost neither a copy nor a long hold of a lock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::Owed;
 use crate::types::event::{Qos, StoredEvent, Terms};
+use crate::types::ids::SubscriptionId;
+
+/// Fetches further events: appends a bounded number of them, perhaps none if it had to look far. `false`: those were the last.
+pub type Source = Box<dyn FnMut(&mut VecDeque<Arc<StoredEvent>>) -> bool + Send>;
 
 /// What new subscriptions still have to be sent, in the order in which they were made.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Replay {
-    runs: VecDeque<Run>,
+    /// By turn: the lowest is sent first.
+    runs: BTreeMap<u64, Run>,
+    turns: HashMap<SubscriptionId, u64>,
+    last_turn: u64,
 }
 
-#[derive(Debug)]
+/// What one subscription has to be sent. Never without both events and a source.
 struct Run {
-    events: std::vec::IntoIter<Arc<StoredEvent>>,
+    subscription: SubscriptionId,
+    events: VecDeque<Arc<StoredEvent>>,
+    source: Option<Source>,
     /// With the QoS that was granted; each copy gets the lower of this and its own.
     terms: Terms,
 }
@@ -24,44 +34,97 @@ impl Replay {
         self.runs.is_empty()
     }
 
-    /// Events still to be sent.
-    pub fn len(&self) -> usize {
-        self.runs.iter().map(|run| run.events.len()).sum()
-    }
-
-    /// Owes these events on these terms (`terms.qos` is the granted one).
-    pub fn push(&mut self, events: Vec<Arc<StoredEvent>>, terms: Terms) {
-        if !events.is_empty() {
-            self.runs.push_back(Run { events: events.into_iter(), terms });
+    /// Owes a subscription these events, and then those of `source`, on these terms (`terms.qos` is the granted one). In place
+    /// of what it was owed before: a repeated subscription starts over (MQTT 5, 3.8.4).
+    pub fn push(
+        &mut self,
+        subscription: SubscriptionId,
+        events: VecDeque<Arc<StoredEvent>>,
+        source: Option<Source>,
+        terms: Terms,
+    ) {
+        self.forget(subscription);
+        if !events.is_empty() || source.is_some() {
+            self.last_turn += 1;
+            self.turns.insert(subscription, self.last_turn);
+            self.runs.insert(self.last_turn, Run { subscription, events, source, terms });
         }
     }
 
-    /// Whether the next event is QoS 1 or 2, so that it needs a place in the window.
-    pub fn next_needs_window(&self) -> bool {
-        self.runs.front().is_some_and(|run| {
-            let next = run.events.as_slice().first();
-            next.is_some_and(|event| event.qos.min(run.terms.qos) != Qos::AtMostOnce)
-        })
+    /// Whether [`Replay::fetch`] must be called before [`Replay::front`] can tell what comes next.
+    pub fn must_fetch(&self) -> bool {
+        self.runs.first_key_value().is_some_and(|(_, run)| run.events.is_empty())
     }
 
-    /// The next event.
-    pub fn pop(&mut self) -> Option<Owed> {
-        let run = self.runs.front_mut()?;
-        let event = run.events.next();
-        let terms = run.terms.clone();
-        if run.events.len() == 0 {
-            self.runs.pop_front();
+    /// Fetches a slice of the front run's events.
+    pub fn fetch(&mut self) {
+        let Some(mut front) = self.runs.first_entry() else { return };
+        let run = front.get_mut();
+        let more = run.source.as_mut().is_some_and(|source| source(&mut run.events));
+        if !more {
+            run.source = None;
+            self.end_front_if_done();
         }
-        event.map(|event| Owed { terms: Terms { qos: terms.qos.min(event.qos), ..terms }, event })
+    }
+
+    /// The next event, if there is one at hand.
+    pub fn front(&self) -> Option<Owed> {
+        let (_, run) = self.runs.first_key_value()?;
+        let event = run.events.front()?.clone();
+        let qos = run.terms.qos.min(event.qos);
+        Some(Owed { event, terms: Terms { qos, ..run.terms.clone() } })
+    }
+
+    /// The front event was sent, or need not be.
+    pub fn pop(&mut self) {
+        if let Some(mut front) = self.runs.first_entry() {
+            front.get_mut().events.pop_front();
+            self.end_front_if_done();
+        }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.runs.clear();
+        *self = Self::default();
     }
 
     /// Forgets what a subscription that is gone would have been sent.
-    pub fn retain(&mut self, keep: impl Fn(&Terms) -> bool) {
-        self.runs.retain(|run| keep(&run.terms));
+    pub fn forget(&mut self, subscription: SubscriptionId) {
+        if let Some(turn) = self.turns.remove(&subscription) {
+            self.runs.remove(&turn);
+            self.tidy();
+        }
+    }
+
+    /// The connection ended. What was promised with QoS 1 or 2 is owed still, the rest goes with the connection.
+    pub fn disconnect(&mut self) {
+        self.runs.retain(|_, run| run.terms.qos != Qos::AtMostOnce);
+        let Self { runs, turns, .. } = self;
+        turns.retain(|_, turn| runs.contains_key(turn));
+        self.tidy();
+    }
+
+    fn end_front_if_done(&mut self) {
+        if let Some(front) = self.runs.first_entry()
+            && front.get().events.is_empty()
+            && front.get().source.is_none()
+        {
+            let run = front.remove();
+            self.turns.remove(&run.subscription);
+            self.tidy();
+        }
+    }
+
+    /// A replay that is over keeps no memory.
+    fn tidy(&mut self) {
+        if self.runs.is_empty() {
+            self.clear();
+        }
+    }
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").field("runs", &self.runs.len()).finish_non_exhaustive()
     }
 }

@@ -172,11 +172,10 @@ impl Events {
         let options =
             Options::Merged { qos: Qos::AtMostOnce, no_local: false, retain_as_published: false, identifier: None };
         for pattern in &self.patterns {
-            self.realm.subscribe(&self.session, pattern, None, options.clone(), |_, _| {});
+            let subscribed = self.realm.subscribe(&self.session, pattern, None, options.clone(), |_, _| {});
             if retained {
-                let values = self.realm.retained(pattern, role, self.clock.now_ms());
                 let terms = Terms { retain: true, ..Terms::default() };
-                self.session.mailbox().replay.push(values, terms);
+                self.realm.replay(&self.session, subscribed.id, pattern, role, terms);
             }
         }
     }

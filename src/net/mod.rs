@@ -5,9 +5,11 @@
 //! ```
 //!
 //! One task per connection. It reads into a buffer that all connections of its thread share, lets the gate handle every packet
-//! of the read, and writes what waits in one call. Connections are spread over one single-threaded runtime per core
-//! ([`workers`]): in measurements of a relay, a work-stealing runtime cost 10 to 40 % more per message on two cores.
+//! of the read, and writes what waits in one call. Connections run on one single-threaded runtime per core ([`workers`]): in
+//! measurements of a relay, a work-stealing runtime cost 10 to 40 % more per message on two cores. They start together and
+//! spread over the threads when there is work for more than one ([`balance`]).
 
+pub mod balance;
 pub mod clock;
 pub mod gate;
 pub mod listen;

@@ -9,13 +9,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::clock::Clock;
 use super::gate::{Flow, Gate};
 use super::read_buffer::{READ_BYTES, ReadBuffer};
+use super::stream::{Socket, Stream};
+use super::workers::{self, Destination};
 use crate::delivery::outbox::Taken;
 use crate::node::link::Link;
 use crate::node::users::User;
@@ -37,6 +39,32 @@ pub struct Pump<I, G: Gate> {
     state: State,
     timer: Option<(u64, Pin<Box<Sleep>>)>,
     ended: bool,
+    /// See [`workers::active`].
+    seen: u32,
+}
+
+/// Why a pump's future is ready.
+pub enum Exit {
+    /// The connection is over.
+    Closed,
+    /// It is to go on on another thread.
+    Move(Destination),
+}
+
+/// Runs a connection until it is over, on whatever threads it is moved to.
+pub fn drive<G: Gate + Unpin + 'static>(mut pump: Pump<Stream, G>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        if let Exit::Move(destination) = (&mut pump).await
+            && pump.io.depart().is_ok()
+        {
+            pump.timer = None;
+            destination.spawn(async move {
+                if pump.io.arrive().is_ok() {
+                    drive(pump).await;
+                }
+            });
+        }
+    })
 }
 
 enum State {
@@ -64,7 +92,7 @@ enum Step {
     Waits,
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate> Pump<I, G> {
+impl<I: Socket, G: Gate> Pump<I, G> {
     pub fn new(io: I, gate: G, clock: Clock) -> Self {
         let link = gate.link().clone();
         Self {
@@ -77,6 +105,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate> Pump<I, G> {
             state: State::Open,
             timer: None,
             ended: false,
+            seen: 0,
         }
     }
 
@@ -247,10 +276,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate> Pump<I, G> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate + Unpin> Future for Pump<I, G> {
-    type Output = ();
+impl<I: Socket, G: Gate + Unpin> Future for Pump<I, G> {
+    type Output = Exit;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         let this = &mut *self;
         this.link.waker.register(cx.waker());
         // A few rounds are enough to answer what came; then others have their turn.
@@ -264,10 +293,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin, G: Gate + Unpin> Future for Pump<I, G> {
             break;
         }
         this.run_timer(cx);
-        if !matches!(this.state, State::Closed) {
-            return Poll::Pending;
+        if matches!(this.state, State::Closed) {
+            return Poll::Ready(Exit::Closed);
         }
-        Poll::Ready(())
+        let movable = matches!(this.state, State::Open) && this.io.can_move();
+        match workers::active(&mut this.seen, movable) {
+            Some(destination) => Poll::Ready(Exit::Move(destination)),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -25,6 +25,28 @@ pub struct Stream {
 enum Io {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Between two threads.
+    Away(std::net::TcpStream),
+    /// It could not be taken along.
+    Lost,
+}
+
+/// What a connection's bytes go through.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Whether it can be moved to another thread's runtime.
+    fn can_move(&self) -> bool {
+        false
+    }
+}
+
+/// In tests.
+impl Socket for tokio::io::DuplexStream {}
+
+impl Socket for Stream {
+    /// TLS sockets stay: nothing takes them apart and puts them together again.
+    fn can_move(&self) -> bool {
+        matches!(self.io, Io::Tcp(_))
+    }
 }
 
 impl Stream {
@@ -48,6 +70,30 @@ impl Stream {
         self.peer
     }
 
+    /// Leaves the runtime of this thread.
+    ///
+    /// # Errors
+    /// The system refuses; the connection is lost.
+    pub fn depart(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.io, Io::Lost) {
+            Io::Tcp(tcp) => self.io = Io::Away(tcp.into_std()?),
+            other => self.io = other,
+        }
+        Ok(())
+    }
+
+    /// Comes to the runtime of this thread, after [`Stream::depart`].
+    ///
+    /// # Errors
+    /// The system refuses; the connection is lost.
+    pub fn arrive(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.io, Io::Lost) {
+            Io::Away(tcp) => self.io = Io::Tcp(TcpStream::from_std(tcp)?),
+            other => self.io = other,
+        }
+        Ok(())
+    }
+
     pub fn is_tls(&self) -> bool {
         matches!(self.io, Io::Tls(_))
     }
@@ -58,6 +104,7 @@ impl AsyncRead for Stream {
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_read(cx, into),
             Io::Tls(io) => Pin::new(io).poll_read(cx, into),
+            Io::Away(_) | Io::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }
@@ -67,6 +114,7 @@ impl AsyncWrite for Stream {
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_write(cx, bytes),
             Io::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+            Io::Away(_) | Io::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -78,6 +126,7 @@ impl AsyncWrite for Stream {
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, slices),
             Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
+            Io::Away(_) | Io::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -89,6 +138,7 @@ impl AsyncWrite for Stream {
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io).poll_flush(cx),
+            Io::Away(_) | Io::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -96,6 +146,7 @@ impl AsyncWrite for Stream {
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Away(_) | Io::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }

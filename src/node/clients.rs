@@ -59,6 +59,8 @@ pub struct Record {
     /// Set while a will waits for its delay.
     will_at_ms: Option<u64>,
     expires_at_ms: Option<u64>,
+    /// The session is gone; a connection that has not seen its end may still hold it.
+    ended: bool,
 }
 
 /// An MQTT session.
@@ -137,6 +139,12 @@ impl Clients {
         (connected, inner.by_id.len())
     }
 
+    /// Dates that wait for their time.
+    #[cfg(test)]
+    pub fn due_len(&self) -> usize {
+        self.inner.lock().due.len()
+    }
+
     /// Gives a connection its session: the one that is there, taken from the connection it may have, or a new one made by `new`.
     /// The old connection is told to end, and never touches the session again. `greet` is told whether the session was there, and
     /// puts CONNACK into the mailbox before anything else can get there.
@@ -160,8 +168,10 @@ impl Clients {
                 return Err(ConnectRefused::OtherUser);
             }
             let connected = known.session.mailbox().online().is_some();
-            let kept = !connecting.clean_start && (connected || known.record.lock().expiry_s > 0);
+            // Without expiry a session ends with its connection, and this is its end (MQTT 5, 3.1.2.11.2).
+            let kept = !connecting.clean_start && known.record.lock().expiry_s > 0;
             old_will = inner.take_will(&known, connected, kept);
+            inner.forget_dates(&known, &client_id);
             if kept {
                 known.attach(realm, connecting, |mailbox| greet(true, mailbox));
                 return Ok(Connected { client: known, present: true, old_will });
@@ -249,12 +259,21 @@ impl Clients {
 }
 
 impl Inner {
+    /// A client that is back waits for nothing: else each coming and going would leave a date behind until its time.
+    fn forget_dates(&mut self, client: &Client, client_id: &str) {
+        let mut record = client.record.lock();
+        let dates = [record.will_at_ms.take(), record.expires_at_ms.take()];
+        for at in dates.into_iter().flatten() {
+            self.due.remove(&(at, client_id.to_owned()));
+        }
+    }
+
     /// The will that a new connection sets off: the old connection's, unless the session goes on and the will may wait
     /// (MQTT 5, 3.1.3.2.2; in 3.1.1 a will never waits, 3.1.2.5).
     fn take_will(&mut self, client: &Client, connected: bool, kept: bool) -> Option<Will> {
         let mut record = client.record.lock();
         let will = record.will.take()?;
-        let waits = record.will_at_ms.take().is_some() || (connected && will.delay_s > 0);
+        let waits = record.will_at_ms.is_some() || (connected && will.delay_s > 0);
         (!kept || !waits).then_some(will)
     }
 
@@ -266,28 +285,36 @@ impl Inner {
             mailbox.detach(&link);
             link.end(reason);
         }
-        mailbox.keeps = false;
-        mailbox.backlog.clear();
-        mailbox.inflight.clear();
+        mailbox.clear();
         drop(mailbox);
-        let subscriptions = std::mem::take(&mut client.record.lock().subscriptions);
-        realm.unsubscribe_all(
-            client.session.id,
-            subscriptions.values().map(|held| (&held.pattern, held.group.as_deref())),
-        );
-        realm.leave_calls(node, &client.session);
+        client.record.lock().ended = true;
+        client.let_go(node, realm);
         realm.forget(client.session.id);
     }
 }
 
 impl Client {
+    /// To be called behind every subscription and registration: the session may have been ended by another connection meanwhile,
+    /// and then nobody else will undo them.
+    pub fn let_go_if_ended(&self, node: &Arc<Node>, realm: &Arc<Realm>) {
+        if self.record.lock().ended {
+            self.let_go(node, realm);
+        }
+    }
+
+    /// Ends subscriptions, registrations and calls.
+    fn let_go(&self, node: &Arc<Node>, realm: &Arc<Realm>) {
+        let subscriptions = std::mem::take(&mut self.record.lock().subscriptions);
+        let held = subscriptions.values().map(|held| (&held.pattern, held.group.as_deref()));
+        realm.unsubscribe_all(self.session.id, held);
+        realm.leave_calls(node, &self.session);
+    }
+
     fn attach(&self, realm: &Realm, connecting: Connecting, greet: impl FnOnce(&mut Mailbox)) {
         let Connecting { link, wire, receive_max, frame_bytes_max, alias_max, .. } = connecting;
         let mut record = self.record.lock();
         record.will = connecting.will;
         record.expiry_s = connecting.expiry_s;
-        record.will_at_ms = None;
-        record.expires_at_ms = None;
         drop(record);
         let old = {
             let mut mailbox = self.session.mailbox();

@@ -4,10 +4,17 @@
 //!                 online, room                     take
 //! offer(run) ---------------------> outbox -----------------> socket
 //!      \  window full, or offline      ^ refill
-//!       `--> backlog (QoS > 0) --------'  <-- replay (retained events of new subscriptions)
+//!       `--> backlog (QoS > 0) --------'  <-- inflight (again, after a reconnect), replay (retained, for new subscriptions)
 //! ```
 //!
-//! QoS 0 to an offline session, or to a full outbox, is dropped and counted. Nothing in here waits.
+//! QoS 0 to a full outbox is dropped and counted; an offline session is promised none. Nothing in here waits.
+//!
+//! Who offers wakes the connection ([`Mailbox::take_wake`]); its task takes what lies in the outbox and refills it. A refill is
+//! due when the outbox was emptied or the client acknowledged something, and both happen in that task: so what is kept behind
+//! a full window or outbox needs no other wake.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,10 +22,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::link::Link;
-use super::wire::{Encoded, WireRef};
+use super::wire::{Encoded, Unencodable, WireRef};
 use crate::delivery::Owed;
 use crate::delivery::backlog::Backlog;
-use crate::delivery::inflight::{Inflight, Resend};
+use crate::delivery::inflight::Inflight;
 use crate::delivery::outbox::{Outbox, SHARE_BYTES_MIN, Taken};
 use crate::delivery::replay::Replay;
 use crate::types::event::{Qos, StoredEvent, Terms};
@@ -39,7 +46,6 @@ pub struct Mailbox {
     online: Option<Online>,
     /// Keep QoS 1 and 2 for a session that is offline.
     pub keeps: bool,
-    scratch: Vec<u8>,
 }
 
 /// The connection that a session has at the moment.
@@ -92,6 +98,8 @@ pub struct Offered {
     pub dropped_large: u32,
     /// Copies dropped because the payload cannot be said in the client's encoding.
     pub untranslatable: u32,
+    /// What was kept can be sent at once, by the session's own task.
+    pub refill_due: bool,
 }
 
 /// Copies of consecutive events with the same terms, encoded once for a whole lane.
@@ -135,7 +143,6 @@ impl Mailbox {
             unsubscribed_at: 0,
             online: None,
             keeps,
-            scratch: Vec::new(),
         }
     }
 
@@ -150,7 +157,8 @@ impl Mailbox {
         alias_max: u16,
     ) -> Option<Arc<Link>> {
         self.outbox.clear();
-        self.replay.clear();
+        self.replay.disconnect();
+        self.inflight.reconnect();
         let aliases = Aliases { max: alias_max, ..Aliases::default() };
         let online = Online { link, wire, receive_max, frame_bytes_max, aliases, notified: false };
         self.online.replace(online).map(|old| old.link)
@@ -163,13 +171,18 @@ impl Mailbox {
         }
         self.online = None;
         self.outbox.clear();
-        // Retained values that a subscription has been promised with QoS 1 or 2 are owed still; others go with the connection.
-        while let Some(owed) = self.replay.pop() {
-            if owed.terms.qos != Qos::AtMostOnce {
-                self.keep(owed, &mut Offered::default());
-            }
-        }
+        self.replay.disconnect();
         true
+    }
+
+    /// Forgets all that is owed, for the session ended.
+    pub fn clear(&mut self) {
+        self.keeps = false;
+        self.outbox.clear();
+        self.inflight.clear();
+        self.backlog.clear();
+        self.replay.clear();
+        self.received = HashSet::new();
     }
 
     /// Whether this connection (still) has the session.
@@ -192,13 +205,7 @@ impl Mailbox {
     }
 
     /// Offers a run of frames that were encoded for `wire`. `events` are their owned forms (QoS 1 and 2 only).
-    pub fn offer_run(
-        &mut self,
-        wire: WireRef,
-        terms: &Terms,
-        frames: &Frames,
-        events: &[Arc<StoredEvent>],
-    ) -> Offered {
+    pub fn offer_run(&mut self, wire: WireRef, terms: &Terms, frames: &Frames, events: &[Arc<StoredEvent>]) -> Offered {
         let mut offered = Offered::default();
         let count = frames.ends.len();
         if terms.qos != Qos::AtMostOnce {
@@ -243,16 +250,18 @@ impl Mailbox {
         offered: &mut Offered,
     ) {
         let frame = frames.frame(index);
-        let Some(online) = self.online.as_ref().filter(|online| online.wire == wire) else {
+        let Some(online) = self.online.as_ref() else { return self.keep(owed(), offered) };
+        if online.wire != wire {
+            // The route is from before a takeover: the session's own task encodes it anew.
+            offered.refill_due = true;
             return self.keep(owed(), offered);
-        };
+        }
         if frame.len() > online.frame_bytes_max {
             offered.dropped_large += 1;
             return;
         }
-        let may_send = self.backlog.is_empty()
-            && self.inflight.has_room(online.receive_max)
-            && self.outbox.has_room(frame.len());
+        let may_send =
+            self.backlog.is_empty() && self.inflight.has_room(online.receive_max) && self.outbox.has_room(frame.len());
         if !may_send {
             return self.keep(owed(), offered);
         }
@@ -295,7 +304,7 @@ impl Mailbox {
         if frame.len() > online.frame_bytes_max {
             offered.dropped_large += 1;
         } else if self.outbox.has_room(frame.len()) {
-            self.outbox.push_shared(&[], frame.clone());
+            self.outbox.push_shared(frame.clone());
             offered.sent += 1;
             offered.sent_bytes += frame.len();
         } else {
@@ -304,54 +313,84 @@ impl Mailbox {
         offered
     }
 
-    /// Fills the outbox from the replay and the backlog, as far as outbox and window have room. `now_ms` drops what expired.
+    /// Fills the outbox with what is inflight from an earlier connection, then from the backlog and the replay, as far as outbox
+    /// and window have room. `now_ms` drops what expired.
     pub fn refill(&mut self, now_ms: u64) -> Offered {
         let mut offered = Offered::default();
-        while let Some(receive_max) = self.online.as_ref().map(|online| online.receive_max) {
-            let room = self.inflight.has_room(receive_max);
-            if self.outbox.bytes() > REFILL_BYTES {
-                break;
-            }
-            let from_backlog = room && !self.backlog.is_empty();
-            let next = if from_backlog {
-                self.backlog.pop()
-            } else if room || !self.replay.next_needs_window() {
-                self.replay.pop()
-            } else {
-                None
-            };
-            let Some(owed) = next else { break };
-            if owed.event.expires_at_ms.is_some_and(|at| at <= now_ms) {
-                continue;
-            }
-            // The outbox has at most REFILL_BYTES in it, so only an event that can never be sent is refused here.
-            if self.send(owed, now_ms, &mut offered).is_err() {
-                offered.dropped_full += 1;
-            }
-        }
+        self.refill_again(now_ms, &mut offered);
+        self.refill_from_backlog(now_ms, &mut offered);
+        self.refill_from_replay(now_ms, &mut offered);
         offered
     }
 
-    /// Sends again what a reconnected client may have missed, in the original order, with DUP (MQTT 5, 4.4). `release` encodes
-    /// a PUBREL.
-    pub fn resend(&mut self, now_ms: u64, release: impl Fn(u16, &mut Vec<u8>)) {
-        let Self { inflight, outbox, online, scratch, .. } = self;
-        let Some(online) = online else { return };
-        for item in inflight.resend() {
-            match item {
-                Resend::Release(packet_id) => outbox.reply_with(|out| release(packet_id, out)),
-                Resend::Publish(owed, packet_id) => {
-                    scratch.clear();
-                    let terms = Terms { dup: true, ..owed.terms.clone() };
-                    let encoded = online.wire.0.event(&owed.event.as_event(now_ms), &terms, false, scratch);
-                    if let Ok(Encoded { packet_id_at: Some(at), .. }) = encoded {
-                        scratch[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-                        outbox.append(scratch);
-                    }
+    /// Sends again what a reconnected client may have missed, in the original order, with DUP (MQTT 5, 4.4).
+    fn refill_again(&mut self, now_ms: u64, offered: &mut Offered) {
+        let Self { inflight, outbox, online: Some(online), .. } = self else { return };
+        while outbox.bytes() <= REFILL_BYTES
+            && let Some((packet_id, owed)) = inflight.next_again(online.receive_max)
+        {
+            let terms = Terms { dup: true, ..owed.terms.clone() };
+            match draft(online, &owed.event, &terms, now_ms, outbox) {
+                Ok(drafted) => {
+                    drafted.accept(Some(packet_id), outbox);
+                    inflight.sent_again();
+                }
+                Err(NotSent::NoRoom) => return,
+                Err(NotSent::Never(_)) => {
+                    offered.dropped_large += 1;
+                    inflight.give_up_again();
                 }
             }
         }
-        scratch.shrink_to(4096);
+    }
+
+    fn refill_from_backlog(&mut self, now_ms: u64, offered: &mut Offered) {
+        while self.outbox.bytes() <= REFILL_BYTES && self.has_window() {
+            let Some(owed) = self.backlog.pop() else { return };
+            if is_expired(&owed, now_ms) {
+                continue;
+            }
+            if let Err(owed) = self.send(owed, now_ms, offered) {
+                // It fits into an empty outbox, whatever its size.
+                return self.backlog.put_back(owed);
+            }
+        }
+    }
+
+    fn refill_from_replay(&mut self, now_ms: u64, offered: &mut Offered) {
+        let Some(online) = &self.online else { return };
+        let link = online.link.clone();
+        let mut fetches = 0;
+        while self.outbox.bytes() <= REFILL_BYTES {
+            if self.replay.must_fetch() {
+                if fetches == FETCHES_MAX {
+                    // Let others have their turn first.
+                    return link.waker.wake();
+                }
+                fetches += 1;
+                self.replay.fetch();
+                continue;
+            }
+            let Some(owed) = self.replay.front() else { return };
+            if owed.terms.qos != Qos::AtMostOnce && !self.has_window() {
+                return;
+            }
+            if !is_expired(&owed, now_ms) && self.send(owed, now_ms, offered).is_err() {
+                return;
+            }
+            self.replay.pop();
+        }
+    }
+
+    /// Whether another QoS 1 or 2 message may be sent now.
+    fn has_window(&self) -> bool {
+        self.online.as_ref().is_some_and(|online| self.inflight.has_room(online.receive_max))
+    }
+
+    /// Encodes the PUBRELs that a reconnected client may have missed, with `release`.
+    pub fn release_again(&mut self, release: impl Fn(u16, &mut Vec<u8>)) {
+        let Self { inflight, outbox, .. } = self;
+        outbox.reply_with(|out| inflight.releases().for_each(|packet_id| release(packet_id, out)));
     }
 
     /// Takes what waits, for the connection to write it.
@@ -375,43 +414,91 @@ impl Mailbox {
     /// Encodes one event into the outbox. Gives it back if the outbox has no room; one that this client cannot be sent at all is
     /// dropped and counted.
     fn send(&mut self, owed: Owed, now_ms: u64, offered: &mut Offered) -> Result<(), Owed> {
-        let Self { inflight, outbox, online, scratch, .. } = self;
+        let Self { inflight, outbox, online, .. } = self;
         let Some(online) = online else { return Err(owed) };
         let Owed { event, mut terms } = owed;
         terms.alias = online.aliases.look_up(event.topic.name());
-        let split = event.payload.as_ref().len() >= SHARE_BYTES_MIN;
-        scratch.clear();
-        let Ok(encoded) = online.wire.0.event(&event.as_event(now_ms), &terms, split, scratch) else {
-            offered.dropped_large += 1;
-            return Ok(());
-        };
-        let body = if encoded.body_left_out { event.payload.shared_bytes() } else { None };
-        let bytes = scratch.len() + body.as_ref().map_or(0, |b| b.len());
-        if bytes > online.frame_bytes_max {
-            offered.dropped_large += 1;
-            return Ok(());
-        }
+        let drafted = draft(online, &event, &terms, now_ms, outbox);
         let alias = terms.alias.take();
-        if !outbox.has_room(bytes) {
-            return Err(Owed { event, terms });
-        }
+        let drafted = match drafted {
+            Ok(drafted) => drafted,
+            Err(NotSent::NoRoom) => return Err(Owed { event, terms }),
+            Err(NotSent::Never(error)) => {
+                let too_large = error == Unencodable::TooLarge;
+                *(if too_large { &mut offered.dropped_large } else { &mut offered.untranslatable }) += 1;
+                return Ok(());
+            }
+        };
         if let Some((alias, false)) = alias {
             online.aliases.learn(event.topic.name(), alias);
         }
-        if let Some(at) = encoded.packet_id_at {
-            let packet_id = inflight.send(Owed { event, terms });
-            scratch[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-        }
-        match body {
-            Some(body) => outbox.push_shared(scratch, body),
-            None => outbox.append(scratch),
-        }
-        scratch.shrink_to(4096);
         offered.sent += 1;
-        offered.sent_bytes += bytes;
+        offered.sent_bytes += drafted.bytes;
+        let packet_id = drafted.packet_id_at.map(|_| inflight.send(Owed { event, terms }));
+        drafted.accept(packet_id, outbox);
         Ok(())
     }
 }
 
+/// One copy that was encoded for one session, at the end of its outbox.
+struct Drafted {
+    mark: usize,
+    packet_id_at: Option<usize>,
+    /// Follows what was encoded.
+    body: Option<Bytes>,
+    bytes: usize,
+}
+
+/// Why there is no copy.
+enum NotSent {
+    /// The outbox is too full.
+    NoRoom,
+    /// This client cannot be sent it.
+    Never(Unencodable),
+}
+
+/// Encodes a copy behind what the outbox holds.
+fn draft(
+    online: &Online,
+    event: &StoredEvent,
+    terms: &Terms,
+    now_ms: u64,
+    outbox: &mut Outbox,
+) -> Result<Drafted, NotSent> {
+    let split = event.payload.len() >= SHARE_BYTES_MIN;
+    let mark = outbox.mark();
+    let encoded = online.wire.0.event(&event.as_event(now_ms), terms, split, outbox.draft());
+    let head = outbox.mark() - mark;
+    let drafted = encoded.map_err(NotSent::Never).and_then(|Encoded { packet_id_at, body_left_out }| {
+        let body = if body_left_out { event.payload.shared_bytes() } else { None };
+        let bytes = head + body.as_ref().map_or(0, Bytes::len);
+        match bytes {
+            bytes if bytes > online.frame_bytes_max => Err(NotSent::Never(Unencodable::TooLarge)),
+            bytes if !outbox.has_room(bytes) => Err(NotSent::NoRoom),
+            bytes => Ok(Drafted { mark, packet_id_at, body, bytes }),
+        }
+    });
+    if drafted.is_err() {
+        outbox.discard(mark);
+    }
+    drafted
+}
+
+impl Drafted {
+    /// Makes it a part of the outbox.
+    fn accept(self, packet_id: Option<u16>, outbox: &mut Outbox) {
+        if let (Some(at), Some(packet_id)) = (self.packet_id_at, packet_id) {
+            outbox.patch(at, packet_id);
+        }
+        outbox.accept(self.mark, self.body);
+    }
+}
+
+fn is_expired(owed: &Owed, now_ms: u64) -> bool {
+    owed.event.expires_at_ms.is_some_and(|at| at <= now_ms)
+}
+
 /// A refill goes on until this much waits.
 const REFILL_BYTES: usize = 64 * 1024;
+/// Slices of retained events that one refill looks at.
+const FETCHES_MAX: usize = 8;

@@ -19,6 +19,9 @@ mod sys;
 pub mod users;
 pub mod wire;
 
+#[cfg(test)]
+pub mod testing;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -194,11 +194,7 @@ impl Publisher {
     ///
     /// # Errors
     /// What `parse` says.
-    pub fn look_up<E>(
-        &mut self,
-        name: &[u8],
-        parse: impl FnOnce(&[u8]) -> Result<Topic, E>,
-    ) -> Result<TargetId, E> {
+    pub fn look_up<E>(&mut self, name: &[u8], parse: impl FnOnce(&[u8]) -> Result<Topic, E>) -> Result<TargetId, E> {
         if self.targets.get(self.last).is_some_and(|target| *target.name == *name) {
             return Ok(TargetId(self.last));
         }
@@ -291,7 +287,7 @@ impl Publisher {
             keep |= terms.qos != Qos::AtMostOnce;
             match frames.append(lane, event, &terms) {
                 Ok(bytes) => self.run.bytes += bytes,
-                Err(_) => self.tally.drop(Drop::Untranslatable, lane.members.len() as u64),
+                Err(error) => self.tally.drop(drop_reason(error), lane.members.len() as u64),
             }
         }
         if keep {
@@ -316,9 +312,12 @@ impl Publisher {
                     continue;
                 }
                 let offered = match &lane.form {
-                    Form::Merged { .. } => mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms),
+                    Form::Merged { .. } => {
+                        mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms)
+                    }
                     Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
                         Ok(frame) => mailbox.offer_shared(lane.wire, frame),
+                        Err(Unencodable::TooLarge) => Offered { dropped_large: 1, ..Offered::default() },
                         Err(_) => Offered { untranslatable: 1, ..Offered::default() },
                     },
                 };
@@ -391,13 +390,14 @@ impl Publisher {
         self.tally.delivery_bytes += offered.sent_bytes as u64;
         self.tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
         self.tally.drop(Drop::TooLarge, u64::from(offered.dropped_large));
+        self.tally.drop(Drop::Untranslatable, u64::from(offered.untranslatable));
     }
 
     /// Counts what happened to an offer and notes whom to wake.
     fn settle(&mut self, offered: Offered, mailbox: &mut Mailbox) {
         self.tally.deliveries += u64::from(offered.sent);
         self.tally.delivery_bytes += offered.sent_bytes as u64;
-        if offered.sent > 0 {
+        if offered.sent > 0 || offered.refill_due {
             self.touched.note(mailbox);
         }
         if offered.dropped_full > 0 {
@@ -448,6 +448,14 @@ fn still_subscribed(mailbox: &Mailbox, form: &Form, version: u64) -> bool {
             mailbox.subscriptions.contains(subscription)
         }
         _ => true,
+    }
+}
+
+/// As what a copy that cannot be said in an encoding is counted.
+fn drop_reason(error: Unencodable) -> Drop {
+    match error {
+        Unencodable::TooLarge => Drop::TooLarge,
+        _ => Drop::Untranslatable,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One realm: its router, the locks around it, its sessions and retained values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,10 +12,11 @@ use super::link::End;
 use super::mailbox::Mailbox;
 use super::session::Session;
 use super::wire::WireRef;
+use crate::delivery::replay::Source;
 use crate::router::authorize::{Action, Authorizer, RoleId};
 use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed};
 use crate::router::dealer::Dealer;
-use crate::router::retained::Retained;
+use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::limits::{CallLimits, Limits};
@@ -24,7 +26,12 @@ use crate::types::topic::{Topic, TopicPattern};
 /// The route of a topic, as publishers cache it.
 pub type SharedRoute = Arc<Route<Arc<Session>>>;
 
-/// See the module. Lock order: clients, broker or dealer, retained, a session's mailbox.
+/// Retained values that a subscription is given at a time, and topics that are looked at for them: so long others wait who want
+/// to change one.
+const SLICE_EVENTS: usize = 64;
+const SLICE_TOPICS_MAX: usize = 1000;
+
+/// See the module. Lock order: clients, broker or dealer, a session's mailbox, retained.
 pub struct Realm {
     pub name: Arc<str>,
     pub authorizer: Authorizer,
@@ -47,14 +54,14 @@ pub struct Realm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetainedFull;
 
-/// What a subscription wants of the retained values.
-pub struct WantRetained {
-    /// Terms of the copies; their QoS is the granted one.
-    pub terms: Terms,
-}
-
 impl Realm {
-    pub fn new(name: &str, authorizer: Authorizer, codecs: Vec<(TopicPattern, Codec)>, limits: &Limits, seed: u64) -> Self {
+    pub fn new(
+        name: &str,
+        authorizer: Authorizer,
+        codecs: Vec<(TopicPattern, Codec)>,
+        limits: &Limits,
+        seed: u64,
+    ) -> Self {
         let calls = CallLimits {
             registrations_per_session_max: limits.registrations_per_session_max,
             calls_per_session_max: limits.calls_pending_per_session_max,
@@ -140,14 +147,18 @@ impl Realm {
         if let Some(removed) = removed {
             mailbox.subscriptions.remove(&removed.id);
             mailbox.unsubscribed_at = broker.version();
-            mailbox.replay.retain(|terms| terms.subscription != Some(removed.id));
+            mailbox.replay.forget(removed.id);
         }
         reply(removed, &mut mailbox);
         removed
     }
 
     /// Removes many subscriptions of a session that ends.
-    pub fn unsubscribe_all<'a>(&self, session: SessionId, all: impl Iterator<Item = (&'a TopicPattern, Option<&'a str>)>) {
+    pub fn unsubscribe_all<'a>(
+        &self,
+        session: SessionId,
+        all: impl Iterator<Item = (&'a TopicPattern, Option<&'a str>)>,
+    ) {
         let mut broker = self.broker.write();
         for (pattern, group) in all {
             broker.unsubscribe(pattern, group, session);
@@ -184,16 +195,34 @@ impl Realm {
         Ok(())
     }
 
-    /// The retained values that `pattern` matches and `role` may be sent, expired ones aside.
-    pub fn retained(&self, pattern: &TopicPattern, role: RoleId, now_ms: u64) -> Vec<Arc<StoredEvent>> {
-        let mut found = Vec::new();
-        self.retained.read().matching(pattern, |event| {
-            let expired = event.expires_at_ms.is_some_and(|at| at <= now_ms);
-            if !expired && self.authorizer.allows(role, Action::Subscribe, &event.topic) {
-                found.push(event.clone());
+    /// Owes a subscription the retained values that `pattern` matches and `role` may be sent, on these terms (`terms.qos` is the
+    /// granted one). The first of them are looked up now, the others when the session has room for them, with the value they
+    /// have then.
+    pub fn replay(
+        self: &Arc<Self>,
+        session: &Session,
+        subscription: SubscriptionId,
+        pattern: &TopicPattern,
+        role: RoleId,
+        terms: Terms,
+    ) {
+        let realm = self.clone();
+        let mut walk = Walk::new(pattern.clone());
+        let mut fetch = move |events: &mut VecDeque<_>| realm.fetch_retained(&mut walk, role, events);
+        let mut events = VecDeque::new();
+        let more = fetch(&mut events);
+        let source = more.then(|| Box::new(fetch) as Source);
+        session.mailbox().replay.push(subscription, events, source, terms);
+    }
+
+    /// Goes on with a walk; `false` if it is done.
+    fn fetch_retained(&self, walk: &mut Walk, role: RoleId, events: &mut VecDeque<Arc<StoredEvent>>) -> bool {
+        !self.retained.read().slice(walk, SLICE_TOPICS_MAX, |event| {
+            if self.authorizer.allows(role, Action::Subscribe, &event.topic) {
+                events.push_back(event.clone());
             }
-        });
-        found
+            if events.len() < SLICE_EVENTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
     }
 
     /// `(values, bytes)` retained.

@@ -18,7 +18,7 @@ use super::session::{Session, Touched};
 use super::wire::Unencodable;
 use crate::router::broker::Subscriber;
 use crate::router::dealer::Dealer;
-use crate::router::output::{Failure, Output, Sink};
+use crate::router::output::{Failure, Output, Refusal, Sink};
 use crate::types::event::{Properties, Qos};
 use crate::types::ids::{InvocationId, RequestId, SessionId};
 use crate::types::payload::{Codec, Payload};
@@ -43,8 +43,8 @@ pub struct Answer {
 
 /// A message that its receiver could not be given.
 enum Undelivered {
-    Invocation(SessionId, InvocationId),
-    Result(SessionId, RequestId),
+    Invocation(SessionId, InvocationId, Refusal),
+    Result(SessionId, RequestId, Refusal),
 }
 
 /// An answer on its way to a caller that does not speak WAMP.
@@ -66,8 +66,10 @@ impl Realm {
         for lost in std::mem::take(&mut undelivered) {
             let mut sink = |output: Output<'_, Arc<Session>>| deliver(&output, touched, &mut undelivered, &mut replies);
             match lost {
-                Undelivered::Invocation(callee, id) => dealer.invocation_undeliverable(callee, id, &mut sink),
-                Undelivered::Result(caller, request) => dealer.result_undeliverable(caller, request, &mut sink),
+                Undelivered::Invocation(callee, id, why) => dealer.invocation_undeliverable(callee, id, why, &mut sink),
+                Undelivered::Result(caller, request, why) => {
+                    dealer.result_undeliverable(caller, request, why, &mut sink);
+                }
             }
         }
         drop(dealer);
@@ -150,16 +152,20 @@ fn deliver(
         None => {}
     }
     let Err(error) = to.wire().0.rpc(to, output, touched) else { return };
-    let lost = match output {
-        Output::Invocation(invocation) => Undelivered::Invocation(to.id, invocation.invocation),
+    let why = match error {
+        Unencodable::TooLarge => Refusal::PayloadSizeExceeded,
+        Unencodable::Payload => Refusal::Untranslatable,
+        Unencodable::Full => Refusal::ReceiverBlocked,
+        // It is about to leave, which ends its calls.
+        Unencodable::Gone => return,
+    };
+    undelivered.push(match output {
+        Output::Invocation(invocation) => Undelivered::Invocation(to.id, invocation.invocation, why),
         Output::Result { request, .. } | Output::Error { request, failure: Failure::Callee { .. }, .. } => {
-            Undelivered::Result(to.id, *request)
+            Undelivered::Result(to.id, *request, why)
         }
         _ => return,
-    };
-    if error != Unencodable::Gone {
-        undelivered.push(lost);
-    }
+    });
 }
 
 /// If the caller wants its answer elsewhere: `Some(the reply)`, or `Some(None)` for progress, which cannot be sent there.

@@ -119,6 +119,10 @@ pub enum Refusal {
     Timeout,
     #[error("the message is larger than its receiver accepts")]
     PayloadSizeExceeded,
+    #[error("the receiver does not read what it is sent")]
+    ReceiverBlocked,
+    #[error("the payload cannot be said in its receiver's encoding")]
+    Untranslatable,
     #[error("the session has as many registrations as it may")]
     TooManyRegistrations,
     #[error("the session has as many calls under way as it may")]
@@ -138,8 +142,10 @@ impl Refusal {
             Self::NoAvailableCallee => "wamp.error.no_available_callee",
             Self::Canceled | Self::CalleeLeft | Self::CallerLeft => "wamp.error.canceled",
             Self::Timeout => "wamp.error.timeout",
+            Self::ReceiverBlocked => "wamp.error.unavailable",
+            Self::Untranslatable => "wamp.error.invalid_argument",
             Self::PayloadSizeExceeded => "wamp.error.payload_size_exceeded",
-            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy => "fennec.error.limit_exceeded",
+            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy => "fennec.error.quota_exceeded",
         }
     }
 }

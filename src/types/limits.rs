@@ -17,12 +17,12 @@ pub const PATTERN_LEVELS_MAX: usize = 128;
 /// Bounds of remote procedure calls in one realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// Procedures that one session may have registered. One more is refused with `fennec.error.limit_exceeded`.
+    /// Procedures that one session may have registered. One more is refused with `fennec.error.quota_exceeded`.
     pub registrations_per_session_max: usize,
-    /// Calls of one session that wait for their answer. One more is refused with `fennec.error.limit_exceeded`.
+    /// Calls of one session that wait for their answer. One more is refused with `fennec.error.quota_exceeded`.
     pub calls_per_session_max: usize,
     /// Calls of all sessions of the realm that wait for their answer. One more is refused with
-    /// `fennec.error.limit_exceeded`.
+    /// `fennec.error.quota_exceeded`.
     pub calls_max: usize,
 }
 

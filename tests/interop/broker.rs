@@ -1,6 +1,8 @@
 //! A broker of its own for each test: the built binary as a child process, on free ports.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +11,16 @@ use std::time::{Duration, Instant};
 /// How long a broker may take to say its ports.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
+/// The listeners that every broker has, and those over TLS.
+const LISTENERS: [&str; 3] = ["mqtt", "http", "rawsocket"];
+const TLS_LISTENERS: [&str; 3] = ["mqtts", "https", "rawsockets"];
+
 /// A running broker. It is killed when dropped.
 pub struct Broker {
     child: Child,
     log: Arc<Mutex<String>>,
-    pub mqtt: u16,
-    pub http: u16,
-    pub rawsocket: u16,
+    /// By the name of the listener.
+    ports: BTreeMap<String, u16>,
     _folder: tempfile::TempDir,
 }
 
@@ -25,8 +30,20 @@ impl Broker {
         Self::start_with("")
     }
 
-    /// A broker with this configuration file.
+    /// A broker with this configuration.
     pub fn start_with(config: &str) -> Self {
+        Self::start_listening(config, &LISTENERS)
+    }
+
+    /// A broker that listens over TLS too, with this certificate and key.
+    pub fn start_with_tls(cert: &Path, key: &Path) -> Self {
+        let listeners = TLS_LISTENERS.map(|name| format!("listen.{name} = '127.0.0.1:0'\n")).concat();
+        let config = format!("{listeners}[tls]\ncert = '{}'\nkey = '{}'\n", cert.display(), key.display());
+        Self::start_listening(&config, &[LISTENERS, TLS_LISTENERS].concat())
+    }
+
+    /// A broker with this configuration, once the listeners named are there.
+    fn start_listening(config: &str, names: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("fennec.toml");
         std::fs::write(&file, config).expect("the configuration is written");
@@ -44,20 +61,16 @@ impl Broker {
         let (found, listeners) = mpsc::channel();
         follow(child.stdout.take().expect("its standard output"), Arc::clone(&log), Some(found));
         follow(child.stderr.take().expect("its standard error"), Arc::clone(&log), None);
-        let mut broker = Broker { child, log, mqtt: 0, http: 0, rawsocket: 0, _folder: folder };
-        broker.wait_for_ports(&listeners);
+        let mut broker = Broker { child, log, ports: BTreeMap::new(), _folder: folder };
+        broker.wait_for_ports(&listeners, names);
         broker
     }
 
-    fn wait_for_ports(&mut self, listeners: &Receiver<(String, u16)>) {
+    fn wait_for_ports(&mut self, listeners: &Receiver<(String, u16)>, names: &[&str]) {
         let deadline = Instant::now() + START_DEADLINE;
-        while [self.mqtt, self.http, self.rawsocket].contains(&0) {
+        while !names.iter().all(|name| self.ports.contains_key(*name)) {
             match listeners.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((name, port)) => match name.as_str() {
-                    "mqtt" => self.mqtt = port,
-                    "http" => self.http = port,
-                    _ => self.rawsocket = port,
-                },
+                Ok((name, port)) => _ = self.ports.insert(name, port),
                 Err(error) => panic!("the broker did not say its ports ({error}); it said:\n{}", self.log()),
             }
         }
@@ -68,10 +81,14 @@ impl Broker {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The port of a listener.
+    pub fn port(&self, listener: &str) -> u16 {
+        self.ports[listener]
+    }
+
     /// The arguments by which a script finds this broker.
     pub fn arguments(&self) -> Vec<String> {
-        let ports = [("--mqtt", self.mqtt), ("--http", self.http), ("--rawsocket", self.rawsocket)];
-        ports.iter().flat_map(|(name, port)| [(*name).to_owned(), port.to_string()]).collect()
+        self.ports.iter().flat_map(|(name, port)| [format!("--{name}"), port.to_string()]).collect()
     }
 }
 
@@ -86,7 +103,7 @@ impl Drop for Broker {
 /// Reads `(name, port)` from a line such as `mqtt  127.0.0.1:40123`.
 fn listener(line: &str) -> Option<(String, u16)> {
     let (name, address) = line.trim().split_once(char::is_whitespace)?;
-    let known = ["mqtt", "http", "rawsocket"].contains(&name);
+    let known = LISTENERS.contains(&name) || TLS_LISTENERS.contains(&name);
     let port = address.split_whitespace().next()?.rsplit_once(':')?.1.parse().ok()?;
     known.then(|| (name.to_owned(), port))
 }

@@ -1,4 +1,4 @@
-//! A page in headless Chromium, by autobahn-browser.
+//! A page in headless Chromium, by autobahn-browser and MQTT.js.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,17 +16,21 @@ const PAGE: &str = include_str!("page.html");
 /// How long Chromium may take to start, load the page and run it.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Serves the page and its library to a browser, until the page says how it went.
+/// Serves the page and its libraries to a browser, until the page says how it went.
 struct PageServer {
     listener: TcpListener,
-    library: Vec<u8>,
+    autobahn: Vec<u8>,
+    mqtt: Vec<u8>,
 }
 
 impl PageServer {
     fn new() -> Self {
-        let library = clients::node_modules().join("autobahn-browser/autobahn.min.js");
-        let library = std::fs::read(library).expect("autobahn-browser is fetched");
-        PageServer { listener: TcpListener::bind("127.0.0.1:0").expect("a free port"), library }
+        let library = |path| std::fs::read(clients::node_modules().join(path)).expect("a library that is fetched");
+        PageServer {
+            listener: TcpListener::bind("127.0.0.1:0").expect("a free port"),
+            autobahn: library("autobahn-browser/autobahn.min.js"),
+            mqtt: library("mqtt/dist/mqtt.min.js"),
+        }
     }
 
     fn origin(&self) -> String {
@@ -57,7 +61,8 @@ impl PageServer {
         let mut posted = vec![0; length];
         reader.read_exact(&mut posted)?;
         let (kind, body): (&str, &[u8]) = match request.split(' ').nth(1) {
-            Some("/autobahn.js") => ("text/javascript", &self.library),
+            Some("/autobahn.js") => ("text/javascript", &self.autobahn),
+            Some("/mqtt.js") => ("text/javascript", &self.mqtt),
             Some(path) if path.starts_with("/?") => ("text/html", PAGE.as_bytes()),
             _ => ("text/plain", b""),
         };
@@ -123,7 +128,7 @@ impl Drop for Chromium {
 
 /// What the page that `server` serves says of its visit to the broker.
 fn visit(broker: &Broker, server: PageServer) -> String {
-    let url = format!("{}/?broker={}", server.origin(), broker.http);
+    let url = format!("{}/?broker={}", server.origin(), broker.port("http"));
     let (sender, results) = mpsc::channel();
     server.serve(sender);
     let _chromium = Chromium::open(&url);
@@ -132,11 +137,11 @@ fn visit(broker: &Broker, server: PageServer) -> String {
 }
 
 #[test]
-fn a_page_subscribes_and_calls_by_autobahn_browser() {
+fn a_page_speaks_wamp_and_mqtt() {
     if clients::is_installed("chromium") {
         let server = PageServer::new();
         let broker = Broker::start_with(&format!("http.allowed_origins = [\"{}\"]\n", server.origin()));
-        assert_eq!(visit(&broker, server), "an event; 42");
+        assert_eq!(visit(&broker, server), "42, a message, an event");
     }
 }
 

@@ -13,4 +13,5 @@ mod clients;
 mod mqtt;
 mod rumqtt;
 mod script;
+mod tls;
 mod wamp;

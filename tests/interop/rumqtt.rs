@@ -19,7 +19,7 @@ macro_rules! peer {
         impl Peer {
             /// A connected client.
             fn connect(broker: &Broker, client_id: &str, change: fn(&mut MqttOptions)) -> (Self, bool) {
-                let mut options = MqttOptions::new(client_id, "127.0.0.1", broker.mqtt);
+                let mut options = MqttOptions::new(client_id, "127.0.0.1", broker.port("mqtt"));
                 change(&mut options);
                 let (client, connection) = Client::new(options, 100);
                 let mut peer = Peer { client, connection };

@@ -298,7 +298,7 @@ fn tickets_are_checked_while_the_connection_waits() {
                 assert_eq!(answer[2]["authid"], "alice");
                 client.check(json!([32, 1, {}, "com.topic"]), json!([33, 1]));
             } else {
-                assert_eq!(answer[2], "wamp.error.authentication_denied");
+                assert_eq!(answer[2], "wamp.error.authentication_failed");
             }
         }
         let mut client = running.connect(transport);

@@ -32,6 +32,7 @@ pub(super) struct Candidate {
     keep_alive_s: u16,
     receive_max: u16,
     packet_bytes_max: usize,
+    wants_words: bool,
     alias_max: u16,
     will: Option<Will>,
     user_name: Option<String>,
@@ -53,6 +54,8 @@ impl MqttGate {
         let candidate = match Connect::decode(frame) {
             Ok(connect) => {
                 self.level = connect.level;
+                self.packet_bytes_max =
+                    connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
                 self.candidate(&connect)
             }
             // A connection that begins with anything else is not answered [MQTT-3.1.0-1].
@@ -109,7 +112,8 @@ impl MqttGate {
                 replaced => replaced,
             },
             receive_max: connect.properties.receive_maximum.min(limits.inflight_max),
-            packet_bytes_max: connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize),
+            packet_bytes_max: self.packet_bytes_max,
+            wants_words: connect.properties.request_problem_information,
             alias_max: connect.properties.topic_alias_maximum.min(limits.mqtt_outbound_topic_alias_max),
             will: connect.will.as_ref().map(read_will).transpose()?,
             user_name: connect.user_name.is_some().then(|| name.to_owned()),
@@ -193,7 +197,7 @@ impl MqttGate {
         let greet = |present: bool, mailbox: &mut Mailbox| {
             mailbox.outbox.reply_with(|out| greet(&candidate, &node, present, out));
             if present {
-                mailbox.resend(now_ms, release);
+                mailbox.release_again(release);
             } else {
                 mailbox.received.clear();
             }
@@ -223,6 +227,7 @@ impl MqttGate {
             heard_ms: now_ms,
             connect_expiry_s: candidate.expiry_s,
             packet_bytes_max: candidate.packet_bytes_max,
+            wants_words: candidate.wants_words,
         };
         open.register_again();
         Ok(open)
@@ -247,7 +252,7 @@ impl MqttGate {
         let mut connack = Connack::new(refusal.reason);
         connack.properties.reason_string = (!refusal.what.is_empty()).then_some(refusal.what);
         // Before level 5 some reasons have no code: then the connection is closed without an answer.
-        let _ = connack.encode(self.level, &mut self.last_words.tail);
+        let _ = connack.encode_within(self.packet_bytes_max, self.level, &mut self.last_words.tail);
         self.phase = Phase::Gone;
     }
 }
@@ -306,6 +311,7 @@ impl Open {
                 self.client.record.lock().procedures.remove(&filter);
             }
         }
+        self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
     }
 }
 

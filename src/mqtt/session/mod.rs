@@ -13,6 +13,9 @@ mod connect;
 mod publish;
 mod subscribe;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,6 +50,8 @@ pub struct MqttGate {
     link: Arc<Link>,
     phase: Phase,
     level: Level,
+    /// Largest packet that the client takes.
+    packet_bytes_max: usize,
     /// What is to be written when the mailbox is not there yet, or not ours any more.
     last_words: Taken,
     /// When a connection that has no session is closed.
@@ -79,6 +84,8 @@ pub(super) struct Open {
     connect_expiry_s: u32,
     /// Largest packet that the client takes.
     packet_bytes_max: usize,
+    /// The client wants to be told in words why something failed (MQTT 5, 3.1.2.11.7).
+    wants_words: bool,
 }
 
 /// Why a connection is closed by us.
@@ -134,6 +141,7 @@ impl MqttGate {
             link: Arc::default(),
             phase: Phase::Fresh,
             level: Level::V4,
+            packet_bytes_max: usize::MAX,
             last_words: Taken::default(),
             connect_by_ms,
             opened_ms: now_ms,
@@ -187,7 +195,7 @@ impl MqttGate {
             let mut disconnect = Disconnect::new(reason);
             disconnect.diagnostics.reason_string = (!what.is_empty()).then_some(what);
             // Cannot fail: the strings are ours.
-            let _ = disconnect.encode(self.level, &mut self.last_words.tail);
+            let _ = disconnect.encode_within(self.packet_bytes_max, self.level, &mut self.last_words.tail);
         }
     }
 
@@ -246,8 +254,9 @@ impl Open {
             }
             self.client.record.lock().expiry_s = expiry_s.min(node.limits.mqtt_session_expiry_s_max);
         }
-        let with_will = disconnect.reason == ReasonCode::DisconnectWithWillMessage;
-        Err(Halt::Goodbye(if with_will { Leaving::Broken } else { Leaving::Orderly }))
+        // Only a normal disconnection deletes the will (MQTT 5, 3.1.2.5).
+        let normal = disconnect.reason == ReasonCode::NORMAL_DISCONNECTION;
+        Err(Halt::Goodbye(if normal { Leaving::Orderly } else { Leaving::Broken }))
     }
 
     /// Hands deliveries over and puts the answers into the mailbox.

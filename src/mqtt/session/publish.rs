@@ -33,13 +33,26 @@ impl Open {
         if self.is_repeated(publish)? {
             return Ok(());
         }
-        let verdict = if publish.properties.is_none() {
-            self.route(publish, publish.topic, None, None, input)?
+        let routed = if publish.properties.is_none() {
+            self.route(publish, publish.topic, None, None, input)
         } else {
-            self.publish_with_properties(publish, input)?
+            self.publish_with_properties(publish, input)
         };
-        self.acknowledge(publish.qos, publish.packet_id, &verdict);
+        match routed {
+            Ok(verdict) => self.acknowledge(publish.qos, publish.packet_id, &verdict),
+            Err(halt) => {
+                // It was not taken; sent again on the next connection it is new.
+                self.forget(publish);
+                return Err(halt);
+            }
+        }
         Ok(())
+    }
+
+    fn forget(&mut self, publish: &Publish<'_>) {
+        if let (Qos::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
+            self.client.session.mailbox().received.remove(&packet_id.get());
+        }
     }
 
     fn publish_with_properties(&mut self, publish: &Publish<'_>, input: &Bytes) -> Result<Verdict, Halt> {
@@ -138,7 +151,7 @@ impl Open {
             self.client.session.mailbox().received.remove(&packet_id.get());
         }
         let mut ack = Ack::new(packet_id, verdict.reason);
-        ack.diagnostics.reason_string = (!verdict.what.is_empty()).then_some(verdict.what);
+        ack.diagnostics.reason_string = (self.wants_words && !verdict.what.is_empty()).then_some(verdict.what);
         // Cannot fail: the strings are ours.
         let _ = ack.encode_within(self.packet_bytes_max, kind, self.level, &mut self.replies);
     }

@@ -16,14 +16,12 @@ use crate::types::event::{Qos, Terms};
 impl Open {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>, node: &Node, settings: &Settings) -> Result<(), Halt> {
         self.publisher.flush();
-        let max = node.limits.mqtt_subscribe_filters_max;
+        check_count(subscribe.subscriptions.iter().count(), node)?;
         let mut reasons = Vec::new();
         for subscription in subscribe.subscriptions {
-            if reasons.len() == max {
-                return Err(Violation::new(ReasonCode::QuotaExceeded, "too many topic filters in one packet").into());
-            }
             reasons.push(self.subscribe_one(&subscription, subscribe.subscription_identifier, node, settings));
         }
+        self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
         if self.level < Level::V5 {
             // One code for every failure (3.1.1, 3.9.3).
             for reason in reasons.iter_mut().filter(|reason| reason.is_error()) {
@@ -81,14 +79,13 @@ impl Open {
             RetainHandling::Never => false,
         };
         if send_retained && filter.group.is_none() {
-            let found = realm.retained(&filter.pattern, self.role, self.publisher.now_ms);
             let terms = Terms {
                 qos: wanted.qos,
                 retain: true,
                 identifiers: identifier.into_iter().collect(),
                 ..Terms::default()
             };
-            session.mailbox().replay.push(found, terms);
+            realm.replay(session, subscribed.id, &filter.pattern, self.role, terms);
         }
         match wanted.qos {
             Qos::AtMostOnce => ReasonCode::GRANTED_QOS_0,
@@ -99,13 +96,8 @@ impl Open {
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, node: &Node) -> Result<(), Halt> {
         self.publisher.flush();
-        let mut reasons = Vec::new();
-        for filter in unsubscribe.filters {
-            if reasons.len() == node.limits.mqtt_subscribe_filters_max {
-                return Err(Violation::new(ReasonCode::QuotaExceeded, "too many topic filters in one packet").into());
-            }
-            reasons.push(self.unsubscribe_one(filter));
-        }
+        check_count(unsubscribe.filters.iter().count(), node)?;
+        let reasons: Vec<_> = unsubscribe.filters.iter().map(|filter| self.unsubscribe_one(filter)).collect();
         let unsuback = Unsuback {
             packet_id: unsubscribe.packet_id,
             diagnostics: Diagnostics::default(),
@@ -129,4 +121,11 @@ impl Open {
         realm.unsubscribe(&self.client.session, &held.pattern, held.group.as_deref(), |_, _| {});
         ReasonCode::Success
     }
+}
+
+fn check_count(filters: usize, node: &Node) -> Result<(), Violation> {
+    if filters > node.limits.mqtt_subscribe_filters_max {
+        return Err(Violation::new(ReasonCode::QuotaExceeded, "too many topic filters in one packet"));
+    }
+    Ok(())
 }

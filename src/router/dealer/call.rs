@@ -89,8 +89,9 @@ impl<S: Clone> Dealer<S> {
     /// The callee has a result, with more to follow if `progress`. Progress that the caller did not ask for is dropped.
     ///
     /// # Errors
-    /// [`Violation::NoSuchInvocation`]: the callee never got that invocation or has answered it already. An answer that
-    /// comes after the call was canceled, timed out or its caller left is no violation; it is dropped.
+    /// [`Violation::NoSuchInvocation`]: the callee never got that invocation. An answer that comes after the call was
+    /// canceled, timed out or its caller left is dropped; so is a second one, for Wampy.js answers with what a handler
+    /// returns even if that has sent its error or result itself.
     pub fn yield_result(
         &mut self,
         callee: SessionId,
@@ -171,25 +172,37 @@ impl<S: Clone> Dealer<S> {
         }
     }
 
-    /// The callee could not be given its INVOCATION: it is larger than the callee accepts. The caller is told; the
-    /// callee knows nothing of it. To be reported before the next call is made.
-    pub fn invocation_undeliverable(&mut self, callee: SessionId, invocation: InvocationId, out: &mut Sink<'_, S>) {
+    /// The callee could not be given its INVOCATION. The caller is told why; the callee knows nothing of it. To be reported
+    /// before the next call is made.
+    pub fn invocation_undeliverable(
+        &mut self,
+        callee: SessionId,
+        invocation: InvocationId,
+        reason: Refusal,
+        out: &mut Sink<'_, S>,
+    ) {
         let Some(pending) = self.take(Place { callee, invocation }) else { return };
         self.registrations.release(pending.slot);
         // The callee must not see a gap in its invocation ids.
         if let Some(callee) = self.sessions.get_mut(&callee).filter(|callee| callee.last_invocation == invocation) {
             callee.last_invocation.0 -= 1;
         }
-        self.refuse_call(pending.caller, pending.request, Refusal::PayloadSizeExceeded, out);
+        self.refuse_call(pending.caller, pending.request, reason, out);
     }
 
-    /// The caller could not be given a RESULT, or the callee's ERROR: it is larger than the caller accepts. The caller
-    /// gets an error that says so; if that was a progressive result, the call ends and its callee is interrupted.
-    pub fn result_undeliverable(&mut self, caller: SessionId, request: RequestId, out: &mut Sink<'_, S>) {
+    /// The caller could not be given a RESULT, or the callee's ERROR. The caller gets an error that says why; if that was a
+    /// progressive result, the call ends and its callee is interrupted.
+    pub fn result_undeliverable(
+        &mut self,
+        caller: SessionId,
+        request: RequestId,
+        reason: Refusal,
+        out: &mut Sink<'_, S>,
+    ) {
         if let Some(place) = self.place(caller, request) {
-            self.abandon(place, Refusal::PayloadSizeExceeded, true, out);
+            self.abandon(place, reason, true, out);
         }
-        self.refuse_call(caller, request, Refusal::PayloadSizeExceeded, out);
+        self.refuse_call(caller, request, reason, out);
     }
 
     fn place(&self, caller: SessionId, request: RequestId) -> Option<Place> {
@@ -243,17 +256,19 @@ impl<S: Clone> Dealer<S> {
         }
         let stops = pending.interrupted || (interrupt && callee.features.call_canceling);
         let (freed, occupied) = if stops { (pending.slot, None) } else { (None, pending.slot) };
-        let forgotten = callee.abandoned.insert(place.invocation, occupied);
+        let forgotten = occupied.and_then(|slot| callee.abandoned.insert(place.invocation, slot));
         self.registrations.release(freed);
         self.registrations.release(forgotten);
         Some(pending)
     }
 
-    /// The callee answered an invocation that is not pending: either too late or out of order.
+    /// The callee answered an invocation that is not pending: too late, again, or out of the blue.
     fn late_answer(&mut self, place: Place, is_final: bool) -> Result<(), Violation> {
-        let callee = self.sessions.get_mut(&place.callee);
-        let freed = callee.and_then(|callee| callee.abandoned.answer(place.invocation, is_final));
-        self.registrations.release(freed.ok_or(Violation::NoSuchInvocation(place.invocation))?);
+        let known = self.sessions.get_mut(&place.callee);
+        let known = known.filter(|callee| (InvocationId(1)..=callee.last_invocation).contains(&place.invocation));
+        let callee = known.ok_or(Violation::NoSuchInvocation(place.invocation))?;
+        let freed = if is_final { callee.abandoned.answer(place.invocation) } else { None };
+        self.registrations.release(freed);
         Ok(())
     }
 

@@ -7,8 +7,7 @@ use super::hash::{IdHash, IdMap, IdSet};
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
 use crate::types::payload::Codec;
 
-/// Ended calls per callee of which a late answer is still told from a made-up one. Past that the oldest is forgotten
-/// and everything up to it believed.
+/// Ended calls per callee whose slots are kept for their late answers. Past that the oldest counts as free.
 const ABANDONED_MAX: usize = 1024;
 
 /// Made by a session's first command, dropped when it leaves.
@@ -73,35 +72,29 @@ pub struct Slot {
     pub endpoint: u64,
 }
 
-/// Invocations that ended without the callee: it may still answer, once, and is not heard.
+/// Slots of invocations that ended without the callee: nobody told it to stop, so it works on until it answers.
 #[derive(Debug, Default)]
 pub struct Abandoned {
-    /// With the slot that the callee occupies until it answers, if nobody told it to stop.
-    late: BTreeMap<InvocationId, Option<Slot>>,
-    forgotten: InvocationId,
+    late: BTreeMap<InvocationId, Slot>,
 }
 
 impl Abandoned {
     /// Returns the slot of the one that had to be forgotten for it.
-    pub fn insert(&mut self, invocation: InvocationId, slot: Option<Slot>) -> Option<Slot> {
+    pub fn insert(&mut self, invocation: InvocationId, slot: Slot) -> Option<Slot> {
         self.late.insert(invocation, slot);
         if self.late.len() <= ABANDONED_MAX {
             return None;
         }
-        let (forgotten, slot) = self.late.pop_first()?;
-        self.forgotten = forgotten;
-        slot
+        self.late.pop_first().map(|(_, slot)| slot)
     }
 
     #[cfg(test)]
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.late.values().copied().flatten()
+        self.late.values().copied()
     }
 
-    /// The callee answered, for good if `is_final`. `None`: it was not to; else the slot that is free now.
-    pub fn answer(&mut self, invocation: InvocationId, is_final: bool) -> Option<Option<Slot>> {
-        let known = if is_final { self.late.remove(&invocation) } else { self.late.get(&invocation).map(|_| None) };
-        let believed = (InvocationId(1)..=self.forgotten).contains(&invocation);
-        known.or(believed.then_some(None))
+    /// The callee answered for good: the slot that is free now.
+    pub fn answer(&mut self, invocation: InvocationId) -> Option<Slot> {
+        self.late.remove(&invocation)
     }
 }

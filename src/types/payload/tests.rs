@@ -214,10 +214,10 @@ fn an_owned_payload_shares_its_chunk() {
     let chunk = Bytes::from_static(br#"[16,1,{},"a",[1],{"b":2}]"#);
     let payload = PayloadRef::Args { format: Format::Json, args: Some(&chunk[13..16]), kwargs: Some(&chunk[17..24]) };
     assert_eq!(payload.len(), 10);
-    let Payload::Args { args: Some(args), kwargs: Some(kwargs), .. } = payload.to_owned_in(&chunk) else { panic!() };
+    let Payload::Args { args: Some(args), kwargs: Some(kwargs), .. } = payload.store(Some(&chunk)) else { panic!() };
     assert_eq!((&args[..], &kwargs[..]), (&b"[1]"[..], &br#"{"b":2}"#[..]));
     assert_eq!(args.as_ptr(), chunk[13..].as_ptr());
-    let elsewhere = PayloadRef::Bytes(b"elsewhere").to_owned_in(&chunk);
+    let elsewhere = PayloadRef::Bytes(b"elsewhere").store(Some(&chunk));
     assert!(matches!(elsewhere.as_ref(), PayloadRef::Bytes(b"elsewhere")));
     assert_eq!(payload.to_owned().len(), 10);
 }

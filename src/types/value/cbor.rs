@@ -176,7 +176,7 @@ impl<'a> CborReader<'a> {
     }
 }
 
-/// The non-negative integer that an encoded value is.
+/// The non-negative integer that an encoded value is; see [`super::Raw::as_u64`] about floats.
 #[inline]
 pub fn unsigned(encoded: &[u8]) -> Option<u64> {
     match *encoded {
@@ -185,6 +185,7 @@ pub fn unsigned(encoded: &[u8]) -> Option<u64> {
         _ => match CborReader::new(encoded).head() {
             Ok(Head::Scalar(Scalar::Int(value))) => u64::try_from(value).ok(),
             Ok(Head::Scalar(Scalar::Uint(value))) => Some(value),
+            Ok(Head::Scalar(Scalar::Float(value))) => super::whole(value),
             _ => None,
         },
     }

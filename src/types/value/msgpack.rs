@@ -72,7 +72,7 @@ impl<'a> MsgPackReader<'a> {
     }
 }
 
-/// The non-negative integer that an encoded value is.
+/// The non-negative integer that an encoded value is; see [`super::Raw::as_u64`] about floats.
 #[inline]
 pub fn unsigned(encoded: &[u8]) -> Option<u64> {
     match *encoded {
@@ -80,6 +80,7 @@ pub fn unsigned(encoded: &[u8]) -> Option<u64> {
         [0xcc..=0xcf, ref digits @ ..] => Some(digits.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))),
         _ => match MsgPackReader::new(encoded).head() {
             Ok(Head::Scalar(Scalar::Int(value))) => u64::try_from(value).ok(),
+            Ok(Head::Scalar(Scalar::Float(value))) => super::whole(value),
             _ => None,
         },
     }

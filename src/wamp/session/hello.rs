@@ -196,7 +196,7 @@ impl WampGate {
             Some(user) => self.welcome(hello, &user, session, now_ms),
             None => {
                 self.tally.auth_failures += 1;
-                self.abort("wamp.error.authentication_denied", "the authid or its secret is wrong")
+                self.abort("wamp.error.authentication_failed", "the authid or its secret is wrong")
             }
         }
     }

@@ -1,11 +1,12 @@
 //! PUBLISH.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::open::Open;
-use super::options::{Entry, WrongOption};
+use super::options::{Entry, WrongOption, number};
 use crate::node::Node;
 use crate::node::publish::{Filter, Publication, PublishRefused};
 use crate::types::event::Properties;
@@ -60,7 +61,7 @@ impl Options {
             "eligible_authrole" => self.filter().eligible_authrole = Some(entry("eligible_authrole").texts()?),
             "message_expiry_interval" => {
                 let entry = entry("message_expiry_interval");
-                let seconds = entry.value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
+                let seconds = number(entry.value).and_then(|seconds| u32::try_from(seconds).ok());
                 self.expires_in_s = Some(entry.or_wrong(seconds, "a number of seconds below 2^32")?);
             }
             "content_type" => self.properties().content_type = Some(entry("content_type").text()?),
@@ -103,25 +104,21 @@ fn text_or_binary(entry: Entry<'_>) -> Result<Bytes, WrongOption> {
     entry.or_wrong(bytes, "a string or binary")
 }
 
-/// A dict of strings, or of lists of strings where a name is there several times.
+/// A list of `[name, value]`, as events have it, or a dict.
 fn user_properties(entry: Entry<'_>) -> Result<Vec<(String, String)>, WrongOption> {
-    const EXPECTED: &str = "a dict of strings or lists of strings";
-    if !entry.value.is_map() {
-        return entry.wrong(EXPECTED);
-    }
-    let mut all = Vec::new();
-    for (name, value) in entry.value.entries().filter(|(_, value)| !value.is_null()) {
-        if !value.is_list() {
-            let text = entry.or_wrong(value.as_text(), EXPECTED)?;
-            all.push((name.into_owned(), text.into_owned()));
-            continue;
-        }
-        for item in value.items() {
-            let text = entry.or_wrong(item.as_text(), EXPECTED)?;
-            all.push((name.clone().into_owned(), text.into_owned()));
-        }
-    }
-    Ok(all)
+    let text = |value: Raw<'_>| value.as_text().map(Cow::into_owned);
+    let pair = |item: Raw<'_>| {
+        let mut parts = item.items();
+        let (name, value) = (text(parts.next()?)?, text(parts.next()?)?);
+        parts.next().is_none().then_some((name, value))
+    };
+    let all = if entry.value.is_map() {
+        let entries = entry.value.entries().filter(|(_, value)| !value.is_null());
+        entries.map(|(name, value)| Some((name.into_owned(), text(value)?))).collect()
+    } else {
+        entry.value.is_list().then(|| entry.value.items().map(pair).collect()).flatten()
+    };
+    entry.or_wrong(all, "a list of [name, value] or a dict, all of strings")
 }
 
 impl Open {

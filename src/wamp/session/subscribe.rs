@@ -83,8 +83,6 @@ impl Open {
 
     /// Owes the subscription the retained values that it matches.
     fn replay(&mut self, pattern: &TopicPattern, subscription: SubscriptionId) {
-        let now_ms = self.publisher.now_ms;
-        let events = self.realm.retained(pattern, self.role, now_ms);
         let terms = Terms {
             qos: Qos::AtMostOnce,
             retain: true,
@@ -92,11 +90,9 @@ impl Open {
             with_topic: pattern.exact_name().is_none(),
             ..Terms::default()
         };
-        let mut mailbox = self.session.mailbox();
-        mailbox.replay.push(events, terms);
+        self.realm.replay(&self.session, subscription, pattern, self.role, terms);
         // The first of them at once, so that live events rarely get ahead of older values.
-        let offered = mailbox.refill(now_ms);
-        drop(mailbox);
+        let offered = self.session.mailbox().refill(self.publisher.now_ms);
         self.publisher.count(offered);
     }
 

@@ -102,7 +102,7 @@ fn write_properties(writer: &mut impl Writer, properties: &Properties) {
     }
     if let Some(data) = &properties.correlation_data {
         writer.map_key("correlation_data");
-        writer.scalar(text_or_binary(data));
+        writer.scalar(Scalar::Bytes(Cow::Borrowed(data)));
     }
     if !properties.user_properties.is_empty() {
         writer.map_key("user_properties");
@@ -110,33 +110,16 @@ fn write_properties(writer: &mut impl Writer, properties: &Properties) {
     }
 }
 
-/// A dict; a name that is there several times has the list of its values.
+/// A list of `[name, value]`: names may come several times, and their order is kept (MQTT 5, 3.3.2.3.7).
 fn write_user_properties(writer: &mut impl Writer, all: &[(String, String)]) {
-    let is_first = |at: usize| !all[..at].iter().any(|(name, _)| *name == all[at].0);
-    let len = (0..all.len()).filter(|at| is_first(*at)).count();
-    writer.open(Container::Map, Some(len));
-    for at in (0..all.len()).filter(|at| is_first(*at)) {
-        let name = &all[at].0;
-        let values = || all[at..].iter().filter(|(other, _)| other == name).map(|(_, value)| value);
-        writer.map_key(name);
-        match values().count() {
-            1 => writer.text(&all[at].1),
-            count => {
-                writer.open(Container::List, Some(count));
-                values().for_each(|value| writer.text(value));
-                writer.close(Container::List, count);
-            }
-        }
+    writer.open(Container::List, Some(all.len()));
+    for (name, value) in all {
+        writer.open(Container::List, Some(2));
+        writer.text(name);
+        writer.text(value);
+        writer.close(Container::List, 2);
     }
-    writer.close(Container::Map, len);
-}
-
-/// By the rule for payloads: text if it is one, and would not look like binary in JSON.
-fn text_or_binary(bytes: &[u8]) -> Scalar<'_> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.starts_with('\0') => Scalar::Text(Cow::Borrowed(text)),
-        _ => Scalar::Bytes(Cow::Borrowed(bytes)),
-    }
+    writer.close(Container::List, all.len());
 }
 
 fn text(writer: &mut impl Writer, key: &str, value: &str) {

@@ -51,9 +51,11 @@ scenario("properties of MQTT 5 are details of the event", async () => {
   assert.deepEqual(argsList, [{ t: 21 }]);
   assert.equal(details.content_type, "application/json");
   assert.equal(details.response_topic, "answers.here");
+  assert.equal(details.correlation_data, "id");
+  assert.deepEqual(details.user_properties, { a: ["1", "2"], b: "3" });
   // JSON has no bytes: a text that begins with NUL, then base64 (WAMP, Binary support in JSON).
-  assert.equal(details.correlation_data, `\0${Buffer.from("id").toString("base64")}`);
-  assert.deepEqual(details.user_properties, [["a", "1"], ["a", "2"], ["b", "3"]]);
+  await sender.publishAsync(`${name}/topic`, "", { properties: { correlationData: Buffer.from([0xff, 1]) } });
+  assert.equal((await receiver.events.next()).details.correlation_data, "\0/wE=");
   await sender.endAsync();
   await receiver.disconnect();
 });
@@ -66,16 +68,27 @@ scenario("options of a publish are properties of MQTT 5", async () => {
     acknowledge: true,
     content_type: "application/json",
     response_topic: "answers.here",
-    correlation_data: `\0${Buffer.from("id").toString("base64")}`,
-    user_properties: [["a", "1"], ["a", "2"], ["b", "3"]],
+    correlation_data: "\0/wE=",
+    user_properties: { a: ["1", "2"], b: "3" },
   });
   const packet = await receiver.packets.next();
   assert.equal(packet.payload.toString(), '"text"');
   const { contentType, responseTopic, correlationData, userProperties } = packet.properties;
-  assert.deepEqual([contentType, responseTopic, correlationData.toString()], ["application/json", "answers/here", "id"]);
+  assert.deepEqual([contentType, responseTopic, [...correlationData]], ["application/json", "answers/here", [0xff, 1]]);
   assert.deepEqual({ ...userProperties }, { a: ["1", "2"], b: "3" });
   sender.connection.close();
   await receiver.endAsync();
+});
+
+scenario("a pattern with # of WAMP sees a tree as it does in MQTT", async () => {
+  const name = fresh("app");
+  const [sender, receiver] = [await device(), await page()];
+  const events = new Queue("an event");
+  await receiver.subscribe(`${name}.*.c.#`, (args_, _kwargs, details) => events.push([details.topic, args_]));
+  for (const topic of ["a/c", "a/b/c", "b/c/d/e", "c"]) await sender.publishAsync(`${name}/${topic}`, "1", { qos: 1 });
+  assert.deepEqual(await events.take(2), [[`${name}.a.c`, [1]], [`${name}.b.c.d.e`, [1]]]);
+  receiver.connection.close();
+  await sender.endAsync();
 });
 
 scenario("a question of a device is answered by a page", async () => {

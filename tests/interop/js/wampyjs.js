@@ -37,7 +37,8 @@ async function withClients(count, use) {
   }
 }
 
-const sessionId = (client) => client.getSessionId();
+/** Its MessagePack decoder makes a BigInt of the id, which the library then does not take for a number. */
+const sessionId = (client) => Number(client.getSessionId());
 
 /** A handler that keeps the events it gets. */
 function events() {
@@ -110,8 +111,8 @@ scenario("a publisher and a caller are disclosed when they ask for it", () =>
     const seen = events();
     await within(one.subscribe("com.who", seen.handler), "SUBSCRIBED");
     await within(other.publish("com.who", [1], { disclose_me: true }), "PUBLISHED");
-    assert.equal((await seen.next()).details.publisher, sessionId(other));
-    await within(one.register("com.caller", ({ details }) => ({ argsList: [details.caller ?? null] })), "REGISTERED");
+    assert.equal(Number((await seen.next()).details.publisher), sessionId(other));
+    await within(one.register("com.caller", ({ details }) => ({ argsList: [Number(details.caller)] })), "REGISTERED");
     const found = await result(other.call("com.caller", null, { disclose_me: true }));
     assert.deepEqual(found.argsList, [sessionId(other)]);
   }),
@@ -146,8 +147,9 @@ scenario("a call brings back the result", () =>
 
 scenario("errors reach the caller whole", () =>
   withClients(2, async (callee, caller) => {
-    const fail = ({ error_handler }) =>
-      error_handler({ error: "com.app.error", argsList: [1, "two"], argsDict: { three: 3 } });
+    const fail = () => {
+      throw { error: "com.app.error", argsList: [1, "two"], argsDict: { three: 3 } };
+    };
     await within(callee.register("com.fail", fail), "REGISTERED");
     const error = await result(caller.call("com.fail")).then(assert.fail, (found) => found);
     assert.deepEqual([error.errorUri, error.argsList, error.argsDict], ["com.app.error", [1, "two"], { three: 3 }]);
@@ -162,7 +164,7 @@ scenario("progressive results come before the last one", () =>
       for (let step = 0; step < argsList[0]; step += 1) {
         result_handler({ argsList: [step], options: { progress: true } });
       }
-      result_handler({ argsList: ["done"], options: {} });
+      return { argsList: ["done"] };
     };
     await within(callee.register("com.count", count), "REGISTERED");
     const steps = [];

@@ -34,9 +34,20 @@ class Device:
     """
 
     def __init__(
-        self, ports, protocol, client_id=None, clean=True, will=None, manual_ack=False, ws=False, login=None, **values
+        self,
+        ports,
+        protocol,
+        client_id=None,
+        clean=True,
+        will=None,
+        manual_ack=False,
+        ws=False,
+        login=None,
+        ca=None,
+        **values,
     ):
-        self.ports, self.protocol, self.clean, self.values, self.ws = ports, protocol, clean, values, ws
+        self.protocol, self.clean, self.values, self.ws = protocol, clean, values, ws
+        self.port = (ports.https if ca else ports.http) if ws else (ports.mqtts if ca else ports.mqtt)
         self.messages, self.connacks, self.ends, self.answers = (queue.Queue() for _ in range(4))
         self.client = Client(
             CallbackAPIVersion.VERSION2,
@@ -51,6 +62,8 @@ class Device:
             self.client.ws_set_options(path="/mqtt")
         if will:
             self.client.will_set(**will)
+        if ca:
+            self.client.tls_set(ca)
         if login:
             self.client.username_pw_set(*login)
         self.client.on_connect = lambda _c, _u, flags, reason, props: self.connacks.put(
@@ -69,7 +82,7 @@ class Device:
         values = {}
         if self.protocol == MQTTv5:
             values = {"clean_start": self.clean, "properties": properties("connect", **self.values)}
-        self.client.connect("127.0.0.1", self.ports.http if self.ws else self.ports.mqtt, **values)
+        self.client.connect("127.0.0.1", self.port, **values)
         self.client.loop_start()
         self.connack = self.connacks.get(timeout=PATIENCE)
         if self.connack[1].is_failure:

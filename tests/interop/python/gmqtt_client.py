@@ -115,13 +115,17 @@ async def what_was_not_acknowledged_comes_again_marked(args):
     if args.version == "5":
         lasting["session_expiry_interval"] = 600
     async with Peer(args) as publisher:
-        async with Peer(args, acknowledge=False, **lasting) as sleeper:
+        await publisher.subscribe(f"{topic}/will", qos=1)
+        will = Message(f"{topic}/will", "gone", qos=1)
+        async with Peer(args, acknowledge=False, will_message=will, **lasting) as sleeper:
             same(sleeper.session_present, 0)
             await sleeper.subscribe(topic, qos=1)
             for number in range(3):
                 await publisher.publish(topic, str(number), qos=1)
             same(await sleeper.texts(3), ["0", "1", "2"])
             await sleeper.drop()
+        # By the will the broker says that it has seen the end too; what comes later has not been sent before.
+        same(await publisher.texts(1), ["gone"])
         await publisher.publish(topic, "3", qos=1)
         async with Peer(args, **lasting) as sleeper:
             same(sleeper.session_present, 1)

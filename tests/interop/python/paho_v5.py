@@ -42,9 +42,14 @@ def the_properties_of_a_publish_pass_through(args):
 @scenario
 def the_expiry_interval_is_handed_on_less_the_time_it_waited(args):
     topic, client_id = fresh("expiry"), fresh("lasting")
-    with device(args, client_id=client_id, clean=False, SessionExpiryInterval=600) as sleeper:
-        sleeper.subscribe(topic, 1)
     with device(args) as publisher:
+        publisher.subscribe(f"{topic}/left", 1)
+        will = {"topic": f"{topic}/left", "qos": 1}
+        sleeper = device(args, client_id=client_id, clean=False, SessionExpiryInterval=600, will=will)
+        sleeper.subscribe(topic, 1)
+        # By the will the broker says that it knows of the end; before that it would still send.
+        sleeper.leave(reasoncode=ReasonCode(PacketTypes.DISCONNECT, identifier=0x04))
+        publisher.next()
         publisher.publish(topic, "short", 1, MessageExpiryInterval=1)
         publisher.publish(topic, "long", 1, MessageExpiryInterval=300)
         publisher.publish(topic, "ever", 1)

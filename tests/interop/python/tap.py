@@ -28,8 +28,10 @@ def scenario(function):
 def run(*options):
     """Runs all scenarios and ends the program. `options` are the names of further arguments."""
     parser = argparse.ArgumentParser()
-    for port in ("--mqtt", "--http", "--rawsocket"):
-        parser.add_argument(port, type=int)
+    for listener in ("mqtt", "http", "rawsocket"):
+        parser.add_argument(f"--{listener}", type=int)
+        # The same over TLS, where there is one.
+        parser.add_argument(f"--{listener}s", type=int)
     for option in options:
         parser.add_argument(f"--{option}")
     parser.add_argument("--only", help="run only the scenarios with this in their name")

@@ -51,18 +51,20 @@ class Session(ApplicationSession):
             await within(self.left)
 
 
-async def connect(args, realm="realm1", **joining):
-    """A session that has joined, or the error by which it was refused."""
+async def connect(args, realm="realm1", tls=None, **joining):
+    """A session that has joined, or the error by which it was refused. `tls` is the context for a connection over TLS."""
     session = Session(realm, **joining)
     serializer = SERIALIZERS[args.serializer](batched=bool(args.batched))
     if args.transport == "rs":
-        factory, port = WampRawSocketClientFactory(lambda: session, serializer), args.rawsocket
+        factory = WampRawSocketClientFactory(lambda: session, serializer)
+        port = args.rawsockets if tls else args.rawsocket
     else:
-        url = f"ws://127.0.0.1:{args.http}/ws"
-        factory, port = WampWebSocketClientFactory(lambda: session, url=url, serializers=[serializer]), args.http
+        scheme, port = ("wss", args.https) if tls else ("ws", args.http)
+        url = f"{scheme}://127.0.0.1:{port}/ws"
+        factory = WampWebSocketClientFactory(lambda: session, url=url, serializers=[serializer])
         # A lost connection must not leave a timer behind that keeps the program.
         factory.setProtocolOptions(closeHandshakeTimeout=1, openHandshakeTimeout=PATIENCE)
-    await within(asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port))
+    await within(asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port, ssl=tls))
     await within(asyncio.wait([session.joined, session.left], return_when=asyncio.FIRST_COMPLETED))
     if session.left.done():
         raise ApplicationError(session.left.result().reason)

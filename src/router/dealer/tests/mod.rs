@@ -10,7 +10,7 @@ mod registering;
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::router::output::{Failure, InterruptMode, InvocationPolicy, Output, RegistrationEvent};
+use crate::router::output::{Failure, InterruptMode, InvocationPolicy, Output, Refusal, RegistrationEvent};
 use crate::types::event::Discloser;
 use crate::types::ids::{InvocationId, RequestId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -172,14 +172,14 @@ impl Desk {
 
     fn invocation_undeliverable(&mut self, callee: u64, invocation: u64) -> Vec<String> {
         self.run(|dealer, _, out| {
-            dealer.invocation_undeliverable(SessionId(callee), InvocationId(invocation), out);
+            dealer.invocation_undeliverable(SessionId(callee), InvocationId(invocation), Refusal::PayloadSizeExceeded, out);
             Ok(())
         })
     }
 
     fn result_undeliverable(&mut self, caller: u64, request: u64) -> Vec<String> {
         self.run(|dealer, _, out| {
-            dealer.result_undeliverable(SessionId(caller), RequestId(request), out);
+            dealer.result_undeliverable(SessionId(caller), RequestId(request), Refusal::PayloadSizeExceeded, out);
             Ok(())
         })
     }

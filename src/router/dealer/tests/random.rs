@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::registration::Dice;
 use super::*;
-use crate::router::output::Command;
+use crate::router::output::{Command, Refusal};
 
 const SEEDS: u64 = 150;
 const STEPS: usize = 400;
@@ -208,10 +208,12 @@ impl Run {
     fn make_up_an_answer(&mut self, session: u64) {
         let invocation = self.dice.below(20) as u64;
         let state = self.watcher.invoked.get(&(session, invocation));
-        if state.is_none_or(|state| *state == Invoked::Answered) {
-            let said = self.say(session, invocation, false);
-            assert_eq!(said, Err(Violation::NoSuchInvocation(InvocationId(invocation))));
-        }
+        let expected = match state {
+            None => Err(Violation::NoSuchInvocation(InvocationId(invocation))),
+            Some(Invoked::Answered) => Ok(()),
+            Some(_) => return,
+        };
+        assert_eq!(self.say(session, invocation, false), expected);
     }
 
     fn say(&mut self, callee: u64, invocation: u64, progress: bool) -> Result<(), Violation> {
@@ -255,11 +257,12 @@ impl Run {
         let untouched = watcher.invoked[&(place.callee.0, last)] == Invoked::UnderWay;
         if place.invocation.0 == last && untouched {
             let mut out = |output: Output<'_, u64>| watcher.hear(&output);
-            dealer.invocation_undeliverable(place.callee, place.invocation, &mut out);
+            dealer.invocation_undeliverable(place.callee, place.invocation, Refusal::PayloadSizeExceeded, &mut out);
             watcher.invoked.remove(&(place.callee.0, last));
             watcher.last_invocation.insert(place.callee.0, last - 1);
         } else {
-            dealer.result_undeliverable(SessionId(caller), RequestId(request), &mut |output| watcher.hear(&output));
+            let (caller, request, reason) = (SessionId(caller), RequestId(request), Refusal::PayloadSizeExceeded);
+            dealer.result_undeliverable(caller, request, reason, &mut |output| watcher.hear(&output));
         }
     }
 

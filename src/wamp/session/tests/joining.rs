@@ -264,7 +264,7 @@ fn nothing_tells_a_wrong_secret_from_an_unknown_user() {
         last_words.push(client.received());
     }
     last_words.dedup();
-    let abort = r#"[3,{"message":"the authid or its secret is wrong"},"wamp.error.authentication_denied"]"#;
+    let abort = r#"[3,{"message":"the authid or its secret is wrong"},"wamp.error.authentication_failed"]"#;
     assert_eq!(last_words, [[abort]]);
 }
 
@@ -302,7 +302,7 @@ fn a_signature_does_for_its_own_challenge_only() {
     let old = challenged(&mut first, details, "wampcra");
     challenged(&mut second, details, "wampcra");
     let signature = sign("c4rol", old.get("challenge").and_then(Value::as_str).unwrap());
-    check_aborted(&mut second, &format!(r#"[5,"{signature}",{{}}]"#), "wamp.error.authentication_denied");
+    check_aborted(&mut second, &format!(r#"[5,"{signature}",{{}}]"#), "wamp.error.authentication_failed");
 }
 
 #[test]

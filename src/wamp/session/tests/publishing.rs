@@ -143,6 +143,7 @@ fn lists_say_who_gets_an_event() {
         (format!(r#""exclude":[{a},{b}]"#), [false, false, true]),
         (r#""exclude":[]"#.to_owned(), [true; 3]),
         (format!(r#""eligible":[{a},{b},7]"#), [true, true, false]),
+        (format!(r#""eligible":[{a}.0]"#), [true, false, false]),
         (r#""eligible":[]"#.to_owned(), [false; 3]),
         (format!(r#""eligible":[{a},{b}],"exclude":[{b}]"#), [true, false, false]),
         (r#""eligible":null"#.to_owned(), [true; 3]),
@@ -174,12 +175,13 @@ fn a_publisher_is_disclosed_when_it_asks() {
 fn properties_travel_with_an_event() {
     check_details(r#""content_type":"text/plain""#, r#""content_type":"text/plain""#);
     check_details(r#""response_topic":"a.b%2Ec""#, r#""response_topic":"a.b%2Ec""#);
-    check_details(r#""correlation_data":"x7""#, r#""correlation_data":"x7""#);
+    check_details(r#""correlation_data":"x7""#, r#""correlation_data":"\u0000eDc=""#);
     check_details(r#""correlation_data":"\u0000/w==""#, r#""correlation_data":"\u0000/w==""#);
-    check_details(r#""correlation_data":"\u0000eDc=""#, r#""correlation_data":"x7""#);
-    check_details(r#""user_properties":{"b":"1","a":"2"}"#, r#""user_properties":{"b":"1","a":"2"}"#);
-    check_details(r#""user_properties":{"b":["1","2"],"a":["3"]}"#, r#""user_properties":{"b":["1","2"],"a":"3"}"#);
-    check_details(r#""user_properties":{}"#, "");
+    check_details(r#""user_properties":{"b":"1","a":"2"}"#, r#""user_properties":[["b","1"],["a","2"]]"#);
+    let pairs = r#""user_properties":[["b","1"],["a","2"],["b","3"]]"#;
+    check_details(pairs, pairs);
+    check_details(r#""user_properties":{},"content_type":"""#, r#""content_type":"""#);
+    check_details(r#""user_properties":[]"#, "");
     check_details(r#""user_properties":{"a":null}"#, "");
     check_details(r#""payload_format_indicator":1"#, r#""payload_format_indicator":1"#);
     check_details(r#""payload_format_indicator":0"#, r#""payload_format_indicator":0"#);
@@ -189,7 +191,7 @@ fn properties_travel_with_an_event() {
 
 #[test]
 fn options_may_begin_with_an_underscore() {
-    check_details(r#""_content_type":"x","_correlation_data":"y""#, r#""content_type":"x","correlation_data":"y""#);
+    check_details(r#""_content_type":"x","_response_topic":"y""#, r#""content_type":"x","response_topic":"y""#);
     let world = World::new();
     let mut publisher = world.join();
     publisher.check(r#"[16,1,{"_retain":true},"com.topic",[1]]"#, &[]);
@@ -210,7 +212,7 @@ fn options_have_their_types() {
     check_wrong(r#""exclude":5"#, "a list of session ids");
     check_wrong(r#""exclude":["a"]"#, "a list of session ids");
     check_wrong(r#""eligible":[0]"#, "a list of session ids");
-    check_wrong(r#""eligible":[1.0]"#, "a list of session ids");
+    check_wrong(r#""eligible":[1.5]"#, "a list of session ids");
     check_wrong(r#""exclude_authid":"joe""#, "a list of strings");
     check_wrong(r#""exclude_authrole":[null]"#, "a list of strings");
     check_wrong(r#""eligible_authid":{"a":1}"#, "a list of strings");
@@ -219,9 +221,12 @@ fn options_have_their_types() {
     check_wrong(r#""response_topic":1"#, "a string");
     check_wrong(r#""response_topic":"a..b""#, "a URI");
     check_wrong(r#""correlation_data":[1]"#, "a string or binary");
-    check_wrong(r#""user_properties":[]"#, "a dict of strings or lists of strings");
-    check_wrong(r#""user_properties":{"a":1}"#, "a dict of strings or lists of strings");
-    check_wrong(r#""user_properties":{"a":[1]}"#, "a dict of strings or lists of strings");
+    for wrong in ["1", "[1]", r#"[["a"]]"#, r#"[["a","b","c"]]"#, r#"[["a",1]]"#, r#"{"a":1}"#, r#"{"a":["b"]}"#] {
+        check_wrong(
+            &format!(r#""user_properties":{wrong}"#),
+            "a list of [name, value] or a dict, all of strings",
+        );
+    }
     check_wrong(r#""payload_format_indicator":true"#, "0 or 1");
     check_wrong(r#""payload_format_indicator":2"#, "0 or 1");
     check_wrong(r#""message_expiry_interval":-1"#, "a number of seconds below 2^32");

@@ -1,0 +1,470 @@
+//! Clients that speak packets to their machines, on one node, with a clock of their own. Each test states a rule.
+//!
+//! What a client is sent is compared as words, one line per packet: see [`words`].
+
+mod acknowledging;
+mod connecting;
+mod delivering;
+mod entering;
+mod limits;
+mod publishing;
+mod retaining;
+mod rpc;
+mod sharing;
+mod subscribing;
+mod wills;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::MqttGate;
+use crate::mqtt::Settings;
+use crate::mqtt::codec::{
+    Ack, AckType, ConnackProperties, Connect, ConnectProperties, Disconnect, Level, Packet, PacketId, PropertySource,
+    Publish, PublishProperties, ReasonCode, Role as Side, Subscribe, Subscription, Subscriptions, TopicFilters,
+    Unsubscribe, UserProperties, Will, decode, frame_length,
+};
+use crate::net::gate::{Check, Flow, Gate, Machine};
+use crate::node::metrics::{Drop, Protocol};
+use crate::node::realm::Realm;
+use crate::node::users::{UserEntry, Users};
+use crate::node::{Node, RealmSettings, Settings as NodeSettings};
+use crate::router::authorize::{Authorizer, Role};
+use crate::types::event::Qos;
+use crate::types::limits::Limits;
+use crate::types::topic::TopicPattern;
+
+const NOW_MS: u64 = 1_700_000_000_000;
+
+const Q0: Qos = Qos::AtMostOnce;
+const Q1: Qos = Qos::AtLeastOnce;
+const Q2: Qos = Qos::ExactlyOnce;
+
+/// A node and what its clients come through.
+struct World {
+    node: Arc<Node>,
+    settings: Arc<Settings>,
+    now_ms: Rc<Cell<u64>>,
+}
+
+struct Setup {
+    limits: Limits,
+    users: Vec<UserEntry>,
+    roles: Vec<Role>,
+    realms: Vec<&'static str>,
+    settings: Settings,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            users: Vec::new(),
+            roles: vec![Role::unrestricted("anonymous"), Role::unrestricted("user")],
+            realms: vec!["realm1"],
+            settings: Settings { realm: None, anonymous: true, refuse_filters: Vec::new() },
+        }
+    }
+}
+
+impl Setup {
+    fn limited(limit: impl FnOnce(&mut Limits)) -> Setup {
+        let mut setup = Setup::default();
+        limit(&mut setup.limits);
+        setup
+    }
+
+    fn build(self) -> World {
+        let roles = self.roles;
+        let realm = |name: &&str| RealmSettings { name: (*name).to_owned(), ..RealmSettings::default() };
+        let settings = NodeSettings {
+            limits: self.limits,
+            realms: self.realms.iter().map(realm).collect(),
+            auto_realms: false,
+            default_realm: self.realms[0].to_owned(),
+            authorize: Box::new(move |_| Authorizer::new(roles.clone())),
+            users: Users::new(self.users).unwrap(),
+        };
+        let now_ms = Rc::new(Cell::new(NOW_MS));
+        World { node: Node::new(settings, 1), settings: Arc::new(self.settings), now_ms }
+    }
+}
+
+impl World {
+    fn new() -> World {
+        Setup::default().build()
+    }
+
+    /// A connection on which nothing was said yet.
+    fn open(&self, level: Level) -> Peer {
+        let gate = MqttGate::new(self.node.clone(), self.settings.clone(), ([127, 0, 0, 1], 40000).into(), self.now_ms.get());
+        Peer { gate, level, now_ms: self.now_ms.clone(), check: None, open: true, told: false, last_id: 0 }
+    }
+
+    /// A connection that has sent its CONNECT.
+    fn connect(&self, connect: Connect<'_>) -> Peer {
+        let mut peer = self.open(connect.level);
+        let mut frame = Vec::new();
+        connect.encode(&mut frame).unwrap();
+        peer.feed(&frame);
+        peer
+    }
+
+    /// A client that was let in.
+    fn join(&self, connect: Connect<'_>) -> Peer {
+        self.join_and_hear(connect, &[])
+    }
+
+    /// A client that was let in, and what it was sent behind CONNACK.
+    fn join_and_hear(&self, connect: Connect<'_>, expected: &[&str]) -> Peer {
+        let mut peer = self.connect(connect);
+        let heard = peer.hear();
+        assert!(heard[0].starts_with("connack Success"), "{heard:?}");
+        assert_eq!(heard[1..], *expected);
+        peer
+    }
+
+    /// Lets time pass for the node.
+    fn pass(&self, ms: u64) {
+        self.now_ms.set(self.now_ms.get() + ms);
+        self.node.tick(self.now_ms.get());
+    }
+
+    /// Sets a retained message.
+    fn retain(&self, topic: &str, payload: &str) {
+        let mut peer = self.join(v5("retains"));
+        peer.send_publish(Publish { retain: true, ..publish(topic, payload, Q0) });
+        peer.send_packet(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+    }
+}
+
+fn v5(client_id: &str) -> Connect<'_> {
+    Connect {
+        level: Level::V5,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id,
+        will: None,
+        user_name: None,
+        password: None,
+        properties: ConnectProperties::default(),
+    }
+}
+
+fn v4(client_id: &str) -> Connect<'_> {
+    Connect { level: Level::V4, ..v5(client_id) }
+}
+
+/// A session that is kept for so long, taken up again if it is there.
+fn kept(client_id: &str, session_expiry_s: u32) -> Connect<'_> {
+    let properties = ConnectProperties { session_expiry_s, ..ConnectProperties::default() };
+    Connect { clean_start: false, properties, ..v5(client_id) }
+}
+
+fn realm(world: &World) -> Arc<Realm> {
+    world.node.realm("realm1").unwrap()
+}
+
+/// Publications and copies that were dropped for this reason.
+fn dropped(world: &World, reason: Drop) -> u64 {
+    world.node.metrics.of(Protocol::Mqtt).dropped[reason as usize].load(Ordering::Relaxed)
+}
+
+/// Asks the properties of the CONNACK that a client is sent.
+fn connack_properties<T>(peer: &mut Peer, ask: impl Fn(&ConnackProperties<'_>) -> T) -> T {
+    let bytes = peer.bytes();
+    match decode(frames(&bytes)[0], peer.level, Side::Client).unwrap() {
+        Packet::Connack(connack) => ask(&connack.properties),
+        other => panic!("no CONNACK: {other:?}"),
+    }
+}
+
+fn publish<'a>(topic: &'a str, payload: &'a str, qos: Qos) -> Publish<'a> {
+    Publish { topic: topic.as_bytes(), payload: payload.as_bytes(), qos, ..Publish::default() }
+}
+
+fn will<'a>(topic: &'a str, payload: &'a str) -> Will<'a> {
+    Will { topic, payload: payload.as_bytes(), ..Will::default() }
+}
+
+fn to(filter: &str, qos: Qos) -> Subscription<'_> {
+    Subscription { filter, qos, ..Subscription::default() }
+}
+
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn packet_id(id: u16) -> PacketId {
+    PacketId::new(id).unwrap()
+}
+
+/// One connection, and what a pump would do with its machine.
+struct Peer {
+    gate: MqttGate,
+    level: Level,
+    now_ms: Rc<Cell<u64>>,
+    /// A password check that is under way.
+    check: Option<Check>,
+    open: bool,
+    /// That it was closed has been heard.
+    told: bool,
+    last_id: u16,
+}
+
+impl Peer {
+    /// Bytes from the client, all of them complete packets.
+    fn feed(&mut self, bytes: &[u8]) {
+        assert!(self.open, "fed after the end");
+        let received = self.gate.receive(&Bytes::copy_from_slice(bytes), self.now_ms.get());
+        if matches!(received.flow, Flow::Continue) {
+            assert_eq!(received.consumed, bytes.len());
+        }
+        self.follow(received.flow);
+    }
+
+    fn follow(&mut self, flow: Flow) {
+        match flow {
+            Flow::Continue => {}
+            Flow::Close => self.open = false,
+            Flow::Verify(check) => self.check = Some(check),
+        }
+    }
+
+    /// Runs the password check that the machine asked for.
+    fn verify(&mut self) {
+        let user = self.check.take().expect("a check")();
+        let flow = self.gate.verified(user, self.now_ms.get());
+        self.follow(flow);
+    }
+
+    /// Everything that the client is sent now, and `closed` behind it when the connection is.
+    fn hear(&mut self) -> Vec<String> {
+        let mut heard = words(&self.bytes(), self.level);
+        if !self.open && !self.told {
+            self.told = true;
+            heard.push("closed".to_owned());
+        }
+        heard
+    }
+
+    /// The bytes of what the client is sent now.
+    fn bytes(&mut self) -> Vec<u8> {
+        if let Some(reason) = self.gate.link().asked_to_end()
+            && self.open
+        {
+            self.gate.end(reason, self.now_ms.get());
+            self.open = false;
+        }
+        if self.open && self.gate.deadline_ms().is_some_and(|at| at <= self.now_ms.get()) {
+            let flow = self.gate.expired(self.now_ms.get());
+            self.follow(flow);
+        }
+        let mut bytes = Vec::new();
+        loop {
+            let taken = self.gate.take(Vec::new(), self.now_ms.get());
+            if taken.bytes() == 0 {
+                return bytes;
+            }
+            taken.parts.iter().for_each(|part| bytes.extend_from_slice(part));
+            bytes.extend_from_slice(&taken.tail);
+        }
+    }
+
+    /// The socket is gone.
+    fn cut(self) {}
+
+    /// The client says goodbye.
+    fn leave(mut self) {
+        self.send_packet(&Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+        assert_eq!(self.hear(), ["closed"]);
+    }
+
+    fn send_packet(&mut self, packet: &Packet<'_>) {
+        let mut frame = Vec::new();
+        encode(packet, self.level, &mut frame);
+        self.feed(&frame);
+    }
+
+    /// A PUBLISH, with the next packet identifier if it needs one and has none.
+    fn send_publish(&mut self, mut publish: Publish<'_>) {
+        if publish.qos != Q0 && publish.packet_id.is_none() {
+            publish.packet_id = Some(self.next_id());
+        }
+        self.send_packet(&Packet::Publish(publish));
+    }
+
+    fn publish(&mut self, topic: &str, payload: &str, qos: Qos) {
+        self.send_publish(publish(topic, payload, qos));
+    }
+
+    fn publish_with(&mut self, publish: Publish<'_>, properties: &PublishProperties<'_>) {
+        self.send_publish(Publish { properties: PropertySource::Own(properties), ..publish });
+    }
+
+    fn send_subscribe(&mut self, identifier: Option<u32>, subscriptions: &[Subscription<'_>]) {
+        let subscribe = Subscribe {
+            packet_id: self.next_id(),
+            subscription_identifier: identifier,
+            user_properties: UserProperties::default(),
+            subscriptions: Subscriptions::new(subscriptions),
+        };
+        self.send_packet(&Packet::Subscribe(subscribe));
+    }
+
+    /// Subscribes; nothing else may have been sent meanwhile. What follows SUBACK is returned.
+    fn subscribe(&mut self, filter: &str, qos: Qos) -> Vec<String> {
+        self.subscribe_with(None, to(filter, qos))
+    }
+
+    fn subscribe_with(&mut self, identifier: Option<u32>, subscription: Subscription<'_>) -> Vec<String> {
+        self.send_subscribe(identifier, &[subscription]);
+        let granted = ["Success", "GrantedQos1", "GrantedQos2"][subscription.qos as usize];
+        let mut heard = self.hear();
+        assert!(!heard.is_empty(), "no SUBACK");
+        assert_eq!(heard.remove(0), format!("suback #{} {granted}", self.last_id));
+        heard
+    }
+
+    fn send_unsubscribe(&mut self, filters: &[&str]) {
+        let unsubscribe = Unsubscribe {
+            packet_id: self.next_id(),
+            user_properties: UserProperties::default(),
+            filters: TopicFilters::new(filters),
+        };
+        self.send_packet(&Packet::Unsubscribe(unsubscribe));
+    }
+
+    fn ack(&mut self, kind: AckType, id: u16) {
+        self.ack_with(kind, id, ReasonCode::Success);
+    }
+
+    fn ack_with(&mut self, kind: AckType, id: u16, reason: ReasonCode) {
+        let ack = Ack::new(packet_id(id), reason);
+        self.send_packet(&match kind {
+            AckType::Puback => Packet::Puback(ack),
+            AckType::Pubrec => Packet::Pubrec(ack),
+            AckType::Pubrel => Packet::Pubrel(ack),
+            AckType::Pubcomp => Packet::Pubcomp(ack),
+        });
+    }
+
+    fn next_id(&mut self) -> PacketId {
+        self.last_id += 1;
+        packet_id(self.last_id)
+    }
+}
+
+impl std::ops::Drop for Peer {
+    fn drop(&mut self) {
+        self.gate.closed(self.now_ms.get());
+    }
+}
+
+fn encode(packet: &Packet<'_>, level: Level, out: &mut Vec<u8>) {
+    match packet {
+        Packet::Publish(publish) => publish.encode(level, out).map(|_| ()),
+        Packet::Puback(ack) => ack.encode(AckType::Puback, level, out),
+        Packet::Pubrec(ack) => ack.encode(AckType::Pubrec, level, out),
+        Packet::Pubrel(ack) => ack.encode(AckType::Pubrel, level, out),
+        Packet::Pubcomp(ack) => ack.encode(AckType::Pubcomp, level, out),
+        Packet::Subscribe(subscribe) => subscribe.encode(level, out),
+        Packet::Unsubscribe(unsubscribe) => unsubscribe.encode(level, out),
+        Packet::Disconnect(disconnect) => disconnect.encode(level, out),
+        Packet::Auth(auth) => auth.encode(level, out),
+        other => panic!("no client sends {other:?}"),
+    }
+    .unwrap();
+}
+
+/// The frames that bytes consist of.
+fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        let length = frame_length(bytes, usize::MAX).unwrap().expect("a whole packet");
+        let (frame, rest) = bytes.split_at(length);
+        frames.push(frame);
+        bytes = rest;
+    }
+    frames
+}
+
+/// Packets in words: `publish TOPIC PAYLOAD`, then what is out of the ordinary (`q1 #5 dup retain` …).
+fn words(bytes: &[u8], level: Level) -> Vec<String> {
+    frames(bytes).into_iter().map(|frame| describe(&decode(frame, level, Side::Client).unwrap())).collect()
+}
+
+fn describe(packet: &Packet<'_>) -> String {
+    let acknowledged = |kind: &str, ack: &Ack<'_>| {
+        let mut line = format!("{kind} #{}", ack.packet_id);
+        if ack.reason != ReasonCode::Success {
+            line += &format!(" {:?}", ack.reason);
+        }
+        line + &explained(ack.diagnostics.reason_string)
+    };
+    let reasons = |list: Vec<ReasonCode>| list.iter().map(|code| format!(" {code:?}")).collect::<String>();
+    match packet {
+        Packet::Connack(connack) => {
+            let present = if connack.session_present { " present" } else { "" };
+            format!("connack {:?}{present}{}", connack.reason, explained(connack.properties.reason_string))
+        }
+        Packet::Publish(publish) => describe_publish(publish),
+        Packet::Puback(ack) => acknowledged("puback", ack),
+        Packet::Pubrec(ack) => acknowledged("pubrec", ack),
+        Packet::Pubrel(ack) => acknowledged("pubrel", ack),
+        Packet::Pubcomp(ack) => acknowledged("pubcomp", ack),
+        Packet::Suback(suback) => format!("suback #{}{}", suback.packet_id, reasons(suback.reasons.iter().collect())),
+        Packet::Unsuback(unsuback) => {
+            format!("unsuback #{}{}", unsuback.packet_id, reasons(unsuback.reasons.iter().collect()))
+        }
+        Packet::Disconnect(disconnect) => {
+            format!("disconnect {:?}{}", disconnect.reason, explained(disconnect.diagnostics.reason_string))
+        }
+        Packet::Pingresp => "pingresp".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn explained(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+fn describe_publish(publish: &Publish<'_>) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut line = format!("publish {} {}", text(publish.topic), text(publish.payload));
+    if let Some(id) = publish.packet_id {
+        line += &format!(" q{} #{id}", publish.qos as u8);
+    }
+    let mut add = |word: String| line += &format!(" {word}");
+    if publish.dup {
+        add("dup".to_owned());
+    }
+    if publish.retain {
+        add("retain".to_owned());
+    }
+    let properties = publish.properties().unwrap();
+    if let Some(alias) = properties.topic_alias {
+        add(format!("alias={alias}"));
+    }
+    let mut identifiers: Vec<u32> = properties.subscription_identifiers.iter().collect();
+    identifiers.sort_unstable();
+    identifiers.into_iter().for_each(|id| add(format!("id={id}")));
+    let named = [
+        ("text", properties.payload_is_text.map(|text| text.to_string())),
+        ("expires", properties.expiry_s.map(|s| s.to_string())),
+        ("type", properties.content_type.map(str::to_owned)),
+        ("reply", properties.response_topic.map(str::to_owned)),
+        ("correlation", properties.correlation_data.map(text)),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            add(format!("{name}={value}"));
+        }
+    }
+    properties.user_properties.iter().for_each(|(name, value)| add(format!("{name}:{value}")));
+    line
+}
