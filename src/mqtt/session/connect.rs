@@ -12,6 +12,7 @@ use crate::mqtt::{rpc, wire};
 use crate::net::gate::Flow;
 use crate::node::Node;
 use crate::node::clients::{ConnectRefused, Connecting, NEVER_S, Will};
+use crate::node::link::End;
 use crate::node::mailbox::Mailbox;
 use crate::node::metrics::Protocol;
 use crate::node::publish::Publisher;
@@ -57,8 +58,6 @@ impl MqttGate {
                 self.packet_bytes_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
                 self.candidate(&connect)
             }
-            // A connection that begins with anything else is not answered [MQTT-3.1.0-1].
-            Err(error) if frame.first().is_none_or(|first| first >> 4 != 1) => return Err(error.into()),
             Err(error) => Err(error.into()),
         };
         let candidate = match candidate {
@@ -79,7 +78,8 @@ impl MqttGate {
 
     fn candidate(&self, connect: &Connect<'_>) -> Result<Candidate, Refusal> {
         if self.node.is_draining() {
-            return Err(Refusal::new(ReasonCode::ServerShuttingDown, ""));
+            // CONNACK has no code for shutting down (MQTT 5, table 3-1).
+            return Err(Refusal::new(ReasonCode::ServerUnavailable, ""));
         }
         if connect.properties.authentication_method.is_some() {
             return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "no authentication method is known"));
@@ -230,6 +230,10 @@ impl MqttGate {
             wants_words: candidate.wants_words,
         };
         open.register_again();
+        // Its password was being checked, perhaps, when all others were told.
+        if node.is_draining() {
+            self.link.end(End::Shutdown);
+        }
         Ok(open)
     }
 
