@@ -40,7 +40,14 @@ pub struct Session {
 
 impl Session {
     pub fn new(id: SessionId, identity: Identity, wire: WireRef, mailbox: Mailbox) -> Self {
-        Self { id, identity, wire: Mutex::new((wire, false)), mailbox: Mutex::new(mailbox), replies: Mutex::default(), procedures: Mutex::default() }
+        Self {
+            id,
+            identity,
+            wire: Mutex::new((wire, false)),
+            mailbox: Mutex::new(mailbox),
+            replies: Mutex::default(),
+            procedures: Mutex::default(),
+        }
     }
 
     /// The session's mailbox. Held for as short as can be, and never over an await.

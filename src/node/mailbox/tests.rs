@@ -449,7 +449,7 @@ fn what_a_reconnected_client_does_not_take_any_more_counts_as_done() {
 fn an_event_that_cannot_be_said_to_this_client_is_dropped_and_counted() {
     let mut mailbox = online(10);
     mailbox.offer(owed("a", AtLeastOnce), NOW_MS);
-    assert_eq!(mailbox.offer(owed("unsayable", AtLeastOnce), NOW_MS).dropped_large, 1);
+    assert_eq!(mailbox.offer(owed("unsayable", AtLeastOnce), NOW_MS).untranslatable, 1);
     mailbox.offer(owed("b", AtLeastOnce), NOW_MS);
     assert_eq!(take(&mut mailbox), ["1# t=a", "2# t=b"]);
 }
