@@ -365,7 +365,7 @@ impl Mailbox {
             if self.replay.must_fetch() {
                 if fetches == FETCHES_MAX {
                     // Let others have their turn first.
-                    return link.waker.wake();
+                    return link.wake();
                 }
                 fetches += 1;
                 self.replay.fetch();
