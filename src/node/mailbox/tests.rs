@@ -72,12 +72,13 @@ fn owed(payload: &str, qos: Qos) -> Owed {
 /// Frames of these events for a lane of wire `id`, as a publisher stages them.
 fn frames_of(id: u8, events: &[Arc<StoredEvent>]) -> Frames {
     let mut frames = Frames::default();
-    for event in events {
+    for (index, event) in events.iter().enumerate() {
         let start = frames.bytes.len();
         let terms = terms(event.qos);
         let encoded = wire(id).as_ref().0.event(&event.as_event(NOW_MS), &terms, false, &mut frames.bytes).unwrap();
         frames.ends.push(frames.bytes.len() as u32);
-        frames.packet_ids.extend(encoded.packet_id_at.map(|at| at as u32));
+        let numbered = |at| Numbered { packet_id_at: at as u32, event: index as u32 };
+        frames.numbered.extend(encoded.packet_id_at.map(numbered));
         frames.longest = frames.longest.max(frames.bytes.len() - start);
     }
     frames
@@ -448,7 +449,7 @@ fn what_a_reconnected_client_does_not_take_any_more_counts_as_done() {
 fn an_event_that_cannot_be_said_to_this_client_is_dropped_and_counted() {
     let mut mailbox = online(10);
     mailbox.offer(owed("a", AtLeastOnce), NOW_MS);
-    assert_eq!(mailbox.offer(owed("unsayable", AtLeastOnce), NOW_MS).dropped_large, 1);
+    assert_eq!(mailbox.offer(owed("unsayable", AtLeastOnce), NOW_MS).untranslatable, 1);
     mailbox.offer(owed("b", AtLeastOnce), NOW_MS);
     assert_eq!(take(&mut mailbox), ["1# t=a", "2# t=b"]);
 }
