@@ -19,6 +19,9 @@
 //! 2. No lock is held over an await. Lock order: a realm's broker or dealer, then a session's delivery.
 //! 3. Every queue has a bound in [`types::limits`] and a stated answer when full.
 
+// The documentation is for those who work on the code: it may lead to what is private.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod cli;
 pub mod client;
 pub mod delivery;

@@ -29,6 +29,7 @@ const BAR: &[&str] = &[
     "wamp/rawsocket",
     "wamp/serializer",
     "wamp/session",
+    "wamp/serve",
     "wamp/uri",
     "wamp/wire",
 ];

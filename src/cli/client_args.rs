@@ -58,6 +58,9 @@ pub(super) struct ConnectArgs {
     /// Seconds to go on trying if the broker cannot be reached at first [default: one try]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
+    /// Tell on standard error what is done
+    #[arg(long, short)]
+    pub verbose: bool,
 }
 
 /// Properties that travel with a message (MQTT 5; in WAMP options and details).
@@ -97,7 +100,7 @@ pub(super) struct PubArgs {
     /// Messages per second at most
     #[arg(long, value_name = "COUNT", value_parser = rate)]
     pub rate: Option<f64>,
-    /// Seconds to wait for acknowledgements after the last message
+    /// Seconds to wait for acknowledgements after the last message; 0: for ever
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
     /// Topic for answers

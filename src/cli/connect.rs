@@ -34,6 +34,7 @@ pub(super) struct Link {
     pub client: Client,
     backoff: Backoff,
     connected_at: Instant,
+    verbose: bool,
 }
 
 /// The signals that end a command.
@@ -48,22 +49,33 @@ pub(super) struct Waiting(bool);
 impl Link {
     /// Connects as `args` say.
     pub async fn open(args: &ConnectArgs, default: Protocol, response_topic: Option<String>) -> Result<Link, Failure> {
-        let wait = args.wait;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;
         let seed = u64::from_ne_bytes(seed);
         let client = client(args, default, response_topic, seed)?;
-        let mut link = Link { client, backoff: Backoff::new(seed), connected_at: Instant::now() };
-        link.connect_first(wait).await?;
+        let backoff = Backoff::new(seed);
+        let mut link = Link { client, backoff, connected_at: Instant::now(), verbose: args.verbose };
+        let opened = link.connect_first(args.wait).await?;
+        link.tell(format_args!("connected to {} as {}", link.client.url(), opened.id));
         Ok(link)
     }
 
-    async fn connect_first(&mut self, wait: Option<Duration>) -> Result<(), Failure> {
+    /// Says what was done, if that is wanted.
+    pub fn tell(&self, what: std::fmt::Arguments<'_>) {
+        if self.verbose {
+            notice(&what.to_string());
+        }
+    }
+
+    async fn connect_first(&mut self, wait: Option<Duration>) -> Result<Opened, Failure> {
         let _waiting = Waiting::new(format_args!("connecting to {}", self.client.url()));
         let until = Instant::now() + wait.unwrap_or_default();
         loop {
             let error = match self.client.connect().await {
-                Ok(_) => break,
+                Ok(opened) => {
+                    self.connected_at = Instant::now();
+                    return Ok(opened);
+                }
                 Err(error) => error,
             };
             let pause = self.backoff.after_failure().min(until.saturating_duration_since(Instant::now()));
@@ -72,8 +84,6 @@ impl Link {
             }
             tokio::time::sleep(pause).await;
         }
-        self.connected_at = Instant::now();
-        Ok(())
     }
 
     /// The connection is lost: connects again, however long that takes.
@@ -88,11 +98,12 @@ impl Link {
             let pause = self.backoff.after_failure();
             notice(&format!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
             tokio::time::sleep(pause).await;
-            let _waiting = Waiting::new(format_args!("connecting to {}", self.client.url()));
-            match self.client.connect().await {
+            let waiting = Waiting::new(format_args!("connecting to {}", self.client.url()));
+            let connected = self.client.connect().await;
+            drop(waiting);
+            match connected {
                 Ok(opened) => {
                     self.connected_at = Instant::now();
-                    drop(_waiting);
                     notice(&format!("connected to {} again", self.client.url()));
                     return Ok(opened);
                 }

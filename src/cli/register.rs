@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::task::{AbortHandle, JoinSet};
@@ -51,6 +52,7 @@ async fn register(args: RegisterArgs) -> Result<(), Failure> {
         ended = answering.run() => ended,
         () = stop.asked() => Ok(()),
     };
+    answering.running.shutdown().await;
     answering.link.client.close().await;
     ended
 }
@@ -76,7 +78,7 @@ enum Outcome {
 impl Answering {
     async fn run(&mut self) -> Result<(), Failure> {
         self.register()?;
-        let mut waiting = Some(Waiting::new(format_args!("waiting for calls of {}", self.args.procedure)));
+        let mut waiting = None;
         while self.args.count.is_none_or(|count| self.answered < count) {
             tokio::select! {
                 event = self.link.client.event() => match event {
@@ -85,7 +87,11 @@ impl Answering {
                         self.invoked(invocation)?;
                     }
                     Ok(Event::Cancelled(number)) => self.cancelled(number)?,
-                    Ok(Event::Registered { outcome, .. }) => outcome?,
+                    Ok(Event::Registered { outcome, .. }) => {
+                        outcome?;
+                        self.link.tell(format_args!("registered {}", self.args.procedure));
+                        waiting = Some(Waiting::new(format_args!("waiting for calls of {}", self.args.procedure)));
+                    }
                     Ok(_) => {}
                     Err(error) if !self.args.no_reconnect && error.may_pass() => {
                         waiting = None;
@@ -198,11 +204,25 @@ async fn execute(command: String, input: Vec<u8>, timeout: Option<Duration>) -> 
     }
 }
 
+/// The process group of a shell, killed when dropped, so that what the shell started ends with it.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // It may have ended by itself.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
 /// Exit status and output without its last line end. Dropped early, the shell is killed.
 async fn run_shell(command: &str, input: &[u8]) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = shell.spawn()?;
+    shell.arg("-c").arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    let mut child = shell.kill_on_drop(true).spawn()?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut group = Group(pid.and_then(Pid::from_raw));
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let write = async {
         if let Some(mut stdin) = stdin {
@@ -220,6 +240,8 @@ async fn run_shell(command: &str, input: &[u8]) -> std::io::Result<(ExitStatus, 
     let ((), read) = tokio::join!(write, read);
     read?;
     let status = child.wait().await?;
+    // From now on the number may be another's.
+    group.0 = None;
     if output.last() == Some(&b'\n') {
         output.pop();
     }

@@ -68,7 +68,10 @@ fn banner(config: &Config, broker: &Broker) -> String {
     let _ = writeln!(text, "  {:<10} {data}", "data");
     if let Some(address) = broker.address(Protocol::Mqtt, false) {
         let port = address.port();
-        let _ = writeln!(text, "try:  mosquitto_sub -p {port} -t 'app/#' -v &  mosquitto_pub -p {port} -t app/hello -m world");
+        let _ = writeln!(
+            text,
+            "try:  mosquitto_sub -p {port} -t 'app/#' -v &  mosquitto_pub -p {port} -t app/hello -m world"
+        );
     }
     text
 }

@@ -6,6 +6,7 @@ use super::Failure;
 use super::client_args::SubArgs;
 use super::connect::{Link, Stop, Waiting, block_on, qos};
 use super::lines::Output;
+use crate::client::Error;
 use crate::client::machine::{Event, Subscription};
 use crate::client::url::Protocol;
 
@@ -22,7 +23,7 @@ async fn subscribe(args: SubArgs) -> Result<(), Failure> {
         () = stop.asked() => return Ok(()),
         () = until(deadline) => return timed_out(&args, 0),
     };
-    let mut subscribing = Subscribing { link, args, seen: 0, waiting: None };
+    let mut subscribing = Subscribing { link, args, seen: 0, unanswered: 0, waiting: None };
     let ended = tokio::select! {
         ended = subscribing.run(&mut output) => ended,
         () = stop.asked() => Ok(()),
@@ -53,6 +54,8 @@ struct Subscribing {
     link: Link,
     args: SubArgs,
     seen: u64,
+    /// Topics whose subscription is not acknowledged.
+    unanswered: usize,
     waiting: Option<Waiting>,
 }
 
@@ -75,7 +78,7 @@ impl Subscribing {
                     self.seen += 1;
                     output.message(&message)?;
                 }
-                Ok(Event::Subscribed { outcome, .. }) => outcome?,
+                Ok(Event::Subscribed { outcome, .. }) => self.subscribed(outcome)?,
                 Ok(_) => {}
                 Err(error) if !self.args.no_reconnect && error.may_pass() => {
                     self.waiting = None;
@@ -105,7 +108,20 @@ impl Subscribing {
             };
             self.link.client.machine().subscribe(&subscription)?;
         }
-        self.waiting = Some(Waiting::new(format_args!("waiting for messages on {}", self.args.topics.join(", "))));
+        self.unanswered = self.args.topics.len();
+        Ok(())
+    }
+
+    fn subscribed(&mut self, outcome: Result<(), Error>) -> Result<(), Failure> {
+        outcome?;
+        self.unanswered -= 1;
+        if self.unanswered == 0 {
+            let topics = self.args.topics.join(", ");
+            self.link.tell(format_args!("subscribed to {topics}"));
+            if self.seen == 0 {
+                self.waiting = Some(Waiting::new(format_args!("waiting for messages on {topics}")));
+            }
+        }
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ struct Heart {
 
 impl Client {
     pub fn new(target: Target, speech: Speech, machine: Box<dyn Machine>) -> Self {
-        Self { target, speech, machine, transport: None, ended: None, heart: Heart::new() }
+        Self { target, speech, machine, transport: None, ended: None, heart: Heart::new(Instant::now()) }
     }
 
     pub fn url(&self) -> &Url {
@@ -60,10 +60,11 @@ impl Client {
     /// Tries once to connect and log in. A connection that was there is dropped, with the events it has not told.
     ///
     /// # Errors
-    /// Whatever an [`Error`] can be; [`Error::Lost`] only if the broker says that it is busy or stops.
+    /// Any but [`Error::Lost`].
     pub async fn connect(&mut self) -> Result<Opened, Error> {
         let limit = self.target.timeout;
         match timeout(limit, self.try_connect()).await {
+            Ok(Err(Error::Lost(what))) => Err(self.unreachable(what)),
             Ok(opened) => opened,
             Err(_) => {
                 self.transport = None;
@@ -76,7 +77,7 @@ impl Client {
         self.transport = None;
         self.transport = Some(Transport::connect(&self.target.url, &self.target.trust, self.speech).await?);
         self.ended = None;
-        self.heart = Heart::new();
+        self.heart = Heart::new(Instant::now());
         self.machine.open();
         loop {
             match self.event().await? {
@@ -177,14 +178,14 @@ impl Client {
             biased;
             exchange = transport.exchange() => match exchange? {
                 Exchange::Unit(unit) => {
-                    self.heart.hear();
+                    self.heart.hear(Instant::now());
                     self.machine.receive(unit)?;
                 }
-                Exchange::Sign => self.heart.hear(),
+                Exchange::Sign => self.heart.hear(Instant::now()),
                 Exchange::Flushed => self.heart.sent = Instant::now(),
             },
             () = beat => {
-                self.heart.beat()?;
+                self.heart.beat(Instant::now())?;
                 if !self.machine.ping() {
                     transport.ping();
                 }
@@ -195,13 +196,12 @@ impl Client {
 }
 
 impl Heart {
-    fn new() -> Self {
-        let now = Instant::now();
+    fn new(now: Instant) -> Self {
         Self { sent: now, heard: now, asked: None, interval: Duration::ZERO }
     }
 
-    fn hear(&mut self) {
-        self.heard = Instant::now();
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
         self.asked = None;
     }
 
@@ -211,11 +211,37 @@ impl Heart {
     }
 
     /// The deadline has passed: the broker is to be asked for a sign of life, or has not given one.
-    fn beat(&mut self) -> Result<(), Error> {
+    fn beat(&mut self, now: Instant) -> Result<(), Error> {
         if self.asked.is_some() {
             return Err(Error::Lost("the broker does not answer".to_owned()));
         }
-        self.asked = Some(Instant::now());
+        self.asked = Some(now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_is_asked_for_when_one_side_is_silent_and_its_absence_ends_the_connection() {
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let mut heart = Heart::new(start);
+        assert_eq!(heart.deadline(), None, "nobody asked for it");
+        heart.interval = Duration::from_secs(10);
+        assert_eq!(heart.deadline(), Some(at(10)));
+        heart.sent = at(5);
+        assert_eq!(heart.deadline(), Some(at(10)), "nothing was heard");
+        heart.hear(at(7));
+        assert_eq!(heart.deadline(), Some(at(15)), "nothing was sent");
+        assert_eq!(heart.beat(at(15)), Ok(()));
+        heart.sent = at(15);
+        assert_eq!(heart.deadline(), Some(at(25)));
+        heart.hear(at(16));
+        assert_eq!(heart.deadline(), Some(at(25)));
+        assert_eq!(heart.beat(at(25)), Ok(()));
+        assert_eq!(heart.beat(at(35)), Err(Error::Lost("the broker does not answer".to_owned())));
     }
 }

@@ -1,11 +1,11 @@
 //! What is owed to a session: frames waiting for its socket, messages sent and not yet acknowledged, messages not yet sent.
 //!
 //! ```text
-//! publisher's task --offer--> Delivery { outbox, inflight, backlog }  <--take, acknowledge-- the session's own task
+//! publisher's task --offer--> outbox, inflight, backlog  <--take, acknowledge-- the session's own task
 //! ```
 //!
-//! One [`Delivery`] belongs to one session and outlives its connections. It sits behind a short mutex (in `node`): publishers
-//! append to it, the session's task takes what it will write. It holds encoded frames and shared events, never a socket.
+//! They belong to one session and outlive its connections, behind a short mutex (the mailbox, in `node`): publishers append, the
+//! session's task takes what it will write. They hold encoded frames and shared events, never a socket.
 //!
 //! Left out on purpose: encoding (a gate's business) and persistence (the durable log will keep a cursor here in place of
 //! a backlog).

@@ -189,7 +189,9 @@ fn status(uri: &str) -> StatusCode {
         "wamp.error.payload_size_exceeded" => StatusCode::PAYLOAD_TOO_LARGE,
         // The callee left before it answered.
         "wamp.error.canceled" => StatusCode::BAD_GATEWAY,
-        "wamp.error.no_available_callee" | "wamp.error.unavailable" | "fennec.error.quota_exceeded" => StatusCode::SERVICE_UNAVAILABLE,
+        "wamp.error.no_available_callee" | "wamp.error.unavailable" | "fennec.error.quota_exceeded" => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

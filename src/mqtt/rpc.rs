@@ -8,16 +8,16 @@
 
 use std::sync::Arc;
 
+use crate::delivery::Owed;
 use crate::mqtt::codec::{Level, Publish, ReasonCode};
 use crate::mqtt::session::{Open, Verdict, Violation};
 use crate::mqtt::wire::INVOCATION_QOS;
 use crate::node::rpc::ReplyTo;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::Unencodable;
-use crate::delivery::Owed;
 use crate::router::authorize::Action;
 use crate::router::dealer::{Call, CalleeFeatures, Register};
-use crate::router::output::{Failure, Invocation, InvocationPolicy, Output};
+use crate::router::output::{Failure, Invocation, InvocationPolicy, Output, Refusal};
 use crate::types::event::{Discloser, Event, Properties, Qos, Terms};
 use crate::types::ids::{InvocationId, PublicationId, RequestId};
 use crate::types::payload::PayloadRef;
@@ -93,7 +93,10 @@ impl Open {
         match called {
             Ok(()) => Verdict::OK,
             // Our own numbers do not repeat.
-            Err(_) => Verdict::new(ReasonCode::UnspecifiedError, ""),
+            Err(_) => {
+                self.client.session.replies.lock().remove(&request);
+                Verdict::new(ReasonCode::UnspecifiedError, "")
+            }
         }
     }
 
@@ -135,7 +138,7 @@ impl Open {
         if self.level < Level::V5 || !realm.authorizer.allows(self.role, Action::Register, &procedure) {
             return ReasonCode::NotAuthorized;
         }
-        if self.client.record.lock().procedures.get(filter).is_some_and(|(_, registration)| registration.is_some()) {
+        if self.has_registered(filter, qos) {
             return granted(qos);
         }
         let Ok(topic) = Topic::from_name(filter) else { return ReasonCode::TopicFilterInvalid };
@@ -162,11 +165,25 @@ impl Open {
                     record.lock().procedures.insert(filter.into(), (qos, Some(registration)));
                     reason = granted(qos);
                 }
-                Output::Error { failure: Failure::Refused(_), .. } => reason = ReasonCode::QuotaExceeded,
+                Output::Error { failure: Failure::Refused(Refusal::TooManyRegistrations), .. } => {
+                    reason = ReasonCode::QuotaExceeded;
+                }
+                Output::Error { .. } => reason = ReasonCode::ImplementationSpecificError,
                 other => out(other),
             });
         });
         reason
+    }
+
+    /// Whether the client answers this procedure already; then invocations come with the new QoS from now on.
+    fn has_registered(&self, filter: &str, qos: Qos) -> bool {
+        let mut record = self.client.record.lock();
+        let Some((held, Some(registration))) = record.procedures.get_mut(filter) else { return false };
+        *held = qos;
+        if let Some((_, granted)) = self.client.session.procedures.lock().get_mut(registration) {
+            *granted = qos;
+        }
+        true
     }
 
     /// UNSUBSCRIBE from `$rpc/<procedure>`.

@@ -66,7 +66,7 @@ impl Balance {
     }
 
     fn together(&mut self, loads: &[Load]) -> Option<Shed> {
-        let (from, last) = loads.iter().enumerate().skip(1).filter(|(_, load)| load.active > 0).next_back()?;
+        let (from, last) = loads.iter().enumerate().skip(1).rfind(|(_, load)| load.active > 0)?;
         let (to, first) = loads[..from].iter().enumerate().min_by_key(|(_, load)| load.busy)?;
         if last.busy + first.busy > CALM {
             self.calm_looks = 0;

@@ -16,7 +16,7 @@ pub enum Flow {
     Continue,
     /// Write what waits, then close.
     Close,
-    /// Run this check, read nothing meanwhile, then call [`Gate::verified`].
+    /// Run this check, read nothing meanwhile, then call [`Machine::verified`].
     Verify(Check),
 }
 

@@ -115,7 +115,8 @@ fn add(total: &AtomicU64, count: u64) {
 }
 
 /// Upper bounds of the histogram's buckets, in microseconds.
-pub const BUCKETS_US: [u64; 12] = [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000];
+pub const BUCKETS_US: [u64; 12] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000];
 
 /// Durations, in buckets.
 #[derive(Debug, Default)]

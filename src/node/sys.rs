@@ -39,7 +39,8 @@ impl Node {
         let all = |of: fn(&Totals) -> &AtomicU64| -> u64 {
             Protocol::ALL.iter().map(|protocol| read(of(self.metrics.of(*protocol)))).sum()
         };
-        let dropped: u64 = Protocol::ALL.iter().flat_map(|protocol| &self.metrics.of(*protocol).dropped).map(read).sum();
+        let dropped: u64 =
+            Protocol::ALL.iter().flat_map(|protocol| &self.metrics.of(*protocol).dropped).map(read).sum();
         let (connected, total) = realm.clients.count();
         let (retained, retained_bytes) = realm.retained_size();
         [

@@ -25,8 +25,12 @@ pub trait Wire: Send + Sync {
     ///
     /// # Errors
     /// The session cannot take it: it is larger than the session accepts, or cannot be encoded.
-    fn rpc(&self, to: &Arc<Session>, output: &Output<'_, Arc<Session>>, touched: &mut Touched)
-    -> Result<(), Unencodable>;
+    fn rpc(
+        &self,
+        to: &Arc<Session>,
+        output: &Output<'_, Arc<Session>>,
+        touched: &mut Touched,
+    ) -> Result<(), Unencodable>;
 }
 
 /// Names an encoding.

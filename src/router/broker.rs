@@ -168,7 +168,13 @@ impl<S: Subscriber> Broker<S> {
     }
 
     /// Subscribes a session, alone or as a member of a shared group. A repeated subscription replaces the options.
-    pub fn subscribe(&mut self, pattern: &TopicPattern, group: Option<&str>, session: S, options: Options) -> Subscribed {
+    pub fn subscribe(
+        &mut self,
+        pattern: &TopicPattern,
+        group: Option<&str>,
+        session: S,
+        options: Options,
+    ) -> Subscribed {
         self.version += 1;
         let last_id = &mut self.last_id;
         let by_id = &mut self.by_id;

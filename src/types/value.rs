@@ -3,7 +3,7 @@
 //! - [`Raw`]: one value still encoded, known to be well-formed; its parts are found on demand, nothing is copied.
 //! - [`Value`]: a decoded value, for the few places that look into one (details, options, procedures of the broker).
 //! - [`read`]: one recursive walk over an encoded value for all formats; what becomes of the parts is a [`read::Sink`]'s
-//!   matter: nothing (a check), a [`Value`], or another format ([`write`]).
+//!   matter: nothing (a check), a [`Value`], or another format ([`mod@write`]).
 //!
 //! What the formats cannot all say is mapped as follows. Binary in JSON is a text of `\0` and base64 (WAMP, Binary support
 //! in JSON). CBOR `undefined` and MessagePack ext type 0 (JavaScript's `undefined`) are null. Other MessagePack ext types are

@@ -19,7 +19,7 @@ pub fn python() -> PathBuf {
     let venv = FETCHED.get_or_init(|| fetched("venv", REQUIREMENTS, fetch_python));
     match venv {
         Ok(venv) => venv.join("bin/python"),
-        Err(error) => panic!("the Python client libraries could not be fetched: {error}"),
+        Err(error) => panic!("no Python client libraries; python3 with venv and a reachable PyPI are needed: {error}"),
     }
 }
 
@@ -29,7 +29,7 @@ pub fn node_modules() -> PathBuf {
     let node = FETCHED.get_or_init(|| fetched("node", PACKAGE_LOCK, fetch_node));
     match node {
         Ok(node) => node.join("node_modules"),
-        Err(error) => panic!("the JavaScript client libraries could not be fetched: {error}"),
+        Err(error) => panic!("no JavaScript client libraries; node and npm with its registry are needed: {error}"),
     }
 }
 

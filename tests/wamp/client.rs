@@ -149,9 +149,7 @@ impl Client {
             Transport::RawSocket(_) => rawsocket_frame(0, &body),
             Transport::WebSocket(format) => websocket_frame(if format == Json { 0x81 } else { 0x82 }, &body),
             Transport::Batched(Json) => websocket_frame(0x81, &[&body[..], &[0x1e]].concat()),
-            Transport::Batched(_) => {
-                websocket_frame(0x82, &[&(body.len() as u32).to_be_bytes()[..], &body].concat())
-            }
+            Transport::Batched(_) => websocket_frame(0x82, &[&(body.len() as u32).to_be_bytes()[..], &body].concat()),
         };
         self.socket.write_all(&frame).unwrap();
     }

@@ -28,12 +28,8 @@ impl Running {
         std::fs::write(&file, config).unwrap();
         let flag = |key: &str, value: &str| Flag { name: key.into(), key: key.into(), value: value.into() };
         let listen = |name| flag(name, "127.0.0.1:0");
-        let flags = vec![
-            listen("listen.mqtt"),
-            listen("listen.http"),
-            listen("listen.rawsocket"),
-            flag("memory", "true"),
-        ];
+        let flags =
+            vec![listen("listen.mqtt"), listen("listen.http"), listen("listen.rawsocket"), flag("memory", "true")];
         let config = Config::load(&Sources { file: Some(file), env: Vec::new(), flags }).unwrap();
         Self(Some(Broker::start(&config).unwrap()))
     }
@@ -253,7 +249,8 @@ fn who_does_not_read_hurts_nobody_else() {
         assert_eq!(reader.receive()[4][0], number);
     }
     let metrics = running.broker().node.metrics.of(fennec::node::metrics::Protocol::Wamp);
-    let dropped = metrics.dropped[fennec::node::metrics::Drop::QueueFull as usize].load(std::sync::atomic::Ordering::Relaxed);
+    let dropped =
+        metrics.dropped[fennec::node::metrics::Drop::QueueFull as usize].load(std::sync::atomic::Ordering::Relaxed);
     assert!(dropped > 1000, "{dropped} of 2000 dropped");
     for sleeper in &mut sleepers {
         assert_eq!(sleeper.receive()[4][0], 0, "what was sent first is there still");

@@ -165,6 +165,11 @@ pub enum Packet<'a> {
     Auth(Auth<'a>),
 }
 
+/// Whether a CONNECT may be what `buffer` begins with, as far as can be seen.
+pub fn may_be_connect(buffer: &[u8]) -> bool {
+    buffer.first().is_none_or(|first| PacketType::of(*first) == Some(PacketType::Connect))
+}
+
 /// Bytes of the packet that `buffer` begins with, from its first to its last; `None` if its header is not complete.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use crate::mqtt::{rpc, wire};
 use crate::net::gate::Flow;
 use crate::node::Node;
 use crate::node::clients::{ConnectRefused, Connecting, NEVER_S, Will};
+use crate::node::link::End;
 use crate::node::mailbox::Mailbox;
 use crate::node::metrics::Protocol;
 use crate::node::publish::Publisher;
@@ -54,12 +55,9 @@ impl MqttGate {
         let candidate = match Connect::decode(frame) {
             Ok(connect) => {
                 self.level = connect.level;
-                self.packet_bytes_max =
-                    connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
+                self.packet_bytes_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
                 self.candidate(&connect)
             }
-            // A connection that begins with anything else is not answered [MQTT-3.1.0-1].
-            Err(error) if frame.first().is_none_or(|first| first >> 4 != 1) => return Err(error.into()),
             Err(error) => Err(error.into()),
         };
         let candidate = match candidate {
@@ -80,7 +78,8 @@ impl MqttGate {
 
     fn candidate(&self, connect: &Connect<'_>) -> Result<Candidate, Refusal> {
         if self.node.is_draining() {
-            return Err(Refusal::new(ReasonCode::ServerShuttingDown, ""));
+            // CONNACK has no code for shutting down (MQTT 5, table 3-1).
+            return Err(Refusal::new(ReasonCode::ServerUnavailable, ""));
         }
         if connect.properties.authentication_method.is_some() {
             return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "no authentication method is known"));
@@ -90,7 +89,8 @@ impl MqttGate {
         if assigned && connect.level < Level::V5 && !connect.clean_start {
             return Err(Refusal::new(ReasonCode::ClientIdentifierNotValid, "a session that is kept needs a client id"));
         }
-        let client_id = if assigned { format!("auto-{:016x}", self.node.random()) } else { connect.client_id.to_owned() };
+        let client_id =
+            if assigned { format!("auto-{:016x}", self.node.random()) } else { connect.client_id.to_owned() };
         let wanted_s = match (connect.level, connect.clean_start) {
             (Level::V5, _) => connect.properties.session_expiry_s,
             (_, true) => 0,
@@ -230,6 +230,10 @@ impl MqttGate {
             wants_words: candidate.wants_words,
         };
         open.register_again();
+        // Its password was being checked, perhaps, when all others were told.
+        if node.is_draining() {
+            self.link.end(End::Shutdown);
+        }
         Ok(open)
     }
 
@@ -314,4 +318,3 @@ impl Open {
         self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
     }
 }
-

@@ -155,6 +155,10 @@ impl MqttGate {
         let mut at = 0;
         loop {
             let rest = &input[at..];
+            // Without waiting for as many bytes as something else would mean by its second [MQTT-3.1.0-1].
+            if matches!(self.phase, Phase::Fresh) && !codec::may_be_connect(rest) {
+                return (at, 0, Err(DecodeError::NOT_CONNECT.into()));
+            }
             let max = match self.phase {
                 Phase::Open(_) => self.node.limits.mqtt_packet_bytes_max,
                 _ => CONNECT_BYTES_MAX.min(self.node.limits.mqtt_packet_bytes_max),

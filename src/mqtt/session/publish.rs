@@ -126,17 +126,18 @@ impl Open {
             Ok(published) if published.matched => Verdict::OK,
             Ok(_) => Verdict::new(ReasonCode::NoMatchingSubscribers, ""),
             Err(PublishRefused::NotAuthorized) => Verdict::new(ReasonCode::NotAuthorized, ""),
-            Err(PublishRefused::RetainedFull) => Verdict::new(ReasonCode::QuotaExceeded, "no room for retained messages"),
+            Err(PublishRefused::RetainedFull) => {
+                Verdict::new(ReasonCode::QuotaExceeded, "no room for retained messages")
+            }
         })
     }
 
     /// The cached target of a topic as the client writes it.
     fn target(&mut self, topic: &[u8]) -> Result<TargetId, Violation> {
-        let target = self.publisher.look_up(topic, |name| {
+        self.publisher.look_up(topic, |name| {
             let name = crate::mqtt::codec::validate_topic_name(name).map_err(Violation::from)?;
             Topic::from_name(name).map_err(|_| Violation::from(DecodeError::EMPTY_TOPIC))
-        });
-        target
+        })
     }
 
     /// Answers a PUBLISH by its QoS. Before level 5 a refused one is acknowledged all the same: closing would only make the client

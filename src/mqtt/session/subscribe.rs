@@ -14,7 +14,12 @@ use crate::router::broker::Options;
 use crate::types::event::{Qos, Terms};
 
 impl Open {
-    pub(super) fn subscribe(&mut self, subscribe: &Subscribe<'_>, node: &Node, settings: &Settings) -> Result<(), Halt> {
+    pub(super) fn subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        node: &Node,
+        settings: &Settings,
+    ) -> Result<(), Halt> {
         self.publisher.flush();
         check_count(subscribe.subscriptions.iter().count(), node)?;
         let mut reasons = Vec::new();

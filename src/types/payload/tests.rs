@@ -210,16 +210,23 @@ fn empty_is_no_bytes_or_no_arguments() {
 }
 
 #[test]
-fn an_owned_payload_shares_its_chunk() {
-    let chunk = Bytes::from_static(br#"[16,1,{},"a",[1],{"b":2}]"#);
-    let payload = PayloadRef::Args { format: Format::Json, args: Some(&chunk[13..16]), kwargs: Some(&chunk[17..24]) };
-    assert_eq!(payload.len(), 10);
+fn a_stored_payload_shares_the_buffer_that_it_fills() {
+    let chunk = Bytes::from_static(br#"[16,1,{},"a",[1],{"b":"0123456789012345"}]"#);
+    let payload = PayloadRef::Args { format: Format::Json, args: Some(&chunk[13..16]), kwargs: Some(&chunk[17..41]) };
     let Payload::Args { args: Some(args), kwargs: Some(kwargs), .. } = payload.store(Some(&chunk)) else { panic!() };
-    assert_eq!((&args[..], &kwargs[..]), (&b"[1]"[..], &br#"{"b":2}"#[..]));
-    assert_eq!(args.as_ptr(), chunk[13..].as_ptr());
-    let elsewhere = PayloadRef::Bytes(b"elsewhere").store(Some(&chunk));
-    assert!(matches!(elsewhere.as_ref(), PayloadRef::Bytes(b"elsewhere")));
-    assert_eq!(payload.to_owned().len(), 10);
+    assert_eq!((&args[..], &kwargs[..]), (&b"[1]"[..], &br#"{"b":"0123456789012345"}"#[..]));
+    assert_eq!((args.as_ptr(), kwargs.as_ptr()), (chunk[13..].as_ptr(), chunk[17..].as_ptr()));
+    let elsewhere = PayloadRef::Bytes(b"as long as half of the chunk").store(Some(&chunk));
+    assert!(matches!(elsewhere.as_ref(), PayloadRef::Bytes(b"as long as half of the chunk")));
+}
+
+#[test]
+fn a_stored_payload_that_is_small_beside_its_buffer_is_copied() {
+    let chunk = Bytes::from(vec![b'1'; 1000]);
+    let Payload::Bytes(stored) = PayloadRef::Bytes(&chunk[..100]).store(Some(&chunk)) else { panic!() };
+    assert_eq!(stored, chunk[..100]);
+    assert_ne!(stored.as_ptr(), chunk.as_ptr());
+    assert_eq!(PayloadRef::Bytes(&chunk[..100]).to_owned().len(), 100);
 }
 
 /// What WAMP sends to MQTT and gets back.

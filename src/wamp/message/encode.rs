@@ -123,7 +123,7 @@ impl<W: Writer> Encoder<'_, W> {
         // The codec `Auto` takes any bytes, and arguments always are.
         let args = payload.as_args(Codec::Auto, self.format).unwrap_or(Args::NONE);
         let tail = Tail::new(&args, self.format);
-        let len = 1 + ids.len() + 1 + usize::from(uri.is_some()) + tail.len();
+        let len = 1 + ids.len() + 1 + usize::from(uri.is_some()) + tail.elements();
         self.begin(kind, len);
         for id in ids {
             self.writer.uint(*id);
@@ -153,7 +153,7 @@ impl<'a> Tail<'a> {
     }
 
     /// How many elements of the message it is.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         if self.kwargs.is_some() { 2 } else { usize::from(self.args.is_some()) }
     }
 

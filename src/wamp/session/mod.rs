@@ -259,10 +259,10 @@ impl Machine for WampGate {
 
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
         let mut taken = std::mem::take(&mut self.out);
-        if let State::Open(open) = &mut self.state {
-            if taken.parts.is_empty() && taken.tail.is_empty() {
-                taken = open.take(spare, now_ms);
-            }
+        if let State::Open(open) = &mut self.state
+            && taken.bytes() == 0
+        {
+            taken = open.take(spare, now_ms);
         }
         let bytes = taken.bytes();
         if bytes > 0 {

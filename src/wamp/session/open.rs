@@ -72,8 +72,7 @@ impl Open {
             authid: Some(identity.authid.clone()),
             authrole: Some(identity.authrole.clone()),
         };
-        let publisher =
-            Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
+        let publisher = Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
         Self {
             node,
             realm,

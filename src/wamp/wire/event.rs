@@ -17,7 +17,7 @@ pub(super) fn append(wire: Wire, event: &Event<'_>, terms: &Terms, out: &mut Vec
     let details = Details::new(event, terms);
     let write = |out: &mut Vec<u8>| {
         with_writer!(wire.format, out, writer => {
-            let len = 4 + tail.len();
+            let len = 4 + tail.elements();
             writer.open(Container::List, Some(len));
             writer.uint(Kind::Event.code());
             writer.uint(terms.subscription.map_or(0, |subscription| subscription.0));

@@ -55,8 +55,7 @@ const fn wires(format: Format) -> [GateWire; FRAMINGS as usize] {
     ]
 }
 
-static WIRES: [[GateWire; FRAMINGS as usize]; 3] =
-    [wires(Format::Json), wires(Format::MsgPack), wires(Format::Cbor)];
+static WIRES: [[GateWire; FRAMINGS as usize]; 3] = [wires(Format::Json), wires(Format::MsgPack), wires(Format::Cbor)];
 
 /// The wire of connections that write so.
 pub fn of(wire: serializer::Wire) -> WireRef {

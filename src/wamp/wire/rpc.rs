@@ -83,11 +83,7 @@ pub(in crate::wamp) fn text_args(text: &str, format: Format) -> Vec<u8> {
     out
 }
 
-fn message<'a>(
-    output: &Output<'a, Arc<Session>>,
-    format: Format,
-    payload: PayloadRef<'a>,
-) -> Option<Message<'a>> {
+fn message<'a>(output: &Output<'a, Arc<Session>>, format: Format, payload: PayloadRef<'a>) -> Option<Message<'a>> {
     Some(match output {
         Output::Registered { request, registration, .. } => {
             Message::Registered { request: *request, registration: *registration }

@@ -61,7 +61,7 @@ for (const [library, join] of Object.entries({ "Autobahn|JS": joinByAutobahn, "W
     scenario(`${library} joins by ${method}`, async () => {
       const details = await join(method, args.alice);
       assert.deepEqual([details.authid, details.authmethod, details.authrole], ["alice", method, "owner"]);
-      assert.equal(await join(method, "wrong"), "wamp.error.authentication_denied");
+      assert.equal(await join(method, "wrong"), "wamp.error.authentication_failed");
     });
   }
 }

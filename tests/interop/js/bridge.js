@@ -51,11 +51,9 @@ scenario("properties of MQTT 5 are details of the event", async () => {
   assert.deepEqual(argsList, [{ t: 21 }]);
   assert.equal(details.content_type, "application/json");
   assert.equal(details.response_topic, "answers.here");
-  assert.equal(details.correlation_data, "id");
-  assert.deepEqual(details.user_properties, { a: ["1", "2"], b: "3" });
   // JSON has no bytes: a text that begins with NUL, then base64 (WAMP, Binary support in JSON).
-  await sender.publishAsync(`${name}/topic`, "", { properties: { correlationData: Buffer.from([0xff, 1]) } });
-  assert.equal((await receiver.events.next()).details.correlation_data, "\0/wE=");
+  assert.equal(details.correlation_data, `\0${Buffer.from("id").toString("base64")}`);
+  assert.deepEqual(details.user_properties, [["a", "1"], ["a", "2"], ["b", "3"]]);
   await sender.endAsync();
   await receiver.disconnect();
 });
@@ -69,7 +67,7 @@ scenario("options of a publish are properties of MQTT 5", async () => {
     content_type: "application/json",
     response_topic: "answers.here",
     correlation_data: "\0/wE=",
-    user_properties: { a: ["1", "2"], b: "3" },
+    user_properties: [["a", "1"], ["a", "2"], ["b", "3"]],
   });
   const packet = await receiver.packets.next();
   assert.equal(packet.payload.toString(), '"text"');

@@ -61,7 +61,7 @@ async def a_session_needs_its_ticket(args):
         details = session.joined.result()
         same((details.authid, details.authmethod, details.authrole), ("alice", "ticket", "owner"))
     for name, ticket in [("alice", "wrong"), ("nobody", args.alice)]:
-        same(await refusal(by_ticket(args, name, ticket)), "wamp.error.authentication_denied")
+        same(await refusal(by_ticket(args, name, ticket)), "wamp.error.authentication_failed")
 
 
 @scenario
@@ -70,7 +70,7 @@ async def a_session_needs_to_answer_its_challenge(args):
         details = session.joined.result()
         same((details.authid, details.authmethod, details.authrole), ("alice", "wampcra", "owner"))
     for name, secret in [("alice", "wrong"), ("nobody", args.alice)]:
-        same(await refusal(by_challenge(args, name, secret)), "wamp.error.authentication_denied")
+        same(await refusal(by_challenge(args, name, secret)), "wamp.error.authentication_failed")
 
 
 @scenario

@@ -8,6 +8,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from device import Device, fresh, properties
 from tap import run, same, scenario
 
+# Disconnects with the will (MQTT 5, 3.14.2.1).
+WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, identifier=0x04)
+
 
 def device(args, **options):
     return Device(args, MQTTv5, **options)
@@ -48,7 +51,7 @@ def the_expiry_interval_is_handed_on_less_the_time_it_waited(args):
         sleeper = device(args, client_id=client_id, clean=False, SessionExpiryInterval=600, will=will)
         sleeper.subscribe(topic, 1)
         # By the will the broker says that it knows of the end; before that it would still send.
-        sleeper.leave(reasoncode=ReasonCode(PacketTypes.DISCONNECT, identifier=0x04))
+        sleeper.leave(reasoncode=WITH_WILL)
         publisher.next()
         publisher.publish(topic, "short", 1, MessageExpiryInterval=1)
         publisher.publish(topic, "long", 1, MessageExpiryInterval=300)
@@ -141,17 +144,24 @@ def retain_handling_says_when_retained_messages_are_sent(args):
 
 @scenario
 def the_session_expiry_interval_decides_what_is_kept(args):
-    client_id = fresh("expiring")
-    with device(args, client_id=client_id, clean=False, SessionExpiryInterval=600):
-        pass
-    with device(args, client_id=client_id, clean=False) as again:
-        same(again.connack[0], True)
-    # Without an interval the session ended with that connection.
-    with device(args, client_id=client_id, clean=False, SessionExpiryInterval=600) as again:
-        same(again.connack[0], False)
-        again.leave(properties=properties("disconnect", SessionExpiryInterval=0))
-    with device(args, client_id=client_id, clean=False) as again:
-        same(again.connack[0], False)
+    client_id, left = fresh("expiring"), fresh("left")
+
+    def visit(disconnect=None, **values):
+        """Comes and goes; says whether the session was there. Waits for the will, so that the broker knows of the end."""
+        visitor = device(args, client_id=client_id, clean=False, will={"topic": left, "qos": 1}, **values)
+        visitor.leave(reasoncode=WITH_WILL, properties=disconnect)
+        watcher.next()
+        return visitor.connack[0]
+
+    with device(args) as watcher:
+        watcher.subscribe(left, 1)
+        same(visit(SessionExpiryInterval=600), False)
+        same(visit(), True)
+        # Without an interval the session ended with that connection.
+        end = properties("disconnect", SessionExpiryInterval=0)
+        same(visit(SessionExpiryInterval=600), False)
+        same(visit(end, SessionExpiryInterval=600), True)
+        same(visit(), False)
 
 
 @scenario
@@ -250,7 +260,7 @@ def a_disconnect_can_ask_for_the_will(args):
     with device(args) as watcher:
         watcher.subscribe(topic, 1)
         leaver = device(args, will={"topic": topic, "payload": "asked for", "qos": 1})
-        leaver.leave(reasoncode=ReasonCode(PacketTypes.DISCONNECT, identifier=0x04))
+        leaver.leave(reasoncode=WITH_WILL)
         same(watcher.texts(1), ["asked for"])
 
 

@@ -240,7 +240,7 @@ fn client_without_an_id_is_given_one_and_told() {
     assert_ne!(first_id, second_id);
     let mut again = world.connect(kept(&first_id, 0));
     assert_eq!(first.hear(), ["disconnect SessionTakenOver", "closed"]);
-    assert_eq!(connack_properties(&mut again, |properties| properties.assigned_client_identifier.is_some()), false);
+    assert!(!connack_properties(&mut again, |properties| properties.assigned_client_identifier.is_some()));
     assert!(second.hear().is_empty());
 }
 

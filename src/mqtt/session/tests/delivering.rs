@@ -67,7 +67,8 @@ fn unacknowledged_messages_are_sent_again_in_order_after_a_reconnect() {
         peer.ack(AckType::Puback, 4);
         assert_eq!(peer.hear(), ["pubrel #2"]);
         peer.cut();
-        let again = ["publish a 1 q1 #1 dup", "pubrel #2", "publish a 4 q2 #3 dup", "publish a 6 q1 #5 dup"];
+        // PUBRELs keep their order, PUBLISHes theirs (MQTT 5, 4.6).
+        let again = ["pubrel #2", "publish a 1 q1 #1 dup", "publish a 4 q2 #3 dup", "publish a 6 q1 #5 dup"];
         for _ in 0..2 {
             let mut peer = world.connect(connect.clone());
             let heard = peer.hear();

@@ -54,6 +54,19 @@ fn realm_of(world: &World, connect: Connect<'_>) -> String {
     names.join(",")
 }
 
+/// [MQTT-3.1.0-1]
+#[test]
+fn connection_that_does_not_begin_with_connect_is_closed_without_a_word() {
+    let world = World::new();
+    for bytes in
+        [&b"\xc0\x00"[..], b"\x30\x05\0\x01axx", b"\x00\x00", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"]
+    {
+        let mut peer = world.open(Level::V4);
+        peer.feed(bytes);
+        assert_eq!(peer.hear(), ["closed"], "{bytes:?}");
+    }
+}
+
 /// [MQTT-3.1.0-2]
 #[test]
 fn second_connect_closes_the_connection() {
@@ -303,6 +316,30 @@ fn connection_that_does_not_connect_in_time_is_closed() {
     world.pass(1);
     assert_eq!(silent.hear(), ["closed"]);
     assert_eq!(checked.hear(), ["closed"]);
+}
+
+#[test]
+fn node_that_stops_says_goodbye_and_takes_nobody_in() {
+    let world = World::new();
+    let (mut level_5, mut level_4) = (world.join(v5("c")), world.join(v4("d")));
+    level_5.subscribe("a", Q0);
+    level_4.publish("a", "x", Q0);
+    world.node.drain();
+    assert_eq!(level_5.hear(), ["publish a x", "disconnect ServerShuttingDown", "closed"]);
+    assert_eq!(level_4.hear(), ["closed"]);
+    // DISCONNECT has this code, CONNACK has not (MQTT 5, tables 3-1 and 3-13).
+    assert_eq!(world.connect(v5("e")).hear(), ["connack ServerUnavailable", "closed"]);
+    assert_eq!(world.connect(v4("e")).hear(), ["connack ServerUnavailable", "closed"]);
+}
+
+/// The password was still being checked when everybody else was told.
+#[test]
+fn client_that_comes_in_while_the_node_stops_is_told_too() {
+    let world = with_users().build();
+    let mut peer = world.connect(named(v5("c"), "ann", "a"));
+    world.node.drain();
+    peer.verify();
+    assert_eq!(peer.hear().last().map(String::as_str), Some("closed"));
 }
 
 #[test]

@@ -172,8 +172,7 @@ fn an_answer_to_nothing_is_a_violation() {
     desk.ask(5, 1, "app.add");
     desk.answer(1, 1);
     desk.ask(5, 2, "app.add");
-    let table =
-        [(1, 3, "is not made yet"), (1, 0, "is no id"), (5, 2, "is another's"), (9, 1, "")];
+    let table = [(1, 3, "is not made yet"), (1, 0, "is no id"), (5, 2, "is another's"), (9, 1, "")];
     for (session, invocation, why) in table {
         let violation = [format!("VIOLATION invocation {invocation} is not under way at this callee")];
         assert_eq!(desk.answer(session, invocation), violation, "{why}");

@@ -172,7 +172,12 @@ impl Desk {
 
     fn invocation_undeliverable(&mut self, callee: u64, invocation: u64) -> Vec<String> {
         self.run(|dealer, _, out| {
-            dealer.invocation_undeliverable(SessionId(callee), InvocationId(invocation), Refusal::PayloadSizeExceeded, out);
+            dealer.invocation_undeliverable(
+                SessionId(callee),
+                InvocationId(invocation),
+                Refusal::PayloadSizeExceeded,
+                out,
+            );
             Ok(())
         })
     }

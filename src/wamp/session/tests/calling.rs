@@ -199,8 +199,7 @@ fn a_caller_is_disclosed_if_either_side_asks() {
     let world = World::new();
     let (mut caller, mut callee) = pair(&world);
     callee.check(r#"[64,2,{"disclose_caller":true},"com.nosy"]"#, &["[65,2,2]"]);
-    let details =
-        format!(r#""caller":{},"caller_authid":"anonymous","caller_authrole":"anonymous""#, caller.session);
+    let details = format!(r#""caller":{},"caller_authid":"anonymous","caller_authrole":"anonymous""#, caller.session);
     caller.check(r#"[48,1,{},"com.proc"]"#, &[]);
     caller.check(r#"[48,2,{"disclose_me":true},"com.proc"]"#, &[]);
     caller.check(r#"[48,3,{},"com.nosy"]"#, &[]);
@@ -398,12 +397,7 @@ fn what_is_too_large_for_a_receiver_fails_the_call() {
     small.check(r#"[64,1,{},"com.small"]"#, &["[65,1,1]"]);
     large.check(r#"[64,1,{},"com.large"]"#, &["[65,1,2]"]);
     let text = "x".repeat(1000);
-    large.check_error(
-        &format!(r#"[48,7,{{}},"com.small",["{text}"]]"#),
-        48,
-        7,
-        "wamp.error.payload_size_exceeded",
-    );
+    large.check_error(&format!(r#"[48,7,{{}},"com.small",["{text}"]]"#), 48, 7, "wamp.error.payload_size_exceeded");
     small.expect(&[]);
     for answer in [format!(r#"[70,ID,{{}},["{text}"]]"#), format!(r#"[8,68,ID,{{}},"com.error",["{text}"]]"#)] {
         small.check(r#"[48,1,{},"com.large"]"#, &[]);

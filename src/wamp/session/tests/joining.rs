@@ -39,11 +39,7 @@ fn with_users(anonymous: bool) -> World {
             UserEntry { password_hash: Some(hash("s3cret")), ..user("alice") },
             UserEntry { wampcra: bob, ..user("bob") },
             UserEntry { wampcra: cra("c4rol", None), ..user("carol") },
-            UserEntry {
-                password_hash: Some(hash("d4ve")),
-                realms: Some(vec!["realm2".into()]),
-                ..user("dave")
-            },
+            UserEntry { password_hash: Some(hash("d4ve")), realms: Some(vec!["realm2".into()]), ..user("dave") },
             UserEntry { password_hash: Some(hash("er1n")), role: "ghost".into(), ..user("erin") },
         ],
         roles: vec![Role::unrestricted("anonymous"), Role::unrestricted("user")],
@@ -206,7 +202,10 @@ fn anonymous_clients_come_in_only_where_they_may() {
         let mut client = world.connect();
         client.send(&hello(details));
         let welcome = client.received().remove(0);
-        assert!(welcome.contains(r#""authid":"anonymous","authrole":"anonymous","authmethod":"anonymous""#), "{welcome}");
+        assert!(
+            welcome.contains(r#""authid":"anonymous","authrole":"anonymous","authmethod":"anonymous""#),
+            "{welcome}"
+        );
     }
 }
 
@@ -246,7 +245,9 @@ fn a_ticket_is_the_password() {
         assert_eq!(extra, Value::Map(Vec::new()));
         client.send(r#"[5,"s3cret",{}]"#);
         let welcome = client.received().remove(0);
-        assert!(welcome.contains(r#""authid":"alice","authrole":"user","authmethod":"ticket","authprovider":"static""#));
+        assert!(
+            welcome.contains(r#""authid":"alice","authrole":"user","authmethod":"ticket","authprovider":"static""#)
+        );
     }
 }
 
@@ -476,7 +477,9 @@ fn messages_of_a_router_or_out_of_turn_end_a_session() {
 #[test]
 fn what_is_no_message_ends_a_session() {
     let world = World::new();
-    for sent in ["", "x", "{}", "[]", r#"["a"]"#, "[999]", "[16]", r#"[16,0,{},"a"]"#, r#"[16,1,{},"a",{}]"#, "[32,1,{}"] {
+    for sent in
+        ["", "x", "{}", "[]", r#"["a"]"#, "[999]", "[16]", r#"[16,0,{},"a"]"#, r#"[16,1,{},"a",{}]"#, "[32,1,{}"]
+    {
         check_aborted(&mut world.join(), sent, "wamp.error.protocol_violation");
     }
     let mut client = world.join();

@@ -58,11 +58,8 @@ impl Default for Setup {
 impl Setup {
     fn build(self) -> World {
         let roles = self.roles;
-        let realm = RealmSettings {
-            name: "realm1".to_owned(),
-            codecs: self.codecs,
-            star_is_wildcard: self.star_is_wildcard,
-        };
+        let realm =
+            RealmSettings { name: "realm1".to_owned(), codecs: self.codecs, star_is_wildcard: self.star_is_wildcard };
         let settings = Settings {
             limits: self.limits,
             realms: vec![realm],
@@ -181,8 +178,8 @@ impl Client {
     #[track_caller]
     fn expect(&mut self, expected: &[&str]) {
         let received = self.received();
-        let alike = received.len() == expected.len()
-            && received.iter().zip(expected).all(|(got, wanted)| is_like(got, wanted));
+        let alike =
+            received.len() == expected.len() && received.iter().zip(expected).all(|(got, wanted)| is_like(got, wanted));
         assert!(alike, "received {received:#?}\nexpected {expected:#?}");
     }
 

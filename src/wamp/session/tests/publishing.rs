@@ -56,8 +56,7 @@ fn arguments_arrive_as_they_were() {
 fn every_serializer_hears_every_other() {
     let world = World::new();
     let names = ["json", "msgpack", "cbor", "json.batched", "msgpack.batched", "cbor.batched"];
-    let mut clients: Vec<Client> =
-        names.iter().map(|name| world.connect_by(&format!("wamp.2.{name}"))).collect();
+    let mut clients: Vec<Client> = names.iter().map(|name| world.connect_by(&format!("wamp.2.{name}"))).collect();
     for client in &mut clients {
         client.join(HELLO);
         client.check(r#"[32,1,{},"com.topic"]"#, &["[33,1,1]"]);
@@ -222,10 +221,7 @@ fn options_have_their_types() {
     check_wrong(r#""response_topic":"a..b""#, "a URI");
     check_wrong(r#""correlation_data":[1]"#, "a string or binary");
     for wrong in ["1", "[1]", r#"[["a"]]"#, r#"[["a","b","c"]]"#, r#"[["a",1]]"#, r#"{"a":1}"#, r#"{"a":["b"]}"#] {
-        check_wrong(
-            &format!(r#""user_properties":{wrong}"#),
-            "a list of [name, value] or a dict, all of strings",
-        );
+        check_wrong(&format!(r#""user_properties":{wrong}"#), "a list of [name, value] or a dict, all of strings");
     }
     check_wrong(r#""payload_format_indicator":true"#, "0 or 1");
     check_wrong(r#""payload_format_indicator":2"#, "0 or 1");
@@ -246,12 +242,7 @@ fn who_is_wrong_about_acknowledge_is_told() {
 fn topics_are_uris() {
     let mut publisher = World::new().join();
     for topic in ["", "a..b", ".a", "a b", "a.#", "#", "%", "a\\u0000"] {
-        publisher.check_error(
-            &format!(r#"[16,9,{{"acknowledge":true}},"{topic}"]"#),
-            16,
-            9,
-            "wamp.error.invalid_uri",
-        );
+        publisher.check_error(&format!(r#"[16,9,{{"acknowledge":true}},"{topic}"]"#), 16, 9, "wamp.error.invalid_uri");
         publisher.check(&format!(r#"[16,9,{{}},"{topic}"]"#), &[]);
     }
 }

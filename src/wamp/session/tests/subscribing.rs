@@ -109,7 +109,8 @@ fn roles_say_what_may_be_subscribed_to() {
     let roles = vec![role("anonymous", &[(Action::Subscribe, "a/#", true), (Action::Subscribe, "a/secret", false)])];
     let mut client = Setup { roles, ..Setup::default() }.build().join();
     client.check(r#"[32,1,{},"a.b"]"#, &["[33,1,1]"]);
-    for (policy, topic) in [("exact", "a.secret"), ("exact", "b"), ("prefix", "a"), ("wildcard", "a."), ("fox", "a.#")] {
+    for (policy, topic) in [("exact", "a.secret"), ("exact", "b"), ("prefix", "a"), ("wildcard", "a."), ("fox", "a.#")]
+    {
         let subscribe = format!(r#"[32,2,{{"match":"{policy}"}},"{topic}"]"#);
         client.check_error(&subscribe, 32, 2, "wamp.error.not_authorized");
     }
@@ -133,10 +134,8 @@ fn a_retained_value_is_sent_to_who_asks() {
     publisher.check(r#"[16,1,{"retain":true,"disclose_me":true},"a.b",[1]]"#, &[]);
     publisher.check(r#"[16,1,{},"a.b",[2]]"#, &[]);
     subscriber.check(r#"[32,1,{},"a.b"]"#, &["[33,1,1]"]);
-    let publisher = format!(
-        r#""publisher":{},"publisher_authid":"anonymous","publisher_authrole":"anonymous""#,
-        publisher.session
-    );
+    let publisher =
+        format!(r#""publisher":{},"publisher_authid":"anonymous","publisher_authrole":"anonymous""#, publisher.session);
     let event = format!(r#"[36,1,*,{{"retained":true,{publisher}}},[1]]"#);
     subscriber.check(r#"[32,2,{"get_retained":true},"a.b"]"#, &["[33,2,1]", &event]);
     let event = format!(r#"[36,2,*,{{"topic":"a.b","retained":true,{publisher}}},[1]]"#);
