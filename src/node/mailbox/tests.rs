@@ -72,12 +72,13 @@ fn owed(payload: &str, qos: Qos) -> Owed {
 /// Frames of these events for a lane of wire `id`, as a publisher stages them.
 fn frames_of(id: u8, events: &[Arc<StoredEvent>]) -> Frames {
     let mut frames = Frames::default();
-    for event in events {
+    for (index, event) in events.iter().enumerate() {
         let start = frames.bytes.len();
         let terms = terms(event.qos);
         let encoded = wire(id).as_ref().0.event(&event.as_event(NOW_MS), &terms, false, &mut frames.bytes).unwrap();
         frames.ends.push(frames.bytes.len() as u32);
-        frames.packet_ids.extend(encoded.packet_id_at.map(|at| at as u32));
+        let numbered = |at| Numbered { packet_id_at: at as u32, event: index as u32 };
+        frames.numbered.extend(encoded.packet_id_at.map(numbered));
         frames.longest = frames.longest.max(frames.bytes.len() - start);
     }
     frames
