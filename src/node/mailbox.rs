@@ -144,7 +144,7 @@ impl Mailbox {
     pub fn new(outbox: Outbox, backlog: Backlog, keeps: bool) -> Self {
         Self {
             outbox,
-            inflight: Inflight::default(),
+            inflight: Inflight::new(backlog.bytes_max()),
             backlog,
             replay: Replay::default(),
             received: HashSet::new(),
@@ -384,7 +384,8 @@ impl Mailbox {
             if owed.terms.qos != Qos::AtMostOnce && !self.has_window() {
                 return;
             }
-            if !is_expired(&owed, now_ms) && self.send(owed, now_ms, offered).is_err() {
+            let wanted = !owed.event.replaced.get() && !is_expired(&owed, now_ms);
+            if wanted && self.send(owed, now_ms, offered).is_err() {
                 return;
             }
             self.replay.pop();
