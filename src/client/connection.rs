@@ -75,10 +75,11 @@ impl Client {
 
     async fn try_connect(&mut self) -> Result<Opened, Error> {
         self.transport = None;
-        self.transport = Some(Transport::connect(&self.target.url, &self.target.trust, self.speech).await?);
+        let transport = Transport::connect(&self.target.url, &self.target.trust, self.speech).await?;
+        self.machine.open(transport.unit_bytes_max());
+        self.transport = Some(transport);
         self.ended = None;
         self.heart = Heart::new(Instant::now());
-        self.machine.open();
         loop {
             match self.event().await? {
                 Event::Opened(opened) => {
@@ -121,11 +122,10 @@ impl Client {
     /// The connection is over.
     pub async fn flush(&mut self) -> Result<(), Error> {
         loop {
-            let queued = self.queue();
             if let Some(error) = &self.ended {
                 return Err(error.clone());
             }
-            queued?;
+            self.queue()?;
             if self.transport.as_ref().is_some_and(|transport| !transport.is_pending()) {
                 return Ok(());
             }
@@ -151,7 +151,7 @@ impl Client {
             return Err(Error::Lost("there is no connection".to_owned()));
         };
         while let Some(unit) = self.machine.next_output() {
-            transport.queue(unit)?;
+            transport.queue(unit);
         }
         Ok(())
     }

@@ -240,7 +240,8 @@ impl Mqtt {
 }
 
 impl Machine for Mqtt {
-    fn open(&mut self) {
+    // Units are no packets: only the broker's own limit counts.
+    fn open(&mut self, _unit_bytes_max: usize) {
         self.connected = false;
         self.server = Server::default();
         self.input.clear();

@@ -58,6 +58,7 @@ pub struct Wamp {
     registrations: HashMap<u64, String>,
     last_request: u64,
     last_token: u64,
+    message_bytes_max: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,7 @@ enum Pending {
 }
 
 /// A publication that can be sent again.
+#[derive(Clone)]
 struct Stored {
     token: Token,
     options: Dict<'static>,
@@ -103,13 +105,37 @@ impl Wamp {
             registrations: HashMap::new(),
             last_request: 0,
             last_token: 0,
+            message_bytes_max: usize::MAX,
         }
     }
 
-    fn say(&mut self, message: &Message<'_>) {
+    /// Says something that carries nothing of an application's, and is small enough for any connection.
+    fn say_small(&mut self, message: &Message<'_>) {
         let mut bytes = Vec::new();
         message::encode(message, self.options.format, &mut bytes);
         self.out.push_back(bytes.into());
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`]: the message is larger than the connection takes. Nothing is sent.
+    fn say(&mut self, message: &Message<'_>) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        message::encode(message, self.options.format, &mut bytes);
+        let (is, max) = (bytes.len(), self.message_bytes_max);
+        if is > max {
+            return Err(Error::Invalid(format!("the message has {is} bytes, the broker takes {max}")));
+        }
+        self.out.push_back(bytes.into());
+        Ok(())
+    }
+
+    /// Says a request; its number is [`Wamp::next_request`].
+    fn ask(&mut self, message: &Message<'_>, pending: Option<Pending>) -> Result<(), Error> {
+        let request = self.next_request();
+        self.say(message)?;
+        self.last_request = request.0;
+        self.pending.extend(pending.map(|pending| (request.0, pending)));
+        Ok(())
     }
 
     fn dict(&self) -> DictWriter {
@@ -121,23 +147,16 @@ impl Wamp {
         Token(self.last_token)
     }
 
-    /// Requests of a session are numbered from 1 on (WAMP, Identifiers).
-    fn next_request(&mut self) -> RequestId {
-        self.last_request += 1;
-        RequestId(self.last_request)
+    /// Requests of a session are numbered from 1 on, without gaps (WAMP, Identifiers).
+    fn next_request(&self) -> RequestId {
+        RequestId(self.last_request + 1)
     }
 
-    fn send_publish(&mut self, publication: Stored, acknowledge: bool) {
-        let request = self.next_request();
-        self.say(&Message::Publish {
-            request,
-            options: publication.options.clone(),
-            topic: publication.topic.as_str().into(),
-            payload: publication.payload.as_ref(),
-        });
-        if acknowledge {
-            self.pending.insert(request.0, Pending::Publish(publication));
-        }
+    fn send_publish(&mut self, publication: Stored, acknowledge: bool) -> Result<(), Error> {
+        let Stored { options, topic, payload, .. } = publication.clone();
+        let (request, topic) = (self.next_request(), topic.into());
+        let message = Message::Publish { request, options, topic, payload: payload.as_ref() };
+        self.ask(&message, acknowledge.then_some(Pending::Publish(publication)))
     }
 
     fn receive_message(&mut self, unit: &Bytes) -> Result<(), Error> {
@@ -247,7 +266,8 @@ impl Wamp {
 }
 
 impl Machine for Wamp {
-    fn open(&mut self) {
+    fn open(&mut self, unit_bytes_max: usize) {
+        self.message_bytes_max = unit_bytes_max;
         self.out.clear();
         self.events.clear();
         self.subscriptions.clear();
@@ -279,7 +299,7 @@ impl Machine for Wamp {
 
     fn close(&mut self) {
         if std::mem::replace(&mut self.state, State::Closed) == State::Open {
-            self.say(&Message::Goodbye { details: Dict::Empty, reason: "wamp.close.close_realm".into() });
+            self.say_small(&Message::Goodbye { details: Dict::Empty, reason: "wamp.close.close_realm".into() });
         }
     }
 
@@ -300,7 +320,7 @@ impl Machine for Wamp {
         details::write_publication(publication, &mut options);
         let token = self.next_token();
         let (options, topic) = (options.finish(), publication.topic.to_owned());
-        self.send_publish(Stored { token, options, topic, payload: publication.payload.to_owned() }, acknowledge);
+        self.send_publish(Stored { token, options, topic, payload: publication.payload.to_owned() }, acknowledge)?;
         if !acknowledge {
             self.events.push_back(Event::Published { token, outcome: Ok(()) });
         }
@@ -316,8 +336,8 @@ impl Machine for Wamp {
         }
         let (request, token) = (self.next_request(), self.next_token());
         let topic = subscription.topic;
-        self.say(&Message::Subscribe { request, options: options.finish(), topic: topic.into() });
-        self.pending.insert(request.0, Pending::Subscribe(token, topic.to_owned()));
+        let message = Message::Subscribe { request, options: options.finish(), topic: topic.into() };
+        self.ask(&message, Some(Pending::Subscribe(token, topic.to_owned())))?;
         Ok(token)
     }
 
@@ -331,13 +351,9 @@ impl Machine for Wamp {
             options.uint("timeout", call.timeout_ms);
         }
         let (request, token) = (self.next_request(), self.next_token());
-        self.say(&Message::Call {
-            request,
-            options: options.finish(),
-            procedure: call.procedure.into(),
-            payload: call.payload,
-        });
-        self.pending.insert(request.0, Pending::Call(token));
+        let (options, procedure) = (options.finish(), call.procedure.into());
+        let message = Message::Call { request, options, procedure, payload: call.payload };
+        self.ask(&message, Some(Pending::Call(token)))?;
         Ok(token)
     }
 
@@ -348,7 +364,7 @@ impl Machine for Wamp {
         self.pending.remove(&request);
         let mut options = self.dict();
         options.text("mode", "killnowait");
-        self.say(&Message::Cancel { request: RequestId(request), options: options.finish() });
+        self.say_small(&Message::Cancel { request: RequestId(request), options: options.finish() });
     }
 
     fn register(&mut self, registration: &Registration<'_>) -> Result<Token, Error> {
@@ -363,8 +379,8 @@ impl Machine for Wamp {
         }
         let (request, token) = (self.next_request(), self.next_token());
         let procedure = registration.procedure;
-        self.say(&Message::Register { request, options: options.finish(), procedure: procedure.into() });
-        self.pending.insert(request.0, Pending::Register(token, procedure.to_owned()));
+        let message = Message::Register { request, options: options.finish(), procedure: procedure.into() };
+        self.ask(&message, Some(Pending::Register(token, procedure.to_owned())))?;
         Ok(token)
     }
 
@@ -380,7 +396,6 @@ impl Machine for Wamp {
                 payload,
             }),
         }
-        Ok(())
     }
 }
 
