@@ -443,6 +443,17 @@ fn lines_that_the_broker_did_not_acknowledge_are_published_when_it_is_back() {
 }
 
 #[test]
+fn a_publisher_that_waits_for_its_broker_can_be_told_to_end() {
+    let mut broker = Restarted::start();
+    let url = format!("mqtt://{}", broker.mqtt);
+    let mut publisher = Running::start(&["pub", "t", "--lines", "-v", "--mqtt", &url]);
+    publisher.says("connected to");
+    broker.kill();
+    publisher.says("trying again in").terminate();
+    assert_eq!(publisher.end(), (0, String::new()), "nothing was left unsaid");
+}
+
+#[test]
 fn without_reconnect_a_lost_connection_is_the_end() {
     let mut broker = Restarted::start();
     let url = format!("mqtt://{}", broker.mqtt);

@@ -6,7 +6,7 @@
 //! call    --> PUBLISH $rpc/<procedure>;  register --> SUBSCRIBE $rpc/<procedure>      (fennec only)
 //! ```
 //!
-//! - [`publish`](self): what is inflight, and in which order it is sent again after a reconnect.
+//! - `inflight`: publications that are not acknowledged, and the order in which they are sent again.
 //! - `receive`: the packets of the broker. `rpc`: calls.
 
 mod inflight;
