@@ -13,9 +13,6 @@
 //! due when the outbox was emptied or the client acknowledged something, and both happen in that task: so what is kept behind
 //! a full window or outbox needs no other wake.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -30,6 +27,9 @@ use crate::delivery::outbox::{Outbox, SHARE_BYTES_MIN, Taken};
 use crate::delivery::replay::Replay;
 use crate::types::event::{Qos, StoredEvent, Terms};
 use crate::types::ids::SubscriptionId;
+
+#[cfg(test)]
+mod tests;
 
 /// See the module.
 pub struct Mailbox {
@@ -108,17 +108,26 @@ pub struct Frames {
     pub bytes: Vec<u8>,
     /// End of each frame in `bytes`.
     pub ends: Vec<u32>,
-    /// Offset of each frame's packet identifier (QoS 1 and 2).
-    pub packet_ids: Vec<u32>,
+    /// What else there is to know of each frame if it gets a packet identifier (QoS 1 and 2); else empty.
+    pub numbered: Vec<Numbered>,
     /// Length of the longest frame.
     pub longest: usize,
+}
+
+/// A frame that gets a packet identifier.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered {
+    /// Offset of the packet identifier in [`Frames::bytes`].
+    pub packet_id_at: u32,
+    /// Place of its event among the run's: not all of these may have a frame.
+    pub event: u32,
 }
 
 impl Frames {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.packet_ids.clear();
+        self.numbered.clear();
         self.longest = 0;
     }
 
@@ -135,7 +144,7 @@ impl Mailbox {
     pub fn new(outbox: Outbox, backlog: Backlog, keeps: bool) -> Self {
         Self {
             outbox,
-            inflight: Inflight::default(),
+            inflight: Inflight::new(backlog.bytes_max()),
             backlog,
             replay: Replay::default(),
             received: HashSet::new(),
@@ -204,13 +213,13 @@ impl Mailbox {
         Some(online.link.clone())
     }
 
-    /// Offers a run of frames that were encoded for `wire`. `events` are their owned forms (QoS 1 and 2 only).
+    /// Offers a run of frames that were encoded for `wire`. `events` are the run's events in owned form (QoS 1 and 2 only).
     pub fn offer_run(&mut self, wire: WireRef, terms: &Terms, frames: &Frames, events: &[Arc<StoredEvent>]) -> Offered {
         let mut offered = Offered::default();
         let count = frames.ends.len();
-        if terms.qos != Qos::AtMostOnce {
-            for (index, event) in events.iter().enumerate().take(count) {
-                let owed = || Owed { event: event.clone(), terms: terms.clone() };
+        if !frames.numbered.is_empty() {
+            for (index, numbered) in frames.numbered.iter().enumerate() {
+                let owed = || Owed { event: events[numbered.event as usize].clone(), terms: terms.clone() };
                 self.offer_frame(wire, owed, frames, index, &mut offered);
             }
             return offered;
@@ -268,7 +277,7 @@ impl Mailbox {
         let mark = self.outbox.mark();
         self.outbox.append(frame);
         let packet_id = self.inflight.send(owed());
-        self.outbox.patch(mark + frames.packet_ids[index] as usize - frames.start(index), packet_id);
+        self.outbox.patch(mark + frames.numbered[index].packet_id_at as usize - frames.start(index), packet_id);
         offered.sent += 1;
         offered.sent_bytes += frame.len();
     }
@@ -365,7 +374,7 @@ impl Mailbox {
             if self.replay.must_fetch() {
                 if fetches == FETCHES_MAX {
                     // Let others have their turn first.
-                    return link.waker.wake();
+                    return link.wake();
                 }
                 fetches += 1;
                 self.replay.fetch();
@@ -375,7 +384,8 @@ impl Mailbox {
             if owed.terms.qos != Qos::AtMostOnce && !self.has_window() {
                 return;
             }
-            if !is_expired(&owed, now_ms) && self.send(owed, now_ms, offered).is_err() {
+            let wanted = !owed.event.replaced.get() && !is_expired(&owed, now_ms);
+            if wanted && self.send(owed, now_ms, offered).is_err() {
                 return;
             }
             self.replay.pop();

@@ -142,7 +142,7 @@ impl Gate for RawSocket {
         let mut rest = &input[..];
         if let Stage::Handshake { .. } = self.stage {
             match self.handshake(&mut rest, now_ms) {
-                None => return Received { consumed: 0, needs: HEADER_BYTES, flow: Flow::Continue },
+                None => return Received { consumed: 0, needs: HEADER_BYTES, silent: false, flow: Flow::Continue },
                 Some(Flow::Continue) => {}
                 Some(flow) => return Received::all(input, flow),
             }
@@ -151,7 +151,7 @@ impl Gate for RawSocket {
         if let Stage::Session(gate) = &mut self.stage {
             gate.finish();
         }
-        Received { consumed: input.len() - rest.len(), needs: frame_bytes(rest), flow }
+        Received { consumed: input.len() - rest.len(), needs: frame_bytes(rest), silent: false, flow }
     }
 }
 

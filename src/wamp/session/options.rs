@@ -39,16 +39,20 @@ impl<'a> Entry<'a> {
         self.or_wrong(self.value.as_text(), "a string").map(|text| text.into_owned())
     }
 
-    pub fn texts(self) -> Result<Vec<String>, WrongOption> {
+    pub fn texts<C: FromIterator<String>>(self) -> Result<C, WrongOption> {
         self.list("a list of strings", |item| item.as_text().map(|text| text.into_owned()))
     }
 
-    pub fn sessions(self) -> Result<Vec<SessionId>, WrongOption> {
+    pub fn sessions<C: FromIterator<SessionId>>(self) -> Result<C, WrongOption> {
         let id = |item: Raw<'_>| item.as_u64().filter(|id| (1..=ID_MAX).contains(id)).map(SessionId);
         self.list("a list of session ids", id)
     }
 
-    fn list<T>(self, expected: &'static str, read: impl Fn(Raw<'a>) -> Option<T>) -> Result<Vec<T>, WrongOption> {
+    fn list<T, C: FromIterator<T>>(
+        self,
+        expected: &'static str,
+        read: impl Fn(Raw<'a>) -> Option<T>,
+    ) -> Result<C, WrongOption> {
         if !self.value.is_list() {
             return self.wrong(expected);
         }

@@ -28,7 +28,7 @@ fn gate() -> RawSocket {
 /// Offers bytes as the pump does: what is not consumed again, with what comes next. Returns the last outcome.
 fn offer(gate: &mut RawSocket, reads: &[&[u8]]) -> Received {
     let mut kept = Vec::new();
-    let mut last = Received { consumed: 0, needs: 0, flow: Flow::Continue };
+    let mut last = Received { consumed: 0, needs: 0, silent: false, flow: Flow::Continue };
     for read in reads {
         kept.extend_from_slice(read);
         last = gate.receive(&Bytes::from(kept.clone()), NOW_MS);
