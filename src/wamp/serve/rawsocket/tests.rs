@@ -18,7 +18,7 @@ fn gate_with(limits: Limits) -> RawSocket {
         users: Users::new([]).unwrap(),
     };
     let node = Node::new(settings, 1);
-    super::super::rawsocket(&node, Access { anonymous: true }, NOW_MS)
+    super::super::rawsocket(&node, Access { anonymous: true }, ([127, 0, 0, 1], 50_000).into(), NOW_MS)
 }
 
 fn gate() -> RawSocket {
