@@ -53,6 +53,11 @@ impl Outbox {
         self.bytes == 0
     }
 
+    /// More than half full, and not full: who waits a moment spares it from dropping.
+    pub fn is_crowded(&self) -> bool {
+        self.bytes > self.bytes_max / 2 && self.bytes < self.bytes_max
+    }
+
     /// Whether a frame of `len` bytes would be taken.
     pub fn has_room(&self, len: usize) -> bool {
         self.bytes == 0 || self.bytes + len <= self.bytes_max
