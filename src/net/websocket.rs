@@ -189,6 +189,10 @@ impl<G: MessageGate> Machine for WebSocket<G> {
         self.control.len() < FEED_BYTES && self.inner.may_read()
     }
 
+    fn must_pause(&mut self) -> bool {
+        self.inner.must_pause()
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         [self.inner.deadline_ms(), self.ping_due_ms()].into_iter().flatten().min()
     }
@@ -286,6 +290,10 @@ impl<G: Gate> Machine for Stream<G> {
 
     fn may_read(&self) -> bool {
         self.inner.may_read()
+    }
+
+    fn must_pause(&mut self) -> bool {
+        self.inner.must_pause()
     }
 
     fn deadline_ms(&self) -> Option<u64> {

@@ -187,6 +187,13 @@ impl Machine for RawSocket {
         gate_may && self.control.len() < CONTROL_BYTES_MAX
     }
 
+    fn must_pause(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Session(gate) => gate.must_pause(),
+            _ => false,
+        }
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         let other = match &self.stage {
             Stage::Handshake { deadline_ms } => Some(*deadline_ms),

@@ -287,6 +287,13 @@ impl Machine for WampGate {
         }
     }
 
+    fn must_pause(&mut self) -> bool {
+        match &mut self.state {
+            State::Open(open) => open.publisher.take_crowded(),
+            _ => false,
+        }
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         match &self.state {
             State::Start { deadline_ms } => Some(*deadline_ms),
