@@ -48,6 +48,10 @@ pub trait Machine: Send {
     /// Whether the peer may be read although it does not take what is written to it: as long as few answers wait for it.
     fn may_read(&self) -> bool;
 
+    /// Whether subscribers fell behind what this connection published, so that it had better not be read for a moment. Asked
+    /// once after each batch.
+    fn must_pause(&mut self) -> bool;
+
     /// When [`Machine::expired`] wants to be called; may change with every call.
     fn deadline_ms(&self) -> Option<u64>;
 

@@ -189,6 +189,10 @@ impl<G: MessageGate> Machine for WebSocket<G> {
         self.control.len() < FEED_BYTES && self.inner.may_read()
     }
 
+    fn must_pause(&mut self) -> bool {
+        self.inner.must_pause()
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         [self.inner.deadline_ms(), self.ping_due_ms()].into_iter().flatten().min()
     }
@@ -239,11 +243,13 @@ fn close_code(error: &Error) -> CloseCode {
 pub struct Stream<G> {
     inner: G,
     partial: Vec<u8>,
+    /// Length that the partial packet will have, if known.
+    needs: usize,
 }
 
 impl<G: Gate> Stream<G> {
     pub fn new(inner: G) -> Self {
-        Self { inner, partial: Vec::new() }
+        Self { inner, partial: Vec::new(), needs: 0 }
     }
 }
 
@@ -259,10 +265,15 @@ impl<G: Gate> MessageGate for Stream<G> {
             payload.clone()
         } else {
             self.partial.extend_from_slice(payload);
+            if self.partial.len() < self.needs {
+                // Offered with each of many small messages, a large packet would be copied as often.
+                return Flow::Continue;
+            }
             Bytes::from(std::mem::take(&mut self.partial))
         };
         let received = self.inner.receive(&input, now_ms);
         self.partial.extend_from_slice(input.get(received.consumed..).unwrap_or_default());
+        self.needs = received.needs;
         received.flow
     }
 
@@ -286,6 +297,10 @@ impl<G: Gate> Machine for Stream<G> {
 
     fn may_read(&self) -> bool {
         self.inner.may_read()
+    }
+
+    fn must_pause(&mut self) -> bool {
+        self.inner.must_pause()
     }
 
     fn deadline_ms(&self) -> Option<u64> {

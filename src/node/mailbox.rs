@@ -100,6 +100,8 @@ pub struct Offered {
     pub untranslatable: u32,
     /// What was kept can be sent at once, by the session's own task.
     pub refill_due: bool,
+    /// A queue of a connected session is more than half full: the publisher had better wait a moment.
+    pub crowded: bool,
 }
 
 /// Copies of consecutive events with the same terms, encoded once for a whole lane.
@@ -233,6 +235,7 @@ impl Mailbox {
                 }
                 Err(_) => offered.dropped_full += count as u32,
             }
+            offered.crowded = self.outbox.is_crowded();
             return offered;
         }
         for index in 0..count {
@@ -246,6 +249,7 @@ impl Mailbox {
                 offered.dropped_full += 1;
             }
         }
+        offered.crowded = self.outbox.is_crowded();
         offered
     }
 
@@ -302,6 +306,8 @@ impl Mailbox {
             } else {
                 self.keep(owed, &mut offered);
             }
+        } else if qos == Qos::AtMostOnce {
+            offered.crowded = self.outbox.is_crowded();
         }
         offered
     }
@@ -316,6 +322,7 @@ impl Mailbox {
             self.outbox.push_shared(frame.clone());
             offered.sent += 1;
             offered.sent_bytes += frame.len();
+            offered.crowded = self.outbox.is_crowded();
         } else {
             offered.dropped_full += 1;
         }
@@ -416,7 +423,10 @@ impl Mailbox {
             return;
         }
         match self.backlog.push(owed) {
-            Ok(()) => offered.kept += 1,
+            Ok(()) => {
+                offered.kept += 1;
+                offered.crowded |= self.online.is_some() && self.backlog.is_crowded();
+            }
             Err(_) => offered.dropped_full += 1,
         }
     }

@@ -130,6 +130,7 @@ pub struct Publisher {
     pub tally: Tally,
     /// Time of the batch; set by the gate at its beginning.
     pub now_ms: u64,
+    crowded: bool,
     dice: u64,
 }
 
@@ -175,6 +176,7 @@ impl Publisher {
             touched: Touched::default(),
             tally: Tally::default(),
             now_ms: 0,
+            crowded: false,
             dice,
         }
     }
@@ -400,6 +402,8 @@ impl Publisher {
         if offered.sent > 0 || offered.refill_due {
             self.touched.note(mailbox);
         }
+        // What is full stays full for all that waiting does, if its client does not read.
+        self.crowded |= offered.crowded && offered.dropped_full == 0;
         if offered.dropped_full > 0 {
             self.tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
             if self.node.limits.outbox_full == OutboxFull::Disconnect
@@ -421,6 +425,12 @@ impl Publisher {
         self.flush();
         self.touched.wake();
         self.node.metrics.of(self.protocol).add(&mut self.tally);
+    }
+
+    /// Whether a subscriber that does read fell behind since this was asked last: the connection had better not be read for a
+    /// moment, so that nothing has to be dropped.
+    pub fn take_crowded(&mut self) -> bool {
+        std::mem::take(&mut self.crowded)
     }
 
     /// Looks a target's route up again; what was staged for the old one is handed over first.

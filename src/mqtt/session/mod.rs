@@ -345,6 +345,13 @@ impl Machine for MqttGate {
         }
     }
 
+    fn must_pause(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Open(open) => open.publisher.take_crowded(),
+            _ => false,
+        }
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
             Phase::Fresh | Phase::Verifying(_) => Some(self.connect_by_ms),

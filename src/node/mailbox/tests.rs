@@ -526,3 +526,47 @@ impl std::task::Wake for Woken {
 }
 
 use std::sync::atomic::Ordering::Relaxed;
+
+#[test]
+fn a_connected_session_is_crowded_when_its_backlog_is_more_than_half_full_but_not_when_it_is_full() {
+    let mut mailbox = with_bounds(100_000, 4);
+    attach(&mut mailbox, 1);
+    let mut crowded = || {
+        let offered = offer_run(&mut mailbox, &["x"], AtLeastOnce);
+        (offered.kept, offered.dropped_full, offered.crowded)
+    };
+    assert_eq!(crowded(), (0, 0, false), "sent");
+    assert_eq!([crowded(), crowded()], [(1, 0, false); 2]);
+    assert_eq!(crowded(), (1, 0, true));
+    assert_eq!(crowded(), (1, 0, false), "full: who does not read must not hold others up");
+    assert_eq!(crowded(), (0, 1, false));
+}
+
+#[test]
+fn an_offline_session_is_never_crowded() {
+    let mut mailbox = with_bounds(100_000, 4);
+    let offered = [(); 4].map(|()| mailbox.offer(owed("x", AtLeastOnce), NOW_MS));
+    assert!(offered.iter().all(|offered| offered.kept == 1 && !offered.crowded));
+}
+
+#[test]
+fn a_connected_session_is_crowded_by_qos_0_when_its_outbox_is_more_than_half_full_but_not_when_it_is_full() {
+    let frame = Bytes::from(frames_of(WIRE, &[event("x", AtMostOnce)]).bytes);
+    let offers: [&dyn Fn(&mut Mailbox) -> Offered; 3] = [
+        &|mailbox| offer_run(mailbox, &["x"], AtMostOnce),
+        &|mailbox| mailbox.offer(owed("x", AtMostOnce), NOW_MS),
+        &|mailbox| mailbox.offer_shared(wire(WIRE).as_ref(), &frame),
+    ];
+    for offer in offers {
+        let mut mailbox = with_bounds(4 * frame.len(), 4);
+        attach(&mut mailbox, 1);
+        let mut crowded = || {
+            let offered = offer(&mut mailbox);
+            (offered.sent, offered.dropped_full, offered.crowded)
+        };
+        assert_eq!([crowded(), crowded()], [(1, 0, false); 2]);
+        assert_eq!(crowded(), (1, 0, true));
+        assert_eq!(crowded(), (1, 0, false));
+        assert_eq!(crowded(), (0, 1, false));
+    }
+}

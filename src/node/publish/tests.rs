@@ -647,3 +647,20 @@ fn a_will_and_the_brokers_own_events_need_no_publisher() {
     world.node.publish_will(&world.realm, &will, NOW_MS);
     assert_eq!(client.take(), ["1# t=gone for 5"]);
 }
+
+#[test]
+fn a_publisher_is_told_once_that_its_subscribers_fell_behind() {
+    let world = world_with(Limits { backlog_messages_max: 4, inflight_max: 1, ..Limits::default() });
+    let (slow, quick) = (world.client("slow"), world.client("quick"));
+    slow.session.mailbox().attach(slow.link.clone(), world.wire.as_ref(), 1, usize::MAX, 0);
+    world.subscribe(&slow, "t", AtLeastOnce);
+    world.subscribe(&quick, "t", AtLeastOnce);
+    let mut publisher = world.publisher();
+    publisher.send("t", &["1", "2", "3"], AtLeastOnce);
+    assert!(!publisher.take_crowded());
+    publisher.send("t", &["4"], AtLeastOnce);
+    assert!(publisher.take_crowded() && !publisher.take_crowded());
+    publisher.send("t", &["5", "6"], AtLeastOnce);
+    assert!(!publisher.take_crowded(), "it is full: waiting would not help, and what does not fit is dropped");
+    assert_eq!(world.dropped(Drop::QueueFull), 1);
+}

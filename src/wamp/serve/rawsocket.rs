@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ const CONTROL_BYTES_MAX: usize = 64 * 1024;
 pub struct RawSocket {
     node: Arc<Node>,
     access: Access,
+    peer: SocketAddr,
     link: Arc<Link>,
     stage: Stage,
     /// Largest message that this side takes.
@@ -48,11 +50,12 @@ enum Stage {
 }
 
 impl RawSocket {
-    pub fn new(node: Arc<Node>, access: Access, keepalive: Keepalive, now_ms: u64) -> Self {
+    pub fn new(node: Arc<Node>, access: Access, peer: SocketAddr, keepalive: Keepalive, now_ms: u64) -> Self {
         let deadline_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
         let limit = node.limits.wamp_rawsocket_bytes_max;
         Self {
             access,
+            peer,
             link: Arc::default(),
             stage: Stage::Handshake { deadline_ms },
             // What the handshake can say: a power of two.
@@ -86,7 +89,7 @@ impl RawSocket {
         let frame_bytes_max = HEADER_BYTES + request.message_bytes_max;
         let (node, link) = (self.node.clone(), self.link.clone());
         let wire = Wire::rawsocket(request.format);
-        let gate = WampGate::new(node, self.access, encoding, wire, frame_bytes_max, link, now_ms);
+        let gate = WampGate::new(node, self.access, self.peer, encoding, wire, frame_bytes_max, link, now_ms);
         self.stage = Stage::Session(Box::new(gate));
         Some(Flow::Continue)
     }
@@ -182,6 +185,13 @@ impl Machine for RawSocket {
             _ => true,
         };
         gate_may && self.control.len() < CONTROL_BYTES_MAX
+    }
+
+    fn must_pause(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Session(gate) => gate.must_pause(),
+            _ => false,
+        }
     }
 
     fn deadline_ms(&self) -> Option<u64> {
