@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::client::machine::{InvocationNumber, Opened};
+use crate::client::machine::{CallError, InvocationNumber, Opened};
 use crate::node::users::{Salted, UserEntry, Users, WampCra};
 use crate::types::event::Properties;
 use crate::types::ids::{PublicationId, RegistrationId, SessionId, SubscriptionId};
+use crate::types::payload::{Codec, PayloadRef};
 use crate::types::value::Value;
 
 const FORMATS: [Format; 3] = [Format::Json, Format::MsgPack, Format::Cbor];
