@@ -31,6 +31,11 @@ impl Backlog {
         self.queue.is_empty()
     }
 
+    /// Bytes of events that it takes.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Bytes of the events waiting.
     pub fn bytes(&self) -> usize {
         self.bytes

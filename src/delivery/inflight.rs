@@ -37,6 +37,14 @@ enum Slot {
 }
 
 impl Slot {
+    /// Bytes that the message holds as long as its body may have to be sent again.
+    fn bytes(&self) -> usize {
+        match self {
+            Slot::Sent(owed) | Slot::Again(owed) => owed.bytes(),
+            Slot::Empty | Slot::Released => 0,
+        }
+    }
+
     /// Whether this is a message of that QoS, sent and not acknowledged.
     fn is_sent(&self, qos: Qos) -> bool {
         matches!(self, Slot::Sent(owed) | Slot::Again(owed) if owed.terms.qos == qos)
@@ -55,9 +63,18 @@ pub struct Inflight {
     again: u32,
     /// None of them is before this index.
     again_at: usize,
+    /// Bytes of all messages that may have to be sent again.
+    bytes: usize,
+    /// The message that brings `bytes` to this closes the window; `None`: nothing but the receive maximum does.
+    bytes_max: Option<usize>,
 }
 
 impl Inflight {
+    /// An empty window that takes messages as long as those in it have less than `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes_max: Some(bytes_max), ..Self::default() }
+    }
+
     /// Messages that are not acknowledged.
     pub fn len(&self) -> usize {
         self.unacknowledged as usize
@@ -70,12 +87,16 @@ impl Inflight {
     /// Whether another message may be sent to a client that takes `receive_max` at a time. Not as long as older ones have to
     /// be sent again.
     pub fn has_room(&self, receive_max: u16) -> bool {
-        self.again == 0 && self.unacknowledged < u32::from(receive_max) && self.slots.len() < IDS as usize
+        self.again == 0
+            && self.unacknowledged < u32::from(receive_max)
+            && self.slots.len() < IDS as usize
+            && (self.bytes == 0 || self.bytes_max.is_none_or(|max| self.bytes < max))
     }
 
     /// Takes a message that is being sent and names its packet identifier. Call only when [`Inflight::has_room`].
     pub fn send(&mut self, owed: Owed) -> u16 {
         let packet_id = self.packet_id(self.slots.len());
+        self.bytes += owed.bytes();
         self.slots.push_back(Slot::Sent(owed));
         self.unacknowledged += 1;
         packet_id
@@ -94,6 +115,7 @@ impl Inflight {
             return matches!(slot, Slot::Released);
         }
         let before = std::mem::replace(slot, Slot::Released);
+        self.bytes -= before.bytes();
         self.again -= u32::from(matches!(before, Slot::Again(_)));
         true
     }
@@ -158,7 +180,7 @@ impl Inflight {
 
     /// Forgets everything, as the end of a session does.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { bytes_max: self.bytes_max, ..Self::default() };
     }
 
     fn packet_id(&self, index: usize) -> u16 {
@@ -174,6 +196,7 @@ impl Inflight {
     fn finish(&mut self, packet_id: u16, expected: impl FnOnce(&Slot) -> bool) -> bool {
         let Some(slot) = self.slot(packet_id).filter(|slot| expected(slot)) else { return false };
         let before = std::mem::replace(slot, Slot::Empty);
+        self.bytes -= before.bytes();
         self.again -= u32::from(matches!(before, Slot::Again(_)));
         self.unacknowledged -= 1;
         while matches!(self.slots.front(), Some(Slot::Empty)) {

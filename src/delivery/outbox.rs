@@ -7,6 +7,9 @@ use bytes::Bytes;
 /// Bodies from this size on ride as shared [`Bytes`]; smaller ones are copied, which costs less than a reference each.
 pub const SHARE_BYTES_MIN: usize = 16 * 1024;
 
+/// An outbox with this part of its bound in it counts as empty.
+const LITTLE: usize = 256;
+
 /// The outbox is full: the frame was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -14,7 +17,7 @@ pub struct Full;
 /// A bounded queue of encoded frames.
 ///
 /// Small frames are appended to one buffer, so that a batch leaves in one write; large ones keep their own allocation.
-/// A frame larger than the bound is taken if nothing else waits: otherwise it could never be sent.
+/// A frame larger than the bound is taken if next to nothing else waits: otherwise it could never be sent.
 #[derive(Debug)]
 pub struct Outbox {
     parts: VecDeque<Bytes>,
@@ -58,9 +61,9 @@ impl Outbox {
         self.bytes > self.bytes_max / 2 && self.bytes < self.bytes_max
     }
 
-    /// Whether a frame of `len` bytes would be taken.
+    /// Whether a frame of `len` bytes would be taken. A few small frames that wait do not keep a large one out.
     pub fn has_room(&self, len: usize) -> bool {
-        self.bytes == 0 || self.bytes + len <= self.bytes_max
+        self.bytes <= self.bytes_max / LITTLE || self.bytes + len <= self.bytes_max
     }
 
     /// Appends frames of an event.

@@ -26,12 +26,14 @@ pub struct Received {
     pub consumed: usize,
     /// Length of that packet, if its header tells: room is made for it.
     pub needs: usize,
+    /// Nothing is to be written because of it.
+    pub silent: bool,
     pub flow: Flow,
 }
 
 impl Received {
     pub fn all(input: &[u8], flow: Flow) -> Self {
-        Self { consumed: input.len(), needs: 0, flow }
+        Self { consumed: input.len(), needs: 0, silent: false, flow }
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Pump<I, G: Gate> {
     ended: bool,
     /// Until then nothing is read.
     paused_until_ms: Option<u64>,
+    /// The gate may have something to be written: asking it costs a lock.
+    due: bool,
     /// See [`workers::active`].
     seen: u32,
 }
@@ -111,6 +113,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
             timer: None,
             ended: false,
             paused_until_ms: None,
+            due: true,
             seen: 0,
         }
     }
@@ -145,6 +148,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         let received = self.gate.receive(&chunk, self.clock.now_ms());
         let rest = chunk.get(received.consumed..).unwrap_or_default();
         self.input.keep(rest, received.needs);
+        self.due |= !received.silent;
         self.follow(received.flow);
     }
 
@@ -153,11 +157,16 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         let mut step = Step::Waits;
         loop {
             if self.output.is_empty() {
+                if !self.link.take_ready() && !self.due {
+                    return Ok(step);
+                }
                 let spare = self.output.reuse();
                 self.output.taken = self.gate.take(spare, self.clock.now_ms());
+                // More may wait behind what was taken.
+                self.due = !self.output.is_empty();
                 if self.output.is_empty() {
-                    // TLS may hold back what the socket did not take; whether it is done need not be known here.
-                    let _ = Pin::new(&mut self.io).poll_flush(cx)?;
+                    // TLS may hold back what the socket did not take.
+                    self.due = Pin::new(&mut self.io).poll_flush(cx)?.is_pending();
                     return Ok(step);
                 }
             }
@@ -205,6 +214,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         let Poll::Ready(answer) = Pin::new(check).poll(cx) else { return Step::Waits };
         self.state = State::Open;
         let flow = self.gate.verified(answer.ok().flatten(), self.clock.now_ms());
+        self.due = true;
         self.follow(flow);
         // What was read behind the request that was verified waits still.
         let kept = self.input.take();
@@ -220,6 +230,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         {
             self.ended = true;
             self.gate.end(reason, self.clock.now_ms());
+            self.due = true;
             self.begin_closing();
         }
         let wrote = self.write(cx)?;
@@ -287,6 +298,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
             }
             if self.gate.deadline_ms().is_some_and(|at| at <= now_ms) {
                 let flow = self.gate.expired(now_ms);
+                self.due = true;
                 self.follow(flow);
                 cx.waker().wake_by_ref();
             }

@@ -160,7 +160,7 @@ impl<G: MessageGate> Gate for WebSocket<G> {
         self.heard_ms = now_ms;
         self.pinged_ms = None;
         let (left, flow) = self.drain(input, now_ms);
-        Received { consumed: input.len() - left, needs: 0, flow }
+        Received { consumed: input.len() - left, needs: 0, silent: false, flow }
     }
 }
 

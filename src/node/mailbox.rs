@@ -146,7 +146,7 @@ impl Mailbox {
     pub fn new(outbox: Outbox, backlog: Backlog, keeps: bool) -> Self {
         Self {
             outbox,
-            inflight: Inflight::default(),
+            inflight: Inflight::new(backlog.bytes_max()),
             backlog,
             replay: Replay::default(),
             received: HashSet::new(),
@@ -381,7 +381,7 @@ impl Mailbox {
             if self.replay.must_fetch() {
                 if fetches == FETCHES_MAX {
                     // Let others have their turn first.
-                    return link.waker.wake();
+                    return link.wake();
                 }
                 fetches += 1;
                 self.replay.fetch();
@@ -391,7 +391,8 @@ impl Mailbox {
             if owed.terms.qos != Qos::AtMostOnce && !self.has_window() {
                 return;
             }
-            if !is_expired(&owed, now_ms) && self.send(owed, now_ms, offered).is_err() {
+            let wanted = !owed.event.replaced.get() && !is_expired(&owed, now_ms);
+            if wanted && self.send(owed, now_ms, offered).is_err() {
                 return;
             }
             self.replay.pop();

@@ -164,13 +164,14 @@ impl Node {
         Arc::new(Session::new(id, identity, wire, mailbox))
     }
 
-    /// Does what time brings: wills, expired sessions, calls that took too long. Called several times a second.
+    /// Does what time brings: wills, expired sessions and retained values, calls that took too long. Called several times a second.
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
         for realm in self.realms() {
             for will in realm.clients.tick(self, &realm, now_ms, TICK_WORK_MAX) {
                 self.publish_will(&realm, &will, now_ms);
             }
             self.tick_calls(&realm, now_ms);
+            realm.sweep_retained(now_ms);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -30,6 +30,8 @@ pub type SharedRoute = Arc<Route<Arc<Session>>>;
 /// to change one.
 const SLICE_EVENTS: usize = 64;
 const SLICE_TOPICS_MAX: usize = 1000;
+/// Retained topics that one tick looks at to find expired ones.
+const SWEEP_TOPICS_MAX: usize = 2000;
 
 /// See the module. Lock order: clients, broker or dealer, a session's mailbox, retained.
 pub struct Realm {
@@ -44,6 +46,10 @@ pub struct Realm {
     version: AtomicU64,
     pub dealer: Mutex<Dealer<Arc<Session>>>,
     retained: RwLock<Retained<Arc<StoredEvent>>>,
+    /// The walk that removes expired values, while one is under way.
+    sweep: Mutex<Option<Walk>>,
+    /// A value that expires was set, or met by the sweep.
+    may_expire: AtomicBool,
     retained_messages_max: usize,
     retained_bytes_max: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
@@ -76,6 +82,8 @@ impl Realm {
             version: AtomicU64::new(0),
             dealer: Mutex::new(Dealer::new(calls, seed)),
             retained: RwLock::new(Retained::new()),
+            sweep: Mutex::default(),
+            may_expire: AtomicBool::new(false),
             retained_messages_max: limits.retained_messages_max,
             retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
@@ -183,7 +191,7 @@ impl Realm {
         let topic = event.topic.clone();
         let mut retained = self.retained.write();
         if event.payload.is_empty() {
-            retained.remove(&topic);
+            mark_replaced(retained.remove(&topic));
             return Ok(());
         }
         let bytes = event.bytes();
@@ -191,8 +199,43 @@ impl Realm {
         if full && retained.get(&topic).is_none() {
             return Err(RetainedFull);
         }
-        retained.set(&topic, event, bytes);
+        if event.expires_at_ms.is_some() {
+            self.may_expire.store(true, Ordering::Relaxed);
+        }
+        mark_replaced(retained.set(&topic, event, bytes));
         Ok(())
+    }
+
+    /// Removes expired values, so that they leave their room to others: with each call a slice of the store is looked at, as
+    /// long as there are values that expire.
+    pub(super) fn sweep_retained(&self, now_ms: u64) {
+        let mut sweep = self.sweep.lock();
+        if sweep.is_none() && self.may_expire.swap(false, Ordering::Relaxed) {
+            *sweep = TopicPattern::from_filter("#").ok().map(Walk::new);
+        }
+        let Some(walk) = sweep.as_mut() else { return };
+        let mut expired = Vec::new();
+        let done = self.retained.read().slice(walk, SWEEP_TOPICS_MAX, |event| {
+            match event.expires_at_ms {
+                Some(at) if at <= now_ms => expired.push(event.topic.clone()),
+                Some(_) => self.may_expire.store(true, Ordering::Relaxed),
+                None => {}
+            }
+            ControlFlow::Continue(())
+        });
+        if done {
+            *sweep = None;
+        }
+        if expired.is_empty() {
+            return;
+        }
+        let mut retained = self.retained.write();
+        for topic in expired {
+            let still = retained.get(&topic).is_some_and(|event| event.expires_at_ms.is_some_and(|at| at <= now_ms));
+            if still {
+                mark_replaced(retained.remove(&topic));
+            }
+        }
     }
 
     /// Owes a subscription the retained values that `pattern` matches and `role` may be sent, on these terms (`terms.qos` is the
@@ -262,5 +305,11 @@ impl Realm {
                 link.end(reason);
             }
         }
+    }
+}
+
+fn mark_replaced(old: Option<Arc<StoredEvent>>) {
+    if let Some(old) = old {
+        old.replaced.set();
     }
 }

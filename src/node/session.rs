@@ -109,7 +109,7 @@ impl Touched {
     /// Wakes them all.
     pub fn wake(&mut self) {
         for link in self.links.drain(..) {
-            link.waker.wake();
+            link.wake();
         }
     }
 }

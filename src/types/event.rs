@@ -1,6 +1,7 @@
 //! A publication on its way to its subscribers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -91,6 +92,29 @@ pub struct StoredEvent {
     pub properties: Option<Arc<Properties>>,
     pub publisher: Option<Arc<Discloser>>,
     pub expires_at_ms: Option<u64>,
+    pub replaced: Replaced,
+}
+
+/// Whether a retained event is no longer the value of its topic. Who is subscribed to the topic has been sent its successor, so it
+/// is not sent any more to those who still wait for it.
+#[derive(Debug, Default)]
+pub struct Replaced(AtomicBool);
+
+impl Replaced {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A copy is an event of its own, which nothing has replaced.
+impl Clone for Replaced {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Event<'_> {
@@ -112,6 +136,7 @@ impl Event<'_> {
             properties: self.properties.cloned(),
             publisher: self.publisher.cloned(),
             expires_at_ms: self.expires_at_ms,
+            replaced: Replaced::default(),
         }
     }
 }

@@ -150,8 +150,8 @@ limits! {
     calls_pending_per_session_max: usize = 10_000, Count, "limits"."calls_pending_per_session_max", 1..=1_000_000,
         "Calls of one session that wait for their result. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
     outbox_bytes_max: usize = 16_777_216, Bytes, "limits"."outbox_bytes_max", 65_536..=1_073_741_824,
-        "Encoded frames that wait to be written to one connection. An empty outbox takes one frame of any size. When full: \
-         `limits.outbox_full`; what is owed to the session (QoS 1 and 2) goes to its backlog.";
+        "Encoded frames that wait to be written to one connection. One that is all but empty (1/256 of this) takes a frame of any \
+         size. When full: `limits.outbox_full`; what is owed to the session (QoS 1 and 2) goes to its backlog.";
     inflight_max: u16 = 1024, Count, "limits"."inflight_max", 1..=65_535,
         "QoS 1 and 2 messages sent to one session and not yet acknowledged; a client's smaller Receive Maximum counts. Further ones \
          wait in its backlog.";
@@ -159,7 +159,8 @@ limits! {
         "QoS 1 and 2 messages that wait for one session, connected or not. When full the new message is dropped for that session \
          and counted.";
     backlog_bytes_max: u64 = 67_108_864, Bytes, "limits"."backlog_bytes_max", 0..=1_099_511_627_776,
-        "The same in bytes of payload and topic. An empty backlog takes one message of any size.";
+        "The same in bytes of payload and topic; an empty backlog takes one message of any size. As many bytes that are sent and not \
+         acknowledged make further messages wait, too.";
     retained_messages_max: usize = 1_000_000, Count, "limits"."retained_messages_max", 0..=1_000_000_000,
         "Retained values of all realms. A publish that would add one is refused: PUBACK or PUBREC 0x97 (MQTT 3 and QoS 0: dropped and \
          counted), ERROR `fennec.error.quota_exceeded`. Changing or clearing one stays possible.";

@@ -18,11 +18,12 @@ fn upgrade() -> Ask {
         .with("sec-websocket-key", KEY)
 }
 
-/// Reads until `end`.
+/// Reads until `end`, and nothing of what follows.
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = Vec::new();
     while !text.ends_with(end.as_bytes()) {
-        assert_ne!(soon(end, stream.read_buf(&mut text)).await.unwrap(), 0, "{}", String::from_utf8_lossy(&text));
+        let byte = soon(end, stream.read_u8()).await;
+        text.push(byte.unwrap_or_else(|error| panic!("{error} after {}", String::from_utf8_lossy(&text))));
     }
     String::from_utf8(text).unwrap()
 }

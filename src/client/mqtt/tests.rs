@@ -309,7 +309,7 @@ fn with_unacknowledged() -> Mqtt {
     machine.publish(&publication("c", Qos::AtLeastOnce)).unwrap();
     machine.receive(ack(AckType::Pubrec, 1, ReasonCode::Success)).unwrap();
     machine.receive(ack(AckType::Puback, 3, ReasonCode::Success)).unwrap();
-    published(&mut machine);
+    published(&mut machine).1.unwrap();
     machine
 }
 

@@ -27,6 +27,7 @@ fn event(number: u64, qos: Qos, payload_bytes: usize) -> Arc<StoredEvent> {
         properties: None,
         publisher: None,
         expires_at_ms: None,
+        replaced: Default::default(),
     })
 }
 

@@ -107,7 +107,7 @@ impl Gate for Script {
                 break;
             }
         }
-        Received { consumed, needs: self.packet_bytes, flow }
+        Received { consumed, needs: self.packet_bytes, silent: false, flow }
     }
 }
 

@@ -168,6 +168,34 @@ fn no_more_is_sent_than_the_limit_at_a_time() {
     assert_eq!(peer.hear(), ["publish a 2 q1 #2"]);
 }
 
+/// [MQTT-3.3.4-9] holds for each connection anew: the client may take less than before.
+#[test]
+fn no_more_is_sent_again_than_the_client_takes_at_a_time() {
+    let world = World::new();
+    let mut peer = world.join(kept("s", 100));
+    peer.subscribe("a", Q2);
+    let mut publisher = world.join(v5("p"));
+    for payload in ["1", "2", "3", "4"] {
+        publisher.publish("a", payload, Q2);
+    }
+    assert_eq!(peer.hear().len(), 4);
+    peer.ack(AckType::Pubrec, 2);
+    peer.cut();
+    let properties = ConnectProperties { receive_maximum: 1, session_expiry_s: 100, ..ConnectProperties::default() };
+    let mut peer = world.connect(Connect { properties, ..kept("s", 100) });
+    assert_eq!(peer.hear(), ["connack Success present", "pubrel #2"]);
+    peer.ack(AckType::Pubcomp, 2);
+    assert_eq!(peer.hear(), ["publish a 1 q2 #1 dup"]);
+    publisher.publish("a", "5", Q2);
+    assert!(peer.hear().is_empty(), "new messages wait for their turn");
+    peer.ack_with(AckType::Pubrec, 1, ReasonCode::UnspecifiedError);
+    assert_eq!(peer.hear(), ["publish a 3 q2 #3 dup"]);
+    peer.ack_with(AckType::Pubrec, 3, ReasonCode::UnspecifiedError);
+    assert_eq!(peer.hear(), ["publish a 4 q2 #4 dup"]);
+    peer.ack_with(AckType::Pubrec, 4, ReasonCode::UnspecifiedError);
+    assert_eq!(peer.hear(), ["publish a 5 q2 #5"]);
+}
+
 #[test]
 fn messages_wait_for_a_session_that_is_away() {
     let world = World::new();
@@ -249,6 +277,44 @@ fn nothing_waits_for_a_session_that_has_ended() {
     assert_eq!(publisher.hear(), ["puback #1 NoMatchingSubscribers"]);
 }
 
+/// A client that takes its messages and acknowledges none must not hold any number of bytes.
+#[test]
+fn what_is_unacknowledged_is_bounded_in_bytes() {
+    let world = Setup::limited(|limits| limits.backlog_bytes_max = 1000).build();
+    let mut peer = world.join(kept("s", 100));
+    peer.subscribe("a", Q1);
+    let mut publisher = world.join(v5("p"));
+    let large = "x".repeat(600);
+    for _ in 0..4 {
+        publisher.publish("a", &large, Q1);
+    }
+    assert_eq!(peer.hear().len(), 2, "the window is closed by the message that fills it");
+    assert_eq!(dropped(&world, Drop::QueueFull), 1, "one waits");
+    peer.ack(AckType::Puback, 1);
+    assert_eq!(peer.hear().len(), 1);
+}
+
+/// An outbox that holds a few answers takes a frame of any size, as an empty one does.
+#[test]
+fn message_larger_than_the_outbox_is_sent_behind_others() {
+    let world = Setup::limited(|limits| limits.outbox_bytes_max = 65_536).build();
+    let mut peer = world.join(kept("s", 100));
+    peer.subscribe("a", Q1);
+    let mut publisher = world.join(v5("p"));
+    let large = "x".repeat(100_000);
+    for qos in [Q0, Q1] {
+        publisher.publish("a", "small", Q0);
+        publisher.publish("a", &large, qos);
+        assert_eq!(peer.hear().len(), 2, "{qos:?}");
+    }
+    peer.leave();
+    publisher.publish("a", &large, Q1);
+    publisher.publish("a", &large, Q1);
+    let mut peer = world.connect(kept("s", 100));
+    assert_eq!(peer.hear().len(), 4, "CONNACK, one again and two that waited");
+    assert_eq!(dropped(&world, Drop::QueueFull), 0);
+}
+
 /// [MQTT-3.1.2-24], [MQTT-3.1.2-25]: it counts as sent.
 #[test]
 fn message_larger_than_the_client_takes_is_dropped_and_counted() {
@@ -272,6 +338,28 @@ fn message_larger_than_the_client_takes_is_dropped_and_counted() {
     publisher.publish("a", &fits, Q0);
     publisher.publish("a", &format!("{fits}y"), Q0);
     assert_eq!(peer.hear(), [format!("publish a {fits}")]);
+}
+
+#[test]
+fn what_waited_or_was_sent_before_is_dropped_if_the_client_takes_no_such_size_any_more() {
+    let world = World::new();
+    let mut peer = world.join(kept("s", 100));
+    peer.subscribe("a", Q2);
+    let mut publisher = world.join(v5("p"));
+    let large = "x".repeat(100);
+    publisher.publish("a", &large, Q2);
+    publisher.publish("a", "1", Q1);
+    assert_eq!(peer.hear().len(), 2);
+    peer.cut();
+    publisher.publish("a", &large, Q1);
+    publisher.publish("a", "2", Q1);
+    let properties = ConnectProperties { maximum_packet_size: Some(100), ..kept("s", 100).properties };
+    let mut peer = world.connect(Connect { properties, ..kept("s", 100) });
+    assert_eq!(peer.hear(), ["connack Success present", "publish a 1 q1 #2 dup", "publish a 2 q1 #3"]);
+    peer.cut();
+    assert_eq!(dropped(&world, Drop::TooLarge), 2);
+    let mut peer = world.connect(kept("s", 100));
+    assert_eq!(peer.hear()[1..], ["publish a 1 q1 #2 dup", "publish a 2 q1 #3 dup"], "it is done with");
 }
 
 /// [MQTT-3.3.2-5], [MQTT-3.3.2-6]

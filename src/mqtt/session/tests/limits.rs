@@ -107,6 +107,22 @@ fn client_with_a_full_outbox_is_closed_where_that_is_the_policy() {
     assert_eq!(heard[heard.len() - 2..], ["disconnect QuotaExceeded", "closed"]);
 }
 
+/// QoS 1 is owed: it waits in the backlog, and comes in order when there is room.
+#[test]
+fn owed_messages_survive_a_full_outbox() {
+    let world = Setup::limited(|limits| limits.outbox_bytes_max = 65_536).build();
+    let mut peer = world.join(v5("s"));
+    peer.subscribe("a", Q1);
+    let mut publisher = world.join(v5("p"));
+    let filler = "x".repeat(10_000);
+    for number in 0..40 {
+        publisher.publish("a", &format!("{number:02}{filler}"), Q1);
+    }
+    let numbers: Vec<String> = peer.hear().iter().map(|line| line["publish a ".len()..][..2].to_owned()).collect();
+    assert_eq!(numbers, (0..40).map(|number| format!("{number:02}")).collect::<Vec<_>>());
+    assert_eq!(dropped(&world, Drop::QueueFull), 0);
+}
+
 /// A client that sends and does not read is not read any more when many answers wait.
 #[test]
 fn answers_do_not_pile_up() {

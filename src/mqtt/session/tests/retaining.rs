@@ -121,6 +121,53 @@ fn store_that_is_full_refuses_new_topics_only() {
 }
 
 #[test]
+fn what_has_expired_leaves_its_room_to_others() {
+    let world = Setup::limited(|limits| limits.retained_messages_max = 1).build();
+    let mut peer = world.join(v5("p"));
+    let properties = PublishProperties { expiry_s: Some(10), ..PublishProperties::default() };
+    peer.publish_with(Publish { retain: true, ..publish("a", "x", Q1) }, &properties);
+    world.pass(10_000);
+    peer.send_publish(Publish { retain: true, ..publish("b", "y", Q1) });
+    assert_eq!(peer.hear(), ["puback #1 NoMatchingSubscribers", "puback #2 NoMatchingSubscribers"]);
+    assert_eq!(realm(&world).retained_size().0, 1);
+}
+
+/// The subscriber's last word must be the newest: an older value that waited for its turn is not sent behind a newer one.
+#[test]
+fn retained_message_that_was_replaced_while_it_waited_is_not_sent() {
+    let world = World::new();
+    for topic in ["a", "b", "c"] {
+        world.retain(topic, "old");
+    }
+    let properties = ConnectProperties { receive_maximum: 1, ..ConnectProperties::default() };
+    let mut retainer = world.join(v5("p"));
+    retainer.send_publish(Publish { retain: true, ..publish("a", "old", Q1) });
+    retainer.send_publish(Publish { retain: true, ..publish("b", "old", Q1) });
+    retainer.send_publish(Publish { retain: true, ..publish("c", "old", Q1) });
+    let mut peer = world.join(Connect { properties, ..v5("s") });
+    assert_eq!(peer.subscribe("#", Q1), ["publish a old q1 #1 retain"]);
+    retainer.send_publish(Publish { retain: true, ..publish("b", "new", Q0) });
+    retainer.send_publish(Publish { retain: true, ..publish("c", "", Q0) });
+    assert_eq!(peer.hear(), ["publish b new", "publish c "]);
+    peer.ack(AckType::Puback, 1);
+    assert!(peer.hear().is_empty());
+}
+
+/// A client that asks again and again and does not read is owed each retained message once.
+#[test]
+fn repeated_subscription_starts_over() {
+    let world = World::new();
+    for number in 0..200 {
+        world.retain(&format!("t/{number}"), "x");
+    }
+    let mut peer = world.join(v5("s"));
+    peer.send_subscribe(None, &[to("#", Q0); 5]);
+    assert_eq!(peer.hear().len(), 1 + 200);
+    peer.send_subscribe(None, &[to("#", Q0), to("t/#", Q0)]);
+    assert_eq!(peer.hear().len(), 1 + 2 * 200, "each subscription has its own");
+}
+
+#[test]
 fn retained_messages_of_qos_1_outlast_the_connection() {
     let world = World::new();
     let mut publisher = world.join(v5("p"));
@@ -160,4 +207,24 @@ fn retained_message_is_not_sent_to_those_who_may_not_read_it() {
     assert_eq!(peer.subscribe("a/#", Q0), ["publish a/b x retain"]);
     peer.send_subscribe(None, &[to("#", Q0)]);
     assert_eq!(peer.hear(), ["suback #2 NotAuthorized"]);
+}
+
+#[test]
+fn expired_messages_are_removed_a_slice_at_a_time() {
+    let world = World::new();
+    let mut peer = world.join(v5("p"));
+    for number in 0..3000u32 {
+        let properties = PublishProperties { expiry_s: Some(10 + number % 2 * 10), ..PublishProperties::default() };
+        let topic = format!("t/{number}");
+        peer.publish_with(Publish { retain: true, ..publish(&topic, "x", Q0) }, &properties);
+    }
+    world.retain("stays", "x");
+    world.pass(10_000);
+    let left = realm(&world).retained_size().0;
+    assert!(left > 1501, "not all at once");
+    (0..3).for_each(|_| world.pass(1));
+    assert_eq!(realm(&world).retained_size().0, 1501);
+    world.pass(10_000);
+    (0..3).for_each(|_| world.pass(1));
+    assert_eq!(realm(&world).retained_size().0, 1);
 }

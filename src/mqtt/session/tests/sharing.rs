@@ -71,6 +71,28 @@ fn messages_wait_for_a_group_that_is_away() {
     assert_eq!(waited.iter().sum::<usize>(), 4);
 }
 
+/// A member that is there and busy is better than one that is away.
+#[test]
+fn messages_wait_for_a_busy_member_rather_than_for_one_that_is_away() {
+    let world = Setup::limited(|limits| limits.inflight_max = 1).build();
+    let mut members = members(&world, 3, Q1);
+    members.remove(0).cut();
+    let mut publisher = world.join(v5("p"));
+    for number in 0..8 {
+        publisher.publish("a", &number.to_string(), Q1);
+    }
+    let mut got = 0;
+    for peer in &mut members {
+        let mut id = 0;
+        while !peer.hear().is_empty() {
+            got += 1;
+            id += 1;
+            peer.ack(AckType::Puback, id);
+        }
+    }
+    assert_eq!(got, 8);
+}
+
 #[test]
 fn member_that_is_busy_is_passed_over() {
     let world = Setup::limited(|limits| limits.inflight_max = 1).build();
@@ -130,4 +152,35 @@ fn level_4_may_share_too() {
     assert_eq!((first.hear().len(), second.hear().len()), (1, 1));
     first.send_subscribe(None, &[to("$share/g", Q0), to("$share//a", Q0)]);
     assert_eq!(first.hear(), ["suback #2 UnspecifiedError UnspecifiedError"]);
+}
+
+/// WAMP publishers may say who gets an event; members of a group are no exception (WAMP, Subscriber Black- and Whitelisting).
+#[test]
+fn member_that_the_publisher_excludes_is_passed_over() {
+    use crate::node::publish::{Filter, Publication};
+    use crate::types::payload::PayloadRef;
+    use crate::types::topic::Topic;
+
+    let world = World::new();
+    let mut members = members(&world, 2, Q0);
+    let excluded =
+        realm(&world).sessions().iter().find(|session| session.identity.client_id.as_deref() == Some("m0")).unwrap().id;
+    let filter = Filter { exclude: [excluded].into(), ..Filter::default() };
+    let publication = Publication {
+        payload: PayloadRef::Bytes(b"x"),
+        qos: Q0,
+        retain: false,
+        properties: None,
+        publisher: None,
+        expires_in_s: None,
+        exclude_publisher: false,
+        filter: Some(&filter),
+        backing: None,
+    };
+    let topic = Arc::new(Topic::from_name("a").unwrap());
+    for _ in 0..4 {
+        world.node.publish_as_broker(&realm(&world), &topic, &publication, Protocol::Wamp, NOW_MS);
+    }
+    assert!(members[0].hear().is_empty());
+    assert_eq!(members[1].hear(), ["publish a x"; 4]);
 }
