@@ -80,9 +80,9 @@ pub trait MessageGate: Machine {
     /// What it puts out are complete WebSocket frames; else they are bytes, and wrapped in a binary one.
     const FRAMES: bool;
 
-    /// Handles one message.
+    /// Handles one message, or puts it aside for [`MessageGate::finish`].
     fn message(&mut self, payload: &Bytes, text: bool, now_ms: u64) -> Flow;
 
-    /// All messages of one read were handled: deliveries to others are handed over.
-    fn finish(&mut self);
+    /// That were all messages of one read: what was put aside is handled, and deliveries to others are handed over.
+    fn finish(&mut self, now_ms: u64) -> Flow;
 }

@@ -303,6 +303,23 @@ fn a_retained_value_without_room_is_refused_and_nobody_gets_it() {
 }
 
 #[test]
+fn retained_values_do_not_grow_beyond_their_bound_by_being_changed() {
+    let world = world_with(Limits { retained_bytes_max: 2000, ..Limits::default() });
+    let mut publisher = world.publisher();
+    let mut retain = |topic, bytes| {
+        let payload = vec![b'x'; bytes];
+        publisher.say(topic, &Publication { retain: true, ..publication(&payload, AtMostOnce) }).is_ok()
+    };
+    assert!(retain("a", 100) && retain("b", 1000));
+    assert!(!retain("a", 900), "the value before stays");
+    assert!(!retain("c", 900));
+    assert!(retain("a", 300) && retain("b", 900) && retain("a", 400));
+    let (values, bytes) = world.realm.retained_size();
+    assert!(values == 2 && bytes <= 2000, "{bytes}");
+    assert!(retain("b", 0) && retain("a", 1500));
+}
+
+#[test]
 fn who_unsubscribed_gets_nothing_of_what_is_still_staged() {
     let world = world();
     let client = world.client("a");

@@ -152,7 +152,7 @@ impl Gate for RawSocket {
         }
         let flow = self.frames(&mut rest, input, now_ms);
         if let Stage::Session(gate) = &mut self.stage {
-            gate.finish();
+            gate.finish(now_ms);
         }
         Received { consumed: input.len() - rest.len(), needs: frame_bytes(rest), silent: false, flow }
     }
@@ -162,7 +162,7 @@ impl Machine for RawSocket {
     fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
         let Stage::Session(gate) = &mut self.stage else { return Flow::Close };
         let flow = gate.verified(user, now_ms);
-        gate.finish();
+        gate.finish(now_ms);
         flow
     }
 

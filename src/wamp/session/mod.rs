@@ -246,11 +246,12 @@ impl MessageGate for WampGate {
         self.frame(payload, payload, now_ms)
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, _: u64) -> Flow {
         if let State::Open(open) = &mut self.state {
             open.finish();
         }
         self.node.metrics.of(Protocol::Wamp).add(&mut self.tally);
+        Flow::Continue
     }
 }
 

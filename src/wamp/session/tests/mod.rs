@@ -141,7 +141,7 @@ impl Client {
     fn send_bytes(&mut self, payload: &[u8], text: bool) {
         assert!(!self.closed, "the connection is closed already");
         let flow = MessageGate::message(&mut self.gate, &Bytes::copy_from_slice(payload), text, self.now_ms);
-        self.gate.finish();
+        self.gate.finish(self.now_ms);
         self.follow(flow);
     }
 
@@ -152,7 +152,7 @@ impl Client {
             Flow::Verify(check) => {
                 let user = check();
                 let flow = self.gate.verified(user, self.now_ms);
-                self.gate.finish();
+                self.gate.finish(self.now_ms);
                 self.follow(flow);
             }
         }
