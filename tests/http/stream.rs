@@ -219,7 +219,9 @@ async fn more_connections_than_there_may_be_are_closed_and_counted() {
 
 #[tokio::test]
 async fn connections_without_a_request_end_when_the_broker_stops() {
-    let broker = Broker::start(Setup::default());
+    // They are not to end because they waited too long.
+    let limits = Limits { handshake_timeout_s: 3600, ..Limits::default() };
+    let broker = Broker::start(Setup { limits, ..Setup::default() });
     let mut idle = TcpStream::connect(broker.address).await.unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 17];
