@@ -1,5 +1,8 @@
 //! A session machine behind RawSocket frames (WAMP, RawSocket Transport).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -217,7 +220,7 @@ impl Machine for RawSocket {
         match &mut self.stage {
             Stage::Session(gate) => gate.closed(now_ms),
             _ => {
-                let mut tally = Tally { handshake_failures: 1, ..Tally::default() };
+                let mut tally = Tally { connections_closed: 1, handshake_failures: 1, ..Tally::default() };
                 self.node.metrics.of(Protocol::Wamp).add(&mut tally);
             }
         }

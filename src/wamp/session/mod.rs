@@ -321,6 +321,7 @@ impl Machine for WampGate {
 
     fn closed(&mut self, _: u64) {
         self.close_session();
+        self.tally.connections_closed += 1;
         if !self.welcomed {
             self.tally.handshake_failures += 1;
         }

@@ -19,6 +19,7 @@ use crate::router::authorize::{Action, Authorizer, Permission, Role};
 use crate::types::limits::Limits;
 use crate::types::payload::{Codec, Format};
 use crate::types::topic::TopicPattern;
+use crate::types::value::Raw;
 use crate::wamp::serializer::{Encoding, Wire};
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -158,18 +159,22 @@ impl Client {
         }
     }
 
-    /// What was written to the client since it was asked last, as JSON.
-    fn received(&mut self) -> Vec<String> {
+    /// What was written to the client since it was asked last.
+    fn written(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
             let taken = self.gate.take(Vec::new(), self.now_ms);
             if taken.bytes() == 0 {
-                break;
+                return all;
             }
             taken.parts.iter().for_each(|part| all.extend_from_slice(part));
             all.extend_from_slice(&taken.tail);
         }
-        frames(&all).iter().flat_map(|frame| messages(self.encoding, frame)).collect()
+    }
+
+    /// The same as messages in JSON.
+    fn received(&mut self) -> Vec<String> {
+        frames(&self.written()).iter().flat_map(|frame| messages(self.encoding, frame)).collect()
     }
 
     /// Compares what was written; `*` stands for any number.
@@ -196,15 +201,6 @@ impl Client {
         assert!(self.closed, "the connection must be closed");
     }
 
-    /// The first number in the only message that came, behind its kind and request.
-    #[track_caller]
-    fn answer_id(&mut self, sent: &str) -> u64 {
-        self.send(sent);
-        let received = self.received();
-        let [answer] = &received[..] else { panic!("one answer, not {received:?}") };
-        answer.trim_matches(['[', ']']).split(',').nth(2).unwrap().parse().unwrap()
-    }
-
     /// What each refusal of a request looks like.
     #[track_caller]
     fn check_error(&mut self, sent: &str, kind: u32, request: u32, uri: &str) {
@@ -224,10 +220,10 @@ impl Drop for Client {
 fn encoded(encoding: Encoding, json: &str) -> Vec<u8> {
     let mut message = Vec::new();
     let json = json.as_bytes();
-    crate::types::value::Raw::parse(Format::Json, json).map_or_else(
-        |_| message.extend_from_slice(json),
-        |raw| raw.encode(encoding.format, &mut message),
-    );
+    match Raw::parse(Format::Json, json) {
+        Ok(raw) => raw.encode(encoding.format, &mut message),
+        Err(_) => message.extend_from_slice(json),
+    }
     match (encoding.batched, encoding.format) {
         (false, _) => message,
         (true, Format::Json) => [&message[..], &[0x1e]].concat(),
@@ -253,7 +249,7 @@ fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 fn messages(encoding: Encoding, frame: &[u8]) -> Vec<String> {
     let json = |message: &[u8]| {
         let mut out = Vec::new();
-        crate::types::value::Raw::parse(encoding.format, message).unwrap().encode(Format::Json, &mut out);
+        Raw::parse(encoding.format, message).unwrap().encode(Format::Json, &mut out);
         String::from_utf8(out).unwrap()
     };
     encoding.messages(frame).map(|message| json(message.unwrap())).collect()

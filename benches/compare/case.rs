@@ -1,0 +1,226 @@
+//! The cases: what is driven through the brokers, and what fennec must reach.
+
+use crate::outcome::Metric;
+use crate::peer::PeerKind;
+use crate::schedule::Schedule;
+
+/// One case.
+pub struct Case {
+    pub name: &'static str,
+    /// What is done and what is counted.
+    pub what: &'static str,
+    pub work: Work,
+    pub floors: &'static [Floor],
+}
+
+/// What a case does.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    Flow(Flow),
+    /// Steady messages, 1 to 1, QoS 0, whose latency is measured.
+    Latency(Schedule),
+    /// A flow without and with so many subscriptions of others, in one broker.
+    OtherSubscriptions(Flow, usize),
+    /// So many connections that do nothing.
+    Idle(usize),
+    /// Calls, so many under way.
+    Calls(u64),
+}
+
+/// Publishers and subscribers. One subscriber hears all publishers, subscribers of one publisher all hear it, else
+/// each subscriber hears the publisher of its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    pub publishers: u16,
+    pub subscribers: u16,
+    pub qos: u8,
+    pub from: Gate,
+    pub to: Gate,
+    /// When publishers publish, in turn; a closed loop if there is none.
+    pub schedule: Option<Schedule>,
+}
+
+/// The protocol of one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    Mqtt,
+    Wamp,
+}
+
+impl Flow {
+    pub const fn mqtt(publishers: u16, subscribers: u16, qos: u8) -> Self {
+        Self { publishers, subscribers, qos, from: Gate::Mqtt, to: Gate::Mqtt, schedule: None }
+    }
+
+    const fn between(from: Gate, to: Gate) -> Self {
+        Self { from, to, ..Self::mqtt(1, 1, 0) }
+    }
+
+    const fn steady(self, schedule: Schedule) -> Self {
+        Self { schedule: Some(schedule), ..self }
+    }
+
+    /// Which publishers the subscriber hears.
+    pub fn hears(&self, subscriber: u16) -> Vec<u16> {
+        match (self.publishers, self.subscribers) {
+            (publishers, 1) => (0..publishers).collect(),
+            (1, _) => vec![0],
+            _ => vec![subscriber],
+        }
+    }
+}
+
+/// What fennec must reach.
+pub struct Floor {
+    pub metric: Metric,
+    pub bound: Bound,
+}
+
+/// A bound in the unit of its metric, or as a multiple of what a peer reached in the same run.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    Least(f64),
+    Most(f64),
+    LeastTimes(f64, PeerKind),
+    MostTimes(f64, PeerKind),
+}
+
+const fn floor(metric: Metric, bound: Bound) -> Floor {
+    Floor { metric, bound }
+}
+
+const fn rate(per_second: f64) -> Floor {
+    floor(Metric::PerSecond, Bound::Least(per_second))
+}
+
+impl Case {
+    /// Whether the case can be driven through such a peer.
+    pub fn suits(&self, peer: PeerKind) -> bool {
+        let (mqtt_only, relayed) = match self.work {
+            Work::Flow(flow) => {
+                let mqtt_only = flow.from == Gate::Mqtt && flow.to == Gate::Mqtt;
+                // The relay forwards everything to everybody and acknowledges nothing.
+                (mqtt_only, flow.qos == 0 && (flow.publishers == 1 || flow.subscribers == 1))
+            }
+            Work::Latency(_) => (true, true),
+            Work::OtherSubscriptions(..) | Work::Idle(_) => (true, false),
+            Work::Calls(_) => (false, true),
+        };
+        match peer {
+            PeerKind::Relay => relayed,
+            peer => mqtt_only || peer.speaks_wamp(),
+        }
+    }
+}
+
+/// All cases, in the order they are run.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "qos0-1-1",
+        what: "QoS 0, 1 publisher to 1 subscriber, closed loop; deliveries",
+        work: Work::Flow(Flow::mqtt(1, 1, 0)),
+        floors: &[
+            rate(3e6),
+            floor(Metric::BrokerUs, Bound::Most(0.25)),
+            floor(Metric::PerSecond, Bound::LeastTimes(30.0, PeerKind::Mosquitto)),
+            floor(Metric::PerSecond, Bound::LeastTimes(6.0, PeerKind::Rumqttd)),
+        ],
+    },
+    Case {
+        name: "qos0-1-10",
+        what: "QoS 0, 1 publisher to 10 subscribers of its topic, closed loop; deliveries to all of them",
+        work: Work::Flow(Flow::mqtt(1, 10, 0)),
+        floors: &[rate(6e6)],
+    },
+    Case {
+        name: "qos0-10-10",
+        what: "QoS 0, 10 publishers with a topic each, to 10 subscribers of one topic each, closed loop; deliveries",
+        work: Work::Flow(Flow::mqtt(10, 10, 0)),
+        floors: &[rate(2.5e6)],
+    },
+    Case {
+        name: "qos0-10-1",
+        what: "QoS 0, 10 publishers with a topic each, to 1 subscriber of all (wildcard), closed loop; deliveries",
+        work: Work::Flow(Flow::mqtt(10, 1, 0)),
+        floors: &[rate(2.5e6)],
+    },
+    Case {
+        name: "qos0-100-single",
+        what: "QoS 0, 100 publishers to 1 subscriber, open loop: every millisecond the next 50 publishers write one message \
+               each; deliveries",
+        work: Work::Flow(Flow::mqtt(100, 1, 0).steady(Schedule::new(1000, 50))),
+        floors: &[floor(Metric::BrokerUs, Bound::Most(4.2))],
+    },
+    Case {
+        name: "qos0-100-even",
+        what: "as qos0-100-single, but every 20 us one publisher: a wake-up for nearly every message; deliveries",
+        work: Work::Flow(Flow::mqtt(100, 1, 0).steady(Schedule::new(50_000, 1))),
+        floors: &[],
+    },
+    Case {
+        name: "qos1-1-1",
+        what: "QoS 1 both ways, clean sessions, 1000 in flight, closed loop; deliveries",
+        work: Work::Flow(Flow::mqtt(1, 1, 1)),
+        floors: &[rate(9e5)],
+    },
+    Case {
+        name: "qos2-1-1",
+        what: "QoS 2 both ways, clean sessions, 1000 in flight, closed loop; deliveries",
+        work: Work::Flow(Flow::mqtt(1, 1, 2)),
+        floors: &[rate(5e5)],
+    },
+    Case {
+        name: "latency-5000",
+        what: "QoS 0, 1 to 1, open loop: 5 messages, a write each, every millisecond; time from the tick to the arrival",
+        work: Work::Latency(Schedule::new(1000, 5)),
+        floors: &[
+            floor(Metric::P50Us, Bound::MostTimes(0.75, PeerKind::Mosquitto)),
+            floor(Metric::P99Us, Bound::MostTimes(0.7, PeerKind::Mosquitto)),
+        ],
+    },
+    Case {
+        name: "latency-5000-even",
+        what: "as latency-5000, but one message every 200 us; time from the intended sending to the arrival",
+        work: Work::Latency(Schedule::new(5000, 1)),
+        floors: &[],
+    },
+    Case {
+        name: "wildcards-1000",
+        what: "QoS 0, 1 to 1, closed loop, without and with 1000 wildcard subscriptions of others; deliveries with them",
+        work: Work::OtherSubscriptions(Flow::mqtt(1, 1, 0), 1000),
+        floors: &[floor(Metric::KeptPercent, Bound::Least(90.0))],
+    },
+    Case {
+        name: "idle-8000",
+        what: "8000 idle connections, opened 64 at a time; lost are those that do not answer a ping in the end",
+        work: Work::Idle(8000),
+        floors: &[
+            floor(Metric::KbPerConnection, Bound::Most(6.0)),
+            floor(Metric::ConnectsPerSecond, Bound::Least(20_000.0)),
+        ],
+    },
+    Case {
+        name: "wamp-pubsub-json",
+        what: "WAMP publish to event, JSON over WebSocket, 1 to 1, closed loop; events",
+        work: Work::Flow(Flow::between(Gate::Wamp, Gate::Wamp)),
+        floors: &[rate(1e6)],
+    },
+    Case {
+        name: "wamp-call-json",
+        what: "WAMP calls, JSON over WebSocket, 1 caller to 1 callee, 64 under way; results",
+        work: Work::Calls(64),
+        floors: &[rate(3e5)],
+    },
+    Case {
+        name: "mqtt-to-wamp",
+        what: "MQTT QoS 0 publish to WAMP event in JSON, 1 to 1, closed loop; events",
+        work: Work::Flow(Flow::between(Gate::Mqtt, Gate::Wamp)),
+        floors: &[rate(1e6)],
+    },
+    Case {
+        name: "wamp-to-mqtt",
+        what: "WAMP publish in JSON to MQTT QoS 0, 1 to 1, closed loop; deliveries",
+        work: Work::Flow(Flow::between(Gate::Wamp, Gate::Mqtt)),
+        floors: &[rate(1e6)],
+    },
+];
