@@ -6,7 +6,7 @@
 //!                             \-WebSocket--------> WebSocketGate (`cli` gives it): from here on no HTTP any more
 //! ```
 //!
-//! Every request stands for itself: it says who it is ([`access`]), gets a session in a realm for as long as it takes, and
+//! Every request stands for itself: it says who it is (`access`), gets a session in a realm for as long as it takes, and
 //! is allowed by the same authorizer what MQTT and WAMP clients are.
 //!
 //! Left out on purpose: cookies and logins, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
