@@ -8,7 +8,7 @@ use fennec::delivery::outbox::Taken;
 use fennec::net::clock::Clock;
 use fennec::net::gate::{Flow, Gate, Machine, Received};
 use fennec::net::listen::{Door, Listener};
-use fennec::net::pump::Pump;
+use fennec::net::pump::{Pump, drive};
 use fennec::net::stream::Seats;
 use fennec::net::tls::Tls;
 use fennec::net::workers::Workers;
@@ -86,6 +86,10 @@ impl Machine for Talker {
         true
     }
 
+    fn must_pause(&mut self) -> bool {
+        false
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         None
     }
@@ -121,7 +125,7 @@ async fn talk(bytes: usize) -> (TlsStream<TcpStream>, oneshot::Receiver<usize>, 
     let blocked = Arc::new(Mutex::new(Some(blocked)));
     let connection = move |stream| {
         let blocked = Mutex::new(blocked.lock().unwrap().take());
-        Pump::new(stream, Talker { bytes, said: 0, blocked, link: Arc::default() }, Clock::default())
+        drive(Pump::new(stream, Talker { bytes, said: 0, blocked, link: Arc::default() }, Clock::default()))
     };
     tokio::spawn(listener.serve(door, connection, std::future::pending()));
     let tcp = TcpStream::connect(address).await.unwrap();
