@@ -127,8 +127,8 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
         }
         Protocol::RawSocket => {
             let access = Access { anonymous };
-            let connection = move |stream| {
-                let gate = wamp::serve::rawsocket(&house.node, access, house.clock.now_ms());
+            let connection = move |stream: Stream| {
+                let gate = wamp::serve::rawsocket(&house.node, access, stream.peer(), house.clock.now_ms());
                 drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;

@@ -9,6 +9,9 @@ use crate::mqtt::codec::Level;
 use crate::types::payload::Format;
 use crate::types::topic::MatchPolicy;
 
+/// Some thirty years: longer is a slip of the finger.
+const SECONDS_MAX: f64 = 1e9;
+
 /// Where to, and as whom.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
@@ -80,7 +83,7 @@ pub(super) struct PubArgs {
     /// Topic, as the protocol spells it: a/b (MQTT), a.b (WAMP)
     pub topic: String,
     /// Message; for WAMP, JSON becomes arguments
-    #[arg(required_unless_present_any = ["file", "lines"])]
+    #[arg(required_unless_present_any = ["file", "lines"], allow_negative_numbers = true)]
     pub message: Option<String>,
     /// Take the message from this file; "-" is standard input
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["message", "lines"])]
@@ -231,12 +234,15 @@ fn policy(text: &str) -> Result<MatchPolicy, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "must be a number of seconds".to_owned())
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be a number of seconds up to 1000000000".to_owned())
 }
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {
-    seconds(text).ok().filter(|time| !time.is_zero()).ok_or_else(|| "must be a number of seconds above 0".to_owned())
+    seconds(text)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "must be a number of seconds above 0, up to 1000000000".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -247,4 +253,27 @@ fn rate(text: &str) -> Result<f64, String> {
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_taken_within_their_bounds() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for wrong in ["", "x", "-1", "NaN", "inf", "1e300"] {
+            assert!(seconds(wrong).is_err() && positive_seconds(wrong).is_err() && rate(wrong).is_err(), "{wrong}");
+        }
+        assert!(positive_seconds("0").is_err() && rate("0").is_err());
+        assert_eq!(rate("0.5"), Ok(0.5));
+    }
+
+    #[test]
+    fn a_value_may_contain_what_ends_a_name() {
+        assert_eq!(name_and_value("k=a=b"), Ok(("k".to_owned(), "a=b".to_owned())));
+        assert_eq!(name_and_value("k="), Ok(("k".to_owned(), String::new())));
+        assert!(name_and_value("k").is_err());
+    }
 }

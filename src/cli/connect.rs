@@ -299,3 +299,79 @@ fn wamp_machine(args: &ConnectArgs, (user, password): Login) -> Spoken {
     });
     (wamp::speech(format), Box::new(machine))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        connect: ConnectArgs,
+    }
+
+    fn parse(typed: &[&str]) -> ConnectArgs {
+        Typed::parse_from(["fennec"].iter().chain(typed)).connect
+    }
+
+    fn check(typed: &[&str], default: Protocol, expected: Result<&str, &str>) {
+        let client = client(&parse(typed), default, None, 7).map(|client| client.url().to_string());
+        let expected = expected.map(str::to_owned).map_err(|line| Failure::Refused(vec![line.to_owned()]));
+        assert_eq!(client, expected, "{typed:?}");
+    }
+
+    #[test]
+    fn without_a_url_it_is_where_fennec_listens() {
+        check(&[], Protocol::Mqtt, Ok("mqtt://127.0.0.1:1883"));
+        check(&[], Protocol::Wamp, Ok("ws://127.0.0.1:9000/ws"));
+        check(&["--mqtt", "mqtt://h"], Protocol::Wamp, Ok("mqtt://h:1883"));
+        check(&["--wamp", "rs://h"], Protocol::Mqtt, Ok("rs://h:9001"));
+    }
+
+    #[test]
+    fn what_goes_with_the_other_protocol_is_named() {
+        check(&["--serializer", "cbor"], Protocol::Mqtt, Err("--serializer goes with --wamp"));
+        check(&["--client-id", "x"], Protocol::Wamp, Err("--client-id goes with --mqtt"));
+        check(&["--mqtt-version", "4", "--wamp", "h"], Protocol::Mqtt, Err("--mqtt-version goes with --mqtt"));
+        check(&["--realm", "r"], Protocol::Mqtt, Err("--realm goes with a user, or with --wamp"));
+        check(&["--realm", "r", "-u", "alice"], Protocol::Mqtt, Ok("mqtt://127.0.0.1:1883"));
+        let line = "--mqtt: the URL begins with rs://, expected mqtt://, mqtts://, ws:// or wss://";
+        check(&["--mqtt", "rs://h"], Protocol::Wamp, Err(line));
+        check(
+            &["--mqtt-version", "4", "--password", "x"],
+            Protocol::Mqtt,
+            Err("before MQTT 5, a password needs a user name"),
+        );
+    }
+
+    #[test]
+    fn the_login_in_the_url_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "from file\r\nmore\n").unwrap();
+        let check = |typed: &[&str], user: Option<&str>, password: Option<&str>| {
+            let args = parse(typed);
+            let login = login(&args, &url(&args, Protocol::Mqtt).unwrap()).unwrap();
+            assert_eq!((login.0.as_deref(), login.1.as_deref()), (user, password), "{typed:?}");
+        };
+        let flags = ["-u", "bob", "--password", "flag"];
+        check(&flags, Some("bob"), Some("flag"));
+        check(&["--mqtt", "alice:url@h"], Some("alice"), Some("url"));
+        check(&[&["--mqtt", "mqtt://alice:url@h"], &flags[..]].concat(), Some("alice"), Some("url"));
+        check(&[&["--mqtt", "mqtt://alice@h"], &flags[..]].concat(), Some("alice"), Some("flag"));
+        check(&["--password-file", path.to_str().unwrap()], None, Some("from file"));
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_the_rest_has_its_exit_code() {
+        let failure = |error: Error| Failure::from(error).code();
+        let unreachable = Error::Unreachable { url: String::new(), what: String::new() };
+        assert!(unreachable.may_pass() && Error::Lost(String::new()).may_pass());
+        assert_eq!((failure(unreachable), failure(Error::Lost(String::new()))), (3, 3));
+        let lasting = [Error::NotAuthorized, Error::Refused, Error::Violation, Error::Invalid];
+        assert!(!lasting.iter().any(|error| error(String::new()).may_pass()));
+        assert_eq!(lasting.map(|error| failure(error(String::new()))), [4, 7, 7, 2]);
+    }
+}

@@ -77,7 +77,7 @@ impl WebSocketGate for WampDoor {
         let Some(encoding) = Encoding::from_subprotocol(upgraded.subprotocol) else { return Box::pin(async {}) };
         let access = Access { anonymous: upgraded.anonymous };
         Box::pin(async move {
-            let gate = wamp::serve::websocket(&node, access, encoding, clock.now_ms());
+            let gate = wamp::serve::websocket(&node, access, upgraded.stream.peer(), encoding, clock.now_ms());
             drive(Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early)).await;
         })
     }

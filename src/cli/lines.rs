@@ -164,3 +164,113 @@ fn finish(line: DictWriter) -> Vec<u8> {
     line.push(b'\n');
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::client::machine::InvocationNumber;
+    use crate::types::event::Qos;
+
+    fn message(payload: Payload) -> Message {
+        Message {
+            topic: "a/b".to_owned(),
+            payload,
+            retain: false,
+            dup: false,
+            qos: None,
+            publication: None,
+            properties: Properties::default(),
+            expiry_s: None,
+            subscription_identifiers: Vec::new(),
+            details: Vec::new(),
+        }
+    }
+
+    fn bytes(payload: &'static [u8]) -> Payload {
+        Payload::Bytes(Bytes::from_static(payload))
+    }
+
+    fn args(format: Format, args: &'static [u8], kwargs: Option<&'static [u8]>) -> Payload {
+        Payload::Args { format, args: Some(Bytes::from_static(args)), kwargs: kwargs.map(Bytes::from_static) }
+    }
+
+    /// The line of a message with this payload, behind its topic; and its raw line.
+    fn check(payload: Payload, expected: &str, raw: &[u8]) {
+        let line = String::from_utf8(message_line(&message(payload.clone()))).unwrap();
+        assert_eq!(line, format!("{{\"topic\":\"a/b\",{expected},\"retain\":false}}\n"));
+        serde_json::from_str::<serde_json::Value>(&line).unwrap();
+        assert_eq!(raw_line(&payload), [raw, b"\n"].concat());
+    }
+
+    #[test]
+    fn a_payload_is_json_if_it_is_else_text_else_binary() {
+        check(bytes(b"{\"t\": 1.50}"), r#""payload":{"t": 1.50}"#, b"{\"t\": 1.50}");
+        check(bytes(b"hello"), r#""payload":"hello""#, b"hello");
+        check(bytes(b"a\nb\"c"), r#""payload":"a\nb\"c""#, b"a\nb\"c");
+        check(bytes(b"\xff\x00"), r#""payload":"\u0000/wA=""#, b"\xff\x00");
+        check(bytes(b""), r#""payload":"""#, b"");
+        check(bytes(b"[1,\r\n2]"), r#""payload":[1,  2]"#, b"[1,\r\n2]");
+    }
+
+    #[test]
+    fn arguments_are_always_both() {
+        check(args(Format::Json, b"[1,\"x\"]", None), r#""args":[1,"x"],"kwargs":{}"#, b"[1,\"x\"]");
+        check(args(Format::Json, b"[\"x\"]", None), r#""args":["x"],"kwargs":{}"#, b"x");
+        let both = args(Format::MsgPack, b"\x91\x01", Some(b"\x81\xa1k\xc0"));
+        check(both, r#""args":[1],"kwargs":{"k":null}"#, br#"{"args":[1],"kwargs":{"k":null}}"#);
+        check(args(Format::Cbor, b"\x81\x41\xff", None), r#""args":["\u0000/w=="],"kwargs":{}"#, b"\xff");
+    }
+
+    #[test]
+    fn all_that_came_with_a_message_is_told() {
+        let message = Message {
+            retain: true,
+            dup: true,
+            qos: Some(Qos::ExactlyOnce),
+            publication: Some(5),
+            properties: Properties {
+                payload_is_text: Some(true),
+                content_type: Some("text/plain".to_owned()),
+                response_topic: Some("r".to_owned()),
+                correlation_data: Some(Bytes::from_static(b"\xff")),
+                user_properties: vec![("k".to_owned(), "v".to_owned())],
+            },
+            expiry_s: Some(9),
+            subscription_identifiers: vec![1, 2],
+            details: vec![("publisher".to_owned(), Value::Int(7))],
+            ..message(bytes(b"1"))
+        };
+        let expected = concat!(
+            r#"{"topic":"a/b","payload":1,"qos":2,"retain":true,"dup":true,"publication":5,"expiry":9,"#,
+            r#""properties":{"payload_format_indicator":1,"content_type":"text/plain","response_topic":"r","#,
+            r#""correlation_data":"\u0000/w==","user_properties":[["k","v"]]},"#,
+            r#""subscription_identifiers":[1,2],"details":{"publisher":7}}"#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8(message_line(&message)).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_command_reads_the_same_whatever_the_protocol() {
+        let check = |payload: Payload, expected: &str| {
+            let (number, procedure) = (InvocationNumber(1), "math/add".to_owned());
+            let document = invocation_document(&Invocation { number, procedure, payload, details: Vec::new() });
+            let expected = format!("{{\"procedure\":\"math/add\",{expected}}}\n");
+            assert_eq!(String::from_utf8(document).unwrap(), expected);
+        };
+        check(args(Format::Json, b"[1,2]", None), r#""args":[1,2],"kwargs":{}"#);
+        check(bytes(b"[1,2]"), r#""args":[1,2],"kwargs":{}"#);
+        check(bytes(b"hello"), r#""args":["hello"],"kwargs":{}"#);
+        check(bytes(b"{\"kwargs\":{\"k\":1}}"), r#""args":[],"kwargs":{"k":1}"#);
+        check(bytes(b""), r#""args":[],"kwargs":{}"#);
+    }
+
+    #[test]
+    fn a_result_says_if_more_follow() {
+        assert_eq!(result_line(&bytes(b"1"), false), b"{\"payload\":1}\n");
+        let progress = result_line(&args(Format::Json, b"[1]", None), true);
+        assert_eq!(progress, b"{\"args\":[1],\"kwargs\":{},\"progress\":true}\n");
+    }
+}

@@ -43,7 +43,14 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
         },
     };
     let link = Link::open(&args.connect, Protocol::Mqtt, None).await?;
-    Publishing { link, source, what, keeps_on, timeout, unacknowledged: 0 }.run().await
+    let mut stop = Stop::new()?;
+    let mut publishing = Publishing { link, source, what, keeps_on, timeout, unacknowledged: 0 };
+    let ended = tokio::select! {
+        ended = publishing.run() => ended,
+        () = stop.asked() => publishing.interrupted(),
+    };
+    publishing.link.client.close().await;
+    ended
 }
 
 /// A command under way.
@@ -68,46 +75,43 @@ struct What {
 }
 
 impl Publishing {
-    async fn run(mut self) -> Result<(), Failure> {
-        let mut stop = Stop::new()?;
+    async fn run(&mut self) -> Result<(), Failure> {
         let mut until = None;
-        let mut waiting = None;
+        let mut _waiting = None;
         loop {
             while let Some(event) = self.link.client.waiting_event() {
                 self.take(event)?;
             }
             if until.is_some() && self.unacknowledged == 0 {
-                break;
+                return Ok(());
             }
             let has_room = self.link.client.machine().has_room();
-            let has_come = tokio::select! {
+            tokio::select! {
                 message = self.source.next(), if until.is_none() && has_room => match message {
-                    Some(message) => self.send(&message?).await,
+                    Some(message) => self.send(&message?).await?,
                     None => {
                         until = Some(Instant::now() + self.timeout);
-                        waiting = Some(Waiting::new(format_args!("waiting for acknowledgements")));
-                        Ok(())
+                        _waiting = Some(Waiting::new(format_args!("waiting for acknowledgements")));
                     }
                 },
                 event = self.link.client.event() => match event {
-                    Ok(event) => self.take(event),
-                    Err(error) if self.keeps_on && error.may_pass() => self.link.again(error).await.map(drop),
-                    Err(error) => Err(error.into()),
+                    Ok(event) => self.take(event)?,
+                    Err(error) if self.keeps_on && error.may_pass() => _ = self.link.again(error).await?,
+                    Err(error) => return Err(error.into()),
                 },
-                () = stop.asked() => {
-                    until = Some(Instant::now());
-                    Ok(())
-                }
-                () = sleep_until(until.unwrap_or_else(|| Instant::now() + FOR_EVER)), if until.is_some() => {
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     let what = format!("{} messages were not acknowledged in time", self.unacknowledged);
-                    Err(Failure::TimedOut(what))
+                    return Err(Failure::TimedOut(what));
                 }
-            };
-            has_come?;
+            }
         }
-        drop(waiting);
-        self.link.client.close().await;
-        Ok(())
+    }
+
+    fn interrupted(&self) -> Result<(), Failure> {
+        match self.unacknowledged {
+            0 => Ok(()),
+            count => Err(Failure::Run(format!("interrupted; {count} messages were not acknowledged"))),
+        }
     }
 
     async fn send(&mut self, message: &[u8]) -> Result<(), Failure> {

@@ -63,12 +63,15 @@ impl Subscribing {
     /// Runs until all that was wanted has come, or nobody reads it any more.
     async fn run(&mut self, output: &mut Output) -> Result<(), Failure> {
         self.subscribe()?;
-        while !self.is_done(output) {
+        while self.args.count.is_none_or(|count| self.seen < count) {
             let event = match self.link.client.waiting_event() {
                 Some(event) => Ok(event),
                 None => {
                     // Asking for the next event acknowledges what is printed now.
                     output.flush()?;
+                    if output.is_reader_gone() {
+                        break;
+                    }
                     self.link.client.event().await
                 }
             };
@@ -90,10 +93,6 @@ impl Subscribing {
             }
         }
         Ok(())
-    }
-
-    fn is_done(&self, output: &Output) -> bool {
-        output.is_reader_gone() || self.args.count.is_some_and(|count| self.seen >= count)
     }
 
     fn subscribe(&mut self) -> Result<(), Failure> {

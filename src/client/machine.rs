@@ -21,8 +21,9 @@ pub const UNACKNOWLEDGED_MAX: usize = 1024;
 ///
 /// Units are what the transport keeps apart: bytes for MQTT, which need not end where packets end; whole messages for WAMP.
 pub trait Machine: Send {
-    /// A new connection is there. What was owed to the old one is forgotten, but for publications that are not acknowledged.
-    fn open(&mut self);
+    /// A new connection is there, on which a unit may have so many bytes. What was owed to the old one is forgotten, but for
+    /// publications that are not acknowledged.
+    fn open(&mut self, unit_bytes_max: usize);
 
     /// Takes what the broker sent.
     ///

@@ -117,3 +117,58 @@ impl ServerCertVerifier for Credulous {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    fn authority() -> CertifiedKey<rcgen::KeyPair> {
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+    }
+
+    /// Whether a client of this trust believes a server that shows `own` and calls itself `name`.
+    fn believes(trust: &Trust, own: &CertifiedKey<rcgen::KeyPair>, name: &'static str) -> bool {
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let acceptor: TlsAcceptor =
+            Arc::new(builder.with_single_cert(vec![own.cert.der().clone()], key).unwrap()).into();
+        let connector = trust.connector().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (client, server) = tokio::io::duplex(16 * 1024);
+            let name = ServerName::try_from(name).unwrap();
+            tokio::join!(connector.connect(name, client), acceptor.accept(server)).0.is_ok()
+        })
+    }
+
+    #[test]
+    fn only_the_trusted_are_believed() {
+        let (own, other) = (authority(), authority());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, own.cert.pem()).unwrap();
+        let file = Trust::File(path);
+        assert!(believes(&file, &own, "localhost"));
+        assert!(!believes(&file, &own, "example.org"), "another name");
+        assert!(!believes(&file, &other, "localhost"), "another authority");
+        assert!(believes(&Trust::Anybody, &other, "example.org"));
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let told = || Trust::File(path.clone()).connector().map(drop).unwrap_err().to_string();
+        assert!(told().starts_with(&format!("cannot read {}: ", path.display())));
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(told(), format!("{} contains no certificate", path.display()));
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(told().starts_with(&format!("{} contains a certificate that is none: ", path.display())), "{}", told());
+    }
+}

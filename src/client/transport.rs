@@ -97,24 +97,24 @@ impl Transport {
         }))
     }
 
-    /// Takes a unit, to be sent by [`Transport::exchange`].
-    ///
-    /// # Errors
-    /// [`Error::Invalid`]: it is larger than the broker said it takes (RawSocket).
-    pub fn queue(&mut self, unit: Bytes) -> Result<(), Error> {
+    /// Bytes of the largest unit that can be sent.
+    pub fn unit_bytes_max(&self) -> usize {
+        match &self.0 {
+            Io::RawSocket { sent_bytes_max, .. } => *sent_bytes_max,
+            Io::Bytes(_) | Io::WebSocket(_) => usize::MAX,
+        }
+    }
+
+    /// Takes a unit that is not too large, to be sent by [`Transport::exchange`].
+    pub fn queue(&mut self, unit: Bytes) {
         match &mut self.0 {
             Io::Bytes(pipe) => pipe.put(&unit),
-            Io::RawSocket { pipe, sent_bytes_max, .. } => {
-                if unit.len() > *sent_bytes_max {
-                    let (is, max) = (unit.len(), *sent_bytes_max);
-                    return Err(Error::Invalid(format!("the message has {is} bytes, the broker takes {max}")));
-                }
+            Io::RawSocket { pipe, .. } => {
                 pipe.put(&rawsocket::header(FrameKind::Message, unit.len()));
                 pipe.put(&unit);
             }
             Io::WebSocket(websocket) => websocket.put(unit),
         }
-        Ok(())
     }
 
     /// Asks for a sign of life, where the carrier has a way to.

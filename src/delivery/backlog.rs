@@ -41,6 +41,13 @@ impl Backlog {
         self.bytes
     }
 
+    /// More than half full, and not full: who waits a moment spares it from dropping.
+    pub fn is_crowded(&self) -> bool {
+        let (messages, bytes) = (self.queue.len(), self.bytes);
+        let full = messages >= self.messages_max || bytes >= self.bytes_max;
+        !full && (messages > self.messages_max / 2 || bytes > self.bytes_max / 2)
+    }
+
     /// Appends an event; gives it back when the backlog is full.
     pub fn push(&mut self, owed: Owed) -> Result<(), Owed> {
         let bytes = owed.bytes();

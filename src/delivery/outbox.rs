@@ -56,6 +56,11 @@ impl Outbox {
         self.bytes == 0
     }
 
+    /// More than half full, and not full: who waits a moment spares it from dropping.
+    pub fn is_crowded(&self) -> bool {
+        self.bytes > self.bytes_max / 2 && self.bytes < self.bytes_max
+    }
+
     /// Whether a frame of `len` bytes would be taken. A few small frames that wait do not keep a large one out.
     pub fn has_room(&self, len: usize) -> bool {
         self.bytes <= self.bytes_max / LITTLE || self.bytes + len <= self.bytes_max

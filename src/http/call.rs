@@ -155,7 +155,11 @@ impl Server {
 
 fn say(answer: &Answer) -> answer::Answer {
     match &answer.error {
-        Some((uri, message)) => say_error(uri, message, Some(answer)),
+        // The router says why; a callee says only what its arguments say.
+        Some((uri, message)) if message.is_empty() => {
+            say_error(uri, "the procedure answered with an error", Some(answer))
+        }
+        Some((uri, message)) => say_error(uri, message, None),
         None => {
             let mut out = Vec::new();
             let mut object = Object::begin(&mut out);

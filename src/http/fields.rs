@@ -70,16 +70,16 @@ impl<'a> Field<'a> {
         self.or_wrong(self.value.is_map().then_some(self.value.bytes()), "an object")
     }
 
-    pub fn texts(&self) -> Result<Vec<String>, Failure> {
+    pub fn texts<C: FromIterator<String>>(&self) -> Result<C, Failure> {
         let item = |item: Raw<'_>| item.as_text().map(Cow::into_owned);
         self.items(item, "a list of strings")
     }
 
-    pub fn sessions(&self) -> Result<Vec<SessionId>, Failure> {
+    pub fn sessions<C: FromIterator<SessionId>>(&self) -> Result<C, Failure> {
         self.items(|item| item.as_u64().map(SessionId), "a list of session ids")
     }
 
-    fn items<T>(&self, read: impl Fn(Raw<'_>) -> Option<T>, must_be: &str) -> Result<Vec<T>, Failure> {
+    fn items<T, C: FromIterator<T>>(&self, read: impl Fn(Raw<'_>) -> Option<T>, must_be: &str) -> Result<C, Failure> {
         if !self.value.is_list() {
             return self.wrong(must_be);
         }

@@ -6,7 +6,7 @@
 //!                             \-WebSocket--------> WebSocketGate (`cli` gives it): from here on no HTTP any more
 //! ```
 //!
-//! Every request stands for itself: it says who it is ([`access`]), gets a session in a realm for as long as it takes, and
+//! Every request stands for itself: it says who it is (`access`), gets a session in a realm for as long as it takes, and
 //! is allowed by the same authorizer what MQTT and WAMP clients are.
 //!
 //! Left out on purpose: cookies and logins, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
@@ -93,12 +93,12 @@ impl Server {
 
     /// Runs one connection, until it ends or another gate has it.
     pub async fn serve(self: Arc<Self>, stream: Stream, entrance: Arc<Entrance>) {
-        let peer = stream.peer();
+        let (peer, tls) = (stream.peer(), stream.is_tls());
         let header_timeout = Duration::from_secs(self.node.limits.handshake_timeout_s.into());
         let mut draining = self.draining.subscribe();
         let io = TokioIo::new(Counted::new(stream, self.node.clone()));
         let service = service_fn(move |request| {
-            let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer };
+            let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer, tls };
             async move { Ok::<_, Infallible>(visit.answer(request).await) }
         });
         let mut http = http1::Builder::new();

@@ -37,14 +37,14 @@ const PATHS: [(&str, &str); 7] = [
 ];
 
 impl Server {
-    /// The page, for somebody who reached it as `host`.
-    pub(super) fn page(&self, realm: &str, host: &str) -> String {
-        page(&self.settings.places, &self.node, realm, host)
+    /// The page, for somebody who reached it by the URL `base`.
+    pub(super) fn page(&self, realm: &str, base: &str) -> String {
+        page(&self.settings.places, &self.node, realm, base)
     }
 }
 
-fn page(places: &[Place], node: &Node, realm: &str, host: &str) -> String {
-    let (realm, host) = (escape(realm), escape(host));
+fn page(places: &[Place], node: &Node, realm: &str, base: &str) -> String {
+    let (realm, base) = (escape(realm), escape(base));
     let mut html = String::from(HEAD);
     html.push_str("<h2>Listens on</h2>\n<table>\n");
     for Place { what, url } in places {
@@ -57,8 +57,8 @@ fn page(places: &[Place], node: &Node, realm: &str, host: &str) -> String {
     html.push_str("</table>\n<h2>Try it</h2>\n<p>Listen in one terminal, publish in another:</p>\n");
     let user = if node.users.is_empty() { "" } else { " -u USER" };
     html.push_str(&format!(
-        "<pre>curl -N{user} 'http://{host}/subscribe?topic=app.hello'\n\
-         curl{user} http://{host}/publish --json '{{\"topic\": \"app.hello\", \"args\": [\"world\"]}}'</pre>\n"
+        "<pre>curl -N{user} '{base}/subscribe?topic=app.hello'\n\
+         curl{user} {base}/publish --json '{{\"topic\": \"app.hello\", \"args\": [\"world\"]}}'</pre>\n"
     ));
     let version = env!("CARGO_PKG_VERSION");
     html.push_str(&format!("<p><small>fennec {version}</small>\n"));

@@ -27,6 +27,7 @@ pub struct Visit {
     pub server: Arc<Server>,
     pub entrance: Arc<Entrance>,
     pub peer: SocketAddr,
+    pub tls: bool,
 }
 
 /// Somebody in a realm.
@@ -141,7 +142,8 @@ impl Visit {
     fn page(&self, headers: &HeaderMap) -> Answer {
         let realm = self.entrance.realm.as_deref().unwrap_or(&self.server.node.default_realm);
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        let mut answer = answer::whole(StatusCode::OK, HTML, self.server.page(realm, host));
+        let base = format!("{}://{host}", if self.tls { "https" } else { "http" });
+        let mut answer = answer::whole(StatusCode::OK, HTML, self.server.page(realm, &base));
         answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
         answer
     }

@@ -26,12 +26,14 @@ pub struct Received {
     pub consumed: usize,
     /// Length of that packet, if its header tells: room is made for it.
     pub needs: usize,
+    /// Nothing is to be written because of it.
+    pub silent: bool,
     pub flow: Flow,
 }
 
 impl Received {
     pub fn all(input: &[u8], flow: Flow) -> Self {
-        Self { consumed: input.len(), needs: 0, flow }
+        Self { consumed: input.len(), needs: 0, silent: false, flow }
     }
 }
 
@@ -45,6 +47,10 @@ pub trait Machine: Send {
 
     /// Whether the peer may be read although it does not take what is written to it: as long as few answers wait for it.
     fn may_read(&self) -> bool;
+
+    /// Whether subscribers fell behind what this connection published, so that it had better not be read for a moment. Asked
+    /// once after each batch.
+    fn must_pause(&mut self) -> bool;
 
     /// When [`Machine::expired`] wants to be called; may change with every call.
     fn deadline_ms(&self) -> Option<u64>;
@@ -74,9 +80,9 @@ pub trait MessageGate: Machine {
     /// What it puts out are complete WebSocket frames; else they are bytes, and wrapped in a binary one.
     const FRAMES: bool;
 
-    /// Handles one message.
+    /// Handles one message, or puts it aside for [`MessageGate::finish`].
     fn message(&mut self, payload: &Bytes, text: bool, now_ms: u64) -> Flow;
 
-    /// All messages of one read were handled: deliveries to others are handed over.
-    fn finish(&mut self);
+    /// That were all messages of one read: what was put aside is handled, and deliveries to others are handed over.
+    fn finish(&mut self, now_ms: u64) -> Flow;
 }

@@ -1,7 +1,8 @@
 //! The loop of one connection, polled by hand: write what waits, read once, let the gate handle it.
 //!
 //! Each poll reads at most a few times before it yields, so that a busy publisher does not keep its thread from the
-//! subscribers it feeds. While the peer does not take what is written, nothing more is read from it.
+//! subscribers it feeds. While the peer does not take what is written, it is read only as long as few answers wait for it. A
+//! peer whose publications fill the queues of subscribers is not read for a moment.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -27,6 +28,8 @@ const LINGER_MS: u64 = 2000;
 /// Write buffers larger than this are not kept for reuse.
 const SPARE_BYTES_MAX: usize = 256 * 1024;
 const SLICES_MAX: usize = 32;
+/// For so long a publisher waits whose subscribers fell behind.
+const PAUSE_MS: u64 = 1;
 
 /// A connection: its socket and its session machine.
 pub struct Pump<I, G: Gate> {
@@ -39,6 +42,10 @@ pub struct Pump<I, G: Gate> {
     state: State,
     timer: Option<(u64, Pin<Box<Sleep>>)>,
     ended: bool,
+    /// The gate may have something to be written: asking it costs a lock.
+    due: bool,
+    /// Until then nothing is read.
+    paused_until_ms: Option<u64>,
     /// See [`workers::active`].
     seen: u32,
 }
@@ -105,6 +112,8 @@ impl<I: Socket, G: Gate> Pump<I, G> {
             state: State::Open,
             timer: None,
             ended: false,
+            due: true,
+            paused_until_ms: None,
             seen: 0,
         }
     }
@@ -118,6 +127,9 @@ impl<I: Socket, G: Gate> Pump<I, G> {
     }
 
     fn follow(&mut self, flow: Flow) {
+        if self.gate.must_pause() {
+            self.paused_until_ms = Some(self.clock.now_ms() + PAUSE_MS);
+        }
         match flow {
             Flow::Continue => {}
             Flow::Close => self.begin_closing(),
@@ -136,6 +148,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         let received = self.gate.receive(&chunk, self.clock.now_ms());
         let rest = chunk.get(received.consumed..).unwrap_or_default();
         self.input.keep(rest, received.needs);
+        self.due |= !received.silent;
         self.follow(received.flow);
     }
 
@@ -144,11 +157,16 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         let mut step = Step::Waits;
         loop {
             if self.output.is_empty() {
+                if !self.link.take_ready() && !self.due {
+                    return Ok(step);
+                }
                 let spare = self.output.reuse();
                 self.output.taken = self.gate.take(spare, self.clock.now_ms());
+                // More may wait behind what was taken.
+                self.due = !self.output.is_empty();
                 if self.output.is_empty() {
-                    // TLS may hold back what the socket did not take; whether it is done need not be known here.
-                    let _ = Pin::new(&mut self.io).poll_flush(cx)?;
+                    // TLS may hold back what the socket did not take.
+                    self.due = Pin::new(&mut self.io).poll_flush(cx)?.is_pending();
                     return Ok(step);
                 }
             }
@@ -196,6 +214,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         let Poll::Ready(answer) = Pin::new(check).poll(cx) else { return Step::Waits };
         self.state = State::Open;
         let flow = self.gate.verified(answer.ok().flatten(), self.clock.now_ms());
+        self.due = true;
         self.follow(flow);
         // What was read behind the request that was verified waits still.
         let kept = self.input.take();
@@ -211,12 +230,13 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         {
             self.ended = true;
             self.gate.end(reason, self.clock.now_ms());
+            self.due = true;
             self.begin_closing();
         }
         let wrote = self.write(cx)?;
         let blocked = !self.output.is_empty();
         let then = match self.state {
-            State::Open if blocked && !self.gate.may_read() => Step::Waits,
+            State::Open if self.paused_until_ms.is_some() || (blocked && !self.gate.may_read()) => Step::Waits,
             State::Open => self.read(cx)?,
             State::Verifying(_) => self.verify(cx),
             State::Closing if blocked => Step::Waits,
@@ -245,12 +265,17 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         }
     }
 
-    /// Keeps the timer no later than the gate's deadline; an earlier one only asks once too often.
+    /// When something is to be done although nobody comes.
+    fn deadline_ms(&self) -> Option<u64> {
+        [self.gate.deadline_ms(), self.paused_until_ms].into_iter().flatten().min()
+    }
+
+    /// Keeps the timer no later than the deadline; an earlier one only asks once too often.
     fn run_timer(&mut self, cx: &mut Context<'_>) {
         loop {
             let closing = matches!(self.state, State::Closing | State::Lingering);
             if !closing {
-                match (self.gate.deadline_ms(), &self.timer) {
+                match (self.deadline_ms(), &self.timer) {
                     (None, _) => return,
                     (Some(at), Some((due, _))) if *due <= at => {}
                     (Some(at), _) => self.set_timer(at),
@@ -267,8 +292,13 @@ impl<I: Socket, G: Gate> Pump<I, G> {
                 cx.waker().wake_by_ref();
                 return;
             }
+            if self.paused_until_ms.is_some_and(|at| at <= now_ms) {
+                self.paused_until_ms = None;
+                cx.waker().wake_by_ref();
+            }
             if self.gate.deadline_ms().is_some_and(|at| at <= now_ms) {
                 let flow = self.gate.expired(now_ms);
+                self.due = true;
                 self.follow(flow);
                 cx.waker().wake_by_ref();
             }

@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -17,6 +17,9 @@ use super::gate::{Flow, Gate, Machine, MessageGate, Received};
 use crate::delivery::outbox::Taken;
 use crate::node::link::{End, Link};
 use crate::node::users::User;
+
+#[cfg(test)]
+mod tests;
 
 /// Bytes that tungstenite takes from the read buffer at a time.
 const FEED_BYTES: usize = 16 * 1024;
@@ -109,7 +112,10 @@ impl<G: MessageGate> WebSocket<G> {
         }
         // Control frames that tungstenite holds back until it writes: failing cannot happen in memory.
         let _ = self.context.flush(&mut Feed { input: &[], output: &mut self.control });
-        self.inner.finish();
+        let finished = self.inner.finish(now_ms);
+        if matches!(flow, Flow::Continue) {
+            flow = finished;
+        }
         if matches!(flow, Flow::Close) {
             self.close(CloseCode::Normal, "");
         }
@@ -154,7 +160,7 @@ impl<G: MessageGate> Gate for WebSocket<G> {
         self.heard_ms = now_ms;
         self.pinged_ms = None;
         let (left, flow) = self.drain(input, now_ms);
-        Received { consumed: input.len() - left, needs: 0, flow }
+        Received { consumed: input.len() - left, needs: 0, silent: false, flow }
     }
 }
 
@@ -187,6 +193,10 @@ impl<G: MessageGate> Machine for WebSocket<G> {
 
     fn may_read(&self) -> bool {
         self.control.len() < FEED_BYTES && self.inner.may_read()
+    }
+
+    fn must_pause(&mut self) -> bool {
+        self.inner.must_pause()
     }
 
     fn deadline_ms(&self) -> Option<u64> {
@@ -235,56 +245,59 @@ fn close_code(error: &Error) -> CloseCode {
     }
 }
 
-/// A byte-stream gate (MQTT) behind a WebSocket: packets may span messages (MQTT 5, 6).
+/// A byte-stream gate (MQTT) behind a WebSocket: packets may span messages (MQTT 5, 6). The messages of one read are handed to the
+/// gate together, as if they had come by TCP.
 pub struct Stream<G> {
     inner: G,
-    partial: Vec<u8>,
-    /// Length that the partial packet will have, if known.
+    /// The first message of a read, as long as it is all there is.
+    only: Option<Bytes>,
+    /// Else all that the gate was not given yet, or gave back.
+    pending: BytesMut,
+    /// Bytes of the packet that begins there, if known: the gate is not asked before it is complete.
     needs: usize,
 }
 
 impl<G: Gate> Stream<G> {
     pub fn new(inner: G) -> Self {
-        Self { inner, partial: Vec::new(), needs: 0 }
+        Self { inner, only: None, pending: BytesMut::new(), needs: 0 }
     }
 }
 
 impl<G: Gate> MessageGate for Stream<G> {
     const FRAMES: bool = false;
 
-    fn message(&mut self, payload: &Bytes, text: bool, now_ms: u64) -> Flow {
+    fn message(&mut self, payload: &Bytes, text: bool, _: u64) -> Flow {
         // [MQTT-6.0.0-1]
         if text {
             return Flow::Close;
         }
-        let input = if self.partial.is_empty() {
-            payload.clone()
+        if self.only.is_none() && self.pending.is_empty() {
+            self.only = Some(payload.clone());
         } else {
-            self.partial.extend_from_slice(payload);
-            if self.partial.len() < self.needs {
-                // Offered with each of many small messages, a large packet would be copied as often.
-                return Flow::Continue;
-            }
-            Bytes::from(std::mem::take(&mut self.partial))
-        };
+            self.pending.extend_from_slice(&self.only.take().unwrap_or_default());
+            self.pending.extend_from_slice(payload);
+        }
+        Flow::Continue
+    }
+
+    fn finish(&mut self, now_ms: u64) -> Flow {
+        let waiting = self.only.as_ref().map_or(self.pending.len(), Bytes::len);
+        if waiting == 0 || waiting < self.needs {
+            return Flow::Continue;
+        }
+        let input = self.only.take().unwrap_or_else(|| self.pending.split().freeze());
         let received = self.inner.receive(&input, now_ms);
-        self.partial.extend_from_slice(input.get(received.consumed..).unwrap_or_default());
+        self.pending.extend_from_slice(input.get(received.consumed..).unwrap_or_default());
         self.needs = received.needs;
         received.flow
     }
-
-    fn finish(&mut self) {}
 }
 
 impl<G: Gate> Machine for Stream<G> {
     fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
-        let flow = self.inner.verified(user, now_ms);
-        // Packets behind CONNECT in the same message.
-        if matches!(flow, Flow::Continue) && !self.partial.is_empty() {
-            let input = Bytes::from(std::mem::take(&mut self.partial));
-            return self.message(&input, false, now_ms);
-        }
-        flow
+        // Packets behind CONNECT in the same read: `finish` comes next.
+        self.needs = 0;
+        self.inner.verified(user, now_ms)
     }
 
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
@@ -293,6 +306,10 @@ impl<G: Gate> Machine for Stream<G> {
 
     fn may_read(&self) -> bool {
         self.inner.may_read()
+    }
+
+    fn must_pause(&mut self) -> bool {
+        self.inner.must_pause()
     }
 
     fn deadline_ms(&self) -> Option<u64> {

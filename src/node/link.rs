@@ -1,6 +1,6 @@
 //! The handle by which others reach one connection: to wake it, or to end it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use futures_util::task::AtomicWaker;
 
@@ -22,10 +22,24 @@ pub enum End {
 #[derive(Debug, Default)]
 pub struct Link {
     pub waker: AtomicWaker,
+    /// Something waits in the mailbox since the connection last looked.
+    ready: AtomicBool,
     end: AtomicU8,
 }
 
 impl Link {
+    /// Tells the connection that something waits in its mailbox.
+    pub fn wake(&self) {
+        self.ready.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the connection was woken by [`Link::wake`] since it last asked.
+    pub fn take_ready(&self) -> bool {
+        // Most often it was not: a look costs less than a swap.
+        self.ready.load(Ordering::Relaxed) && self.ready.swap(false, Ordering::AcqRel)
+    }
+
     /// Asks the connection to end; the first reason counts.
     pub fn end(&self, reason: End) {
         let _ = self.end.compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);

@@ -13,9 +13,6 @@
 //! due when the outbox was emptied or the client acknowledged something, and both happen in that task: so what is kept behind
 //! a full window or outbox needs no other wake.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -30,6 +27,9 @@ use crate::delivery::outbox::{Outbox, SHARE_BYTES_MIN, Taken};
 use crate::delivery::replay::Replay;
 use crate::types::event::{Qos, StoredEvent, Terms};
 use crate::types::ids::SubscriptionId;
+
+#[cfg(test)]
+mod tests;
 
 /// See the module.
 pub struct Mailbox {
@@ -100,6 +100,8 @@ pub struct Offered {
     pub untranslatable: u32,
     /// What was kept can be sent at once, by the session's own task.
     pub refill_due: bool,
+    /// A queue of a connected session is more than half full: the publisher had better wait a moment.
+    pub crowded: bool,
 }
 
 /// Copies of consecutive events with the same terms, encoded once for a whole lane.
@@ -108,17 +110,26 @@ pub struct Frames {
     pub bytes: Vec<u8>,
     /// End of each frame in `bytes`.
     pub ends: Vec<u32>,
-    /// Offset of each frame's packet identifier (QoS 1 and 2).
-    pub packet_ids: Vec<u32>,
+    /// What else there is to know of each frame if it gets a packet identifier (QoS 1 and 2); else empty.
+    pub numbered: Vec<Numbered>,
     /// Length of the longest frame.
     pub longest: usize,
+}
+
+/// A frame that gets a packet identifier.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered {
+    /// Offset of the packet identifier in [`Frames::bytes`].
+    pub packet_id_at: u32,
+    /// Place of its event among the run's: not all of these may have a frame.
+    pub event: u32,
 }
 
 impl Frames {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.packet_ids.clear();
+        self.numbered.clear();
         self.longest = 0;
     }
 
@@ -204,13 +215,13 @@ impl Mailbox {
         Some(online.link.clone())
     }
 
-    /// Offers a run of frames that were encoded for `wire`. `events` are their owned forms (QoS 1 and 2 only).
+    /// Offers a run of frames that were encoded for `wire`. `events` are the run's events in owned form (QoS 1 and 2 only).
     pub fn offer_run(&mut self, wire: WireRef, terms: &Terms, frames: &Frames, events: &[Arc<StoredEvent>]) -> Offered {
         let mut offered = Offered::default();
         let count = frames.ends.len();
-        if terms.qos != Qos::AtMostOnce {
-            for (index, event) in events.iter().enumerate().take(count) {
-                let owed = || Owed { event: event.clone(), terms: terms.clone() };
+        if !frames.numbered.is_empty() {
+            for (index, numbered) in frames.numbered.iter().enumerate() {
+                let owed = || Owed { event: events[numbered.event as usize].clone(), terms: terms.clone() };
                 self.offer_frame(wire, owed, frames, index, &mut offered);
             }
             return offered;
@@ -224,6 +235,7 @@ impl Mailbox {
                 }
                 Err(_) => offered.dropped_full += count as u32,
             }
+            offered.crowded = self.outbox.is_crowded();
             return offered;
         }
         for index in 0..count {
@@ -237,6 +249,7 @@ impl Mailbox {
                 offered.dropped_full += 1;
             }
         }
+        offered.crowded = self.outbox.is_crowded();
         offered
     }
 
@@ -268,7 +281,7 @@ impl Mailbox {
         let mark = self.outbox.mark();
         self.outbox.append(frame);
         let packet_id = self.inflight.send(owed());
-        self.outbox.patch(mark + frames.packet_ids[index] as usize - frames.start(index), packet_id);
+        self.outbox.patch(mark + frames.numbered[index].packet_id_at as usize - frames.start(index), packet_id);
         offered.sent += 1;
         offered.sent_bytes += frame.len();
     }
@@ -293,6 +306,8 @@ impl Mailbox {
             } else {
                 self.keep(owed, &mut offered);
             }
+        } else if qos == Qos::AtMostOnce {
+            offered.crowded = self.outbox.is_crowded();
         }
         offered
     }
@@ -307,6 +322,7 @@ impl Mailbox {
             self.outbox.push_shared(frame.clone());
             offered.sent += 1;
             offered.sent_bytes += frame.len();
+            offered.crowded = self.outbox.is_crowded();
         } else {
             offered.dropped_full += 1;
         }
@@ -365,7 +381,7 @@ impl Mailbox {
             if self.replay.must_fetch() {
                 if fetches == FETCHES_MAX {
                     // Let others have their turn first.
-                    return link.waker.wake();
+                    return link.wake();
                 }
                 fetches += 1;
                 self.replay.fetch();
@@ -407,7 +423,10 @@ impl Mailbox {
             return;
         }
         match self.backlog.push(owed) {
-            Ok(()) => offered.kept += 1,
+            Ok(()) => {
+                offered.kept += 1;
+                offered.crowded |= self.online.is_some() && self.backlog.is_crowded();
+            }
             Err(_) => offered.dropped_full += 1,
         }
     }

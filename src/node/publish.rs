@@ -9,7 +9,7 @@
 //! next publication differs, before anything else of the same connection takes effect, and at the end of each read batch;
 //! then the touched connections are woken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::Node;
 use super::link::End;
-use super::mailbox::{Frames, Mailbox, Offered};
+use super::mailbox::{Frames, Mailbox, Numbered, Offered};
 use super::metrics::{Drop, Protocol, Tally};
 use super::realm::{Realm, SharedRoute};
 use super::session::{Session, Touched};
@@ -31,6 +31,9 @@ use crate::types::ids::{PublicationId, SessionId};
 use crate::types::limits::OutboxFull;
 use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::Topic;
+
+#[cfg(test)]
+mod tests;
 
 /// Frames of a run are handed over when they are this many.
 const RUN_BYTES_MAX: usize = 64 * 1024;
@@ -71,18 +74,19 @@ pub struct Publication<'a> {
 /// Who may get an event (WAMP, Subscriber Black- and Whitelisting). An absent list restricts nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
-    pub exclude: Vec<SessionId>,
-    pub exclude_authid: Vec<String>,
-    pub exclude_authrole: Vec<String>,
-    pub eligible: Option<Vec<SessionId>>,
-    pub eligible_authid: Option<Vec<String>>,
-    pub eligible_authrole: Option<Vec<String>>,
+    pub exclude: HashSet<SessionId>,
+    pub exclude_authid: HashSet<String>,
+    pub exclude_authrole: HashSet<String>,
+    pub eligible: Option<HashSet<SessionId>>,
+    pub eligible_authid: Option<HashSet<String>>,
+    pub eligible_authrole: Option<HashSet<String>>,
 }
 
 impl Filter {
     fn admits(&self, session: &Session) -> bool {
         let identity = &session.identity;
-        let listed = |list: &Option<Vec<String>>, name: &String| list.as_ref().is_none_or(|list| list.contains(name));
+        let listed =
+            |list: &Option<HashSet<String>>, name: &String| list.as_ref().is_none_or(|list| list.contains(name));
         !self.exclude.contains(&session.id)
             && !self.exclude_authid.contains(&identity.authid)
             && !self.exclude_authrole.contains(&identity.authrole)
@@ -126,6 +130,7 @@ pub struct Publisher {
     pub tally: Tally,
     /// Time of the batch; set by the gate at its beginning.
     pub now_ms: u64,
+    crowded: bool,
     dice: u64,
 }
 
@@ -171,6 +176,7 @@ impl Publisher {
             touched: Touched::default(),
             tally: Tally::default(),
             now_ms: 0,
+            crowded: false,
             dice,
         }
     }
@@ -256,7 +262,7 @@ impl Publisher {
                 return Err(PublishRefused::RetainedFull);
             }
         }
-        // Behind the retained value: who subscribes meanwhile finds either that or this event, perhaps both, but never neither.
+        // Behind the retained store: who subscribed too late to be told by it must be found by the route.
         if self.targets[at].version != self.realm.version() {
             self.refresh(at);
         }
@@ -287,7 +293,7 @@ impl Publisher {
         for (lane, frames) in route.lanes.iter().zip(&mut self.run.lanes) {
             let terms = lane.form.terms(qos, retain);
             keep |= terms.qos != Qos::AtMostOnce;
-            match frames.append(lane, event, &terms) {
+            match frames.append(lane, event, &terms, self.run.events.len()) {
                 Ok(bytes) => self.run.bytes += bytes,
                 Err(error) => self.tally.drop(drop_reason(error), lane.members.len() as u64),
             }
@@ -331,26 +337,10 @@ impl Publisher {
         }
     }
 
-    /// Gives an event to one member of a shared subscription: to the next that is connected and has nothing waiting, else to the
-    /// next that is connected, else to the next at all (MQTT 5, 4.8.2).
+    /// Gives an event to one member of a shared subscription (MQTT 5, 4.8.2).
     fn deliver_to_group(&mut self, group: &Group<Arc<Session>>, event: &Arc<StoredEvent>, filter: Option<&Filter>) {
-        let count = group.members.len();
-        let start = group.turn.fetch_add(1, Ordering::Relaxed);
-        let mut chosen: Option<((bool, bool), &Arc<Session>, &Form)> = None;
-        for (session, form) in (0..count).filter_map(|i| group.members.get((start + i) % count)) {
-            if filter.is_some_and(|filter| !filter.admits(session)) {
-                continue;
-            }
-            let mailbox = session.mailbox();
-            let fit = (mailbox.online().is_some(), mailbox.backlog.is_empty());
-            if chosen.is_none_or(|(best, ..)| fit.0 && best < fit) {
-                chosen = Some((fit, session, form));
-            }
-            if fit == (true, true) {
-                break;
-            }
-        }
-        let Some((_, session, form)) = chosen else { return };
+        let turn = group.turn.fetch_add(1, Ordering::Relaxed);
+        let Some((session, form)) = choose(group, turn, filter) else { return };
         let terms = form.terms(event.qos, event.retain);
         let mut mailbox = session.mailbox();
         let offered = mailbox.offer(Owed { event: event.clone(), terms }, self.now_ms);
@@ -412,6 +402,8 @@ impl Publisher {
         if offered.sent > 0 || offered.refill_due {
             self.touched.note(mailbox);
         }
+        // What is full stays full for all that waiting does, if its client does not read.
+        self.crowded |= offered.crowded && offered.dropped_full == 0;
         if offered.dropped_full > 0 {
             self.tally.drop(Drop::QueueFull, u64::from(offered.dropped_full));
             if self.node.limits.outbox_full == OutboxFull::Disconnect
@@ -433,6 +425,12 @@ impl Publisher {
         self.flush();
         self.touched.wake();
         self.node.metrics.of(self.protocol).add(&mut self.tally);
+    }
+
+    /// Whether a subscriber that does read fell behind since this was asked last: the connection had better not be read for a
+    /// moment, so that nothing has to be dropped.
+    pub fn take_crowded(&mut self) -> bool {
+        std::mem::take(&mut self.crowded)
     }
 
     /// Looks a target's route up again; what was staged for the old one is handed over first.
@@ -463,6 +461,33 @@ fn still_subscribed(mailbox: &Mailbox, form: &Form, version: u64) -> bool {
     }
 }
 
+/// The member of a shared subscription whose turn it is: the next that is connected and has nothing waiting, else the next that is
+/// connected, else the next that is kept messages while it is away.
+fn choose<'a>(
+    group: &'a Group<Arc<Session>>,
+    turn: usize,
+    filter: Option<&Filter>,
+) -> Option<&'a (Arc<Session>, Form)> {
+    let count = group.members.len();
+    let mut second_best = None;
+    for member in (0..count).map(|i| &group.members[turn.wrapping_add(i) % count]) {
+        if filter.is_some_and(|filter| !filter.admits(&member.0)) {
+            continue;
+        }
+        let mailbox = member.0.mailbox();
+        let rank = match mailbox.online() {
+            Some(_) if mailbox.backlog.is_empty() => return Some(member),
+            Some(_) => 1,
+            None if mailbox.keeps => 2,
+            None => continue,
+        };
+        if second_best.is_none_or(|(best, _)| rank < best) {
+            second_best = Some((rank, member));
+        }
+    }
+    second_best.map(|(_, member)| member)
+}
+
 /// As what a copy that cannot be said in an encoding is counted.
 fn drop_reason(error: Unencodable) -> Drop {
     match error {
@@ -478,8 +503,14 @@ fn encode_whole(lane: &Lane<Arc<Session>>, event: &Event<'_>, terms: &Terms) -> 
 }
 
 impl Frames {
-    /// Encodes one event for a lane; tells the length of its frame.
-    fn append(&mut self, lane: &Lane<Arc<Session>>, event: &Event<'_>, terms: &Terms) -> Result<usize, Unencodable> {
+    /// Encodes an event for a lane, the one at `index` of the run's; tells the length of its frame.
+    fn append(
+        &mut self,
+        lane: &Lane<Arc<Session>>,
+        event: &Event<'_>,
+        terms: &Terms,
+        index: usize,
+    ) -> Result<usize, Unencodable> {
         let start = self.bytes.len();
         let encoded = match lane.wire.0.event(event, terms, false, &mut self.bytes) {
             Ok(encoded) => encoded,
@@ -491,7 +522,7 @@ impl Frames {
         let len = self.bytes.len() - start;
         self.ends.push(self.bytes.len() as u32);
         if let Some(at) = encoded.packet_id_at {
-            self.packet_ids.push(at as u32);
+            self.numbered.push(Numbered { packet_id_at: at as u32, event: index as u32 });
         }
         self.longest = self.longest.max(len);
         Ok(len)

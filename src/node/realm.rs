@@ -186,7 +186,7 @@ impl Realm {
     /// Sets or (with an empty payload) clears the retained value of the event's topic.
     ///
     /// # Errors
-    /// A new value does not fit any more; changing and clearing one is always possible.
+    /// The value does not fit any more. Clearing one is always possible, and so is changing one to no more bytes.
     pub fn retain(&self, event: Arc<StoredEvent>) -> Result<(), RetainedFull> {
         let topic = event.topic.clone();
         let mut retained = self.retained.write();
@@ -195,8 +195,11 @@ impl Realm {
             return Ok(());
         }
         let bytes = event.bytes();
-        let full = retained.len() >= self.retained_messages_max || retained.bytes() + bytes > self.retained_bytes_max;
-        if full && retained.get(&topic).is_none() {
+        let fits = match retained.get(&topic).map(|old| old.bytes()) {
+            None => retained.len() < self.retained_messages_max && retained.bytes() + bytes <= self.retained_bytes_max,
+            Some(old) => bytes <= old || retained.bytes() - old + bytes <= self.retained_bytes_max,
+        };
+        if !fits {
             return Err(RetainedFull);
         }
         if event.expires_at_ms.is_some() {

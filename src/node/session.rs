@@ -86,7 +86,8 @@ impl Subscriber for Arc<Session> {
     }
 }
 
-/// Connections whose outbox was filled in this batch: each is woken once, when the batch is done.
+/// Connections whose outbox was filled in this batch: each is woken once, when the batch is done, or when this is dropped: nobody
+/// else will wake them, for each was noted as woken.
 #[derive(Default)]
 pub struct Touched {
     links: Vec<Arc<Link>>,
@@ -100,10 +101,21 @@ impl Touched {
         }
     }
 
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
     /// Wakes them all.
     pub fn wake(&mut self) {
         for link in self.links.drain(..) {
-            link.waker.wake();
+            link.wake();
         }
+    }
+}
+
+impl Drop for Touched {
+    fn drop(&mut self) {
+        self.wake();
     }
 }

@@ -17,6 +17,9 @@ use crate::types::event::{Identifiers, Qos, Terms};
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::topic::{Topic, TopicPattern};
 
+#[cfg(test)]
+mod tests;
+
 /// What the router must know of a session that subscribes.
 pub trait Subscriber: Clone {
     /// Names an encoding: copies for equal wires are equal bytes.

@@ -162,10 +162,10 @@ limits! {
         "The same in bytes of payload and topic; an empty backlog takes one message of any size. As many bytes that are sent and not \
          acknowledged make further messages wait, too.";
     retained_messages_max: usize = 1_000_000, Count, "limits"."retained_messages_max", 0..=1_000_000_000,
-        "Retained values of all realms. A publish that would add one is refused: PUBACK or PUBREC 0x97 (MQTT 3 and QoS 0: dropped and \
+        "Retained values of one realm. A publish that would add one is refused: PUBACK or PUBREC 0x97 (MQTT 3 and QoS 0: dropped and \
          counted), ERROR `fennec.error.quota_exceeded`. Changing or clearing one stays possible.";
     retained_bytes_max: u64 = 1_073_741_824, Bytes, "limits"."retained_bytes_max", 0..=1_099_511_627_776,
-        "The same in bytes of payload and topic.";
+        "The same in bytes of payload and topic. A publish that would make a value larger is refused, too.";
     mqtt_packet_bytes_max: usize = 16_777_216, Bytes, "mqtt"."packet_bytes_max", 1024..=268_435_460,
         "Largest MQTT packet, fixed header included; announced in CONNACK. A larger one closes the connection: DISCONNECT 0x95.";
     mqtt_receive_max: u16 = 1024, Count, "mqtt"."receive_max", 1..=65_535,

@@ -2,6 +2,7 @@
 
 mod rawsocket;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use rawsocket::RawSocket;
@@ -10,23 +11,28 @@ use super::serializer::{Encoding, Wire};
 use super::session::{Access, WampGate};
 use crate::net::websocket::{Keepalive, WebSocket};
 use crate::node::Node;
-use crate::node::link::Link;
 use crate::node::metrics::{Protocol, Tally};
 
 /// The gate of a WebSocket whose client and server agreed on the subprotocol of `encoding`. TLS, `Origin` and the upgrade
 /// are done.
-pub fn websocket(node: &Arc<Node>, access: Access, encoding: Encoding, now_ms: u64) -> WebSocket<WampGate> {
+pub fn websocket(
+    node: &Arc<Node>,
+    access: Access,
+    peer: SocketAddr,
+    encoding: Encoding,
+    now_ms: u64,
+) -> WebSocket<WampGate> {
     let wire = Wire::websocket(encoding);
     count_opened(node);
     // A WebSocket client has no way to say what it takes at most.
-    let gate = WampGate::new(node.clone(), access, encoding, wire, usize::MAX, Arc::new(Link::default()), now_ms);
+    let gate = WampGate::new(node.clone(), access, peer, encoding, wire, usize::MAX, Arc::default(), now_ms);
     WebSocket::new(gate, node.limits.wamp_websocket_bytes_max, keepalive(node), now_ms)
 }
 
 /// The gate of a connection that begins with a RawSocket handshake.
-pub fn rawsocket(node: &Arc<Node>, access: Access, now_ms: u64) -> RawSocket {
+pub fn rawsocket(node: &Arc<Node>, access: Access, peer: SocketAddr, now_ms: u64) -> RawSocket {
     count_opened(node);
-    RawSocket::new(node.clone(), access, keepalive(node), now_ms)
+    RawSocket::new(node.clone(), access, peer, keepalive(node), now_ms)
 }
 
 /// That it ends is counted by its gate.

@@ -171,7 +171,8 @@ async fn the_error_of_a_callee_is_passed_on_with_its_status() {
         };
         let (answer, ()) = tokio::join!(broker.post("/call", r#"{"procedure": "app.fail"}"#), answering);
         assert_eq!(answer.status.as_u16(), status, "{uri}");
-        assert_eq!(answer.json(), json!({"error": uri, "message": "", "args": ["why"], "kwargs": {}}));
+        let message = "the procedure answered with an error";
+        assert_eq!(answer.json(), json!({"error": uri, "message": message, "args": ["why"], "kwargs": {}}));
     }
 }
 

@@ -1,16 +1,27 @@
 //! Listeners and what is under HTTP: TLS, limits, the end.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
-use fennec::net::listen::Listener;
+use bytes::Bytes;
+use fennec::delivery::outbox::Taken;
+use fennec::net::clock::Clock;
+use fennec::net::gate::{Flow, Gate, Machine, Received};
+use fennec::net::listen::{Door, Listener};
+use fennec::net::pump::{Pump, drive};
+use fennec::net::stream::Seats;
 use fennec::net::tls::Tls;
+use fennec::net::workers::Workers;
+use fennec::node::link::{End, Link};
 use fennec::node::metrics::Protocol;
+use fennec::node::users::User;
 use fennec::types::limits::Limits;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -43,6 +54,94 @@ async fn https_answers_as_http_does() {
         let request = hyper::Request::get("/healthz").header("host", "localhost").body(String::new()).unwrap();
         let response = soon("an answer", client.send_request(request)).await.unwrap();
         assert_eq!(response.status().as_u16(), 200);
+    }
+}
+
+/// Says so many bytes, a kilobyte at a time, and tells how many it had said when the socket first took no more.
+struct Talker {
+    bytes: usize,
+    said: usize,
+    blocked: Mutex<Option<oneshot::Sender<usize>>>,
+    link: Arc<Link>,
+}
+
+impl Machine for Talker {
+    fn verified(&mut self, _: Option<Arc<User>>, _: u64) -> Flow {
+        Flow::Continue
+    }
+
+    fn take(&mut self, _: Vec<u8>, _: u64) -> Taken {
+        let bytes = 1024.min(self.bytes - self.said);
+        self.said += bytes;
+        Taken { tail: vec![b'x'; bytes], ..Taken::default() }
+    }
+
+    /// Asked only when something could not be written.
+    fn may_read(&self) -> bool {
+        let mut blocked = self.blocked.lock().unwrap();
+        if let Some(blocked) = blocked.take() {
+            // The second time nobody asks.
+            let _ = blocked.send(self.said);
+        }
+        true
+    }
+
+    fn must_pause(&mut self) -> bool {
+        false
+    }
+
+    fn deadline_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn expired(&mut self, _: u64) -> Flow {
+        Flow::Continue
+    }
+
+    fn end(&mut self, _: End, _: u64) {}
+
+    fn closed(&mut self, _: u64) {}
+
+    fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+}
+
+impl Gate for Talker {
+    fn receive(&mut self, input: &Bytes, _: u64) -> Received {
+        Received::all(input, Flow::Continue)
+    }
+}
+
+/// Connects through TLS to somebody who says so many bytes; the receiver learns how many sockets and TLS held.
+async fn talk(bytes: usize) -> (TlsStream<TcpStream>, oneshot::Receiver<usize>, Arc<Workers>) {
+    let (tls, connector) = certificate();
+    let node = Broker::start(Setup::default()).node;
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address();
+    let workers = Arc::new(Workers::start(1).unwrap());
+    let door = Door { protocol: Protocol::Mqtt, tls: Some(tls), seats: Seats::new(node), workers: workers.clone() };
+    let (blocked, held) = oneshot::channel();
+    let blocked = Arc::new(Mutex::new(Some(blocked)));
+    let connection = move |stream| {
+        let blocked = Mutex::new(blocked.lock().unwrap().take());
+        drive(Pump::new(stream, Talker { bytes, said: 0, blocked, link: Arc::default() }, Clock::default()))
+    };
+    tokio::spawn(listener.serve(door, connection, std::future::pending()));
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let stream = soon("TLS", connector.connect(ServerName::try_from("localhost").unwrap(), tcp)).await.unwrap();
+    (stream, held, workers)
+}
+
+#[tokio::test]
+async fn a_pump_leaves_nothing_behind_in_tls() {
+    let (_unread, held, _workers) = talk(usize::MAX).await;
+    let held = soon("a full socket", held).await.unwrap();
+    // So much that the last of it is in TLS when the socket takes no more.
+    for bytes in [held - 16 * 1024, held - 32 * 1024, held - 48 * 1024] {
+        let (mut stream, _, _workers) = talk(bytes).await;
+        let mut all = vec![0; bytes];
+        soon("the last byte", stream.read_exact(&mut all)).await.unwrap();
     }
 }
 
@@ -124,7 +223,9 @@ async fn more_connections_than_there_may_be_are_closed_and_counted() {
 
 #[tokio::test]
 async fn connections_without_a_request_end_when_the_broker_stops() {
-    let broker = Broker::start(Setup::default());
+    // They are not to end because they waited too long.
+    let limits = Limits { handshake_timeout_s: 3600, ..Limits::default() };
+    let broker = Broker::start(Setup { limits, ..Setup::default() });
     let mut idle = TcpStream::connect(broker.address).await.unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 17];

@@ -18,11 +18,11 @@ fn upgrade() -> Ask {
         .with("sec-websocket-key", KEY)
 }
 
-/// Reads until `end`.
+/// Reads until `end`, and nothing behind it.
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = Vec::new();
     while !text.ends_with(end.as_bytes()) {
-        assert_ne!(soon(end, stream.read_buf(&mut text)).await.unwrap(), 0, "{}", String::from_utf8_lossy(&text));
+        text.push(soon(end, stream.read_u8()).await.unwrap());
     }
     String::from_utf8(text).unwrap()
 }

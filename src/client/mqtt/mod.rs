@@ -6,7 +6,7 @@
 //! call    --> PUBLISH $rpc/<procedure>;  register --> SUBSCRIBE $rpc/<procedure>      (fennec only)
 //! ```
 //!
-//! - [`publish`](self): what is inflight, and in which order it is sent again after a reconnect.
+//! - `inflight`: publications that are not acknowledged, and the order in which they are sent again.
 //! - `receive`: the packets of the broker. `rpc`: calls.
 
 mod inflight;
@@ -240,7 +240,8 @@ impl Mqtt {
 }
 
 impl Machine for Mqtt {
-    fn open(&mut self) {
+    // Units are no packets: only the broker's own limit counts.
+    fn open(&mut self, _unit_bytes_max: usize) {
         self.connected = false;
         self.server = Server::default();
         self.input.clear();

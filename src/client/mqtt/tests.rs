@@ -119,7 +119,7 @@ fn connected() -> Mqtt {
 }
 
 fn open(machine: &mut Mqtt, session_present: bool) {
-    machine.open();
+    machine.open(usize::MAX);
     assert!(sent(machine)[0].starts_with("CONNECT"));
     machine.receive(connack(machine.level(), session_present, ConnackProperties::default())).unwrap();
     assert!(matches!(machine.next_event(), Some(Event::Opened(Opened { resumed, .. })) if resumed == session_present));
@@ -182,7 +182,7 @@ fn every_level_is_spoken() {
         let user = Some("alice".to_owned());
         let options = Options { user, password: Some("secret".to_owned()), session_expiry_s: 60, ..options(level) };
         let mut machine = Mqtt::new(options).unwrap();
-        machine.open();
+        machine.open(usize::MAX);
         let bytes = machine.next_output().unwrap();
         let connect = Connect::decode(&bytes).unwrap();
         assert_eq!((connect.level, connect.clean_start, connect.client_id), (level, false, "c1"));
@@ -198,7 +198,7 @@ fn every_level_is_spoken() {
 #[test]
 fn the_broker_may_choose_client_id_and_keep_alive() {
     let mut machine = machine();
-    machine.open();
+    machine.open(usize::MAX);
     let properties = ConnackProperties {
         assigned_client_identifier: Some("given"),
         server_keep_alive_s: Some(7),
@@ -213,7 +213,7 @@ fn the_broker_may_choose_client_id_and_keep_alive() {
 fn a_refusal_says_who_must_act() {
     let check = |reason: ReasonCode, expected: fn(String) -> Error| {
         let mut machine = machine();
-        machine.open();
+        machine.open(usize::MAX);
         let refused = packet(|out| Connack::new(reason).encode(Level::V5, out));
         let error = machine.receive(refused).unwrap_err();
         assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&expected(String::new())), "{reason}");
@@ -309,7 +309,7 @@ fn with_unacknowledged() -> Mqtt {
     machine.publish(&publication("c", Qos::AtLeastOnce)).unwrap();
     machine.receive(ack(AckType::Pubrec, 1, ReasonCode::Success)).unwrap();
     machine.receive(ack(AckType::Puback, 3, ReasonCode::Success)).unwrap();
-    published(&mut machine);
+    published(&mut machine).1.unwrap();
     machine
 }
 
@@ -334,7 +334,7 @@ fn in_a_new_session_what_is_unacknowledged_is_sent_as_new_and_what_was_taken_ove
 #[test]
 fn the_brokers_limits_are_kept() {
     let mut machine = machine();
-    machine.open();
+    machine.open(usize::MAX);
     let properties = ConnackProperties {
         receive_maximum: 2,
         maximum_qos: Qos::AtLeastOnce,
@@ -507,7 +507,7 @@ fn how_the_bytes_are_cut_makes_no_difference() {
     bytes.extend_from_slice(&publish("a/b", Qos::AtMostOnce, 0, &"y".repeat(300)));
     for cut in 1..bytes.len() {
         let mut machine = machine();
-        machine.open();
+        machine.open(usize::MAX);
         for chunk in bytes.chunks(cut) {
             machine.receive(Bytes::copy_from_slice(chunk)).unwrap();
         }
@@ -542,7 +542,7 @@ fn a_broker_that_breaks_the_protocol_is_left() {
         assert!(matches!(machine.receive(packet), Err(Error::Violation(_))));
     };
     let mut unconnected = machine();
-    unconnected.open();
+    unconnected.open(usize::MAX);
     check(&mut unconnected, publish("a", Qos::AtMostOnce, 0, "x"));
     check(&mut connected(), connack(Level::V5, false, ConnackProperties::default()));
     check(&mut connected(), suback(9, ReasonCode::GrantedQos1));

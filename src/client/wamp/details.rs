@@ -1,4 +1,4 @@
-//! Properties of a publication, in the options of PUBLISH and the details of EVENT (docs/mapping.md).
+//! Properties of a publication, in the options of PUBLISH and the details of EVENT (docs/wamp.md).
 
 use bytes::Bytes;
 
@@ -26,28 +26,25 @@ pub(super) fn write_publication(publication: &Publication<'_>, options: &mut Dic
         options.text("response_topic", topic);
     }
     if let Some(data) = &properties.correlation_data {
-        match std::str::from_utf8(data) {
-            Ok(text) if !text.starts_with('\0') => options.text("correlation_data", text),
-            _ => options.binary("correlation_data", data),
-        }
+        options.binary("correlation_data", data);
     }
     if !properties.user_properties.is_empty() {
         options.value("user_properties", &user_properties(&properties.user_properties));
     }
 }
 
-/// A dict; a name that is there several times has the list of its values.
+/// A list of `[name, value]`: names may come several times, and their order is kept (MQTT 5, 3.3.2.3.7).
 pub fn user_properties(all: &[(String, String)]) -> Value {
-    let mut entries: Vec<(String, Value)> = Vec::new();
-    for (name, value) in all {
-        let value = Value::from(value.as_str());
-        match entries.iter_mut().find(|(known, _)| known == name) {
-            None => entries.push((name.clone(), value)),
-            Some((_, Value::List(values))) => values.push(value),
-            Some((_, first)) => *first = Value::List(vec![std::mem::replace(first, Value::Null), value]),
-        }
-    }
-    Value::Map(entries)
+    let pair = |(name, value): &(String, String)| Value::List(vec![name.as_str().into(), value.as_str().into()]);
+    Value::List(all.iter().map(pair).collect())
+}
+
+fn read_user_properties(list: &[Value]) -> Option<Vec<(String, String)>> {
+    let pair = |item: &Value| match item.as_list()? {
+        [name, value] => Some((name.as_str()?.to_owned(), value.as_str()?.to_owned())),
+        _ => None,
+    };
+    list.iter().map(pair).collect()
 }
 
 /// An EVENT. `topic`: what was subscribed to, unless the details name the topic.
@@ -86,13 +83,10 @@ fn read_detail(message: &mut Message, name: String, value: Value) -> Option<(Str
         ("response_topic", Value::Text(text)) => properties.response_topic = Some(text),
         ("correlation_data", Value::Text(text)) => properties.correlation_data = Some(text.into()),
         ("correlation_data", Value::Bytes(bytes)) => properties.correlation_data = Some(Bytes::from(bytes)),
-        ("user_properties", Value::Map(entries)) => {
-            for (name, value) in entries {
-                let values = if let Value::List(values) = value { values } else { vec![value] };
-                let texts = values.into_iter().filter_map(|value| value.as_str().map(str::to_owned));
-                properties.user_properties.extend(texts.map(|text| (name.clone(), text)));
-            }
-        }
+        ("user_properties", Value::List(list)) => match read_user_properties(&list) {
+            Some(all) => properties.user_properties = all,
+            None => return Some((name, Value::List(list))),
+        },
         (_, value) => return Some((name, value)),
     }
     None

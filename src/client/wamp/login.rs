@@ -29,7 +29,7 @@ impl Wamp {
         }
         details.value("authmethods", &Value::List(methods.iter().map(|name| Value::from(*name)).collect()));
         let realm = self.options.realm.clone();
-        self.say(&Message::Hello { realm: realm.into(), details: details.finish() });
+        self.say_small(&Message::Hello { realm: realm.into(), details: details.finish() });
     }
 
     pub(super) fn challenge(&mut self, method: &str, extra: &Dict<'_>) -> Result<(), Error> {
@@ -39,7 +39,7 @@ impl Wamp {
             ("wampcra", Some(password)) => sign(&password, extra)?,
             _ => return Err(Error::Violation(format!("CHALLENGE by {method}, which was not offered"))),
         };
-        self.say(&Message::Authenticate { signature: signature.into(), extra: Dict::Empty });
+        self.say_small(&Message::Authenticate { signature: signature.into(), extra: Dict::Empty });
         Ok(())
     }
 
@@ -48,7 +48,10 @@ impl Wamp {
         let keep_alive = self.options.keep_alive;
         self.events.push_back(Event::Opened(Opened { resumed: false, id: session.0.to_string(), keep_alive }));
         for publication in std::mem::take(&mut self.unanswered) {
-            self.send_publish(publication, true);
+            let token = publication.token;
+            if let Err(error) = self.send_publish(publication, true) {
+                self.events.push_back(Event::Published { token, outcome: Err(error) });
+            }
         }
     }
 }

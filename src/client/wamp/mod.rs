@@ -4,10 +4,11 @@
 //! HELLO --> [CHALLENGE --> AUTHENTICATE] --> WELCOME; then requests by number, each with its answer
 //! ```
 //!
-//! - `login`: up to WELCOME. `details`: properties in options and details.
+//! - `login`: up to WELCOME. `receive`: the router's messages. `details`: properties in options and details.
 
 mod details;
 mod login;
+mod receive;
 
 #[cfg(test)]
 mod tests;
@@ -21,13 +22,12 @@ use bytes::Bytes;
 
 use super::Error;
 use super::machine::{
-    Answer, Call, CallError, Event, Invocation, InvocationNumber, Machine, Publication, Registration, Subscription,
-    Token, UNACKNOWLEDGED_MAX,
+    Answer, Call, Event, InvocationNumber, Machine, Publication, Registration, Subscription, Token, UNACKNOWLEDGED_MAX,
 };
 use super::transport::Speech;
 use crate::types::event::Qos;
 use crate::types::ids::RequestId;
-use crate::types::payload::{Codec, Format, Payload, PayloadRef};
+use crate::types::payload::{Format, Payload};
 use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
 use crate::wamp::message::{self, Dict, DictWriter, Kind, Message};
 use crate::wamp::serializer::{Encoding, is_text};
@@ -58,6 +58,7 @@ pub struct Wamp {
     registrations: HashMap<u64, String>,
     last_request: u64,
     last_token: u64,
+    message_bytes_max: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,7 @@ enum Pending {
 }
 
 /// A publication that can be sent again.
+#[derive(Clone)]
 struct Stored {
     token: Token,
     options: Dict<'static>,
@@ -103,13 +105,37 @@ impl Wamp {
             registrations: HashMap::new(),
             last_request: 0,
             last_token: 0,
+            message_bytes_max: usize::MAX,
         }
     }
 
-    fn say(&mut self, message: &Message<'_>) {
+    /// Says something that carries nothing of an application's, and is small enough for any connection.
+    fn say_small(&mut self, message: &Message<'_>) {
         let mut bytes = Vec::new();
         message::encode(message, self.options.format, &mut bytes);
         self.out.push_back(bytes.into());
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`]: the message is larger than the connection takes. Nothing is sent.
+    fn say(&mut self, message: &Message<'_>) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        message::encode(message, self.options.format, &mut bytes);
+        let (is, max) = (bytes.len(), self.message_bytes_max);
+        if is > max {
+            return Err(Error::Invalid(format!("the message has {is} bytes, the broker takes {max}")));
+        }
+        self.out.push_back(bytes.into());
+        Ok(())
+    }
+
+    /// Says a request; its number is [`Wamp::next_request`].
+    fn ask(&mut self, message: &Message<'_>, pending: Option<Pending>) -> Result<(), Error> {
+        let request = self.next_request();
+        self.say(message)?;
+        self.last_request = request.0;
+        self.pending.extend(pending.map(|pending| (request.0, pending)));
+        Ok(())
     }
 
     fn dict(&self) -> DictWriter {
@@ -121,133 +147,22 @@ impl Wamp {
         Token(self.last_token)
     }
 
-    /// Requests of a session are numbered from 1 on (WAMP, Identifiers).
-    fn next_request(&mut self) -> RequestId {
-        self.last_request += 1;
-        RequestId(self.last_request)
+    /// Requests of a session are numbered from 1 on, without gaps (WAMP, Identifiers).
+    fn next_request(&self) -> RequestId {
+        RequestId(self.last_request + 1)
     }
 
-    fn send_publish(&mut self, publication: Stored, acknowledge: bool) {
-        let request = self.next_request();
-        self.say(&Message::Publish {
-            request,
-            options: publication.options.clone(),
-            topic: publication.topic.as_str().into(),
-            payload: publication.payload.as_ref(),
-        });
-        if acknowledge {
-            self.pending.insert(request.0, Pending::Publish(publication));
-        }
-    }
-
-    fn receive_message(&mut self, unit: &Bytes) -> Result<(), Error> {
-        let message =
-            message::decode(self.options.format, unit).map_err(|error| Error::Violation(error.to_string()))?;
-        match (self.state, message) {
-            (State::Login, Message::Welcome { session, .. }) => {
-                self.welcome(session);
-                Ok(())
-            }
-            (State::Login, Message::Challenge { method, extra }) => self.challenge(&method, &extra),
-            (_, Message::Abort { details, reason, .. }) => Err(farewell(&reason, &details)),
-            (State::Open, Message::Goodbye { details, reason }) => Err(farewell(&reason, &details)),
-            (State::Open, message) => self.receive_open(unit, message),
-            (_, other) => Err(Error::Violation(format!("{} before WELCOME", other.kind().name()))),
-        }
-    }
-
-    fn receive_open(&mut self, unit: &Bytes, message: Message<'_>) -> Result<(), Error> {
-        match message {
-            Message::Event { subscription, publication, details, payload } => {
-                // One that is not known came before its SUBSCRIBED was: no broker does that.
-                let topic = self.subscriptions.get(&subscription.0).cloned().unwrap_or_default();
-                let message = details::read_event(topic, publication.0, &details, share(payload, unit));
-                self.events.push_back(Event::Message(message));
-            }
-            Message::Invocation { request, registration, details, payload } => {
-                let mut all = details.to_map();
-                let named = all.iter().position(|(name, _)| name == "procedure").map(|at| all.remove(at).1);
-                let known = || self.registrations.get(&registration.0).cloned().unwrap_or_default();
-                self.events.push_back(Event::Invoked(Invocation {
-                    number: InvocationNumber(request.0),
-                    procedure: named.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_else(known),
-                    payload: share(payload, unit),
-                    details: all,
-                }));
-            }
-            Message::Result { request, details, payload } => {
-                let progress = details.get("progress").and_then(|value| value.as_bool()).unwrap_or(false);
-                if let Some(token) = self.call_of(request, progress) {
-                    self.events.push_back(Event::Returned { token, progress, payload: share(payload, unit) });
-                }
-            }
-            Message::Interrupt { request, .. } => {
-                self.events.push_back(Event::Cancelled(InvocationNumber(request.0)));
-            }
-            Message::Error { request, error, payload, .. } => self.failed(request, &error, share(payload, unit)),
-            other => return self.receive_answer(other),
-        }
-        Ok(())
-    }
-
-    /// Answers that say that all is well.
-    fn receive_answer(&mut self, message: Message<'_>) -> Result<(), Error> {
-        let (request, id) = match message {
-            Message::Published { request, publication } => (request, publication.0),
-            Message::Subscribed { request, subscription } => (request, subscription.0),
-            Message::Registered { request, registration } => (request, registration.0),
-            Message::Unsubscribed { .. } => {
-                return Err(Error::Refused("the subscription was taken away".to_owned()));
-            }
-            Message::Unregistered { .. } => {
-                return Err(Error::Refused("the registration was taken away".to_owned()));
-            }
-            other => return Err(Error::Violation(format!("{} to a client", other.kind().name()))),
-        };
-        let event = match self.pending.remove(&request.0) {
-            Some(Pending::Publish(publication)) => Event::Published { token: publication.token, outcome: Ok(()) },
-            Some(Pending::Subscribe(token, topic)) => {
-                self.subscriptions.insert(id, topic);
-                Event::Subscribed { token, outcome: Ok(()) }
-            }
-            Some(Pending::Register(token, procedure)) => {
-                self.registrations.insert(id, procedure);
-                Event::Registered { token, outcome: Ok(()) }
-            }
-            Some(Pending::Call(_)) | None => {
-                return Err(Error::Violation(format!("an answer to request {}, which asked for none", request.0)));
-            }
-        };
-        self.events.push_back(event);
-        Ok(())
-    }
-
-    /// The call that a result is for, unless nobody waits for it.
-    fn call_of(&mut self, request: RequestId, progress: bool) -> Option<Token> {
-        let Some(Pending::Call(token)) = self.pending.get(&request.0) else { return None };
-        let token = *token;
-        if !progress {
-            self.pending.remove(&request.0);
-        }
-        Some(token)
-    }
-
-    fn failed(&mut self, request: RequestId, uri: &str, payload: Payload) {
-        let outcome = Err(refusal(uri, &text_of(&payload)));
-        let event = match self.pending.remove(&request.0) {
-            Some(Pending::Publish(publication)) => Event::Published { token: publication.token, outcome },
-            Some(Pending::Subscribe(token, _)) => Event::Subscribed { token, outcome },
-            Some(Pending::Register(token, _)) => Event::Registered { token, outcome },
-            Some(Pending::Call(token)) => Event::Failed { token, error: CallError::of_uri(uri, payload) },
-            // A call that was cancelled, or an answer that came too late.
-            None => return,
-        };
-        self.events.push_back(event);
+    fn send_publish(&mut self, publication: Stored, acknowledge: bool) -> Result<(), Error> {
+        let Stored { options, topic, payload, .. } = publication.clone();
+        let (request, topic) = (self.next_request(), topic.into());
+        let message = Message::Publish { request, options, topic, payload: payload.as_ref() };
+        self.ask(&message, acknowledge.then_some(Pending::Publish(publication)))
     }
 }
 
 impl Machine for Wamp {
-    fn open(&mut self) {
+    fn open(&mut self, unit_bytes_max: usize) {
+        self.message_bytes_max = unit_bytes_max;
         self.out.clear();
         self.events.clear();
         self.subscriptions.clear();
@@ -279,7 +194,7 @@ impl Machine for Wamp {
 
     fn close(&mut self) {
         if std::mem::replace(&mut self.state, State::Closed) == State::Open {
-            self.say(&Message::Goodbye { details: Dict::Empty, reason: "wamp.close.close_realm".into() });
+            self.say_small(&Message::Goodbye { details: Dict::Empty, reason: "wamp.close.close_realm".into() });
         }
     }
 
@@ -300,7 +215,7 @@ impl Machine for Wamp {
         details::write_publication(publication, &mut options);
         let token = self.next_token();
         let (options, topic) = (options.finish(), publication.topic.to_owned());
-        self.send_publish(Stored { token, options, topic, payload: publication.payload.to_owned() }, acknowledge);
+        self.send_publish(Stored { token, options, topic, payload: publication.payload.to_owned() }, acknowledge)?;
         if !acknowledge {
             self.events.push_back(Event::Published { token, outcome: Ok(()) });
         }
@@ -316,8 +231,8 @@ impl Machine for Wamp {
         }
         let (request, token) = (self.next_request(), self.next_token());
         let topic = subscription.topic;
-        self.say(&Message::Subscribe { request, options: options.finish(), topic: topic.into() });
-        self.pending.insert(request.0, Pending::Subscribe(token, topic.to_owned()));
+        let message = Message::Subscribe { request, options: options.finish(), topic: topic.into() };
+        self.ask(&message, Some(Pending::Subscribe(token, topic.to_owned())))?;
         Ok(token)
     }
 
@@ -331,13 +246,9 @@ impl Machine for Wamp {
             options.uint("timeout", call.timeout_ms);
         }
         let (request, token) = (self.next_request(), self.next_token());
-        self.say(&Message::Call {
-            request,
-            options: options.finish(),
-            procedure: call.procedure.into(),
-            payload: call.payload,
-        });
-        self.pending.insert(request.0, Pending::Call(token));
+        let (options, procedure) = (options.finish(), call.procedure.into());
+        let message = Message::Call { request, options, procedure, payload: call.payload };
+        self.ask(&message, Some(Pending::Call(token)))?;
         Ok(token)
     }
 
@@ -348,7 +259,7 @@ impl Machine for Wamp {
         self.pending.remove(&request);
         let mut options = self.dict();
         options.text("mode", "killnowait");
-        self.say(&Message::Cancel { request: RequestId(request), options: options.finish() });
+        self.say_small(&Message::Cancel { request: RequestId(request), options: options.finish() });
     }
 
     fn register(&mut self, registration: &Registration<'_>) -> Result<Token, Error> {
@@ -363,8 +274,8 @@ impl Machine for Wamp {
         }
         let (request, token) = (self.next_request(), self.next_token());
         let procedure = registration.procedure;
-        self.say(&Message::Register { request, options: options.finish(), procedure: procedure.into() });
-        self.pending.insert(request.0, Pending::Register(token, procedure.to_owned()));
+        let message = Message::Register { request, options: options.finish(), procedure: procedure.into() };
+        self.ask(&message, Some(Pending::Register(token, procedure.to_owned())))?;
         Ok(token)
     }
 
@@ -380,13 +291,7 @@ impl Machine for Wamp {
                 payload,
             }),
         }
-        Ok(())
     }
-}
-
-/// The payload of a message that came in `unit`, sharing its bytes.
-fn share(payload: PayloadRef<'_>, unit: &Bytes) -> Payload {
-    payload.store(Some(unit))
 }
 
 fn write_policy(policy: MatchPolicy, options: &mut DictWriter) {
@@ -402,43 +307,4 @@ fn check_uri(what: &str, uri: &str) -> Result<(), Error> {
 fn check_pattern(what: &str, uri: &str, policy: MatchPolicy) -> Result<(), Error> {
     let checked = TopicPattern::from_uri(uri, policy);
     checked.map(drop).map_err(|error| Error::Invalid(format!("the {what} {uri:?} {error}")))
-}
-
-/// What an error has to say, for people.
-fn text_of(payload: &Payload) -> String {
-    // The codec `Raw` gives a single text as it is.
-    String::from_utf8_lossy(&payload.as_ref().as_bytes(Codec::Raw)).into_owned()
-}
-
-/// What ABORT or GOODBYE means for this client.
-fn farewell(reason: &str, details: &Dict<'_>) -> Error {
-    let text = details.get("message").and_then(|text| text.as_text().map(|text| text.into_owned()));
-    let text = text.unwrap_or_default();
-    match reason {
-        "wamp.close.system_shutdown" | "wamp.close.goodbye_and_out" | "wamp.close.close_realm" => {
-            Error::Lost(format!("the broker ended the session: {}", with_text(reason, &text)))
-        }
-        _ => refusal(reason, &text),
-    }
-}
-
-/// What the URI of an error means for this client.
-fn refusal(uri: &str, text: &str) -> Error {
-    const LOGIN: [&str; 5] = [
-        "wamp.error.authentication_required",
-        "wamp.error.authentication_denied",
-        "wamp.error.authentication_failed",
-        "wamp.error.no_matching_auth_method",
-        "wamp.error.no_such_role",
-    ];
-    let what = with_text(uri, text);
-    match uri {
-        "wamp.error.not_authorized" | "wamp.error.authorization_failed" => Error::NotAuthorized(what),
-        _ if LOGIN.contains(&uri) => Error::NotAuthorized(what),
-        _ => Error::Refused(what),
-    }
-}
-
-fn with_text(uri: &str, text: &str) -> String {
-    if text.is_empty() { uri.to_owned() } else { format!("{uri}: {text}") }
 }

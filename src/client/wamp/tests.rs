@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::client::machine::{InvocationNumber, Opened};
+use crate::client::machine::{CallError, InvocationNumber, Opened};
 use crate::node::users::{Salted, UserEntry, Users, WampCra};
 use crate::types::event::Properties;
 use crate::types::ids::{PublicationId, RegistrationId, SessionId, SubscriptionId};
+use crate::types::payload::{Codec, PayloadRef};
 use crate::types::value::Value;
 
 const FORMATS: [Format; 3] = [Format::Json, Format::MsgPack, Format::Cbor];
@@ -36,7 +37,7 @@ fn hear(machine: &mut Wamp, message: &Message<'_>) -> Result<(), Error> {
 }
 
 fn welcome(machine: &mut Wamp) {
-    machine.open();
+    machine.open(usize::MAX);
     assert!(sent(machine).starts_with(r#"[1,"realm1",{"#));
     hear(machine, &Message::Welcome { session: SessionId(7), details: Dict::Empty }).unwrap();
     let Some(Event::Opened(opened)) = machine.next_event() else { panic!() };
@@ -93,7 +94,7 @@ fn error<'a>(kind: Kind, request: u64, uri: &'a str, payload: PayloadRef<'a>) ->
 fn hello_names_realm_roles_and_how_the_user_can_prove_itself() {
     for format in FORMATS {
         let mut machine = machine(format, Some("secret"));
-        machine.open();
+        machine.open(usize::MAX);
         let hello = sent(&mut machine);
         assert!(hello.contains(r#""authmethods":["wampcra","ticket"]"#), "{hello}");
         assert!(hello.contains(r#""authid":"alice""#), "{hello}");
@@ -103,14 +104,14 @@ fn hello_names_realm_roles_and_how_the_user_can_prove_itself() {
         welcome(&mut machine);
     }
     let mut anonymous = machine(Format::Json, None);
-    anonymous.open();
+    anonymous.open(usize::MAX);
     assert!(sent(&mut anonymous).contains(r#""authmethods":["anonymous"]"#));
 }
 
 #[test]
 fn a_ticket_is_the_password() {
     let mut machine = machine(Format::Json, Some("secret"));
-    machine.open();
+    machine.open(usize::MAX);
     sent(&mut machine);
     hear(&mut machine, &Message::Challenge { method: "ticket".into(), extra: Dict::Empty }).unwrap();
     assert_eq!(sent(&mut machine), r#"[5,"secret",{}]"#);
@@ -135,7 +136,7 @@ fn a_wampcra_challenge_is_signed_as_the_broker_checks_it() {
             entries.push(("keylen", Value::Int(salted.keylen.into())));
         }
         let mut machine = machine(Format::Json, Some("secret"));
-        machine.open();
+        machine.open(usize::MAX);
         sent(&mut machine);
         hear(&mut machine, &Message::Challenge { method: "wampcra".into(), extra: Dict::new(entries) }).unwrap();
         let bytes = machine.next_output().unwrap();
@@ -148,7 +149,7 @@ fn a_wampcra_challenge_is_signed_as_the_broker_checks_it() {
 #[test]
 fn a_challenge_that_costs_too_much_or_was_not_offered_is_refused() {
     let check = |machine: &mut Wamp, method: &'static str, entries: Vec<(&str, Value)>| {
-        machine.open();
+        machine.open(usize::MAX);
         let challenge = Message::Challenge { method: method.into(), extra: Dict::new(entries) };
         assert!(matches!(hear(machine, &challenge), Err(Error::Violation(_))), "{method}");
     };
@@ -167,7 +168,7 @@ fn a_challenge_that_costs_too_much_or_was_not_offered_is_refused() {
 fn the_end_of_a_session_says_who_must_act() {
     let abort = |reason: &'static str| {
         let mut machine = machine(Format::Json, None);
-        machine.open();
+        machine.open(usize::MAX);
         let details = Dict::new([("message", Value::from("because"))]);
         let abort = Message::Abort { details, reason: reason.into(), payload: PayloadRef::NONE };
         hear(&mut machine, &abort).unwrap_err()
@@ -196,7 +197,7 @@ fn a_publication_is_acknowledged_if_that_was_asked_for() {
     assert_eq!(sent(&mut machine), r#"[16,1,{},"a.b",[{"t":1}]]"#);
     assert_eq!(published(&mut machine), (zero, Ok(())));
     let one = machine.publish(&publication("a.b", Qos::AtLeastOnce, &properties)).unwrap();
-    let expected = r#"{"acknowledge":true,"content_type":"text/plain","user_properties":{"k":["1","2"]}}"#;
+    let expected = r#"{"acknowledge":true,"content_type":"text/plain","user_properties":[["k","1"],["k","2"]]}"#;
     assert_eq!(sent(&mut machine), format!(r#"[16,2,{expected},"a.b",[{{"t":1}}]]"#));
     assert!(machine.next_event().is_none());
     hear(&mut machine, &Message::Published { request: RequestId(2), publication: PublicationId(5) }).unwrap();
@@ -216,7 +217,7 @@ fn unacknowledged_publications_are_sent_again_in_order_after_a_reconnect() {
         machine.publish(&publication(topic, Qos::AtLeastOnce, &none)).unwrap();
     }
     hear(&mut machine, &Message::Published { request: RequestId(2), publication: PublicationId(5) }).unwrap();
-    published(&mut machine);
+    published(&mut machine).1.unwrap();
     welcome(&mut machine);
     assert_eq!(sent(&mut machine), r#"[16,1,{"acknowledge":true},"a",[{"t":1}]]"#);
     assert_eq!(sent(&mut machine), r#"[16,2,{"acknowledge":true},"c",[{"t":1}]]"#);
@@ -261,14 +262,14 @@ fn an_event_says_its_topic_and_properties() {
         let plain = event(Dict::Empty);
         assert_eq!((plain.topic.as_str(), plain.publication, plain.retain), ("a.b", Some(5), false));
         assert_eq!(plain.payload.as_ref().as_bytes(Codec::Auto).as_ref(), b"1");
-        let user = [("k", Value::List(vec!["1".into(), "2".into()])), ("l", "3".into())];
+        let user = user_properties(&[("k", "1"), ("l", "3"), ("k", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())));
         let rich = event(Dict::new([
             ("topic", Value::from("a.bc")),
             ("retained", true.into()),
             ("publisher", Value::Int(77)),
             ("content_type", "text/plain".into()),
             ("correlation_data", Value::Bytes(vec![255])),
-            ("user_properties", Value::map(user)),
+            ("user_properties", user),
             ("message_expiry_interval", Value::Int(9)),
             ("payload_format_indicator", Value::Int(1)),
         ]));
@@ -278,7 +279,7 @@ fn an_event_says_its_topic_and_properties() {
         assert_eq!(rich.properties.payload_is_text, Some(true));
         let user: Vec<_> =
             rich.properties.user_properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(user, ["k=1", "k=2", "l=3"]);
+        assert_eq!(user, ["k=1", "l=3", "k=2"]);
     }
 }
 
@@ -376,7 +377,7 @@ fn a_router_that_breaks_the_protocol_is_left() {
     };
     let published = Message::Published { request: RequestId(1), publication: PublicationId(1) };
     let mut early = machine(Format::Json, None);
-    early.open();
+    early.open(usize::MAX);
     check(&mut early, &published);
     check(&mut connected(), &published);
     let hello = Message::Hello { realm: "realm1".into(), details: Dict::Empty };
@@ -399,4 +400,33 @@ fn goodbye_is_said_once_and_only_in_a_session() {
     machine.close();
     assert_eq!(sent(&mut machine), r#"[6,{},"wamp.close.close_realm"]"#);
     assert_eq!(sent(&mut machine), "");
+}
+
+#[test]
+fn what_the_connection_cannot_carry_is_refused_before_it_is_sent() {
+    let mut machine = connected();
+    let none = Properties::default();
+    machine.publish(&publication("a.long.topic", Qos::AtLeastOnce, &none)).unwrap();
+    sent(&mut machine);
+    machine.open(60);
+    machine.out.clear();
+    hear(&mut machine, &Message::Welcome { session: SessionId(7), details: Dict::Empty }).unwrap();
+    assert!(matches!(machine.next_event(), Some(Event::Opened(_))));
+    assert_eq!(sent(&mut machine), r#"[16,1,{"acknowledge":true},"a.long.topic",[{"t":1}]]"#);
+    let invalid = |outcome: Result<Token, Error>| assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
+    invalid(machine.publish(&publication("a.topic.that.is.too.long.for.it", Qos::AtLeastOnce, &none)));
+    invalid(machine.call(&call(&"p".repeat(60))));
+    invalid(machine.subscribe(&subscription(&"p".repeat(60))));
+    let long = "x".repeat(60);
+    let answer = machine.answer(InvocationNumber(1), &Answer::Result(PayloadRef::Bytes(long.as_bytes())));
+    assert!(matches!(answer, Err(Error::Invalid(_))));
+    machine.answer(InvocationNumber(1), &Answer::Result(PayloadRef::Bytes(b"1"))).unwrap();
+    assert_eq!(sent(&mut machine), "[70,1,{},[1]]");
+    machine.subscribe(&subscription("a")).unwrap();
+    assert_eq!(sent(&mut machine), r#"[32,2,{},"a"]"#, "requests have no gaps");
+    machine.open(50);
+    machine.out.clear();
+    hear(&mut machine, &Message::Welcome { session: SessionId(7), details: Dict::Empty }).unwrap();
+    machine.next_event();
+    assert!(matches!(published(&mut machine), (Token(1), Err(Error::Invalid(_)))));
 }

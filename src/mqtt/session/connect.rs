@@ -222,6 +222,7 @@ impl MqttGate {
             role,
             level: candidate.level,
             replies: Vec::new(),
+            silent: false,
             aliases: HashMap::new(),
             keep_alive_ms: u64::from(candidate.keep_alive_s) * 1500,
             heard_ms: now_ms,

@@ -75,6 +75,8 @@ pub(super) struct Open {
     pub(super) level: Level,
     /// Answers of this batch.
     replies: Vec<u8>,
+    /// So far nothing in this batch asked for an answer, nor let anything be sent that waits.
+    silent: bool,
     /// Topics that the client gave numbers to.
     aliases: HashMap<u16, Box<[u8]>>,
     /// 0: never silent for too long.
@@ -227,7 +229,9 @@ impl Open {
     /// Handles one packet.
     fn packet(&mut self, frame: &[u8], input: &Bytes, node: &Node, settings: &Settings) -> Result<(), Halt> {
         self.publisher.tally.messages_in += 1;
-        match codec::decode(frame, self.level, Role::Server)? {
+        let packet = codec::decode(frame, self.level, Role::Server)?;
+        self.silent &= matches!(&packet, Packet::Publish(publish) if publish.packet_id.is_none());
+        match packet {
             Packet::Publish(publish) => Ok(self.publish(&publish, input)?),
             Packet::Puback(ack) => self.acknowledged(&ack),
             Packet::Pubrec(ack) => self.received(&ack),
@@ -287,6 +291,7 @@ impl Gate for MqttGate {
         if let Phase::Open(open) = &mut self.phase {
             open.heard_ms = now_ms;
             open.publisher.now_ms = now_ms;
+            open.silent = true;
         }
         let (consumed, needs, result) = self.handle(input, now_ms);
         if let Phase::Open(open) = &mut self.phase {
@@ -306,7 +311,8 @@ impl Gate for MqttGate {
             Err(Halt::Verify(candidate)) => self.verify(candidate),
         };
         self.node.metrics.of(Protocol::Mqtt).add(&mut self.tally);
-        Received { consumed, needs, flow }
+        let silent = matches!(&self.phase, Phase::Open(open) if open.silent);
+        Received { consumed, needs, silent, flow }
     }
 }
 
@@ -336,6 +342,13 @@ impl Machine for MqttGate {
         match &self.phase {
             Phase::Open(open) => open.client.session.mailbox().outbox.reply_bytes() < REPLY_BYTES_MAX,
             _ => true,
+        }
+    }
+
+    fn must_pause(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Open(open) => open.publisher.take_crowded(),
+            _ => false,
         }
     }
 

@@ -73,12 +73,13 @@ fn owed(payload: &str, qos: Qos) -> Owed {
 /// Frames of these events for a lane of wire `id`, as a publisher stages them.
 fn frames_of(id: u8, events: &[Arc<StoredEvent>]) -> Frames {
     let mut frames = Frames::default();
-    for event in events {
+    for (index, event) in events.iter().enumerate() {
         let start = frames.bytes.len();
         let terms = terms(event.qos);
         let encoded = wire(id).as_ref().0.event(&event.as_event(NOW_MS), &terms, false, &mut frames.bytes).unwrap();
         frames.ends.push(frames.bytes.len() as u32);
-        frames.packet_ids.extend(encoded.packet_id_at.map(|at| at as u32));
+        let numbered = |at| Numbered { packet_id_at: at as u32, event: index as u32 };
+        frames.numbered.extend(encoded.packet_id_at.map(numbered));
         frames.longest = frames.longest.max(frames.bytes.len() - start);
     }
     frames
@@ -525,3 +526,47 @@ impl std::task::Wake for Woken {
 }
 
 use std::sync::atomic::Ordering::Relaxed;
+
+#[test]
+fn a_connected_session_is_crowded_when_its_backlog_is_more_than_half_full_but_not_when_it_is_full() {
+    let mut mailbox = with_bounds(100_000, 4);
+    attach(&mut mailbox, 1);
+    let mut crowded = || {
+        let offered = offer_run(&mut mailbox, &["x"], AtLeastOnce);
+        (offered.kept, offered.dropped_full, offered.crowded)
+    };
+    assert_eq!(crowded(), (0, 0, false), "sent");
+    assert_eq!([crowded(), crowded()], [(1, 0, false); 2]);
+    assert_eq!(crowded(), (1, 0, true));
+    assert_eq!(crowded(), (1, 0, false), "full: who does not read must not hold others up");
+    assert_eq!(crowded(), (0, 1, false));
+}
+
+#[test]
+fn an_offline_session_is_never_crowded() {
+    let mut mailbox = with_bounds(100_000, 4);
+    let offered = [(); 4].map(|()| mailbox.offer(owed("x", AtLeastOnce), NOW_MS));
+    assert!(offered.iter().all(|offered| offered.kept == 1 && !offered.crowded));
+}
+
+#[test]
+fn a_connected_session_is_crowded_by_qos_0_when_its_outbox_is_more_than_half_full_but_not_when_it_is_full() {
+    let frame = Bytes::from(frames_of(WIRE, &[event("x", AtMostOnce)]).bytes);
+    let offers: [&dyn Fn(&mut Mailbox) -> Offered; 3] = [
+        &|mailbox| offer_run(mailbox, &["x"], AtMostOnce),
+        &|mailbox| mailbox.offer(owed("x", AtMostOnce), NOW_MS),
+        &|mailbox| mailbox.offer_shared(wire(WIRE).as_ref(), &frame),
+    ];
+    for offer in offers {
+        let mut mailbox = with_bounds(4 * frame.len(), 4);
+        attach(&mut mailbox, 1);
+        let mut crowded = || {
+            let offered = offer(&mut mailbox);
+            (offered.sent, offered.dropped_full, offered.crowded)
+        };
+        assert_eq!([crowded(), crowded()], [(1, 0, false); 2]);
+        assert_eq!(crowded(), (1, 0, true));
+        assert_eq!(crowded(), (1, 0, false));
+        assert_eq!(crowded(), (0, 1, false));
+    }
+}

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ const CONTROL_BYTES_MAX: usize = 64 * 1024;
 pub struct RawSocket {
     node: Arc<Node>,
     access: Access,
+    peer: SocketAddr,
     link: Arc<Link>,
     stage: Stage,
     /// Largest message that this side takes.
@@ -48,11 +50,12 @@ enum Stage {
 }
 
 impl RawSocket {
-    pub fn new(node: Arc<Node>, access: Access, keepalive: Keepalive, now_ms: u64) -> Self {
+    pub fn new(node: Arc<Node>, access: Access, peer: SocketAddr, keepalive: Keepalive, now_ms: u64) -> Self {
         let deadline_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
         let limit = node.limits.wamp_rawsocket_bytes_max;
         Self {
             access,
+            peer,
             link: Arc::default(),
             stage: Stage::Handshake { deadline_ms },
             // What the handshake can say: a power of two.
@@ -86,7 +89,7 @@ impl RawSocket {
         let frame_bytes_max = HEADER_BYTES + request.message_bytes_max;
         let (node, link) = (self.node.clone(), self.link.clone());
         let wire = Wire::rawsocket(request.format);
-        let gate = WampGate::new(node, self.access, encoding, wire, frame_bytes_max, link, now_ms);
+        let gate = WampGate::new(node, self.access, self.peer, encoding, wire, frame_bytes_max, link, now_ms);
         self.stage = Stage::Session(Box::new(gate));
         Some(Flow::Continue)
     }
@@ -142,16 +145,16 @@ impl Gate for RawSocket {
         let mut rest = &input[..];
         if let Stage::Handshake { .. } = self.stage {
             match self.handshake(&mut rest, now_ms) {
-                None => return Received { consumed: 0, needs: HEADER_BYTES, flow: Flow::Continue },
+                None => return Received { consumed: 0, needs: HEADER_BYTES, silent: false, flow: Flow::Continue },
                 Some(Flow::Continue) => {}
                 Some(flow) => return Received::all(input, flow),
             }
         }
         let flow = self.frames(&mut rest, input, now_ms);
         if let Stage::Session(gate) = &mut self.stage {
-            gate.finish();
+            gate.finish(now_ms);
         }
-        Received { consumed: input.len() - rest.len(), needs: frame_bytes(rest), flow }
+        Received { consumed: input.len() - rest.len(), needs: frame_bytes(rest), silent: false, flow }
     }
 }
 
@@ -159,7 +162,7 @@ impl Machine for RawSocket {
     fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
         let Stage::Session(gate) = &mut self.stage else { return Flow::Close };
         let flow = gate.verified(user, now_ms);
-        gate.finish();
+        gate.finish(now_ms);
         flow
     }
 
@@ -182,6 +185,13 @@ impl Machine for RawSocket {
             _ => true,
         };
         gate_may && self.control.len() < CONTROL_BYTES_MAX
+    }
+
+    fn must_pause(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Session(gate) => gate.must_pause(),
+            _ => false,
+        }
     }
 
     fn deadline_ms(&self) -> Option<u64> {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::open::{Leave, Open};
-use super::options::{Entry, WrongOption, number};
+use super::options::{Entry, WrongOption};
 use super::subscribe::match_policy;
 use crate::node::realm::Realm;
 use crate::router::authorize::{Action, RoleId};
@@ -103,7 +103,7 @@ impl RegisterOptions {
                 "invoke" => read.invoke = invocation_policy(entry("invoke"))?,
                 "concurrency" => {
                     let entry = entry("concurrency");
-                    let count = number(entry.value).and_then(|count| u32::try_from(count).ok());
+                    let count = entry.value.as_u64().and_then(|count| u32::try_from(count).ok());
                     read.concurrency = Some(entry.or_wrong(count.and_then(NonZeroU32::new), "a positive number")?);
                 }
                 "disclose_caller" => read.disclose_caller = entry("disclose_caller").bool()?,

@@ -23,6 +23,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,6 +61,8 @@ pub struct Access {
 pub struct WampGate {
     node: Arc<Node>,
     access: Access,
+    /// For the log.
+    peer: SocketAddr,
     link: Arc<Link>,
     encoding: Encoding,
     wire: Wire,
@@ -91,9 +94,11 @@ enum State {
 
 impl WampGate {
     /// `frame_bytes_max`: what the client accepts at most, the frame's header included.
+    #[expect(clippy::too_many_arguments)] // each of its own kind, and two callers
     pub fn new(
         node: Arc<Node>,
         access: Access,
+        peer: SocketAddr,
         encoding: Encoding,
         wire: Wire,
         frame_bytes_max: usize,
@@ -104,6 +109,7 @@ impl WampGate {
         Self {
             node,
             access,
+            peer,
             link,
             encoding,
             wire,
@@ -195,6 +201,7 @@ impl WampGate {
 
     /// Ends the session, and the connection, with ABORT.
     fn abort(&mut self, reason: &str, text: &str) -> Flow {
+        tracing::debug!(peer = %self.peer, reason, what = text, "WAMP session aborted");
         self.close_session();
         let mut details = DictWriter::new(self.wire.format);
         details.text("message", text);
@@ -206,6 +213,7 @@ impl WampGate {
     /// Leaves the realm, if there is a session; what its mailbox held is still written.
     fn close_session(&mut self) {
         if let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) {
+            tracing::debug!(peer = %self.peer, session = open.session.id.0, realm = &*open.realm.name, "WAMP session left");
             let taken = open.leave(&self.link);
             let before = std::mem::take(&mut self.out.tail);
             if !before.is_empty() {
@@ -238,11 +246,12 @@ impl MessageGate for WampGate {
         self.frame(payload, payload, now_ms)
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, _: u64) -> Flow {
         if let State::Open(open) = &mut self.state {
             open.finish();
         }
         self.node.metrics.of(Protocol::Wamp).add(&mut self.tally);
+        Flow::Continue
     }
 }
 
@@ -276,6 +285,13 @@ impl Machine for WampGate {
         match &self.state {
             State::Open(open) => open.session.mailbox().outbox.reply_bytes() < REPLY_BYTES_MAX,
             _ => self.out.tail.len() < REPLY_BYTES_MAX,
+        }
+    }
+
+    fn must_pause(&mut self) -> bool {
+        match &mut self.state {
+            State::Open(open) => open.publisher.take_crowded(),
+            _ => false,
         }
     }
 

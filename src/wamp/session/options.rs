@@ -2,7 +2,6 @@
 
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::value::Raw;
-use crate::types::value::read::Scalar;
 
 /// An option that is not what it must be: `wamp.error.invalid_argument`. Options that nobody knows are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,35 +32,30 @@ impl<'a> Entry<'a> {
     }
 
     pub fn uint(self, expected: &'static str) -> Result<u64, WrongOption> {
-        self.or_wrong(number(self.value), expected)
+        self.or_wrong(self.value.as_u64(), expected)
     }
 
     pub fn text(self) -> Result<String, WrongOption> {
         self.or_wrong(self.value.as_text(), "a string").map(|text| text.into_owned())
     }
 
-    pub fn texts(self) -> Result<Vec<String>, WrongOption> {
+    pub fn texts<C: FromIterator<String>>(self) -> Result<C, WrongOption> {
         self.list("a list of strings", |item| item.as_text().map(|text| text.into_owned()))
     }
 
-    pub fn sessions(self) -> Result<Vec<SessionId>, WrongOption> {
-        let id = |item: Raw<'_>| number(item).filter(|id| (1..=ID_MAX).contains(id)).map(SessionId);
+    pub fn sessions<C: FromIterator<SessionId>>(self) -> Result<C, WrongOption> {
+        let id = |item: Raw<'_>| item.as_u64().filter(|id| (1..=ID_MAX).contains(id)).map(SessionId);
         self.list("a list of session ids", id)
     }
 
-    fn list<T>(self, expected: &'static str, read: impl Fn(Raw<'a>) -> Option<T>) -> Result<Vec<T>, WrongOption> {
+    fn list<T, C: FromIterator<T>>(
+        self,
+        expected: &'static str,
+        read: impl Fn(Raw<'a>) -> Option<T>,
+    ) -> Result<C, WrongOption> {
         if !self.value.is_list() {
             return self.wrong(expected);
         }
         self.or_wrong(self.value.items().map(read).collect(), expected)
     }
-}
-
-/// A non-negative integer. JavaScript knows no other numbers than floats, and some of its serializers write those above 2^32 as
-/// such: session ids are.
-pub fn number(value: Raw<'_>) -> Option<u64> {
-    value.as_u64().or_else(|| match value.scalar()? {
-        Scalar::Float(float) if float.fract() == 0.0 && (0.0..=ID_MAX as f64).contains(&float) => Some(float as u64),
-        _ => None,
-    })
 }

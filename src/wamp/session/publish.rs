@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::open::Open;
-use super::options::{Entry, WrongOption, number};
+use super::options::{Entry, WrongOption};
 use crate::node::Node;
 use crate::node::publish::{Filter, Publication, PublishRefused};
 use crate::types::event::Properties;
@@ -61,7 +61,7 @@ impl Options {
             "eligible_authrole" => self.filter().eligible_authrole = Some(entry("eligible_authrole").texts()?),
             "message_expiry_interval" => {
                 let entry = entry("message_expiry_interval");
-                let seconds = number(entry.value).and_then(|seconds| u32::try_from(seconds).ok());
+                let seconds = entry.value.as_u64().and_then(|seconds| u32::try_from(seconds).ok());
                 self.expires_in_s = Some(entry.or_wrong(seconds, "a number of seconds below 2^32")?);
             }
             "content_type" => self.properties().content_type = Some(entry("content_type").text()?),

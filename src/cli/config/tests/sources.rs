@@ -114,6 +114,11 @@ fn variables_that_container_platforms_make_for_a_service_are_passed_over() {
 }
 
 #[test]
+fn variables_of_the_client_commands_are_no_configuration() {
+    Scene::new("").env("FENNEC_CLIENT_USER", "alice").env("FENNEC_CLIENT_PASSWORD", "secret").load();
+}
+
+#[test]
 fn every_key_outside_of_lists_has_a_variable_of_its_own_that_takes_its_default() {
     let rows: Vec<schema::Row> = schema::rows().into_iter().filter(|row| !row.listed).collect();
     let names: std::collections::HashSet<String> = rows.iter().map(sources::variable).collect();

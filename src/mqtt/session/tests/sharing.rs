@@ -165,7 +165,7 @@ fn member_that_the_publisher_excludes_is_passed_over() {
     let mut members = members(&world, 2, Q0);
     let excluded =
         realm(&world).sessions().iter().find(|session| session.identity.client_id.as_deref() == Some("m0")).unwrap().id;
-    let filter = Filter { exclude: vec![excluded], ..Filter::default() };
+    let filter = Filter { exclude: [excluded].into(), ..Filter::default() };
     let publication = Publication {
         payload: PayloadRef::Bytes(b"x"),
         qos: Q0,

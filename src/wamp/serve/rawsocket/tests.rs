@@ -18,7 +18,7 @@ fn gate_with(limits: Limits) -> RawSocket {
         users: Users::new([]).unwrap(),
     };
     let node = Node::new(settings, 1);
-    super::super::rawsocket(&node, Access { anonymous: true }, NOW_MS)
+    super::super::rawsocket(&node, Access { anonymous: true }, ([127, 0, 0, 1], 50_000).into(), NOW_MS)
 }
 
 fn gate() -> RawSocket {
@@ -28,7 +28,7 @@ fn gate() -> RawSocket {
 /// Offers bytes as the pump does: what is not consumed again, with what comes next. Returns the last outcome.
 fn offer(gate: &mut RawSocket, reads: &[&[u8]]) -> Received {
     let mut kept = Vec::new();
-    let mut last = Received { consumed: 0, needs: 0, flow: Flow::Continue };
+    let mut last = Received { consumed: 0, needs: 0, silent: false, flow: Flow::Continue };
     for read in reads {
         kept.extend_from_slice(read);
         last = gate.receive(&Bytes::from(kept.clone()), NOW_MS);
@@ -150,4 +150,38 @@ fn who_does_not_finish_the_handshake_is_let_go() {
     offer(&mut gate, &[&JSON[..3]]);
     assert!(matches!(gate.expired(NOW_MS + 10_000), Flow::Close));
     assert!(written(&mut gate).is_empty());
+}
+
+proptest::proptest! {
+    /// Whatever comes in whatever pieces: nothing is consumed that was not there, and what is written are whole frames.
+    #[test]
+    fn any_bytes_in_any_pieces(
+        pieces in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40), 0..20),
+        joined in proptest::prelude::any::<bool>(),
+    ) {
+        let mut gate = gate();
+        if joined {
+            offer(&mut gate, &[&JSON, &frame(0, HELLO)]);
+            let welcome = written(&mut gate);
+            proptest::prop_assert!(welcome.len() > 4);
+        }
+        let mut kept = Vec::new();
+        for piece in &pieces {
+            kept.extend_from_slice(piece);
+            let received = gate.receive(&Bytes::from(kept.clone()), NOW_MS);
+            proptest::prop_assert!(received.consumed <= kept.len());
+            kept.drain(..received.consumed);
+            if matches!(received.flow, Flow::Close) {
+                break;
+            }
+        }
+        let all = written(&mut gate);
+        let mut rest = &all[..];
+        if !joined && rest.len() >= 4 {
+            rest = &rest[4..];
+        }
+        while let Ok(Some(_)) = rawsocket::read_frame(&mut rest, rawsocket::MESSAGE_BYTES_MAX) {}
+        proptest::prop_assert!(rest.is_empty(), "{rest:x?}");
+        gate.closed(NOW_MS);
+    }
 }

@@ -6,6 +6,7 @@ mod joining;
 mod publishing;
 mod subscribing;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use crate::types::value::Raw;
 use crate::wamp::serializer::{Encoding, Wire};
 
 const NOW_MS: u64 = 1_700_000_000_000;
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
 
 /// A node and what its clients are told about it.
 struct World {
@@ -90,7 +92,7 @@ impl World {
     fn connect_with(&self, encoding: Encoding, frame_bytes_max: usize) -> Client {
         let wire = Wire::websocket(encoding);
         let (node, link) = (self.node.clone(), Arc::new(Link::default()));
-        let gate = WampGate::new(node, self.access, encoding, wire, frame_bytes_max, link, self.now_ms);
+        let gate = WampGate::new(node, self.access, PEER, encoding, wire, frame_bytes_max, link, self.now_ms);
         Client { gate, encoding, now_ms: self.now_ms, closed: false, session: 0 }
     }
 
@@ -139,7 +141,7 @@ impl Client {
     fn send_bytes(&mut self, payload: &[u8], text: bool) {
         assert!(!self.closed, "the connection is closed already");
         let flow = MessageGate::message(&mut self.gate, &Bytes::copy_from_slice(payload), text, self.now_ms);
-        self.gate.finish();
+        self.gate.finish(self.now_ms);
         self.follow(flow);
     }
 
@@ -150,7 +152,7 @@ impl Client {
             Flow::Verify(check) => {
                 let user = check();
                 let flow = self.gate.verified(user, self.now_ms);
-                self.gate.finish();
+                self.gate.finish(self.now_ms);
                 self.follow(flow);
             }
         }

@@ -1,0 +1,683 @@
+//! Publishers and subscribers on one node, which speak [`TestWire`](crate::node::testing::TestWire). What a subscriber got is
+//! compared as lines: `1# t=x` is a copy of `x` on topic `t`, QoS 1, packet identifier 1.
+
+use super::*;
+use crate::node::link::Link;
+use crate::node::testing::{
+    NOW_MS, TestWire, UNSAYABLE, filter, identity, lines, merged, node, node_with, publication, publisher, take, uri,
+    wire,
+};
+use crate::router::broker::Options;
+use crate::types::event::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::types::ids::SubscriptionId;
+use crate::types::limits::Limits;
+use crate::types::payload::{Format, Payload};
+use crate::types::topic::{MatchPolicy, TopicPattern};
+
+/// A node and its realm.
+struct World {
+    node: Arc<Node>,
+    realm: Arc<Realm>,
+    wire: &'static TestWire,
+}
+
+/// A session with a connection, and what it is subscribed to.
+struct Client {
+    session: Arc<Session>,
+    link: Arc<Link>,
+}
+
+fn world() -> World {
+    world_with(Limits::default())
+}
+
+fn world_with(limits: Limits) -> World {
+    let (node, realm) = node_with(limits);
+    World { node, realm, wire: wire(1) }
+}
+
+impl World {
+    /// A client that takes up to 1000 messages at a time.
+    fn client(&self, name: &str) -> Client {
+        self.client_as(name, self.wire, usize::MAX, 0)
+    }
+
+    fn client_as(&self, name: &str, wire: &'static TestWire, frame_bytes_max: usize, alias_max: u16) -> Client {
+        let session = self.node.new_session(identity(name), wire.as_ref(), true);
+        let link = Arc::new(Link::default());
+        session.mailbox().attach(link.clone(), wire.as_ref(), 1000, frame_bytes_max, alias_max);
+        self.realm.set_wire(&session, wire.as_ref(), alias_max > 0);
+        self.realm.join(session.clone());
+        Client { session, link }
+    }
+
+    fn subscribe_with(
+        &self,
+        client: &Client,
+        pattern: &TopicPattern,
+        group: Option<&str>,
+        options: Options,
+    ) -> SubscriptionId {
+        self.realm.subscribe(&client.session, pattern, group, options, |_, _| {}).id
+    }
+
+    /// As MQTT does.
+    fn subscribe(&self, client: &Client, text: &str, qos: Qos) -> SubscriptionId {
+        self.subscribe_with(client, &filter(text), None, merged(qos))
+    }
+
+    /// As WAMP does.
+    fn subscribe_each(&self, client: &Client, text: &str, policy: MatchPolicy) -> SubscriptionId {
+        self.subscribe_with(client, &uri(text, policy), None, Options::Each)
+    }
+
+    fn publisher(&self) -> Publisher {
+        publisher(&self.node, &self.realm, None)
+    }
+
+    fn dropped(&self, reason: Drop) -> u64 {
+        self.node.metrics.of(Protocol::Mqtt).dropped[reason as usize].load(Ordering::Relaxed)
+    }
+}
+
+impl Client {
+    fn take(&self) -> Vec<String> {
+        take(&mut self.session.mailbox())
+    }
+
+    fn go_offline(&self) {
+        assert!(self.session.mailbox().detach(&self.link));
+    }
+}
+
+impl Publisher {
+    /// Publishes to the topic of this name.
+    fn say(&mut self, topic: &str, publication: &Publication<'_>) -> Result<Published, PublishRefused> {
+        let target = self.look_up(topic.as_bytes(), |_| Topic::from_name(topic)).unwrap();
+        self.publish(target, publication)
+    }
+
+    /// Publishes these payloads and ends the batch.
+    fn send(&mut self, topic: &str, payloads: &[&str], qos: Qos) {
+        for payload in payloads {
+            self.say(topic, &publication(payload.as_bytes(), qos)).unwrap();
+        }
+        self.finish();
+    }
+}
+
+#[test]
+fn every_subscriber_gets_what_matches_in_the_order_in_which_it_was_published() {
+    let world = world();
+    let (a, b) = (world.client("a"), world.client("b"));
+    world.subscribe(&a, "t/+", AtMostOnce);
+    world.subscribe(&b, "t/1", AtMostOnce);
+    let mut publisher = world.publisher();
+    for (topic, payload) in [("t/1", "one"), ("t/1", "two"), ("t/2", "three"), ("t/1", "four"), ("u", "five")] {
+        publisher.say(topic, &publication(payload.as_bytes(), AtMostOnce)).unwrap();
+    }
+    publisher.finish();
+    assert_eq!(a.take(), ["t/1=one", "t/1=two", "t/2=three", "t/1=four"]);
+    assert_eq!(b.take(), ["t/1=one", "t/1=two", "t/1=four"]);
+}
+
+#[test]
+fn order_is_kept_from_small_to_large_and_from_one_qos_to_another() {
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "t", ExactlyOnce);
+    let large = "x".repeat(SHARE_BYTES_MIN);
+    let mut publisher = world.publisher();
+    for (payload, qos) in [("a", AtMostOnce), ("b", AtLeastOnce), (&large, AtMostOnce), ("c", AtMostOnce)] {
+        publisher.say("t", &publication(payload.as_bytes(), qos)).unwrap();
+    }
+    let only_for_it = Filter { eligible_authid: Some(["a".to_owned()].into()), ..Filter::default() };
+    publisher.say("t", &Publication { filter: Some(&only_for_it), ..publication(b"d", AtMostOnce) }).unwrap();
+    publisher.say("t", &Publication { retain: true, ..publication(b"e", ExactlyOnce) }).unwrap();
+    publisher.finish();
+    assert_eq!(client.take(), ["t=a", "1# t=b", &format!("t={large}"), "t=c", "t=d", "2## t=e"]);
+}
+
+#[test]
+fn a_run_is_encoded_once_for_all_who_get_the_same_bytes() {
+    let world = world();
+    let other = wire(2);
+    let clients: Vec<_> = (0..10).map(|n| world.client(&format!("a{n}"))).collect();
+    let others: Vec<_> = (0..10).map(|n| world.client_as(&format!("b{n}"), other, usize::MAX, 0)).collect();
+    for (n, client) in clients.iter().chain(&others).enumerate() {
+        world.subscribe(client, "t", if n % 2 == 0 { AtMostOnce } else { AtLeastOnce });
+    }
+    world.publisher().send("t", &["x", "y"], AtLeastOnce);
+    assert_eq!((world.wire.encoded(), other.encoded()), (4, 4), "twice for each QoS");
+    for (n, client) in clients.iter().chain(&others).enumerate() {
+        let expected = if n % 2 == 0 { ["t=x", "t=y"] } else { ["1# t=x", "2# t=y"] };
+        assert_eq!(client.take(), expected, "{n}");
+    }
+}
+
+#[test]
+fn the_publisher_gets_its_own_event_unless_it_or_its_subscription_says_otherwise() {
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "t", AtMostOnce);
+    let no_local = Options::Merged { qos: AtMostOnce, no_local: true, retain_as_published: false, identifier: None };
+    world.subscribe_with(&client, &filter("u"), None, no_local);
+    let mut own = publisher(&world.node, &world.realm, Some(&client.session));
+    let large = vec![b'x'; SHARE_BYTES_MIN];
+    for payload in [b"x", &large[..]] {
+        own.say("t", &publication(payload, AtMostOnce)).unwrap();
+        own.say("t", &Publication { exclude_publisher: true, ..publication(payload, AtMostOnce) }).unwrap();
+        own.say("u", &publication(payload, AtMostOnce)).unwrap();
+        own.finish();
+        assert_eq!(client.take(), [format!("t={}", String::from_utf8_lossy(payload))]);
+    }
+    world.publisher().send("u", &["of another"], AtMostOnce);
+    assert_eq!(client.take(), ["u=of another"]);
+}
+
+#[test]
+fn lists_say_who_may_get_an_event() {
+    let world = world();
+    let clients = ["a", "b", "c"].map(|name| world.client(name));
+    clients.iter().for_each(|client| {
+        world.subscribe_each(client, "t", MatchPolicy::Exact);
+    });
+    let [a, b, _] = clients.each_ref().map(|client| client.session.id);
+    let none = Filter::default;
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let table = [
+        (none(), "abc"),
+        (Filter { exclude: [a].into(), ..none() }, "bc"),
+        (Filter { exclude_authid: names(&["a", "c"]).into_iter().collect(), ..none() }, "b"),
+        (Filter { exclude_authrole: names(&["anyone"]).into_iter().collect(), ..none() }, ""),
+        (Filter { eligible: Some([a, b].into()), ..none() }, "ab"),
+        (Filter { eligible: Some([].into()), ..none() }, ""),
+        (Filter { eligible_authid: Some(names(&["c", "d"]).into_iter().collect()), ..none() }, "c"),
+        (Filter { eligible_authrole: Some(names(&["anyone"]).into_iter().collect()), ..none() }, "abc"),
+        (Filter { eligible_authrole: Some(names(&["else"]).into_iter().collect()), ..none() }, ""),
+        (Filter { eligible: Some([a, b].into()), exclude: [b].into(), ..none() }, "a"),
+    ];
+    let mut publisher = world.publisher();
+    for (filter, expected) in table {
+        publisher.say("t", &Publication { filter: Some(&filter), ..publication(b"x", AtMostOnce) }).unwrap();
+        publisher.finish();
+        let got = clients.iter().filter(|client| !client.take().is_empty());
+        let got: String = got.map(|client| client.session.identity.authid.clone()).collect();
+        assert_eq!(got, expected, "{filter:?}");
+    }
+}
+
+#[test]
+fn lists_hold_for_members_of_shared_subscriptions_too() {
+    let world = world();
+    let clients = ["a", "b"].map(|name| world.client(name));
+    clients.iter().for_each(|client| {
+        world.subscribe_with(client, &filter("t"), Some("g"), merged(AtMostOnce));
+    });
+    let without_a = Filter { exclude: [clients[0].session.id].into(), ..Filter::default() };
+    let for_nobody = Filter { eligible: Some([].into()), ..Filter::default() };
+    let mut publisher = world.publisher();
+    for filter in [&without_a, &for_nobody, &without_a, &for_nobody] {
+        publisher.say("t", &Publication { filter: Some(filter), ..publication(b"x", AtMostOnce) }).unwrap();
+    }
+    publisher.finish();
+    assert_eq!((clients[0].take().len(), clients[1].take().len()), (0, 2));
+}
+
+#[test]
+fn large_payloads_are_shared_not_copied() {
+    let world = world();
+    let clients = ["a", "b"].map(|name| world.client(name));
+    world.subscribe(&clients[0], "t", AtMostOnce);
+    world.subscribe(&clients[1], "t", AtLeastOnce);
+    let chunk = Bytes::from(vec![b'x'; 100_000]);
+    let mut publisher = world.publisher();
+    let payload = PayloadRef::Bytes(&chunk[10..]);
+    publisher.say("t", &Publication { payload, backing: Some(&chunk), ..publication(b"", AtLeastOnce) }).unwrap();
+    publisher.finish();
+    for client in &clients {
+        let taken = client.session.mailbox().take(Vec::new());
+        assert_eq!(taken.parts[1].as_ptr(), chunk[10..].as_ptr());
+        assert_eq!(lines(&taken).len(), 1);
+    }
+}
+
+#[test]
+fn a_large_event_is_encoded_once_for_all_subscribers_of_wamp() {
+    let world = world();
+    let clients = ["a", "b", "c"].map(|name| world.client(name));
+    clients.iter().for_each(|client| {
+        world.subscribe_each(client, "t", MatchPolicy::Exact);
+    });
+    world.publisher().send("t", &["x".repeat(SHARE_BYTES_MIN).as_str()], ExactlyOnce);
+    assert_eq!(world.wire.encoded(), 1);
+    let frames = clients.map(|client| client.session.mailbox().take(Vec::new()).parts.remove(0).unwrap());
+    assert!(frames.iter().all(|frame| frame.as_ptr() == frames[0].as_ptr()));
+}
+
+#[test]
+fn wamp_gets_an_event_for_each_of_its_subscriptions_and_mqtt_one_for_all() {
+    let world = world();
+    let (wamp, mqtt) = (world.client("wamp"), world.client("mqtt"));
+    let exact = world.subscribe_each(&wamp, "a.b", MatchPolicy::Exact);
+    let prefix = world.subscribe_each(&wamp, "a", MatchPolicy::Prefix);
+    world.subscribe(&mqtt, "a/b", AtMostOnce);
+    world.subscribe(&mqtt, "a/#", AtLeastOnce);
+    world.publisher().send("a/b", &["x"], ExactlyOnce);
+    let mut events = wamp.take();
+    events.sort();
+    assert_eq!(events, [format!("a/b=x of {exact}"), format!("a/b=x of {prefix}")]);
+    assert_eq!(mqtt.take(), ["1# a/b=x"]);
+}
+
+#[test]
+fn a_copy_keeps_the_retain_flag_only_if_the_subscription_wants_it() {
+    let world = world();
+    let clients = [false, true].map(|retain_as_published| {
+        let client = world.client(&retain_as_published.to_string());
+        let options = Options::Merged { qos: AtMostOnce, no_local: false, retain_as_published, identifier: None };
+        world.subscribe_with(&client, &filter("t"), None, options);
+        client
+    });
+    let mut publisher = world.publisher();
+    publisher.say("t", &Publication { retain: true, ..publication(b"x", AtMostOnce) }).unwrap();
+    publisher.finish();
+    assert_eq!(clients.map(|client| client.take()), [["t=x"], ["t=x retain"]]);
+}
+
+#[test]
+fn a_retained_value_without_room_is_refused_and_nobody_gets_it() {
+    let world = world_with(Limits { retained_messages_max: 1, ..Limits::default() });
+    let client = world.client("a");
+    world.subscribe(&client, "#", AtMostOnce);
+    let mut publisher = world.publisher();
+    let retained = Publication { retain: true, ..publication(b"x", AtMostOnce) };
+    assert!(publisher.say("a", &retained).is_ok());
+    assert_eq!(publisher.say("b", &retained), Err(PublishRefused::RetainedFull));
+    assert!(publisher.say("a", &Publication { retain: true, ..publication(b"y", AtMostOnce) }).is_ok(), "a change");
+    assert!(publisher.say("a", &Publication { retain: true, ..publication(b"", AtMostOnce) }).is_ok(), "cleared");
+    assert!(publisher.say("b", &retained).is_ok(), "now there is room");
+    publisher.finish();
+    assert_eq!(client.take(), ["a=x", "a=y", "a=", "b=x"]);
+    assert_eq!(world.dropped(Drop::RetainedFull), 1);
+}
+
+#[test]
+fn retained_values_do_not_grow_beyond_their_bound_by_being_changed() {
+    let world = world_with(Limits { retained_bytes_max: 2000, ..Limits::default() });
+    let mut publisher = world.publisher();
+    let mut retain = |topic, bytes| {
+        let payload = vec![b'x'; bytes];
+        publisher.say(topic, &Publication { retain: true, ..publication(&payload, AtMostOnce) }).is_ok()
+    };
+    assert!(retain("a", 100) && retain("b", 1000));
+    assert!(!retain("a", 900), "the value before stays");
+    assert!(!retain("c", 900));
+    assert!(retain("a", 300) && retain("b", 900) && retain("a", 400));
+    let (values, bytes) = world.realm.retained_size();
+    assert!(values == 2 && bytes <= 2000, "{bytes}");
+    assert!(retain("b", 0) && retain("a", 1500));
+}
+
+#[test]
+fn who_unsubscribed_gets_nothing_of_what_is_still_staged() {
+    let world = world();
+    let client = world.client("a");
+    let subscription = world.subscribe_each(&client, "t", MatchPolicy::Exact);
+    let mut publisher = world.publisher();
+    publisher.say("t", &publication(b"x", AtMostOnce)).unwrap();
+    world.realm.unsubscribe(&client.session, &uri("t", MatchPolicy::Exact), None, |_, mailbox| {
+        assert!(mailbox.outbox.is_empty());
+    });
+    publisher.finish();
+    assert_eq!(client.take(), [""; 0]);
+    publisher.send("t", &["y"], AtMostOnce);
+    assert_eq!(client.take(), [""; 0]);
+    let again = world.subscribe_each(&client, "t", MatchPolicy::Exact);
+    assert_ne!(again, subscription);
+    publisher.send("t", &["z"], AtMostOnce);
+    assert_eq!(client.take(), [format!("t=z of {again}")]);
+}
+
+#[test]
+fn what_is_staged_for_one_subscription_outlives_the_end_of_another() {
+    let world = world();
+    let client = world.client("a");
+    let kept = world.subscribe_each(&client, "t", MatchPolicy::Exact);
+    world.subscribe_each(&client, "u", MatchPolicy::Exact);
+    let mut publisher = world.publisher();
+    publisher.say("t", &publication(b"x", AtMostOnce)).unwrap();
+    world.realm.unsubscribe(&client.session, &uri("u", MatchPolicy::Exact), None, |_, _| {});
+    publisher.finish();
+    assert_eq!(client.take(), [format!("t=x of {kept}")]);
+}
+
+#[test]
+fn a_new_subscriber_is_found_by_publishers_that_know_the_topic() {
+    let world = world();
+    let (a, b) = (world.client("a"), world.client("b"));
+    world.subscribe(&a, "t", AtMostOnce);
+    let mut publisher = world.publisher();
+    assert_eq!(publisher.say("u", &publication(b"x", AtMostOnce)).map(|published| published.matched), Ok(false));
+    publisher.say("t", &publication(b"x", AtMostOnce)).unwrap();
+    world.subscribe(&b, "#", AtMostOnce);
+    publisher.say("t", &publication(b"y", AtMostOnce)).unwrap();
+    assert_eq!(publisher.say("u", &publication(b"z", AtMostOnce)).map(|published| published.matched), Ok(true));
+    publisher.finish();
+    assert_eq!(a.take(), ["t=x", "t=y"]);
+    assert_eq!(b.take(), ["t=y", "u=z"]);
+}
+
+#[test]
+fn a_publisher_that_knows_more_topics_than_it_remembers_forgets_none_of_their_events() {
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "#", AtMostOnce);
+    let mut publisher = world.publisher();
+    let topics: Vec<String> = (0..3 * TARGETS_MAX).map(|n| format!("t/{n}")).collect();
+    for topic in &topics {
+        publisher.say(topic, &publication(b"x", AtMostOnce)).unwrap();
+        assert!(publisher.targets.len() <= TARGETS_MAX);
+    }
+    publisher.finish();
+    let expected: Vec<_> = topics.iter().map(|topic| format!("{topic}=x")).collect();
+    assert_eq!(client.take(), expected);
+}
+
+#[test]
+fn a_session_that_changed_its_encoding_is_sent_the_new_one() {
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "t", AtLeastOnce);
+    let mut publisher = world.publisher();
+    publisher.say("t", &publication(b"x", AtLeastOnce)).unwrap();
+    let other = wire(2);
+    let link = Arc::new(Link::default());
+    client.session.mailbox().attach(link.clone(), other.as_ref(), 1000, usize::MAX, 0);
+    publisher.flush();
+    assert!(!publisher.touched.is_empty(), "the connection must be woken, for it has to encode it anew");
+    world.realm.set_wire(&client.session, other.as_ref(), false);
+    publisher.say("t", &publication(b"y", AtLeastOnce)).unwrap();
+    publisher.finish();
+    assert_eq!(client.take(), ["1# t=x", "2# t=y"]);
+}
+
+#[test]
+fn a_client_that_takes_aliases_gets_copies_of_its_own() {
+    let world = world();
+    let (plain, aliased) = (world.client("a"), world.client_as("b", world.wire, usize::MAX, 10));
+    for client in [&plain, &aliased] {
+        world.subscribe(client, "t", AtLeastOnce);
+    }
+    world.publisher().send("t", &["x", "y"], AtLeastOnce);
+    assert_eq!(plain.take(), ["1# t=x", "2# t=y"]);
+    assert_eq!(aliased.take(), ["1# t=x alias 1", "2# =y alias 1"]);
+}
+
+#[test]
+fn an_event_that_one_encoding_cannot_say_is_dropped_there_and_the_others_keep_their_places() {
+    struct Squeamish(&'static TestWire);
+    impl crate::node::wire::Wire for Squeamish {
+        fn id(&self) -> crate::node::wire::WireId {
+            crate::node::wire::WireId(9)
+        }
+        fn event(
+            &self,
+            event: &Event<'_>,
+            terms: &Terms,
+            split: bool,
+            out: &mut Vec<u8>,
+        ) -> Result<crate::node::wire::Encoded, Unencodable> {
+            match event.payload {
+                PayloadRef::Bytes(b"b") => Err(Unencodable::Payload),
+                _ => self.0.as_ref().0.event(event, terms, split, out),
+            }
+        }
+        fn rpc(
+            &self,
+            _: &Arc<Session>,
+            _: &crate::router::output::Output<'_, Arc<Session>>,
+            _: &mut Touched,
+        ) -> Result<(), Unencodable> {
+            Ok(())
+        }
+    }
+    let squeamish = crate::node::wire::WireRef(Box::leak(Box::new(Squeamish(wire(9)))));
+    let world = world();
+    let (a, b) = (world.client("a"), world.client("b"));
+    b.session.mailbox().attach(b.link.clone(), squeamish, 1000, usize::MAX, 0);
+    world.realm.set_wire(&b.session, squeamish, false);
+    for client in [&a, &b] {
+        world.subscribe(client, "t", AtLeastOnce);
+    }
+    world.publisher().send("t", &["a", "b", "c"], AtLeastOnce);
+    assert_eq!(a.take(), ["1# t=a", "2# t=b", "3# t=c"]);
+    assert_eq!(b.take(), ["1# t=a", "2# t=c"]);
+    b.session.mailbox().attach(b.link.clone(), squeamish, 1000, usize::MAX, 0);
+    assert_eq!(b.take(), ["1# t=a dup", "2# t=c dup"], "what is sent again is what was sent");
+    assert_eq!(world.dropped(Drop::Untranslatable), 1);
+}
+
+#[test]
+fn every_drop_is_counted_by_its_reason() {
+    let limits = Limits { outbox_bytes_max: 100, backlog_messages_max: 1, inflight_max: 1, ..Limits::default() };
+    let world = world_with(limits);
+    let client = world.client_as("a", world.wire, 90, 0);
+    world.subscribe(&client, "t", AtLeastOnce);
+    let mut publisher = world.publisher();
+    publisher.send("t", &["x".repeat(60).as_str()], AtMostOnce);
+    publisher.send("t", &["x".repeat(60).as_str(), "x"], AtMostOnce);
+    assert_eq!(world.dropped(Drop::QueueFull), 2, "no room in the outbox");
+    publisher.send("t", &["x".repeat(70).as_str()], AtLeastOnce);
+    assert_eq!(world.dropped(Drop::TooLarge), 1);
+    publisher.say("t", &publication(UNSAYABLE, AtMostOnce)).unwrap();
+    publisher.finish();
+    assert_eq!(world.dropped(Drop::Untranslatable), 1);
+    publisher.send("t", &["x".repeat(60).as_str(), "b", "c"], AtLeastOnce);
+    assert_eq!(world.dropped(Drop::QueueFull), 4, "no room in the backlog");
+    let totals = world.node.metrics.of(Protocol::Mqtt);
+    assert_eq!(totals.publishes_in.load(Ordering::Relaxed), 8);
+    assert_eq!(totals.deliveries.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_disconnected_where_that_is_the_policy() {
+    for (outbox_full, expected) in [(OutboxFull::Drop, None), (OutboxFull::Disconnect, Some(End::SlowConsumer))] {
+        let world = world_with(Limits { outbox_bytes_max: 100, outbox_full, ..Limits::default() });
+        let (slow, quick) = (world.client("slow"), world.client("quick"));
+        for client in [&slow, &quick] {
+            world.subscribe(client, "t", AtMostOnce);
+        }
+        let mut publisher = world.publisher();
+        for _ in 0..10 {
+            publisher.send("t", &["x"], AtMostOnce);
+            assert_eq!(quick.take().len(), 1);
+        }
+        assert_eq!(slow.link.asked_to_end(), expected);
+        assert_eq!(quick.link.asked_to_end(), None);
+    }
+}
+
+#[test]
+fn who_may_not_publish_is_refused_and_counted() {
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "$SYS/#", AtMostOnce);
+    let mut publisher = world.publisher();
+    assert_eq!(publisher.say("$SYS/x", &publication(b"x", AtMostOnce)), Err(PublishRefused::NotAuthorized));
+    publisher.finish();
+    assert_eq!((client.take().len(), world.dropped(Drop::NotAuthorized)), (0, 1));
+    let own = Arc::new(Topic::from_name("$SYS/x").unwrap());
+    world.node.publish_as_broker(&world.realm, &own, &publication(b"x", AtMostOnce), Protocol::Mqtt, NOW_MS);
+    assert_eq!(client.take(), ["$SYS/x=x"], "the broker itself may");
+}
+
+#[test]
+fn an_expiry_is_told_and_remembered() {
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "t", AtLeastOnce);
+    let mut publisher = world.publisher();
+    let expiring = Publication { expires_in_s: Some(7), ..publication(b"x", AtLeastOnce) };
+    publisher.say("t", &expiring).unwrap();
+    publisher.finish();
+    assert_eq!(client.take(), ["1# t=x for 7"]);
+    client.go_offline();
+    publisher.say("t", &expiring).unwrap();
+    publisher.finish();
+    let backlog = client.session.mailbox().backlog.pop().unwrap();
+    assert_eq!(backlog.event.expires_at_ms, Some(NOW_MS + 7000));
+}
+
+#[test]
+fn what_is_kept_for_later_does_not_keep_the_whole_read_alive() {
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "t", AtLeastOnce);
+    client.go_offline();
+    let chunk = Bytes::from(vec![b'x'; 1000]);
+    let mut publisher = world.publisher();
+    for range in [0..10, 0..900] {
+        let payload = PayloadRef::Bytes(&chunk[range]);
+        publisher.say("t", &Publication { payload, backing: Some(&chunk), ..publication(b"", AtLeastOnce) }).unwrap();
+    }
+    publisher.finish();
+    let mut mailbox = client.session.mailbox();
+    let shares = std::iter::from_fn(|| mailbox.backlog.pop()).map(|owed| match &owed.event.payload {
+        Payload::Bytes(bytes) => bytes.as_ptr() == chunk.as_ptr(),
+        Payload::Args { .. } => panic!(),
+    });
+    assert_eq!(shares.collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn touched_connections_are_woken_once_when_the_batch_is_done_or_given_up() {
+    use std::sync::atomic::AtomicUsize;
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let world = world();
+    let client = world.client("a");
+    world.subscribe(&client, "#", AtMostOnce);
+    let woken = Arc::new(Woken::default());
+    let wakes = || {
+        client.link.waker.register(&woken.clone().into());
+        woken.0.swap(0, Ordering::Relaxed)
+    };
+    wakes();
+    let mut publisher = world.publisher();
+    for topic in ["a", "b", "a"] {
+        publisher.say(topic, &publication(b"x", AtMostOnce)).unwrap();
+    }
+    assert_eq!(wakes(), 0);
+    publisher.finish();
+    assert_eq!(wakes(), 1);
+    publisher.send("a", &["y"], AtMostOnce);
+    assert_eq!(wakes(), 0, "it was woken and did not come yet");
+    client.take();
+    publisher.say("a", &publication(b"z", AtMostOnce)).unwrap();
+    publisher.flush();
+    drop(publisher);
+    assert_eq!(wakes(), 1);
+}
+
+#[test]
+fn members_of_a_shared_subscription_take_turns() {
+    let world = world();
+    let clients = ["a", "b", "c"].map(|name| world.client(name));
+    clients.iter().for_each(|client| {
+        world.subscribe_with(client, &filter("t"), Some("g"), merged(AtLeastOnce));
+    });
+    let alone = world.client("d");
+    world.subscribe(&alone, "t", AtMostOnce);
+    world.publisher().send("t", &["1", "2", "3", "4", "5", "6"], AtLeastOnce);
+    let mut all: Vec<_> = clients.iter().map(|client| client.take()).collect();
+    all.sort();
+    assert_eq!(all, [["1# t=1", "2# t=4"], ["1# t=2", "2# t=5"], ["1# t=3", "2# t=6"]]);
+    assert_eq!(alone.take().len(), 6);
+}
+
+#[test]
+fn a_shared_subscription_prefers_who_is_connected_and_has_nothing_waiting() {
+    let world = world();
+    let [free, busy, away, gone] = ["free", "busy", "away", "gone"].map(|name| {
+        let client = world.client(name);
+        world.subscribe_with(&client, &filter("t"), Some("g"), merged(AtLeastOnce));
+        client
+    });
+    let waiting = Owed {
+        event: Arc::new(Event::store(&event_for_test(&Arc::new(Topic::from_name("w").unwrap())), None)),
+        terms: Terms { qos: AtLeastOnce, ..Terms::default() },
+    };
+    busy.session.mailbox().backlog.push(waiting).unwrap();
+    away.go_offline();
+    gone.go_offline();
+    gone.session.mailbox().keeps = false;
+    let backlogs = || [&free, &busy, &away, &gone].map(|client| client.session.mailbox().backlog.len());
+    let mut publisher = world.publisher();
+    publisher.send("t", &["1", "2", "3", "4"], AtLeastOnce);
+    assert_eq!((free.take().len(), backlogs()), (4, [0, 1, 0, 0]));
+    free.go_offline();
+    publisher.send("t", &["5", "6", "7", "8"], AtLeastOnce);
+    assert_eq!(backlogs(), [0, 5, 0, 0]);
+    busy.go_offline();
+    publisher.send("t", &["9", "10", "11", "12", "13", "14"], AtLeastOnce);
+    let [at_free, at_busy, at_away, at_gone] = backlogs();
+    assert_eq!((at_free + at_busy + at_away, at_gone), (11, 0), "kept for who comes back");
+    assert!(at_free > 0 && at_away > 0);
+}
+
+fn event_for_test(topic: &Arc<Topic>) -> Event<'_> {
+    Event {
+        topic,
+        payload: PayloadRef::Args { format: Format::Json, args: None, kwargs: None },
+        codec: Codec::Auto,
+        qos: AtLeastOnce,
+        retain: false,
+        publication: PublicationId(1),
+        properties: None,
+        publisher: None,
+        expires_at_ms: None,
+        expires_in_s: None,
+    }
+}
+
+#[test]
+fn a_will_and_the_brokers_own_events_need_no_publisher() {
+    let (node, realm) = node();
+    let world = World { node, realm, wire: wire(1) };
+    let client = world.client("a");
+    world.subscribe(&client, "t", AtLeastOnce);
+    let will = crate::node::clients::Will {
+        topic: Arc::new(Topic::from_name("t").unwrap()),
+        payload: Bytes::from_static(b"gone"),
+        qos: AtLeastOnce,
+        retain: false,
+        delay_s: 0,
+        expiry_s: Some(5),
+        properties: None,
+    };
+    world.node.publish_will(&world.realm, &will, NOW_MS);
+    assert_eq!(client.take(), ["1# t=gone for 5"]);
+}
+
+#[test]
+fn a_publisher_is_told_once_that_its_subscribers_fell_behind() {
+    let world = world_with(Limits { backlog_messages_max: 4, inflight_max: 1, ..Limits::default() });
+    let (slow, quick) = (world.client("slow"), world.client("quick"));
+    slow.session.mailbox().attach(slow.link.clone(), world.wire.as_ref(), 1, usize::MAX, 0);
+    world.subscribe(&slow, "t", AtLeastOnce);
+    world.subscribe(&quick, "t", AtLeastOnce);
+    let mut publisher = world.publisher();
+    publisher.send("t", &["1", "2", "3"], AtLeastOnce);
+    assert!(!publisher.take_crowded());
+    publisher.send("t", &["4"], AtLeastOnce);
+    assert!(publisher.take_crowded() && !publisher.take_crowded());
+    publisher.send("t", &["5", "6"], AtLeastOnce);
+    assert!(!publisher.take_crowded(), "it is full: waiting would not help, and what does not fit is dropped");
+    assert_eq!(world.dropped(Drop::QueueFull), 1);
+}
