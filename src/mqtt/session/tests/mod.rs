@@ -469,3 +469,33 @@ fn describe_publish(publish: &Publish<'_>) -> String {
     properties.user_properties.iter().for_each(|(name, value)| add(format!("{name}:{value}")));
     line
 }
+
+/// The conformance page names tests; here are their files.
+#[test]
+fn conformance_page_names_tests_that_exist() {
+    let code = [
+        include_str!("acknowledging.rs"),
+        include_str!("connecting.rs"),
+        include_str!("delivering.rs"),
+        include_str!("entering.rs"),
+        include_str!("limits.rs"),
+        include_str!("publishing.rs"),
+        include_str!("retaining.rs"),
+        include_str!("rpc.rs"),
+        include_str!("sharing.rs"),
+        include_str!("subscribing.rs"),
+        include_str!("wills.rs"),
+        include_str!("../../codec/tests/malformed.rs"),
+    ]
+    .concat();
+    let page = include_str!("../../../../docs/mqtt.md");
+    let names = page.split('`').filter(|word| {
+        word.matches('_').count() >= 2 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    });
+    let mut count = 0;
+    for name in names {
+        assert!(code.contains(&format!("fn {name}()")), "docs/mqtt.md names {name}, which is no test");
+        count += 1;
+    }
+    assert!(count > 40, "only {count} tests are named");
+}
