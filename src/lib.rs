@@ -6,6 +6,8 @@
 //! - [`types`]: topics, payloads, ids, limits. Plain data, no rules of any protocol.
 //! - [`router`]: who gets an event, who answers a call. Synchronous rules without IO.
 //! - [`delivery`]: what is owed to a session: its outbox, what is inflight, its backlog.
+//! - [`queue`]: the durable log: advance segments, the roles entry, storage and sync, and the state that the log decides.
+//! - [`store`]: where the log and its state are kept: SQLite, PostgreSQL, memory.
 //! - [`node`]: the realms of this process, the locks around their routers, the hot path of a publish.
 //! - [`net`]: sockets, TLS, WebSocket frames and the loop that moves bytes between them and a session.
 //! - [`wamp`], [`mqtt`], [`http`]: the gates. Each translates its wire format to the router's words and back.
@@ -29,6 +31,8 @@ pub mod http;
 pub mod mqtt;
 pub mod net;
 pub mod node;
+pub mod queue;
 pub mod router;
+pub mod store;
 pub mod types;
 pub mod wamp;

@@ -7,13 +7,22 @@
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. A room may name rooms of lower floors; rooms of one floor do not know each other.
-const FLOORS: &[&[&str]] =
-    &[&["types"], &["router", "delivery"], &["node"], &["net"], &["wamp", "mqtt", "http"], &["client"], &["cli"]];
+const FLOORS: &[&[&str]] = &[
+    &["types"],
+    &["router", "queue", "delivery"],
+    &["store"],
+    &["node"],
+    &["net"],
+    &["wamp", "mqtt", "http"],
+    &["client"],
+    &["cli"],
+];
 
 /// What is plain synchronous code: rooms, or a file or folder of a room, without `.rs`.
 const BAR: &[&str] = &[
     "types",
     "router",
+    "queue",
     "delivery",
     "client/backoff",
     "client/machine",

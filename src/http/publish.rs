@@ -14,8 +14,8 @@ use super::write::Object;
 use super::{Server, sse};
 use crate::node::Node;
 use crate::node::metrics::Protocol;
-use crate::node::publish::{Filter, Publication, Publisher};
-use crate::types::event::{Discloser, Properties};
+use crate::node::publish::{Publication, Publisher};
+use crate::types::event::{Discloser, Filter, Properties};
 use crate::types::payload::{Format, PayloadRef};
 use crate::types::topic::{Topic, TopicError};
 

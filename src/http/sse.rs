@@ -90,6 +90,7 @@ mod tests {
             qos: Qos::AtMostOnce,
             retain: false,
             publication: PublicationId(7),
+            place: None,
             properties: None,
             publisher: None,
             expires_at_ms: None,

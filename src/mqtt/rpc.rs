@@ -232,6 +232,7 @@ pub fn invoke(
         qos: INVOCATION_QOS,
         retain: false,
         publication: PublicationId(id),
+        place: None,
         properties: Some(&properties),
         publisher: None,
         expires_at_ms: None,

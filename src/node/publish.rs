@@ -26,7 +26,7 @@ use crate::delivery::Owed;
 use crate::delivery::outbox::SHARE_BYTES_MIN;
 use crate::router::authorize::{Action, RoleId};
 use crate::router::broker::{Form, Group, Lane};
-use crate::types::event::{Discloser, Event, Properties, Qos, StoredEvent, Terms};
+use crate::types::event::{Discloser, Event, Filter, Properties, Qos, StoredEvent, Terms};
 use crate::types::ids::{PublicationId, SessionId};
 use crate::types::limits::OutboxFull;
 use crate::types::payload::{Codec, PayloadRef};
@@ -69,31 +69,6 @@ pub struct Publication<'a> {
     pub filter: Option<&'a Filter>,
     /// The buffer that `payload` was read into.
     pub backing: Option<&'a Bytes>,
-}
-
-/// Who may get an event (WAMP, Subscriber Black- and Whitelisting). An absent list restricts nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filter {
-    pub exclude: HashSet<SessionId>,
-    pub exclude_authid: HashSet<String>,
-    pub exclude_authrole: HashSet<String>,
-    pub eligible: Option<HashSet<SessionId>>,
-    pub eligible_authid: Option<HashSet<String>>,
-    pub eligible_authrole: Option<HashSet<String>>,
-}
-
-impl Filter {
-    fn admits(&self, session: &Session) -> bool {
-        let identity = &session.identity;
-        let listed =
-            |list: &Option<HashSet<String>>, name: &String| list.as_ref().is_none_or(|list| list.contains(name));
-        !self.exclude.contains(&session.id)
-            && !self.exclude_authid.contains(&identity.authid)
-            && !self.exclude_authrole.contains(&identity.authrole)
-            && self.eligible.as_ref().is_none_or(|list| list.contains(&session.id))
-            && listed(&self.eligible_authid, &identity.authid)
-            && listed(&self.eligible_authrole, &identity.authrole)
-    }
 }
 
 /// Why a publication was not taken.
@@ -250,6 +225,7 @@ impl Publisher {
             qos: publication.qos,
             retain: publication.retain,
             publication: self.next_publication(),
+            place: None,
             properties: publication.properties,
             publisher: publication.publisher,
             expires_at_ms: publication.expires_in_s.map(|s| self.now_ms + u64::from(s) * 1000),
@@ -312,7 +288,7 @@ impl Publisher {
             for member in &lane.members {
                 let own = self.session == Some(member.session.id);
                 let unwanted = own && (member.no_local || publication.exclude_publisher);
-                if unwanted || publication.filter.is_some_and(|filter| !filter.admits(&member.session)) {
+                if unwanted || publication.filter.is_some_and(|filter| !admits(filter, &member.session)) {
                     continue;
                 }
                 let mut mailbox = member.session.mailbox();
@@ -461,6 +437,18 @@ fn still_subscribed(mailbox: &Mailbox, form: &Form, version: u64) -> bool {
     }
 }
 
+/// Whether a filter lets a session have the event.
+pub(super) fn admits(filter: &Filter, session: &Session) -> bool {
+    let identity = &session.identity;
+    let listed = |list: &Option<HashSet<String>>, name: &String| list.as_ref().is_none_or(|list| list.contains(name));
+    !filter.exclude.contains(&session.id)
+        && !filter.exclude_authid.contains(&identity.authid)
+        && !filter.exclude_authrole.contains(&identity.authrole)
+        && filter.eligible.as_ref().is_none_or(|list| list.contains(&session.id))
+        && listed(&filter.eligible_authid, &identity.authid)
+        && listed(&filter.eligible_authrole, &identity.authrole)
+}
+
 /// The member of a shared subscription whose turn it is: the next that is connected and has nothing waiting, else the next that is
 /// connected, else the next that is kept messages while it is away.
 fn choose<'a>(
@@ -471,7 +459,7 @@ fn choose<'a>(
     let count = group.members.len();
     let mut second_best = None;
     for member in (0..count).map(|i| &group.members[turn.wrapping_add(i) % count]) {
-        if filter.is_some_and(|filter| !filter.admits(&member.0)) {
+        if filter.is_some_and(|filter| !admits(filter, &member.0)) {
             continue;
         }
         let mailbox = member.0.mailbox();

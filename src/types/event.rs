@@ -1,11 +1,13 @@
 //! A publication on its way to its subscribers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::event_id::EventId;
 use super::ids::{PublicationId, SessionId, SubscriptionId};
 use super::payload::{Codec, Payload, PayloadRef};
 use super::topic::Topic;
@@ -60,6 +62,26 @@ pub struct Discloser {
     pub authrole: Option<String>,
 }
 
+/// Who may get an event (WAMP, Subscriber Black- and Whitelisting). An absent list restricts nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    pub exclude: HashSet<SessionId>,
+    pub exclude_authid: HashSet<String>,
+    pub exclude_authrole: HashSet<String>,
+    pub eligible: Option<HashSet<SessionId>>,
+    pub eligible_authid: Option<HashSet<String>>,
+    pub eligible_authrole: Option<HashSet<String>>,
+}
+
+/// Where a durable event stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Counts the messages of the log, from 1 on; internal.
+    pub number: u64,
+    /// What users are told.
+    pub id: EventId,
+}
+
 /// A publication, borrowed from the buffer it was read into.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
@@ -71,6 +93,8 @@ pub struct Event<'a> {
     /// Live: the publisher asked to retain it. Delivered from the retained store: always true.
     pub retain: bool,
     pub publication: PublicationId,
+    /// Set when the event is durable.
+    pub place: Option<Place>,
     pub properties: Option<&'a Arc<Properties>>,
     /// Set when the publisher's identity is disclosed.
     pub publisher: Option<&'a Arc<Discloser>>,
@@ -89,6 +113,8 @@ pub struct StoredEvent {
     pub qos: Qos,
     pub retain: bool,
     pub publication: PublicationId,
+    /// Set when the event is durable.
+    pub place: Option<Place>,
     pub properties: Option<Arc<Properties>>,
     pub publisher: Option<Arc<Discloser>>,
     pub expires_at_ms: Option<u64>,
@@ -133,6 +159,7 @@ impl Event<'_> {
             qos: self.qos,
             retain: self.retain,
             publication: self.publication,
+            place: self.place,
             properties: self.properties.cloned(),
             publisher: self.publisher.cloned(),
             expires_at_ms: self.expires_at_ms,
@@ -151,6 +178,7 @@ impl StoredEvent {
             qos: self.qos,
             retain: self.retain,
             publication: self.publication,
+            place: self.place,
             properties: self.properties.as_ref(),
             publisher: self.publisher.as_ref(),
             expires_at_ms: self.expires_at_ms,

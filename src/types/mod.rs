@@ -1,6 +1,7 @@
 //! Floor 0: the words every other room uses. Plain data, no protocol rules, no IO.
 
 pub mod event;
+pub mod event_id;
 pub mod ids;
 pub mod limits;
 pub mod payload;

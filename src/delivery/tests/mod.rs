@@ -24,6 +24,7 @@ fn event(number: u64, qos: Qos, payload_bytes: usize) -> Arc<StoredEvent> {
         qos,
         retain: false,
         publication: PublicationId(number),
+        place: None,
         properties: None,
         publisher: None,
         expires_at_ms: None,

@@ -51,6 +51,7 @@ fn event_on(topic: &str, payload: &[u8], qos: Qos) -> Arc<StoredEvent> {
         qos,
         retain: false,
         publication: PublicationId(1),
+        place: None,
         properties: None,
         publisher: None,
         expires_at_ms: None,

@@ -639,6 +639,7 @@ fn event_for_test(topic: &Arc<Topic>) -> Event<'_> {
         qos: AtLeastOnce,
         retain: false,
         publication: PublicationId(1),
+        place: None,
         properties: None,
         publisher: None,
         expires_at_ms: None,

@@ -27,6 +27,7 @@ fn event(wire: Serialized, payload: PayloadRef<'_>, codec: Codec) -> Result<Vec<
         qos: Default::default(),
         retain: false,
         publication: PublicationId(7),
+        place: None,
         properties: None,
         publisher: None,
         expires_at_ms: None,

@@ -157,7 +157,8 @@ fn level_4_may_share_too() {
 /// WAMP publishers may say who gets an event; members of a group are no exception (WAMP, Subscriber Black- and Whitelisting).
 #[test]
 fn member_that_the_publisher_excludes_is_passed_over() {
-    use crate::node::publish::{Filter, Publication};
+    use crate::node::publish::Publication;
+    use crate::types::event::Filter;
     use crate::types::payload::PayloadRef;
     use crate::types::topic::Topic;
 

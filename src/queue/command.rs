@@ -1,0 +1,179 @@
+//! What changes persistent sessions and cursors: messages of the log that no subscriber sees.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A change of durable state, encoded into a segment like an event and applied at its place in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// An MQTT client connects. Resolved before CONNACK; what older connections of the session send after it is void.
+    Connect(Box<Connect>),
+    /// A connection ended. `connection` is the number that its [`Connect`] had: a later one has taken over otherwise.
+    Disconnect {
+        realm: String,
+        client_id: String,
+        connection: u64,
+        orderly: bool,
+        expiry_s: u32,
+    },
+    /// Adds or replaces a subscription of a persistent MQTT session.
+    Subscribe {
+        realm: String,
+        client_id: String,
+        subscription: Box<SubscriptionRow>,
+    },
+    Unsubscribe {
+        realm: String,
+        client_id: String,
+        filter: String,
+    },
+    /// A cursor has moved: acknowledgements, packet identifiers given out, QoS 2 messages released. Replaces what was there.
+    Progress {
+        realm: String,
+        cursor: CursorName,
+        at: Cursor,
+    },
+    /// PUBREL for a QoS 2 message of the client: its packet identifier is free again.
+    Release {
+        realm: String,
+        client_id: String,
+        packet_id: u16,
+    },
+    /// Makes or changes a named durable subscription (WAMP, HTTP) or consumer group.
+    Durable {
+        realm: String,
+        name: String,
+        durable: Box<DurableRow>,
+    },
+    /// Removes a named durable subscription or group and its cursor.
+    Forget {
+        realm: String,
+        name: String,
+    },
+    /// A session that may have waits, locks or wills is gone: waits end, wills take effect.
+    Leave {
+        realm: String,
+        session: u64,
+    },
+    /// Ends a waiting publish of this session; `ticket` is what [`super::outcome::Outcome::Waiting`] said.
+    Cancel {
+        realm: String,
+        session: u64,
+        ticket: u64,
+    },
+    /// Gives a lock back: clears the key if `session` has set it last (and its fencing token is `token`, if one is given).
+    Unlock {
+        realm: String,
+        session: u64,
+        topic: String,
+        token: Option<u64>,
+    },
+}
+
+/// What a CONNECT changes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connect {
+    pub realm: String,
+    pub client_id: String,
+    /// Random id of the router session; kept when the session was there.
+    pub session: u64,
+    /// Random number of this connection.
+    pub connection: u64,
+    pub authid: String,
+    pub authrole: String,
+    pub authmethod: String,
+    pub clean_start: bool,
+    /// 0: the session ends with its connection; `u32::MAX`: never.
+    pub expiry_s: u32,
+    pub will: Option<WillRow>,
+}
+
+/// A will (MQTT 5, 3.1.2.5).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WillRow {
+    /// As an MQTT topic name.
+    pub topic: String,
+    pub payload: Bytes,
+    pub qos: u8,
+    pub retain: bool,
+    pub delay_s: u32,
+    pub expiry_s: Option<u32>,
+    pub properties: Option<PropertiesRow>,
+}
+
+/// [`crate::types::event::Properties`] as it is stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PropertiesRow {
+    pub payload_is_text: Option<bool>,
+    pub content_type: Option<String>,
+    pub response_topic: Option<String>,
+    pub correlation_data: Option<Bytes>,
+    pub user_properties: Vec<(String, String)>,
+}
+
+/// A subscription of a persistent MQTT session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionRow {
+    /// As the client wrote it, `$share/…` included.
+    pub filter: String,
+    pub qos: u8,
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    pub identifier: Option<u32>,
+    /// Events with higher numbers are wanted. Set when it is applied, unless the client asked for older ones.
+    pub since: Option<u64>,
+}
+
+/// Whose cursor it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CursorName {
+    /// Of the MQTT session of this client id.
+    Client(String),
+    /// Of the named durable subscription or group.
+    Durable(String),
+}
+
+/// How far a subscriber of the log has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// All events up to this number were sent or passed by; those that are not in `inflight` are done.
+    pub sent_to: u64,
+    /// Sent and not acknowledged, in the order of sending.
+    pub inflight: Vec<Flight>,
+}
+
+/// One message that was sent and is not done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flight {
+    pub number: u64,
+    /// MQTT packet identifier; 0 where there is none.
+    pub packet_id: u16,
+    pub qos: u8,
+    /// PUBREC has come: only PUBREL is owed (MQTT 5, 4.3.3).
+    pub released: bool,
+    /// How often it was given to a member of a consumer group.
+    pub attempts: u16,
+}
+
+/// A named durable subscription or consumer group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DurableRow {
+    /// [`crate::types::topic::TopicPattern`] in its stored spelling.
+    pub pattern: String,
+    /// User that made it: nobody else may use it.
+    pub authid: String,
+    /// Events go to one of its members each.
+    pub group: bool,
+    /// Events are done when the client says so, not on delivery.
+    pub acknowledged: bool,
+    /// Group: how long a member may take, in milliseconds.
+    pub ack_timeout_ms: u64,
+    /// Group: after so many deliveries an event goes to `dead_letter_topic`; 0 for no end.
+    pub deliveries_max: u16,
+    /// As an MQTT topic name.
+    pub dead_letter_topic: Option<String>,
+    /// Group: events with the same value of this field go to one member at a time, in order.
+    pub order_by: Option<String>,
+    /// Events with higher numbers are wanted. Set when it is applied, unless the client asked for older ones.
+    pub since: Option<u64>,
+}

@@ -1,0 +1,176 @@
+//! The permanent id of a durable event, a text that sorts.
+//!
+//! ```text
+//! yyMMddHHmm (UTC) + key(generator) + key(offset)      2611220618a1a1
+//! key(n): a letter for the count of base-36 digits ('a' = one), then the digits 0-9 a-z
+//! ```
+//!
+//! Ids of one log compare as texts (bytewise) like the numbers of their events.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// See the module. Ordered like its text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    /// Minutes since 1970.
+    pub minute: u32,
+    /// Counts positions of the log within the minute, from 1 on.
+    pub generator: u64,
+    /// Place in its segment, from 1 on.
+    pub offset: u32,
+}
+
+/// The text is no event id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no event id")]
+pub struct NotAnEventId;
+
+/// Appends `key(n)`.
+fn push_key(mut n: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 13];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize];
+        n /= 36;
+        if n == 0 {
+            break;
+        }
+    }
+    let digits = &digits[at..];
+    out.push(b'a' + digits.len() as u8 - 1);
+    out.extend_from_slice(digits);
+}
+
+/// Reads `key(n)` at the front of `text`; the number and what follows.
+fn read_key(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (letter, rest) = text.split_first()?;
+    let count = usize::from(letter.checked_sub(b'a')?) + 1;
+    if count > 13 || rest.len() < count {
+        return None;
+    }
+    let (digits, rest) = rest.split_at(count);
+    // One number, one text: no leading zeros.
+    if digits[0] == b'0' && count > 1 {
+        return None;
+    }
+    let mut n = 0_u64;
+    for digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'z' => digit - b'a' + 10,
+            _ => return None,
+        };
+        n = n.checked_mul(36)?.checked_add(u64::from(value))?;
+    }
+    Some((n, rest))
+}
+
+/// Year (from 0), month and day (from 1) of a day since 1970, by the civil calendar (H. Hinnant, days algorithms).
+fn civil(days: i64) -> (i64, u8, u8) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = (day_of_year - (153 * shifted + 2) / 5 + 1) as u8;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 } as u8;
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Days since 1970 of a civil date.
+fn days(year: i64, month: u8, day: u8) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted = i64::from(if month > 2 { month - 3 } else { month + 9 });
+    let day_of_year = (153 * shifted + 2) / 5 + i64::from(day) - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
+        let (year, month, day) = civil(day);
+        let mut keys = Vec::with_capacity(16);
+        push_key(self.generator, &mut keys);
+        push_key(u64::from(self.offset), &mut keys);
+        write!(f, "{:02}{month:02}{day:02}{:02}{:02}", year % 100, minute / 60, minute % 60)?;
+        f.write_str(std::str::from_utf8(&keys).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = NotAnEventId;
+
+    /// Two-digit years are those from 2000 on.
+    fn from_str(text: &str) -> Result<Self, NotAnEventId> {
+        let bytes = text.as_bytes();
+        let date = bytes.get(..10).filter(|date| date.iter().all(u8::is_ascii_digit)).ok_or(NotAnEventId)?;
+        let two = |at: usize| (date[at] - b'0') * 10 + date[at + 1] - b'0';
+        let (year, month, day, hour, minute) = (2000 + i64::from(two(0)), two(2), two(4), two(6), two(8));
+        let days = days(year, month.max(1), day.max(1));
+        if civil(days) != (year, month, day) || hour > 23 || minute > 59 {
+            return Err(NotAnEventId);
+        }
+        let minutes = days * 1440 + i64::from(hour) * 60 + i64::from(minute);
+        let (generator, rest) = read_key(&bytes[10..]).ok_or(NotAnEventId)?;
+        let (offset, rest) = read_key(rest).ok_or(NotAnEventId)?;
+        let (Ok(minute), Ok(offset), []) = (u32::try_from(minutes), u32::try_from(offset), rest) else {
+            return Err(NotAnEventId);
+        };
+        Ok(Self { minute, generator, offset })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_date_and_two_counts() {
+        let id = EventId { minute: 29_753_178, generator: 1, offset: 1 };
+        assert_eq!(id.to_string(), "2607280618a1a1");
+        let late = EventId { generator: 36, offset: 1296 * 36, ..id };
+        assert_eq!(late.to_string(), "2607280618b10d1000");
+    }
+
+    #[test]
+    fn ids_sort_as_their_texts_do() {
+        let counts = [1, 9, 10, 35, 36, 37, 1295, 1296, 46_655, 46_656, u32::MAX];
+        let mut ids = Vec::new();
+        for minute in [29_000_000, 29_000_001, 29_001_440, 31_000_000] {
+            for generator in counts {
+                ids.extend(counts.map(|offset| EventId { minute, generator: generator.into(), offset }));
+            }
+        }
+        assert!(ids.is_sorted());
+        let texts: Vec<String> = ids.iter().map(EventId::to_string).collect();
+        assert!(texts.is_sorted());
+        let read: Vec<EventId> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(read, ids);
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in [
+            "",
+            "2607280618",
+            "2607280618a1",
+            "2607280618a1a1x",
+            "2607280618a1b01",
+            "2602300618a1a1",
+            "2600000618a1a1",
+            "2607282418a1a1",
+            "26072806x8a1a1",
+            "2607280618A1a1",
+            "2607280618mzzzzzzzzzzzzza1",
+            "2607280618a1gzzzzzzz",
+        ] {
+            assert_eq!(text.parse::<EventId>(), Err(NotAnEventId), "{text}");
+        }
+    }
+}
