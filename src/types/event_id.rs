@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn an_id_is_a_date_and_two_counts() {
         let id = EventId { minute: 29_753_178, generator: 1, offset: 1 };
-        assert_eq!(id.to_string(), "2607280618a1a1");
+        assert_eq!(id.to_string(), "2607272218a1a1");
         let late = EventId { generator: 36, offset: 1296 * 36, ..id };
-        assert_eq!(late.to_string(), "2607280618b10d1000");
+        assert_eq!(late.to_string(), "2607272218b10d1000");
     }
 
     #[test]
