@@ -9,6 +9,7 @@
 
 pub mod clients;
 pub mod link;
+pub mod log;
 pub mod mailbox;
 pub mod metrics;
 pub mod publish;
@@ -39,6 +40,7 @@ use crate::types::topic::{Topic, TopicPattern};
 
 use clients::Will;
 use link::End;
+use log::{Log, Submission};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
 use publish::{Publication, Publisher};
@@ -49,6 +51,9 @@ use wire::WireRef;
 
 /// How many wills and expired sessions of a realm one tick handles.
 const TICK_WORK_MAX: usize = 1000;
+
+/// Bytes that may wait for the durable log.
+const LOG_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What a node is made of; checked by who builds it.
 pub struct Settings {
@@ -75,6 +80,7 @@ pub struct RealmSettings {
 pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
+    pub log: Log,
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
@@ -92,6 +98,7 @@ impl Node {
             authorize: settings.authorize,
             limits: settings.limits,
             metrics: Metrics::default(),
+            log: Log::new(LOG_BYTES_MAX),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -175,6 +182,11 @@ impl Node {
         }
     }
 
+    /// Gives messages to the durable log. Not to be called with a lock held.
+    pub fn submit(self: &Arc<Self>, submission: Submission) {
+        self.log.submit(submission);
+    }
+
     /// Publishes a will for a client that is gone. It was authorized when it was made.
     pub fn publish_will(self: &Arc<Self>, realm: &Arc<Realm>, will: &Will, now_ms: u64) {
         let publication = Publication {
@@ -186,6 +198,8 @@ impl Node {
             expires_in_s: will.expiry_s,
             exclude_publisher: false,
             filter: None,
+            condition: None,
+            packet: None,
             backing: Some(&will.payload),
         };
         self.publish_as_broker(realm, &will.topic, &publication, Protocol::Mqtt, now_ms);

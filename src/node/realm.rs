@@ -39,6 +39,8 @@ pub struct Realm {
     pub authorizer: Authorizer,
     /// First match counts; else [`Codec::Auto`].
     pub codecs: Vec<(TopicPattern, Codec)>,
+    /// Events of topics that these match are in the durable log, all of them.
+    pub durable: Vec<TopicPattern>,
     /// `*` in a WAMP pattern stands for one component (realm option).
     pub star_is_wildcard: bool,
     broker: RwLock<Broker<Arc<Session>>>,
@@ -55,10 +57,6 @@ pub struct Realm {
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     pub clients: Clients,
 }
-
-/// The store of retained values is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetainedFull;
 
 impl Realm {
     pub fn new(
@@ -77,6 +75,7 @@ impl Realm {
             name: name.into(),
             authorizer,
             codecs,
+            durable: Vec::new(),
             star_is_wildcard: false,
             broker: RwLock::default(),
             version: AtomicU64::new(0),
@@ -183,30 +182,35 @@ impl Realm {
         }
     }
 
+    /// Whether the configuration wants all events of the topic in the durable log.
+    pub fn is_durable(&self, topic: &Topic) -> bool {
+        !topic.is_reserved() && self.durable.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    /// Whether a retained value of so many bytes fits, near enough: what is on its way through the log is not counted.
+    pub fn has_room_for(&self, topic: &Topic, payload_bytes: usize) -> bool {
+        let retained = self.retained.read();
+        let bytes = topic.name().len() + payload_bytes;
+        match retained.get(topic).map(|old| old.bytes()) {
+            None => retained.len() < self.retained_messages_max && retained.bytes() + bytes <= self.retained_bytes_max,
+            Some(old) => bytes <= old || retained.bytes() - old + bytes <= self.retained_bytes_max,
+        }
+    }
+
     /// Sets or (with an empty payload) clears the retained value of the event's topic.
     ///
-    /// # Errors
-    /// The value does not fit any more. Clearing one is always possible, and so is changing one to no more bytes.
-    pub fn retain(&self, event: Arc<StoredEvent>) -> Result<(), RetainedFull> {
+    /// Whether it has room was asked before ([`Realm::has_room_for`]): what is in the log is set.
+    pub fn retain(&self, event: Arc<StoredEvent>) {
         let topic = event.topic.clone();
         let mut retained = self.retained.write();
         if event.payload.is_empty() {
-            mark_replaced(retained.remove(&topic));
-            return Ok(());
-        }
-        let bytes = event.bytes();
-        let fits = match retained.get(&topic).map(|old| old.bytes()) {
-            None => retained.len() < self.retained_messages_max && retained.bytes() + bytes <= self.retained_bytes_max,
-            Some(old) => bytes <= old || retained.bytes() - old + bytes <= self.retained_bytes_max,
-        };
-        if !fits {
-            return Err(RetainedFull);
+            return mark_replaced(retained.remove(&topic));
         }
         if event.expires_at_ms.is_some() {
             self.may_expire.store(true, Ordering::Relaxed);
         }
+        let bytes = event.bytes();
         mark_replaced(retained.set(&topic, event, bytes));
-        Ok(())
     }
 
     /// Removes expired values, so that they leave their room to others: with each call a slice of the store is looked at, as

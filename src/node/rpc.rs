@@ -131,6 +131,8 @@ impl Node {
             expires_in_s: None,
             exclude_publisher: false,
             filter: None,
+            condition: None,
+            packet: None,
             backing: None,
         };
         // The answer carries no expiry, so the time does not matter.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -31,6 +32,8 @@ pub struct Session {
     pub identity: Identity,
     /// The encoding that routes are built for, and whether its copies are encoded apart from others'.
     wire: Mutex<(WireRef, bool)>,
+    /// It outlives its connection; what is changed here must make the realm's routes stale.
+    pub(super) persistent: AtomicBool,
     mailbox: Mutex<Mailbox>,
     /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
@@ -44,6 +47,7 @@ impl Session {
             id,
             identity,
             wire: Mutex::new((wire, false)),
+            persistent: AtomicBool::new(mailbox.keeps),
             mailbox: Mutex::new(mailbox),
             replies: Mutex::default(),
             procedures: Mutex::default(),
@@ -83,6 +87,10 @@ impl Subscriber for Arc<Session> {
 
     fn apart(&self) -> bool {
         self.wire.lock().1
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent.load(Ordering::Relaxed)
     }
 }
 

@@ -227,6 +227,8 @@ pub fn publication(payload: &[u8], qos: Qos) -> Publication<'_> {
         expires_in_s: None,
         exclude_publisher: false,
         filter: None,
+        condition: None,
+        packet: None,
         backing: None,
     }
 }

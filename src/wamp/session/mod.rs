@@ -295,6 +295,13 @@ impl Machine for WampGate {
         }
     }
 
+    fn must_wait(&self) -> bool {
+        match &self.state {
+            State::Open(open) => open.publisher.must_wait(),
+            _ => false,
+        }
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         match &self.state {
             State::Start { deadline_ms } => Some(*deadline_ms),

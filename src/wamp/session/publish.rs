@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::open::Open;
 use super::options::{Entry, WrongOption};
 use crate::node::Node;
-use crate::node::publish::{Publication, PublishRefused};
+use crate::node::publish::{Fate, Publication, PublishRefused};
 use crate::types::event::{Filter, Properties};
 use crate::types::ids::RequestId;
 use crate::types::payload::PayloadRef;
@@ -156,15 +156,20 @@ impl Open {
             expires_in_s: options.expires_in_s,
             exclude_publisher: !options.include_me,
             filter: options.filter.as_deref(),
+            condition: None,
+            packet: None,
             backing: Some(backing),
         };
         match self.publisher.publish(target, &publication) {
-            Ok(published) if options.acknowledge => {
+            Ok(Fate::Routed(published)) if options.acknowledge => {
                 let published = Message::Published { request, publication: published.publication };
                 // Cannot be too large for any frame.
                 let _ = self.wire.append(&published, &mut self.acknowledgements);
             }
             Ok(_) => {}
+            Err(refused @ PublishRefused::ConditionWithoutRetain) => {
+                refuse(self, super::INVALID_ARGUMENT, &refused.to_string());
+            }
             Err(refused @ PublishRefused::NotAuthorized) => refuse(self, super::NOT_AUTHORIZED, &refused.to_string()),
             Err(refused @ PublishRefused::RetainedFull) => refuse(self, super::QUOTA_EXCEEDED, &refused.to_string()),
         }
