@@ -20,6 +20,7 @@ pub mod condition;
 pub mod envelope;
 pub mod message;
 pub mod outcome;
+pub mod publication;
 pub mod segment;
 pub mod solo;
 pub mod state;
