@@ -13,6 +13,7 @@ pub mod log;
 pub mod mailbox;
 pub mod metrics;
 pub mod publish;
+pub mod reader;
 pub mod realm;
 pub mod rpc;
 pub mod session;
@@ -47,6 +48,7 @@ use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
 use publish::{Publication, Publisher};
+use reader::moved::MovedSessions;
 use realm::Realm;
 use session::{Identity, Session};
 use users::Users;
@@ -54,6 +56,9 @@ use wire::WireRef;
 
 /// How many wills and expired sessions of a realm one tick handles.
 const TICK_WORK_MAX: usize = 1000;
+
+/// Threads that read the log for subscribers.
+const HISTORY_THREADS: usize = 2;
 
 /// Bytes that may wait for the durable log.
 const LOG_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -84,6 +89,8 @@ pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
     pub log: Log,
+    /// Cursors to be recorded.
+    pub moved: MovedSessions,
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
@@ -102,6 +109,7 @@ impl Node {
             limits: settings.limits,
             metrics: Metrics::default(),
             log: Log::new(LOG_BYTES_MAX),
+            moved: MovedSessions::default(),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -183,6 +191,7 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
+        self.record_moved();
     }
 
     /// Gives messages to the durable log. Not to be called with a lock held.
@@ -202,6 +211,7 @@ impl Node {
         key[8..].copy_from_slice(&self.random().to_le_bytes());
         self.log.open_publications(&mut *store, key)?;
         let mut engine = Engine::new(store)?;
+        self.log.history.begin(engine.state().last_number());
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.
         while let Some(fed) = engine.step(now_ms * 1000) {
@@ -216,18 +226,25 @@ impl Node {
     /// Has the log worked by threads of its own.
     ///
     /// # Errors
-    /// The system has no threads left.
+    /// The system has no threads left, or the store none for readers.
     pub fn run_log(
         self: &Arc<Self>,
         (engine, feed): (Engine, Feed),
         clock: ClockFn,
         sync_every: Option<Duration>,
     ) -> std::io::Result<Threads> {
+        for _ in 0..HISTORY_THREADS {
+            self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
+        }
         Threads::start(self, engine, feed, clock, sync_every)
     }
 
     /// Has the log worked by whoever submits.
     pub fn run_log_inline(self: &Arc<Self>, (engine, feed): (Engine, Feed), clock: ClockFn) {
+        match engine.store().reader() {
+            Ok(reader) => self.log.history.inline(reader),
+            Err(error) => tracing::error!(%error, "the log cannot be read"),
+        }
         self.log.set_inline(engine, feed, clock);
     }
 

@@ -34,6 +34,8 @@ pub struct Session {
     wire: Mutex<(WireRef, bool)>,
     /// It outlives its connection; what is changed here must make the realm's routes stale.
     pub(super) persistent: AtomicBool,
+    /// It reads the log and has no connection; what is changed here must make the realm's routes stale.
+    pub(super) away: AtomicBool,
     mailbox: Mutex<Mailbox>,
     /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
@@ -48,6 +50,7 @@ impl Session {
             identity,
             wire: Mutex::new((wire, false)),
             persistent: AtomicBool::new(mailbox.keeps),
+            away: AtomicBool::new(false),
             mailbox: Mutex::new(mailbox),
             replies: Mutex::default(),
             procedures: Mutex::default(),
@@ -91,6 +94,10 @@ impl Subscriber for Arc<Session> {
 
     fn persistent(&self) -> bool {
         self.persistent.load(Ordering::Relaxed)
+    }
+
+    fn away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
     }
 }
 

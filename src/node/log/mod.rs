@@ -14,6 +14,7 @@
 
 mod engine;
 mod feed;
+pub mod history;
 mod inline;
 mod threads;
 pub mod tickets;
@@ -33,6 +34,7 @@ use crate::store::{Commit, Store, StoreError};
 use crate::types::ids::PublicationId;
 pub use engine::{Engine, LogError};
 pub use feed::{Details, Fed, Feed};
+use history::History;
 use inline::Inline;
 pub use threads::Threads;
 use tickets::Owner;
@@ -53,8 +55,8 @@ pub struct Log {
     /// Bytes submitted and not resolved.
     unresolved_bytes: AtomicUsize,
     unresolved_bytes_max: usize,
-    /// Number of the last message that the feed has begun to route; what comes later will be fed.
-    fed: AtomicU64,
+    /// For who reads the past.
+    pub history: History,
     publications: OnceLock<Publications>,
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
@@ -89,7 +91,7 @@ impl Log {
             gathered: Condvar::new(),
             unresolved_bytes: AtomicUsize::new(0),
             unresolved_bytes_max,
-            fed: AtomicU64::new(0),
+            history: History::default(),
             publications: OnceLock::new(),
             health: Mutex::default(),
             inline: OnceLock::new(),
@@ -179,12 +181,12 @@ impl Log {
 
     /// Number of the last message that the feed has begun to route.
     pub fn fed(&self) -> u64 {
-        self.fed.load(Ordering::Acquire)
+        self.history.fed()
     }
 
     /// The feed begins to route a segment.
     fn begin_feeding(&self, segment: &Arc<Segment>) {
-        self.fed.store(segment.last(), Ordering::Release);
+        self.history.fed_segment(segment.clone());
     }
 
     /// The WAMP publication id of the durable event of this number.
