@@ -4,9 +4,21 @@
 //! transaction. It knows nothing of what a segment or a row means. SQLite, PostgreSQL, memory and (in tests) a store that fails
 //! keep the same promise under the same tests.
 //!
-//! Methods block: they are called by the log's own threads, never by a connection's.
+//! ```text
+//! StoreSettings -> open -> Opened { store, set_aside }
+//! log thread    -> Store::commit (blocks until it is as durable as the sync mode says), sync, maintain, reopen
+//! reading thread-> StoreReader::segments, scan, …   sees whatever was committed before the call
+//! ```
+//!
+//! Methods block: they are called by the log's own threads, never by a connection's nor from within an async task. Left out: what
+//! segments hold (`queue`), when to delete them (`node`), caching of segments for readers (`node`).
 
 use crate::queue::segment::Segment;
+
+pub mod memory;
+pub mod settings;
+
+pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, open};
 
 /// A row of state: key and value. Keys compare bytewise.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -14,36 +26,40 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// What is written together.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// New segments, in position order, behind all that are there.
+    /// New segments, in position order, behind all that are there. Each has messages.
     pub segments: Vec<Segment>,
     /// Rows to set (`Some`) or remove (`None`). No key twice.
     pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    /// Positions of segments to delete.
+    /// Positions of segments to delete; those that are not there are passed over. What a commit may take at once is for the
+    /// caller to bound: some hundreds keep it short.
     pub dropped: Vec<u64>,
     /// Segments that replace those of the same position: the same numbers, less in them.
     pub rewritten: Vec<Segment>,
 }
 
 /// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The disk is full or the database refuses to write. Nothing of the commit is there; later it may work.
+    /// The disk is full, the database refuses to write or is away. Nothing of the commit is there; later it may work.
     #[error("cannot write: {0}")]
     Unavailable(String),
-    /// It is not known whether the commit is there: the store has to be opened again.
+    /// It is not known whether the commit is there: call [`Store::reopen`], then look.
     #[error("may or may not have written: {0}")]
     Unknown(String),
-    /// The database is damaged, or not one of ours.
+    /// The database is damaged.
     #[error("damaged: {0}")]
     Damaged(String),
     /// Another broker uses it.
     #[error("in use by another broker: {0}")]
     InUse(String),
+    /// It cannot be used as it is and will not get better by itself: a newer version's, no permission, a wrong address.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// The writing side. There is one.
 pub trait Store: Send {
-    /// Writes all of it or nothing. When it returns, it survives what the sync mode says.
+    /// Writes all of it or nothing. When it returns, it survives what the sync mode says ([`SyncMode`]).
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError>;
 
     /// The value of one row.
@@ -51,6 +67,24 @@ pub trait Store: Send {
 
     /// A reader that sees everything committed before each of its calls.
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
+
+    /// Makes all commits survive a power loss. With [`SyncMode::Interval`] it is to be called that often, which bounds the loss to
+    /// the interval; with the others it does nothing.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// A short piece of housekeeping, such as giving space back to the file system. To be called now and then, when there is
+    /// nothing else to do; `true`: there is more of it.
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Connects anew, after [`StoreError::Unknown`] or to see whether the store works again. Nobody else can take the store
+    /// meanwhile, if it can be helped. Readers stay.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// A reading side. There may be several.
@@ -67,17 +101,17 @@ pub trait StoreReader: Send {
         bytes_max: usize,
     ) -> Result<Vec<Segment>, StoreError>;
 
-    /// The segment before the one that holds `number`, backwards: for reading in reverse.
+    /// The last segment of which all numbers are less than `number`: for reading in reverse.
     fn segment_before(&mut self, number: u64) -> Result<Option<Segment>, StoreError>;
 
     /// The number of the first message of the first segment whose log time is `at_us` or later; `None`: there is none.
     fn first_since(&mut self, at_us: u64) -> Result<Option<u64>, StoreError>;
 
-    /// First number of the segment with these event ids: `(minute, generator)`, or of the first behind it.
+    /// First number of the segment with these event ids: `(minute, generator)`, or of the first behind it; `None`: there is none.
     fn first_of(&mut self, minute: u32, generator: u64) -> Result<Option<u64>, StoreError>;
 
-    /// Names of the topics of a realm that segments hold, which begin with `prefix` and are greater than `after`, sorted, at most
-    /// `limit`.
+    /// Names of the topics of a realm that segments hold, which begin with `prefix` and are greater than `after`, sorted bytewise,
+    /// at most `limit`. For a while it may still name a topic whose last segment was deleted.
     fn topics(
         &mut self,
         realm: &str,
@@ -86,7 +120,7 @@ pub trait StoreReader: Send {
         limit: usize,
     ) -> Result<Vec<Box<str>>, StoreError>;
 
-    /// What is there, for `fennec store stats` and metrics.
+    /// What is there, for `fennec store stats` and metrics. May take a second: rows are counted.
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }
 
@@ -94,12 +128,15 @@ pub trait StoreReader: Send {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub segments: u64,
-    /// Bytes of segments.
+    /// Bytes of segments: bodies and what was set off.
     pub segment_bytes: u64,
+    /// Of the first segment that is there; 0: there is none.
     pub first_number: u64,
+    /// Of the last segment that is there; 0: there is none.
     pub last_number: u64,
+    /// Of the last segment that is there; 0: there is none.
     pub last_position: u64,
     pub rows: u64,
-    /// Bytes on disk, all in all.
+    /// Bytes on disk, all in all; in memory, those of segments and rows.
     pub disk_bytes: u64,
 }

@@ -1,0 +1,81 @@
+//! Which store, and how safe.
+
+use std::path::PathBuf;
+
+use super::memory::MemoryStore;
+use super::{Store, StoreError};
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// Nowhere: it ends with the process.
+    Memory,
+    /// SQLite in this folder, which is made if it is not there.
+    Folder(PathBuf),
+    /// A connection URL as libpq knows it (`postgres://user:password@host:5432/database`). `?schema=NAME` names the schema; it is
+    /// `fennec` otherwise. One schema serves one broker.
+    Postgres(String),
+}
+
+/// What a commit has survived when it returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncMode {
+    /// The loss of power. What was acknowledged is never lost.
+    #[default]
+    Always,
+    /// The end of the process (`kill -9`). A loss of power, or a crash of the system, takes what was committed since the last
+    /// [`Store::sync`], but leaves the order whole: a message is there only if all before it are.
+    Interval,
+    /// The end of the process. A loss of power takes any part, and may damage the database so that it must be set aside.
+    Never,
+}
+
+/// Which store, and how safe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    pub url: StoreUrl,
+    pub sync: SyncMode,
+    /// With [`SyncMode::Interval`]: how often the log thread calls [`Store::sync`].
+    pub sync_interval_ms: u64,
+    /// Refuse a damaged database, rather than set it aside and begin anew.
+    pub strict: bool,
+}
+
+/// A store that is ready.
+pub struct Opened {
+    pub store: Box<dyn Store>,
+    /// Where the damaged database is now that was there before. What it held is missing: an alarm.
+    pub set_aside: Option<PathBuf>,
+}
+
+impl StoreUrl {
+    /// Reads `memory`, `postgres://…`, or else a folder.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "memory" => Self::Memory,
+            _ if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+                Self::Postgres(text.to_owned())
+            }
+            _ => Self::Folder(PathBuf::from(text.strip_prefix("sqlite://").unwrap_or(text))),
+        }
+    }
+}
+
+/// Opens a store for writing: the only one that does, until it is dropped. Takes no longer for a large one.
+///
+/// # Errors
+/// [`StoreError::InUse`]: another broker has it. [`StoreError::Damaged`] with `strict`. [`StoreError::Unusable`]: a newer version
+/// wrote it, or it cannot be reached or made. [`StoreError::Unavailable`]: the disk is full, the database server is away.
+pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
+    match &settings.url {
+        StoreUrl::Memory => Ok(Opened { store: Box::new(MemoryStore::default()), set_aside: None }),
+        StoreUrl::Folder(_) => Err(StoreError::Unusable("no SQLite yet".to_owned())),
+        StoreUrl::Postgres(_) => Err(StoreError::Unusable("no PostgreSQL yet".to_owned())),
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { url: StoreUrl::Memory, sync: SyncMode::Always, sync_interval_ms: 1000, strict: false }
+    }
+}
