@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::Failure;
-use super::config::{Config, Listener as ListenerConfig, Protocol, Storage};
+use super::config::{Config, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
@@ -20,6 +20,7 @@ use crate::net::workers::Workers;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
+use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
 
 /// How often time passes for wills, session expiry and call timeouts.
@@ -55,7 +56,7 @@ impl Broker {
     /// # Errors
     /// A port, a certificate, the data folder or the system's resources cannot be had; each names what it is about.
     pub fn start(config: &Config) -> Result<Self, Failure> {
-        if let Storage::Folder(folder) = &config.storage {
+        if let StoreUrl::Folder(folder) = &config.store.url {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Failure::Run(format!("cannot make the data folder {}: {error}", folder.display())))?;
         }
