@@ -17,10 +17,12 @@ use crate::net::pump::{Pump, drive};
 use crate::net::stream::{Seats, Stream};
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
+use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
 use crate::store::StoreUrl;
+use crate::store::memory::MemoryStore;
 use crate::wamp::{self, session::Access};
 
 /// How often time passes for wills, session expiry and call timeouts.
@@ -41,6 +43,7 @@ pub struct Broker {
     runtime: Runtime,
     stopping: watch::Sender<bool>,
     drain: Duration,
+    log: Threads,
 }
 
 /// A listener whose port is taken.
@@ -69,6 +72,9 @@ impl Broker {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
+        let log = node.open_log(Box::new(MemoryStore::default()), clock.now_ms());
+        let log = log.map_err(|error| Failure::Run(format!("cannot open the log: {error}")))?;
+        let log = node.run_log(log, Arc::new(move || clock.now_ms()), None).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
@@ -87,7 +93,7 @@ impl Broker {
         }
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log })
     }
 
     /// The address of the first listener of this kind.
@@ -106,6 +112,7 @@ impl Broker {
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
         }
+        self.log.stop();
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {
             workers.stop();

@@ -26,12 +26,15 @@ pub mod testing;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
+use crate::queue::state::Change;
 use crate::router::authorize::Authorizer;
+use crate::store::Store;
 use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::limits::Limits;
@@ -40,7 +43,7 @@ use crate::types::topic::{Topic, TopicPattern};
 
 use clients::Will;
 use link::End;
-use log::{Log, Submission};
+use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
 use publish::{Publication, Publisher};
@@ -185,6 +188,59 @@ impl Node {
     /// Gives messages to the durable log. Not to be called with a lock held.
     pub fn submit(self: &Arc<Self>, submission: Submission) {
         self.log.submit(submission);
+        self.log.run_inline(self);
+    }
+
+    /// Opens the log on a store, as far as that concerns the store: what it holds is there for clients when this returns. It works
+    /// when [`Node::run_log`] or [`Node::run_log_inline`] was called.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or is damaged.
+    pub fn open_log(self: &Arc<Self>, mut store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&self.random().to_le_bytes());
+        key[8..].copy_from_slice(&self.random().to_le_bytes());
+        self.log.open_publications(&mut *store, key)?;
+        let mut engine = Engine::new(store)?;
+        let mut feed = Feed::new(Arc::downgrade(self));
+        // The entry begins a new life: what was connected in the last one is gone.
+        while let Some(fed) = engine.step(now_ms * 1000) {
+            feed.feed(fed, now_ms);
+            if let Some(error) = engine.failed() {
+                return Err(error.clone());
+            }
+        }
+        Ok((engine, feed))
+    }
+
+    /// Has the log worked by threads of its own.
+    ///
+    /// # Errors
+    /// The system has no threads left.
+    pub fn run_log(
+        self: &Arc<Self>,
+        (engine, feed): (Engine, Feed),
+        clock: ClockFn,
+        sync_every: Option<Duration>,
+    ) -> std::io::Result<Threads> {
+        Threads::start(self, engine, feed, clock, sync_every)
+    }
+
+    /// Has the log worked by whoever submits.
+    pub fn run_log_inline(self: &Arc<Self>, (engine, feed): (Engine, Feed), clock: ClockFn) {
+        self.log.set_inline(engine, feed, clock);
+    }
+
+    /// Follows what the log has decided.
+    fn follow(self: &Arc<Self>, change: &Change) {
+        match change {
+            Change::SessionEnded { realm, client_id, session } => {
+                if let Some(realm) = self.realm(realm) {
+                    realm.clients.ended(self, &realm, client_id, SessionId(*session));
+                }
+            }
+            Change::LockHeld { .. } => {}
+        }
     }
 
     /// Publishes a will for a client that is gone. It was authorized when it was made.

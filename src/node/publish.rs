@@ -28,6 +28,7 @@ use crate::delivery::outbox::SHARE_BYTES_MIN;
 use crate::queue::command::Command;
 use crate::queue::condition::Condition;
 use crate::queue::message::Posting;
+use crate::queue::publication::volatile;
 use crate::router::authorize::{Action, RoleId};
 use crate::router::broker::{Form, Group, Lane};
 use crate::types::event::{Discloser, Event, Filter, Properties, Qos, StoredEvent, Terms};
@@ -399,23 +400,22 @@ impl Publisher {
         self.logged.bytes > PENDING_BYTES_MAX
     }
 
+    /// The topic of a target, and how its payloads are translated.
+    pub fn topic_and_codec(&self, target: TargetId) -> (Arc<Topic>, Codec) {
+        let Target { topic, codec, .. } = &self.targets[target.0];
+        (topic.clone(), *codec)
+    }
+
     /// Routes an event of the log: `from` has published it.
     pub(super) fn deliver(
         &mut self,
+        target: TargetId,
         event: &Event<'_>,
         from: Option<SessionId>,
         exclude_publisher: bool,
         filter: Option<&Filter>,
     ) {
-        let name = event.topic.as_bytes();
-        let at = match self.targets.get(self.last) {
-            Some(target) if *target.name == *name => self.last,
-            _ => match self.by_name.get(name) {
-                Some(at) => *at,
-                None => self.add_target(name, event.topic.clone()),
-            },
-        };
-        self.last = at;
+        let TargetId(at) = target;
         if self.session != from {
             self.flush();
             self.session = from;
@@ -618,7 +618,7 @@ impl Publisher {
         self.dice ^= self.dice >> 12;
         self.dice ^= self.dice << 25;
         self.dice ^= self.dice >> 27;
-        PublicationId((self.dice.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) + 1)
+        volatile(self.dice.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 12)
     }
 }
 

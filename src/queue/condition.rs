@@ -24,6 +24,9 @@ pub struct Condition {
     pub timeout_ms: Option<u64>,
     /// The value that the key gets when the publisher's session goes, unless somebody else has changed it by then.
     pub will: Option<KeyWill>,
+    /// The value stays, and nobody's session holds it any more, when the publisher leaves in order (GOODBYE, DISCONNECT).
+    #[serde(default)]
+    pub stays: bool,
 }
 
 /// The value of a key after its setter is gone.

@@ -17,7 +17,11 @@
 
 pub mod command;
 pub mod condition;
+pub mod envelope;
 pub mod message;
 pub mod outcome;
+pub mod publication;
+pub mod retention;
 pub mod segment;
+pub mod solo;
 pub mod state;

@@ -15,8 +15,11 @@
 
 use crate::queue::segment::Segment;
 
+mod encode;
+mod folder;
 pub mod memory;
 pub mod settings;
+pub mod sqlite;
 
 pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, open};
 
@@ -140,3 +143,6 @@ pub struct Stats {
     /// Bytes on disk, all in all; in memory, those of segments and rows.
     pub disk_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests;

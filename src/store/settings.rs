@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::memory::MemoryStore;
+use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
 
 /// Where the store is. Shown without user, password and options.
@@ -70,7 +71,10 @@ impl StoreUrl {
 pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
     match &settings.url {
         StoreUrl::Memory => Ok(Opened { store: Box::new(MemoryStore::default()), set_aside: None }),
-        StoreUrl::Folder(_) => Err(StoreError::Unusable("no SQLite yet".to_owned())),
+        StoreUrl::Folder(folder) => {
+            let (store, set_aside) = SqliteStore::open(folder, settings.sync, settings.strict)?;
+            Ok(Opened { store: Box::new(store), set_aside })
+        }
         StoreUrl::Postgres(_) => Err(StoreError::Unusable("no PostgreSQL yet".to_owned())),
     }
 }

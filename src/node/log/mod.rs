@@ -12,15 +12,34 @@
 //! Rules: nothing is submitted with a lock held (in tests a submission is worked off at once, by its own caller). Outcomes come
 //! to one connection in the order of its submissions.
 
+mod engine;
+mod feed;
+mod inline;
+mod keys;
+mod threads;
 pub mod tickets;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::node::Node;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
+use crate::queue::publication::Publications;
+use crate::queue::segment::Segment;
+use crate::store::{Commit, Store, StoreError};
+use crate::types::ids::PublicationId;
+pub use engine::{Engine, LogError};
+pub use feed::{Details, Fed, Feed};
+use inline::Inline;
+pub use threads::Threads;
 use tickets::Owner;
+
+/// Milliseconds since 1970.
+pub type ClockFn = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Messages of one submitter, and who is to be told.
 pub struct Submission {
@@ -37,6 +56,23 @@ pub struct Log {
     unresolved_bytes_max: usize,
     /// Number of the last message that the feed has begun to route; what comes later will be fed.
     fed: AtomicU64,
+    publications: OnceLock<Publications>,
+    /// Why durable publishing has stopped, if it has.
+    health: Mutex<Option<String>>,
+    /// Set where there are no threads.
+    inline: OnceLock<Inline>,
+    pub counts: Counts,
+}
+
+/// What the log has done so far.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub commits: AtomicU64,
+    pub messages: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Time that commits took, in microseconds.
+    pub commit_us: AtomicU64,
+    pub failures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -55,11 +91,15 @@ impl Log {
             unresolved_bytes: AtomicUsize::new(0),
             unresolved_bytes_max,
             fed: AtomicU64::new(0),
+            publications: OnceLock::new(),
+            health: Mutex::default(),
+            inline: OnceLock::new(),
+            counts: Counts::default(),
         }
     }
 
     /// Takes messages. The owner is told what became of each, in any case; refused ones at once.
-    pub fn submit(&self, submission: Submission) {
+    pub(super) fn submit(&self, submission: Submission) {
         let bytes = submission.batch.len();
         let mut inbox = self.inbox.lock();
         let full = self.unresolved_bytes.load(Ordering::Relaxed) + bytes > self.unresolved_bytes_max;
@@ -76,13 +116,104 @@ impl Log {
         }
     }
 
+    pub(super) fn set_inline(&self, engine: Engine, feed: Feed, clock: ClockFn) {
+        let _ = self.inline.set(Inline::new(engine, feed, clock));
+    }
+
+    /// Where there are no threads: works off what was submitted.
+    pub(super) fn run_inline(&self, node: &Arc<Node>) {
+        if let Some(inline) = self.inline.get() {
+            inline.run(node);
+        }
+    }
+
+    /// Takes all that was submitted; waits for it as long as `patience` (`None`: for ever). `None`: the log is closed for good,
+    /// and nothing is left.
+    fn gather(&self, patience: Option<Duration>) -> Option<Vec<Submission>> {
+        let mut inbox = self.inbox.lock();
+        if inbox.submissions.is_empty() && inbox.closed != Some(Refused::Stopping) {
+            match patience {
+                Some(patience) => drop(self.gathered.wait_for(&mut inbox, patience)),
+                None => self.gathered.wait(&mut inbox),
+            }
+        }
+        let stopped = inbox.submissions.is_empty() && inbox.closed == Some(Refused::Stopping);
+        (!stopped).then(|| std::mem::take(&mut inbox.submissions))
+    }
+
+    /// So many bytes are resolved.
+    fn resolved(&self, bytes: usize) {
+        self.unresolved_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses what is submitted from now on, or (`None`) takes it again.
+    fn close(&self, why: Option<Refused>) {
+        let mut inbox = self.inbox.lock();
+        if inbox.closed != Some(Refused::Stopping) {
+            inbox.closed = why;
+        }
+        self.gathered.notify_one();
+    }
+
+    fn set_health(&self, failed: Option<&LogError>) {
+        if failed.is_some() {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        *self.health.lock() = failed.map(LogError::to_string);
+        self.close(failed.map(|_| Refused::StoreUnavailable));
+    }
+
+    /// Why durable publishing has stopped; `None` while all is well.
+    pub fn health(&self) -> Option<String> {
+        self.health.lock().clone()
+    }
+
     /// More than half of what may wait does: publishers had better not be read for a moment.
     pub fn is_crowded(&self) -> bool {
         self.unresolved_bytes.load(Ordering::Relaxed) > self.unresolved_bytes_max / 2
+    }
+
+    /// Bytes that wait to be committed.
+    pub fn unresolved_bytes(&self) -> usize {
+        self.unresolved_bytes.load(Ordering::Relaxed)
     }
 
     /// Number of the last message that the feed has begun to route.
     pub fn fed(&self) -> u64 {
         self.fed.load(Ordering::Acquire)
     }
+
+    /// The feed begins to route a segment.
+    fn begin_feeding(&self, segment: &Arc<Segment>) {
+        self.fed.store(segment.last(), Ordering::Release);
+    }
+
+    /// The WAMP publication id of the durable event of this number.
+    pub fn publication_of(&self, number: u64) -> PublicationId {
+        self.publications.get().map_or(PublicationId(number), |publications| publications.publication_of(number))
+    }
+
+    /// The number of the durable event with this publication id; `None` if it can be none's.
+    pub fn number_of(&self, publication: PublicationId) -> Option<u64> {
+        self.publications.get()?.number_of(publication)
+    }
+
+    /// Reads the key that publication ids are made with, or makes one.
+    pub(super) fn open_publications(&self, store: &mut dyn Store, random: [u8; 16]) -> Result<(), StoreError> {
+        let known = store.get(PUBLICATION_KEY)?;
+        let key = match known.as_deref().map(<[u8; 16]>::try_from) {
+            Some(Ok(key)) => key,
+            Some(Err(_)) => return Err(StoreError::Damaged("the key of publication ids".to_owned())),
+            None => {
+                let rows = vec![(PUBLICATION_KEY.to_vec(), Some(random.to_vec()))];
+                store.commit(&Commit { rows, ..Commit::default() })?;
+                random
+            }
+        };
+        let _ = self.publications.set(Publications::new(&key));
+        Ok(())
+    }
 }
+
+/// The row with the key of publication ids. No kind of the state's rows begins so.
+const PUBLICATION_KEY: &[u8] = b"~publication key";

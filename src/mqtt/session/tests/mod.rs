@@ -90,7 +90,9 @@ impl Setup {
             users: Users::new(self.users).unwrap(),
         };
         let now_ms = Rc::new(Cell::new(NOW_MS));
-        World { node: Node::new(settings, 1), settings: Arc::new(self.settings), now_ms }
+        let node = Node::new(settings, 1);
+        crate::node::testing::run_log(&node);
+        World { node, settings: Arc::new(self.settings), now_ms }
     }
 }
 

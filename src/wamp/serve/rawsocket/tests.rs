@@ -18,6 +18,7 @@ fn gate_with(limits: Limits) -> RawSocket {
         users: Users::new([]).unwrap(),
     };
     let node = Node::new(settings, 1);
+    crate::node::testing::run_log(&node);
     super::super::rawsocket(&node, Access { anonymous: true }, ([127, 0, 0, 1], 50_000).into(), NOW_MS)
 }
 
