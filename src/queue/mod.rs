@@ -21,6 +21,7 @@ pub mod envelope;
 pub mod message;
 pub mod outcome;
 pub mod publication;
+pub mod retention;
 pub mod segment;
 pub mod solo;
 pub mod state;

@@ -15,6 +15,7 @@
 mod engine;
 mod feed;
 mod inline;
+mod keys;
 mod threads;
 pub mod tickets;
 
