@@ -10,7 +10,7 @@ fn start() -> Start {
 fn batch(messages: u32) -> Batch {
     let mut batch = Batch::default();
     for session in 0..messages {
-        batch.command(&Command::Leave { realm: "realm1".into(), session: session.into() });
+        batch.command(&Command::Leave { realm: "realm1".into(), session: session.into(), orderly: false });
     }
     batch
 }
