@@ -14,6 +14,7 @@
 
 mod engine;
 mod feed;
+mod heads;
 mod inline;
 mod keys;
 mod threads;
@@ -31,9 +32,11 @@ use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
 use crate::queue::segment::Segment;
 use crate::store::{Commit, Store, StoreError};
+use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
 pub use engine::{Engine, LogError};
 pub use feed::{Details, Fed, Feed};
+use heads::Heads;
 use inline::Inline;
 pub use threads::Threads;
 use tickets::Owner;
@@ -56,6 +59,7 @@ pub struct Log {
     unresolved_bytes_max: usize,
     /// Number of the last message that the feed has begun to route; what comes later will be fed.
     fed: AtomicU64,
+    heads: Heads,
     publications: OnceLock<Publications>,
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
@@ -91,6 +95,7 @@ impl Log {
             unresolved_bytes: AtomicUsize::new(0),
             unresolved_bytes_max,
             fed: AtomicU64::new(0),
+            heads: Heads::default(),
             publications: OnceLock::new(),
             health: Mutex::default(),
             inline: OnceLock::new(),
@@ -186,6 +191,17 @@ impl Log {
     /// The feed begins to route a segment.
     fn begin_feeding(&self, segment: &Arc<Segment>) {
         self.fed.store(segment.last(), Ordering::Release);
+        self.heads.note(segment);
+    }
+
+    /// The event id of a number that was fed lately.
+    pub fn event_id_of(&self, number: u64) -> Option<EventId> {
+        self.heads.id_of(number)
+    }
+
+    /// The event id of the last event that was fed, if there was one since the start.
+    pub fn last_event_id(&self) -> Option<EventId> {
+        self.heads.last()
     }
 
     /// The WAMP publication id of the durable event of this number.
