@@ -20,6 +20,9 @@ use super::message::Batch;
 use super::outcome::Refused;
 use super::quorum::Members;
 
+#[cfg(test)]
+mod tests;
+
 /// Shards, that slots share.
 const SHARDS: u32 = 1 << 20;
 
