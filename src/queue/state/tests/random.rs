@@ -199,9 +199,11 @@ impl Reader {
                     let session = head.publisher.unwrap().0;
                     if !voids.contains(&offset) {
                         self.event(session, event.unwrap().payload.is_empty());
-                    } else if applied.exceptions.iter().any(|(at, outcome)| {
-                        *at == offset && matches!(outcome, Outcome::Waiting { .. })
-                    }) {
+                    } else if applied
+                        .exceptions
+                        .iter()
+                        .any(|(at, outcome)| *at == offset && matches!(outcome, Outcome::Waiting { .. }))
+                    {
                         self.waiting.insert(number, session);
                     }
                     number += 1;
@@ -266,7 +268,9 @@ fn a_lock_is_never_held_twice_and_waiters_are_served_in_order() {
                 };
                 match dice.below(4) {
                     0 => batch.command(&leave(session)),
-                    1 => batch.command(&Command::Unlock { realm: REALM.into(), session, topic: "k".into(), token: None }),
+                    1 => {
+                        batch.command(&Command::Unlock { realm: REALM.into(), session, topic: "k".into(), token: None })
+                    }
                     _ => text("k", "mine").by(session).asking(&lock).add_to(&mut batch),
                 }
             }
