@@ -373,6 +373,23 @@ impl<'a> Iterator for Runs<'a> {
     }
 }
 
+/// The same messages without those of some topics, whose numbers become gaps.
+///
+/// # Errors
+/// The bytes are damaged.
+pub fn without(bytes: &[u8], dead: impl Fn(&Head<'_>) -> bool) -> Result<Bytes, Malformed> {
+    let mut kept = Batch::default();
+    let mut runs = Runs::new(bytes);
+    loop {
+        let from = bytes.len() - runs.rest.len();
+        let Some(run) = runs.next() else { return Ok(kept.into_bytes()) };
+        match run? {
+            Run::Events(head, events) if dead(&head) => kept.gap(events.count),
+            _ => kept.bytes.extend_from_slice(&bytes[from..bytes.len() - runs.rest.len()]),
+        }
+    }
+}
+
 /// Reads a command of a [`Run::Command`].
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::types::topic::{Topic, TopicPattern};
 
-use super::segment::TopicShare;
+use super::segment::{Segment, TopicShare};
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +46,18 @@ pub struct Header {
     pub topics: Vec<TopicShare>,
 }
 
+impl Header {
+    pub fn of(segment: &Segment) -> Self {
+        Self {
+            position: segment.position,
+            first: segment.first,
+            count: segment.count,
+            at_us: segment.at_us,
+            topics: segment.topics.clone(),
+        }
+    }
+}
+
 /// What becomes of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -70,6 +82,9 @@ pub struct Retention {
     policies: Vec<Policy>,
     /// What the log holds of each policy.
     totals: Vec<Totals>,
+    /// What it holds of no policy, and how much of that may be.
+    others: Totals,
+    others_bytes_max: u64,
     /// The policy of a topic; `None`: of no policy.
     remembered: HashMap<(Box<str>, Box<str>), Option<usize>>,
 }
@@ -81,9 +96,10 @@ struct Totals {
 }
 
 impl Retention {
-    pub fn new(policies: Vec<Policy>) -> Self {
+    /// `others_bytes_max`: bytes of topics of no policy that are kept for cursors which have not passed them.
+    pub fn new(policies: Vec<Policy>, others_bytes_max: u64) -> Self {
         let totals = vec![Totals::default(); policies.len()];
-        Self { policies, totals, remembered: HashMap::new() }
+        Self { policies, totals, others: Totals::default(), others_bytes_max, remembered: HashMap::new() }
     }
 
     /// `(messages, bytes)` that the log holds of each policy, in their order.
@@ -94,10 +110,10 @@ impl Retention {
     /// Counts what a segment adds.
     pub fn add(&mut self, topics: &[TopicShare]) {
         for share in topics {
-            if let Some(policy) = self.policy_of(share) {
-                self.totals[policy].messages += u64::from(share.messages);
-                self.totals[policy].bytes += share.bytes;
-            }
+            let policy = self.policy_of(share);
+            let totals = self.totals_of(policy);
+            totals.messages += u64::from(share.messages);
+            totals.bytes += share.bytes;
         }
     }
 
@@ -112,7 +128,7 @@ impl Retention {
             let policy = self.policy_of(share);
             let is_dead = match policy {
                 Some(policy) => self.is_beyond(policy, header.at_us, now_us),
-                None => after <= wanted,
+                None => after <= wanted || self.others.bytes > self.others_bytes_max,
             };
             if is_dead {
                 dead_bytes += share.bytes;
@@ -123,16 +139,21 @@ impl Retention {
             return Verdict::Keep;
         }
         for (share, policy) in &dead {
-            let Some(policy) = *policy else { continue };
-            let totals = &mut self.totals[policy];
+            let totals = self.totals_of(*policy);
             totals.messages = totals.messages.saturating_sub(u64::from(share.messages));
             totals.bytes = totals.bytes.saturating_sub(share.bytes);
-            floors.raise(&share.realm, policy, after);
+            if let Some(policy) = *policy {
+                floors.raise(&share.realm, policy, after);
+            }
         }
         if dead.len() == header.topics.len() {
             return Verdict::Drop;
         }
         Verdict::Rewrite(dead.iter().map(|(share, _)| (share.realm.clone(), share.topic.clone())).collect())
+    }
+
+    fn totals_of(&mut self, policy: Option<usize>) -> &mut Totals {
+        policy.map_or(&mut self.others, |policy| &mut self.totals[policy])
     }
 
     fn is_beyond(&self, policy: usize, at_us: u64, now_us: u64) -> bool {

@@ -51,6 +51,8 @@ fn load(node: &Arc<Node>, (key, value): &Row) -> Result<(), Malformed> {
     let row = KeyRow::decode(value)?;
     let topic = Arc::new(Topic::from_name(&topic).map_err(|_| Malformed)?);
     let extras = row.extras()?.unwrap_or_default();
+    let properties = extras.properties.map(|row| Arc::new(row.into()));
+    let publisher = extras.publisher.map(|row| Arc::new(row.into()));
     let event = Event {
         codec: realm.codec(&topic),
         topic: &topic,
@@ -59,8 +61,8 @@ fn load(node: &Arc<Node>, (key, value): &Row) -> Result<(), Malformed> {
         retain: true,
         publication: node.log.publication_of(row.number),
         place: Some(Place { number: row.number, id: row.id }),
-        properties: extras.properties.map(|row| Arc::new(row.into())).as_ref(),
-        publisher: extras.publisher.map(|row| Arc::new(row.into())).as_ref(),
+        properties: properties.as_ref(),
+        publisher: publisher.as_ref(),
         expires_at_ms: extras.expires_at_ms,
         expires_in_s: None,
     };

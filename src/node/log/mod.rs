@@ -12,11 +12,12 @@
 //! Rules: nothing is submitted with a lock held (in tests a submission is worked off at once, by its own caller). Outcomes come
 //! to one connection in the order of its submissions.
 
+mod cleaner;
 mod engine;
 mod feed;
 mod heads;
 mod inline;
-mod keys;
+pub mod keys;
 mod threads;
 pub mod tickets;
 
@@ -24,16 +25,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::node::Node;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
 use crate::queue::segment::Segment;
+use crate::queue::state::floors::Floors;
 use crate::store::{Commit, Store, StoreError};
 use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
+use crate::types::topic::TopicPattern;
 pub use engine::{Engine, LogError};
 pub use feed::{Details, Fed, Feed};
 use heads::Heads;
@@ -63,6 +66,8 @@ pub struct Log {
     publications: OnceLock<Publications>,
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
+    alarms: Mutex<Vec<String>>,
+    floors: RwLock<Floors>,
     /// Set where there are no threads.
     inline: OnceLock<Inline>,
     pub counts: Counts,
@@ -98,6 +103,8 @@ impl Log {
             heads: Heads::default(),
             publications: OnceLock::new(),
             health: Mutex::default(),
+            alarms: Mutex::default(),
+            floors: RwLock::default(),
             inline: OnceLock::new(),
             counts: Counts::default(),
         }
@@ -168,6 +175,17 @@ impl Log {
         self.close(failed.map(|_| Refused::StoreUnavailable));
     }
 
+    /// Something is wrong that does not stop the log, and will not pass by itself.
+    pub fn alarm(&self, what: String) {
+        tracing::error!(alarm = what);
+        self.alarms.lock().push(what);
+    }
+
+    /// What is wrong since the start, though the log goes on.
+    pub fn alarms(&self) -> Vec<String> {
+        self.alarms.lock().clone()
+    }
+
     /// Why durable publishing has stopped; `None` while all is well.
     pub fn health(&self) -> Option<String> {
         self.health.lock().clone()
@@ -202,6 +220,18 @@ impl Log {
     /// The event id of the last event that was fed, if there was one since the start.
     pub fn last_event_id(&self) -> Option<EventId> {
         self.heads.last()
+    }
+
+    /// The lowest number from which on all durable events of the pattern are there, as far as retention goes.
+    pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
+        self.floors.read().first_available(realm, pattern)
+    }
+
+    /// Retention has given up something.
+    pub(super) fn set_floors(&self, floors: &Floors) {
+        if *self.floors.read() != *floors {
+            *self.floors.write() = floors.clone();
+        }
     }
 
     /// The WAMP publication id of the durable event of this number.

@@ -20,7 +20,7 @@ fn header(position: u64, topics: &[(&str, u64)]) -> Header {
 /// Adds all headers, then judges each at `now_us`.
 #[track_caller]
 fn check(policies: Vec<Policy>, headers: &[Header], now_us: u64, wanted: u64, expected: &[Verdict], floors: &[u64]) {
-    let mut retention = Retention::new(policies);
+    let mut retention = Retention::new(policies, 1000);
     headers.iter().for_each(|header| retention.add(&header.topics));
     let mut raised = Floors::default();
     let verdicts: Vec<_> = headers.iter().map(|header| retention.weigh(header, now_us, wanted, &mut raised)).collect();
@@ -45,10 +45,12 @@ fn what_is_too_much_goes_from_the_oldest_on() {
 }
 
 #[test]
-fn what_only_sessions_want_goes_when_all_have_passed() {
+fn what_only_sessions_want_goes_when_all_have_passed_or_when_it_is_too_much() {
     let headers = [header(1, &[("s", 1)]), header(2, &[("s", 1)])];
     check(Vec::new(), &headers, 0, 20, &[Drop, Keep], &[]);
     check(Vec::new(), &headers, 0, 19, &[Keep, Keep], &[]);
+    let large = [header(1, &[("s", 600)]), header(2, &[("s", 600)])];
+    check(Vec::new(), &large, 0, 0, &[Drop, Keep], &[]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::types::topic::{PatternLevel, Topic, TopicPattern};
 
 /// First available numbers by realm and pattern ([`rows::pattern_text`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Floors {
+pub struct Floors {
     by_realm: BTreeMap<Box<str>, BTreeMap<Box<str>, u64>>,
 }
 

@@ -18,7 +18,7 @@
 mod commands;
 mod cursors;
 mod deadlines;
-mod floors;
+pub mod floors;
 mod judge;
 mod keys;
 mod load;
@@ -237,6 +237,11 @@ impl State {
     /// deleted none of them.
     pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
         self.floors.first_available(realm, pattern)
+    }
+
+    /// What of the log is available.
+    pub fn floors(&self) -> &floors::Floors {
+        &self.floors
     }
 
     /// Keys that are held: realm, topic, session (0: nobody any more, it stays) and fencing token, sorted.
