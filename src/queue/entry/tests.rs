@@ -18,7 +18,7 @@ fn entry() -> EntryRole {
 
 fn publish(entry: &mut EntryRole, ticket: u64) -> Vec<Output> {
     let mut batch = Batch::default();
-    batch.command(&Command::Leave { realm: "realm1".into(), session: ticket });
+    batch.command(&Command::Leave { realm: "realm1".into(), session: ticket, orderly: false });
     entry.submit(batch, ticket).unwrap();
     let mut out = Vec::new();
     entry.flush(1000, &mut out);
@@ -80,7 +80,7 @@ fn what_was_submitted_before_a_segment_closes_joins_it() {
     publish(&mut entry, 1);
     trim(&mut entry, "N1", 1000);
     let mut batch = Batch::default();
-    batch.command(&Command::Leave { realm: "realm1".into(), session: 2 });
+    batch.command(&Command::Leave { realm: "realm1".into(), session: 2, orderly: false });
     entry.submit(batch, 2).unwrap();
     trim(&mut entry, "N2", 1000);
     assert_eq!(resolve(&mut entry, 1000, 2), [[1, 2]]);

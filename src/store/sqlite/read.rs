@@ -10,7 +10,6 @@ use sqlx::sqlite::SqliteRow;
 use super::Files;
 use super::connection::{Connection, Script, bytes, number, number_u32, sorted, text};
 use super::write::{BROAD, chunks};
-use super::{Files, disk_bytes};
 use crate::queue::retention::Header;
 use crate::queue::segment::{Segment, TopicShare};
 use crate::store::encode::{Share, read_shares, read_voids};
