@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use self::segments::{Clock, End, Gathered, Part, Unresolved};
-use super::envelope::{Draft, Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+use super::envelope::{Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
 use super::message::Batch;
 use super::outcome::Refused;
 use super::quorum::Members;

@@ -17,13 +17,15 @@ pub struct Clock {
     pub dropped: bool,
 }
 
-#[derive(Debug, Default)]
+/// Messages that wait for a segment.
+#[derive(Debug)]
 pub struct Gathered {
     pub batch: Batch,
     /// Offsets count from the piece's first message.
     pub tickets: Vec<TicketRange>,
 }
 
+/// A segment without a result, or one whose result waits for those before it.
 #[derive(Debug)]
 pub struct Unresolved {
     pub id: SegmentId,
@@ -49,6 +51,7 @@ pub struct Part {
     pub body: Bytes,
 }
 
+/// How a segment ended.
 #[derive(Clone, Debug)]
 pub enum End {
     Resolved { position: u64, resolution: Resolution },
@@ -60,6 +63,7 @@ impl Clock {
         self.heard = self.heard.max(heard);
     }
 
+    /// The next segment: above all that were opened or heard of, and the clock's if that is possible.
     pub fn next(&mut self, now_us: u64) -> u64 {
         let now_us = if self.dropped { 0 } else { now_us };
         self.last = now_us.max(self.last + 1).max(self.heard + 1);
@@ -89,6 +93,7 @@ impl Unresolved {
         self.over.is_none()
     }
 
+    /// Takes a piece that waited; what it is to the storages.
     pub fn push(&mut self, piece: Gathered) -> Part {
         let base = self.count;
         let Gathered { batch, mut tickets } = piece;
@@ -105,6 +110,7 @@ impl Unresolved {
         part
     }
 
+    /// Closes it, behind the segment `previous`.
     pub fn close(&mut self, previous: u64) -> Draft {
         if self.parts.len() > 1 {
             let bodies: Vec<&[u8]> = self.parts.iter().map(|part| &part.body[..]).collect();
