@@ -41,16 +41,19 @@ fn all_that_was_connected_at_an_entry_is_gone_when_it_starts_anew_or_is_lost() {
     {
         let mut world = busy();
         let lines = world.order(command);
-        assert_eq!(lines, [
-            "7 k = ",
-            "8 w/ends = gone",
-            "9 k = 9",
-            "Ended { ticket: 4, why: SessionGone }",
-            "Granted { ticket: 5, number: 9 }",
-            "ends ended, 6",
-            "k is free",
-            "k is held by 9"
-        ]);
+        assert_eq!(
+            lines,
+            [
+                "7 k = ",
+                "8 w/ends = gone",
+                "9 k = 9",
+                "Ended { ticket: 4, why: SessionGone }",
+                "Granted { ticket: 5, number: 9 }",
+                "ends ended, 6",
+                "k is free",
+                "k is held by 9"
+            ]
+        );
         world.pass(10 * SECOND_US);
         assert_eq!(world.wait_until_all_is_met(), ["10 w/kept = gone"]);
         world.pass(90 * SECOND_US);

@@ -92,10 +92,7 @@ fn a_store_that_cannot_be_read_stops_the_position() {
     world.rows.fails = true;
     let body = batch([text("k", "1").asking(&absent())]).into_bytes();
     let sealed = Sealed { position: 1, at_us: 0, entry: ENTRY, body: &body, count: 1 };
-    assert_eq!(
-        world.state.apply(sealed, &mut world.rows).err(),
-        Some(StateError::Rows(RowsFailed("told to".into())))
-    );
+    assert_eq!(world.state.apply(sealed, &mut world.rows).err(), Some(StateError::Rows(RowsFailed("told to".into()))));
 }
 
 #[test]

@@ -25,16 +25,15 @@ fn contended() -> World {
 #[test]
 fn waiters_are_served_first_come_first_served() {
     let mut world = contended();
-    assert_eq!(world.command(leave(1)), [
-        "0: Done(Yes)",
-        "6 k = ",
-        "7 k = 2",
-        "Granted { ticket: 2, number: 7 }",
-        "k is free",
-        "k is held by 2"
-    ]);
+    assert_eq!(
+        world.command(leave(1)),
+        ["0: Done(Yes)", "6 k = ", "7 k = 2", "Granted { ticket: 2, number: 7 }", "k is free", "k is held by 2"]
+    );
     assert_eq!(world.value("k"), Some(("2".into(), 7)));
-    assert_eq!(world.publish(text("k", "")), ["9 k = 3", "Granted { ticket: 3, number: 9 }", "k is free", "k is held by 3"]);
+    assert_eq!(
+        world.publish(text("k", "")),
+        ["9 k = 3", "Granted { ticket: 3, number: 9 }", "k is free", "k is held by 3"]
+    );
     assert_eq!(world.command(unlock(3, Some(9)))[1..3], ["11 k = ", "12 k = 4"]);
     assert_eq!(world.command(leave(4)), ["0: Done(Yes)", "14 k = ", "k is free"]);
     assert_eq!((world.state.waits_len(), world.value("k")), (0, None));
@@ -63,19 +62,24 @@ fn a_key_that_is_set_again_in_the_same_segment_is_granted_to_nobody() {
 #[test]
 fn a_grant_that_fits_the_next_waiter_grants_on() {
     let mut world = World::new();
-    let step = |from: u32| {
-        Condition { when: Some(When::Fields(format!(r#"{{"step":{from}}}"#))), watch: true, ..Condition::default() }
+    let step = |from: u32| Condition {
+        when: Some(When::Fields(format!(r#"{{"step":{from}}}"#))),
+        watch: true,
+        ..Condition::default()
     };
     world.publish(text("k", r#"{"step":0}"#));
     world.publish(text("k", r#"{"step":3}"#).asking(&step(2)));
     world.publish(text("k", r#"{"step":2}"#).asking(&step(1)));
     let lines = world.publish(text("k", r#"{"step":1}"#));
-    assert_eq!(lines, [
-        r#"5 k = {"step":2}"#,
-        r#"6 k = {"step":3}"#,
-        "Granted { ticket: 3, number: 5 }",
-        "Granted { ticket: 2, number: 6 }"
-    ]);
+    assert_eq!(
+        lines,
+        [
+            r#"5 k = {"step":2}"#,
+            r#"6 k = {"step":3}"#,
+            "Granted { ticket: 3, number: 5 }",
+            "Granted { ticket: 2, number: 6 }"
+        ]
+    );
 }
 
 #[test]
@@ -88,7 +92,10 @@ fn a_waiting_publish_keeps_what_it_is_and_loses_its_condition() {
     let segment = world.apply(batch([text("k", "")])).segment;
     let Some(Ok(Run::Events(head, events))) = Runs::new(&segment.set_off).next() else { panic!("nothing was set off") };
     let extras = events.iter().next().unwrap().unwrap().extras().unwrap();
-    assert_eq!((head.publisher, head.exclude_publisher, head.retain, head.judged), (Some(SessionId(2)), true, true, false));
+    assert_eq!(
+        (head.publisher, head.exclude_publisher, head.retain, head.judged),
+        (Some(SessionId(2)), true, true, false)
+    );
     assert_eq!(extras, Some(Extras { expires_at_ms: Some(until_ms), ..Extras::default() }));
 }
 
@@ -117,6 +124,19 @@ fn a_will_is_undone_when_the_key_has_changed() {
     text("j", "y").by(2).add_to(&mut batch);
     assert_eq!(world.send(batch), ["0: Done(Yes)", "j is free"]);
     assert_eq!(world.value("j").unwrap().0, "y");
+}
+
+#[test]
+fn what_gives_a_lock_back_does_not_take_it_from_the_next_holder() {
+    let next = Condition { when: None, ..lock() };
+    for give_back in [leave(1), unlock(1, None)] {
+        let mut world = contended();
+        let mut batch = Batch::default();
+        batch.command(&give_back);
+        text("k", "next").by(9).asking(&next).add_to(&mut batch);
+        assert_eq!(world.send(batch), ["0: Done(Yes)", "k is free", "k is held by 9"]);
+        assert_eq!(world.value("k"), Some(("next".into(), 6)));
+    }
 }
 
 #[test]
@@ -214,12 +234,10 @@ fn who_waits_for_a_value_that_expires_is_served_when_it_does() {
     world.publish(text("k", "2").by(2).asking(&lock));
     assert_eq!(world.state.next_deadline_us(), Some(until_ms * 1000));
     world.pass(5_000);
-    assert_eq!(world.wait_until_all_is_met(), [
-        "3 k = 2".to_owned(),
-        "Granted { ticket: 2, number: 3 }".into(),
-        "k is free".into(),
-        "k is held by 2".into()
-    ]);
+    assert_eq!(
+        world.wait_until_all_is_met(),
+        ["3 k = 2".to_owned(), "Granted { ticket: 2, number: 3 }".into(), "k is free".into(), "k is held by 2".into()]
+    );
 }
 
 #[test]

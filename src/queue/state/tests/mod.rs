@@ -90,8 +90,7 @@ impl World {
         self.position += 1;
         let count = batch.count;
         let body = batch.into_bytes();
-        let sealed =
-            Sealed { position: self.position, at_us: self.now_us, entry: self.entry, body: &body, count };
+        let sealed = Sealed { position: self.position, at_us: self.now_us, entry: self.entry, body: &body, count };
         let applied = self.state.apply(sealed, &mut self.rows).unwrap();
         self.commit(applied)
     }
@@ -203,8 +202,12 @@ impl<'a> Publish<'a> {
             connection,
             packet_id,
         });
-        let extras =
-            Extras { condition: self.condition.cloned(), packet, expires_at_ms: self.expires_at_ms, ..Extras::default() };
+        let extras = Extras {
+            condition: self.condition.cloned(),
+            packet,
+            expires_at_ms: self.expires_at_ms,
+            ..Extras::default()
+        };
         batch.message(&head, self.payload, (extras != Extras::default()).then_some(&extras));
     }
 }
@@ -261,7 +264,8 @@ fn events(bytes: &[u8]) -> Vec<String> {
     for run in Runs::new(bytes) {
         match run.unwrap() {
             Run::Events(head, events) => {
-                lines.extend(events.iter().map(|event| format!("{} = {}", head.topic, text_of(event.unwrap().payload))));
+                lines
+                    .extend(events.iter().map(|event| format!("{} = {}", head.topic, text_of(event.unwrap().payload))));
             }
             Run::Command(command) => lines.push(format!("{:?}", read_command(command).unwrap())),
             Run::Gap(count) => lines.extend((0..count).map(|_| "gap".to_owned())),

@@ -27,7 +27,10 @@ fn a_packet_identifier_counts_once_until_it_is_released() {
     let mut world = World::new();
     world.command(connect(1, true));
     assert!(world.send(batch([packet(1, 7), packet(1, 8)])).is_empty());
-    assert_eq!(world.send(batch([packet(1, 8), packet(1, 9), packet(1, 7)])), ["0: Void(Repeated)", "2: Void(Repeated)"]);
+    assert_eq!(
+        world.send(batch([packet(1, 8), packet(1, 9), packet(1, 7)])),
+        ["0: Void(Repeated)", "2: Void(Repeated)"]
+    );
     assert_eq!(world.command(release(7)), ["0: Done(Yes)"]);
     assert_eq!(world.command(release(7)), ["0: Done(NotFound)"]);
     assert!(world.publish(packet(1, 7)).is_empty());
@@ -72,7 +75,8 @@ fn a_message_whose_condition_fails_leaves_its_identifier_free() {
 fn a_repeated_message_does_not_set_its_key_again() {
     let mut world = World::new();
     world.command(connect(1, true));
-    let retained = |text: &'static str| Publish { payload: PayloadRef::Bytes(text.as_bytes()), retain: true, ..packet(1, 7) };
+    let retained =
+        |text: &'static str| Publish { payload: PayloadRef::Bytes(text.as_bytes()), retain: true, ..packet(1, 7) };
     world.publish(retained("1"));
     world.publish(retained("2"));
     assert_eq!(world.value("a"), Some(("1".into(), 2)));

@@ -75,7 +75,11 @@ fn an_expired_session_is_not_present() {
     world.state.set_limits(limits);
     world.command(disconnect(2, 100));
     world.pass(100 * SECOND_US);
-    assert_eq!(world.command(connect(connecting(3))), [NEW, "c ended, 20"], "dates that are met in slices do not matter");
+    assert_eq!(
+        world.command(connect(connecting(3))),
+        [NEW, "c ended, 20"],
+        "dates that are met in slices do not matter"
+    );
 }
 
 #[test]
@@ -101,7 +105,11 @@ fn a_clean_start_drops_all_of_the_old_session() {
     world.command(connect(connecting(1)));
     world.command(subscribe("a/#", None));
     world.command(subscribe("b", None));
-    world.command(Command::Progress { realm: REALM.into(), cursor: CursorName::Client("c".into()), at: Default::default() });
+    world.command(Command::Progress {
+        realm: REALM.into(),
+        cursor: CursorName::Client("c".into()),
+        at: Default::default(),
+    });
     world.publish(Publish { retain: false, packet: Some(("c", 1, 9)), ..text("t", "x") });
     assert_eq!(world.rows.rows.len(), 6);
     assert_eq!(world.command(connect(Connect { clean_start: true, ..connecting(2) })), [NEW, "c ended, 10"]);
@@ -169,10 +177,11 @@ fn a_replaced_subscription_still_wants_what_it_wanted() {
 /// The connection holds locks, not the session: the next connection does not know of them.
 #[test]
 fn locks_go_with_every_end_of_a_connection() {
-    let ends: [(&str, &dyn Fn(&mut World) -> Vec<String>); 3] = [
-        ("disconnect", &|world| world.command(disconnect(1, 100))),
-        ("takeover", &|world| world.command(connect(connecting(2)))),
-        ("clean start", &|world| world.command(connect(Connect { clean_start: true, ..connecting(2) }))),
+    type End = fn(&mut World) -> Vec<String>;
+    let ends: [(&str, End); 3] = [
+        ("disconnect", |world| world.command(disconnect(1, 100))),
+        ("takeover", |world| world.command(connect(connecting(2)))),
+        ("clean start", |world| world.command(connect(Connect { clean_start: true, ..connecting(2) }))),
     ];
     for (what, end) in ends {
         let mut world = World::new();
@@ -181,7 +190,11 @@ fn locks_go_with_every_end_of_a_connection() {
         world.publish(text("j", "1").by(3));
         world.publish(text("j", "2").by(10).asking(&lock()));
         let lines = end(&mut world);
-        assert_eq!((world.holder("k"), world.value("k"), world.state.waits_len()), (None, None, 0), "{what}: {lines:?}");
+        assert_eq!(
+            (world.holder("k"), world.value("k"), world.state.waits_len()),
+            (None, None, 0),
+            "{what}: {lines:?}"
+        );
     }
 }
 
