@@ -8,6 +8,7 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod house;
 pub mod link;
 pub mod log;
 pub mod mailbox;
@@ -43,6 +44,7 @@ use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::{Topic, TopicPattern};
 
 use clients::Will;
+use house::House;
 use link::End;
 use log::keys::Loader;
 use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
@@ -85,6 +87,8 @@ pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
     pub log: Log,
+    /// Answers the broker's own procedures.
+    pub house: House,
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
@@ -105,6 +109,7 @@ impl Node {
             log: Log::new(settings.limits.log_unresolved_bytes_max),
             limits: settings.limits,
             metrics: Metrics::default(),
+            house: House::default(),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -127,6 +132,7 @@ impl Node {
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
             realm.durable = self.durable_in(&settings.name);
+            self.house.furnish(&realm);
             Arc::new(realm)
         };
         realms.entry(settings.name.clone()).or_insert_with(make).clone()
@@ -193,6 +199,7 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
+        self.house.tick();
     }
 
     /// Gives messages to the durable log. Not to be called with a lock held.
@@ -264,7 +271,11 @@ impl Node {
                     realm.clients.ended(self, &realm, client_id, SessionId(*session));
                 }
             }
-            Change::LockHeld { .. } => {}
+            Change::LockHeld { realm, topic, session } => {
+                if let Some(realm) = self.realm(realm) {
+                    realm.set_lock_holder(topic, session.map(SessionId));
+                }
+            }
         }
     }
 
