@@ -15,10 +15,10 @@
 
 use crate::queue::segment::Segment;
 
-mod encode;
 mod folder;
 pub mod memory;
 pub mod settings;
+mod sql;
 pub mod sqlite;
 
 pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, open};
