@@ -17,6 +17,7 @@ use crate::queue::segment::Segment;
 
 mod folder;
 pub mod memory;
+pub mod postgres;
 pub mod settings;
 mod sql;
 pub mod sqlite;

@@ -228,7 +228,7 @@ impl Dialect {
     }
 
     /// Rows from a key on, or behind it, in order: `?`, the first.
-    fn from_key(self, after: bool) -> &'static str {
+    fn keys_from(self, after: bool) -> &'static str {
         match (self, after) {
             (Self::Sqlite, true) => "key > ?",
             (Self::Sqlite, false) => "key >= ?",
@@ -238,7 +238,7 @@ impl Dialect {
     }
 
     /// Rows before a key: `?`, the second.
-    fn before_key(self) -> &'static str {
+    fn keys_before(self) -> &'static str {
         match self {
             Self::Sqlite => "key < ?",
             Self::Postgres => "substring(key, 1, 1000) <= substring(?, 1, 1000) AND key < ?2",
@@ -265,7 +265,7 @@ impl Dialect {
     }
 
     /// Topics of a realm (`?`, the first) from a name on, or behind it, in order (`?`, the second).
-    fn from_name(self, after: bool) -> &'static str {
+    fn names_from(self, after: bool) -> &'static str {
         match (self, after) {
             (Self::Sqlite, true) => "realm = ? AND name > ? ORDER BY name",
             (Self::Sqlite, false) => "realm = ? AND name >= ? ORDER BY name",

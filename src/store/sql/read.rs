@@ -272,9 +272,9 @@ impl<S: Session> StoreReader for Reader<S> {
     fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let after = after.filter(|&after| after >= prefix);
         let mut find = Script::new("SELECT key, value FROM state WHERE ");
-        find.push(S::DIALECT.from_key(after.is_some())).bytes(after.unwrap_or(prefix));
+        find.push(S::DIALECT.keys_from(after.is_some())).bytes(after.unwrap_or(prefix));
         if let Some(end) = behind(prefix) {
-            find.push(" AND ").push(S::DIALECT.before_key()).bytes(&end);
+            find.push(" AND ").push(S::DIALECT.keys_before()).bytes(&end);
         }
         find.push(S::DIALECT.key_order()).push(" LIMIT ?").number(limit as u64);
         let rows = self.session.rows(find)?;
@@ -331,7 +331,7 @@ impl<S: Session> StoreReader for Reader<S> {
     ) -> Result<Vec<Box<str>>, StoreError> {
         let after = after.filter(|&after| after >= prefix);
         let mut find = Script::new("SELECT name FROM topics WHERE ");
-        find.push(S::DIALECT.from_name(after.is_some())).push(" LIMIT ?");
+        find.push(S::DIALECT.names_from(after.is_some())).push(" LIMIT ?");
         find.text(realm).text(after.unwrap_or(prefix)).number(limit as u64);
         let mut names = Vec::new();
         for row in self.session.rows(find)? {
