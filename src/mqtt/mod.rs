@@ -10,8 +10,11 @@
 //! - [`wire`]: events as PUBLISH packets.
 //! - [`session`]: the machine of one connection.
 //! - [`rpc`]: calls by publications under `$rpc/`.
+//! - [`condition`]: conditions on keys, as user properties.
+//! - [`restore`]: sessions as the log had them, when the broker starts.
 
 pub mod codec;
+mod condition;
 mod rpc;
 pub mod session;
 pub mod topic;

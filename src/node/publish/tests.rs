@@ -659,25 +659,6 @@ fn event_for_test(topic: &Arc<Topic>) -> Event<'_> {
 }
 
 #[test]
-fn a_will_and_the_brokers_own_events_need_no_publisher() {
-    let (node, realm) = node();
-    let world = World { node, realm, wire: wire(1) };
-    let client = world.client("a");
-    world.subscribe(&client, "t", AtLeastOnce);
-    let will = crate::node::clients::Will {
-        topic: Arc::new(Topic::from_name("t").unwrap()),
-        payload: Bytes::from_static(b"gone"),
-        qos: AtLeastOnce,
-        retain: false,
-        delay_s: 0,
-        expiry_s: Some(5),
-        properties: None,
-    };
-    world.node.publish_will(&world.realm, &will, NOW_MS);
-    assert_eq!(client.take(), ["1# t=gone for 5"]);
-}
-
-#[test]
 fn a_publisher_is_told_once_that_its_subscribers_fell_behind() {
     let world = world_with(Limits { backlog_messages_max: 4, inflight_max: 1, ..Limits::default() });
     let (slow, quick) = (world.client("slow"), world.client("quick"));
