@@ -51,8 +51,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub rawsocket: Vec<String>,
     /// Folder for what must survive a restart [data]
-    #[arg(long, value_name = "DIR", conflicts_with = "memory")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["memory", "store"])]
     pub data: Option<String>,
+    /// The same, or a database: postgres://user:password@host/database [store]
+    #[arg(long, value_name = "DIR|URL", conflicts_with = "memory")]
+    pub store: Option<String>,
     /// Keep everything in memory [memory]
     #[arg(long)]
     pub memory: bool,
@@ -106,6 +109,7 @@ impl ServeArgs {
             listen("http", self.http),
             listen("rawsocket", self.rawsocket),
             flag("data", "data", self.data),
+            flag("store", "store", self.store),
             switch("memory", self.memory),
             switch("anonymous", self.anonymous),
             flag("log", "log", self.log),

@@ -32,7 +32,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
-use crate::queue::state::Change;
+use crate::queue::retention::{Policy, Retention};
+use crate::queue::state::{Change, StateLimits};
 use crate::router::authorize::Authorizer;
 use crate::store::Store;
 use crate::types::event::Qos;
@@ -42,6 +43,7 @@ use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
 use link::End;
+use log::keys::Loader;
 use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
@@ -50,9 +52,6 @@ use realm::Realm;
 use session::{Identity, Session};
 use users::Users;
 use wire::WireRef;
-
-/// Bytes that may wait for the durable log.
-const LOG_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What a node is made of; checked by who builds it.
 pub struct Settings {
@@ -64,6 +63,8 @@ pub struct Settings {
     /// Who may do what in the realm of a name.
     pub authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
     pub users: Users,
+    /// Which events are in the durable log, and how long.
+    pub policies: Vec<Policy>,
 }
 
 /// One configured realm.
@@ -84,6 +85,7 @@ pub struct Node {
     pub default_realm: String,
     auto_realms: bool,
     authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
+    policies: Vec<Policy>,
     realms: RwLock<HashMap<String, Arc<Realm>>>,
     dice: Mutex<u64>,
     draining: AtomicBool,
@@ -95,9 +97,10 @@ impl Node {
     pub fn new(settings: Settings, seed: u64) -> Arc<Self> {
         let node = Self {
             authorize: settings.authorize,
+            policies: settings.policies,
+            log: Log::new(settings.limits.log_unresolved_bytes_max),
             limits: settings.limits,
             metrics: Metrics::default(),
-            log: Log::new(LOG_BYTES_MAX),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -119,9 +122,16 @@ impl Node {
             let authorizer = (self.authorize)(&settings.name);
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
+            realm.durable = self.durable_in(&settings.name);
             Arc::new(realm)
         };
         realms.entry(settings.name.clone()).or_insert_with(make).clone()
+    }
+
+    /// Patterns whose events are in the durable log, of a realm.
+    fn durable_in(&self, realm: &str) -> Vec<TopicPattern> {
+        let here = |policy: &&Policy| policy.realm.as_ref().is_none_or(|name| name == realm);
+        self.policies.iter().filter(here).map(|policy| policy.pattern.clone()).collect()
     }
 
     /// The realm of this name; made now if realms are made on demand. `None`: there is none.
@@ -196,7 +206,8 @@ impl Node {
         key[..8].copy_from_slice(&self.random().to_le_bytes());
         key[8..].copy_from_slice(&self.random().to_le_bytes());
         self.log.open_publications(&mut *store, key)?;
-        let mut engine = Engine::new(store)?;
+        let retention = Retention::new(self.policies.clone(), self.limits.session_log_bytes_max);
+        let mut engine = Engine::new(store, retention, self.state_limits())?;
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.
         while let Some(fed) = engine.step(now_ms * 1000) {
@@ -205,7 +216,21 @@ impl Node {
                 return Err(error.clone());
             }
         }
+        self.log.set_floors(engine.state().floors());
+        let mut keys = Loader::new(engine.store().reader()?);
+        while keys.step(self)? {}
+        self.realms().iter().for_each(|realm| realm.retained_is_loaded());
         Ok((engine, feed))
+    }
+
+    fn state_limits(&self) -> StateLimits {
+        StateLimits {
+            waits_per_key_max: self.limits.waits_per_key_max,
+            waits_per_session_max: self.limits.waits_per_session_max,
+            wait_bytes_max: self.limits.wait_bytes_max,
+            locks_per_session_max: self.limits.locks_per_session_max,
+            ..StateLimits::default()
+        }
     }
 
     /// Has the log worked by threads of its own.

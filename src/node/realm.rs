@@ -1,6 +1,6 @@
 //! One realm: its router, the locks around it, its sessions and retained values.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,6 +48,8 @@ pub struct Realm {
     version: AtomicU64,
     pub dealer: Mutex<Dealer<Arc<Session>>>,
     retained: RwLock<Retained<Arc<StoredEvent>>>,
+    /// Topics that were cleared while the values that the store has are being read; `None`: they are read.
+    cleared: Mutex<Option<HashSet<Box<str>>>>,
     /// The walk that removes expired values, while one is under way.
     sweep: Mutex<Option<Walk>>,
     /// A value that expires was set, or met by the sweep.
@@ -81,6 +83,7 @@ impl Realm {
             version: AtomicU64::new(0),
             dealer: Mutex::new(Dealer::new(calls, seed)),
             retained: RwLock::new(Retained::new()),
+            cleared: Mutex::new(Some(HashSet::new())),
             sweep: Mutex::default(),
             may_expire: AtomicBool::new(false),
             retained_messages_max: limits.retained_messages_max,
@@ -204,6 +207,9 @@ impl Realm {
         let topic = event.topic.clone();
         let mut retained = self.retained.write();
         if event.payload.is_empty() {
+            if let Some(cleared) = &mut *self.cleared.lock() {
+                cleared.insert(topic.name().into());
+            }
             return mark_replaced(retained.remove(&topic));
         }
         if event.expires_at_ms.is_some() {
@@ -211,6 +217,27 @@ impl Realm {
         }
         let bytes = event.bytes();
         mark_replaced(retained.set(&topic, event, bytes));
+    }
+
+    /// Sets a retained value that was read from the store, unless the topic was written to since the start.
+    pub(super) fn load_retained(&self, event: Arc<StoredEvent>) {
+        let topic = event.topic.clone();
+        let mut retained = self.retained.write();
+        let newer = retained.get(&topic).is_some();
+        let cleared = self.cleared.lock().as_ref().is_some_and(|cleared| cleared.contains(topic.name()));
+        if newer || cleared {
+            return;
+        }
+        if event.expires_at_ms.is_some() {
+            self.may_expire.store(true, Ordering::Relaxed);
+        }
+        let bytes = event.bytes();
+        retained.set(&topic, event, bytes);
+    }
+
+    /// All that the store has was read.
+    pub(super) fn retained_is_loaded(&self) {
+        *self.cleared.lock() = None;
     }
 
     /// Removes expired values, so that they leave their room to others: with each call a slice of the store is looked at, as

@@ -183,6 +183,7 @@ pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
         default_realm: "realm1".to_owned(),
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anyone")])),
         users: Users::new([]).unwrap(),
+        policies: Vec::new(),
     };
     let node = Node::new(settings, 1);
     run_log(&node);

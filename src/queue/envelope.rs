@@ -6,7 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use super::quorum::{Members, StoreId};
 
 /// What a node does in the queue. A process may play several roles: each is a node of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,10 +30,6 @@ pub struct NodeId {
     pub name: Arc<str>,
 }
 
-/// Random name of a storage's or sync's disk, made with each empty one: promises are a disk's, not a name's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct StoreId(pub u128);
-
 /// A message on its way from role to role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -50,7 +49,7 @@ pub struct SegmentId {
     pub incarnation: u64,
 }
 
-/// A segment that a storage has whole: what it says of it to the syncs.
+/// A segment that a storage has whole: what it says of it to the syncs. Drafts are ordered: "take the low".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Draft {
     pub id: SegmentId,
@@ -62,6 +61,15 @@ pub struct Draft {
     pub digest: u64,
     /// The segment before it of the same incarnation; 0 for the first. It is elected only next after that one.
     pub previous: u64,
+}
+
+/// What takes a position of the one total order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Elected {
+    Segment(Draft),
+    Command(OrderCommand),
+    /// The vote left the position empty.
+    Nothing,
 }
 
 /// What changes the order itself: voted like a segment and carried in the vote.
@@ -85,21 +93,85 @@ pub enum OrderCommand {
     Members(Members),
 }
 
-/// Who takes part.
+/// What became of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Members {
-    pub syncs: Vec<Member>,
-    /// The storages of each slot.
-    pub slots: Vec<Vec<Member>>,
-    /// Storages of a slot that must have a segment before it may be elected.
-    pub storage_quorum: u32,
+pub struct Resolution {
+    /// Event number of its first message.
+    pub first: u64,
+    /// What the state decided of its messages, for whoever drives the entry; empty where both are one process.
+    pub results: Bytes,
 }
 
-/// A node and the disk whose promises count.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Member {
-    pub node: NodeId,
-    pub store: StoreId,
+/// Why a segment is not resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The entry's life was ended by INIT or LOST. What was not elected by then never will be; but of what was, the result may be
+    /// gone: so there is nothing to answer to publishers, and all sessions have to be closed.
+    Cut,
+    /// The only storage could not write it: it is not, and will not be, in the log.
+    Unavailable,
+}
+
+/// A step of a segment's life, or of the links that carry them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RoleMessage {
+    /// Entry to the storages of the slot and to the syncs: a segment is open.
+    BeginAdvanceSegment {
+        id: SegmentId,
+        slot: u32,
+        /// The entry has the results of all its segments up to this one.
+        confirmed: u64,
+        /// The entry's clock, in microseconds since 1970.
+        clock_us: u64,
+    },
+    /// Entry to storage: messages of an open segment.
+    KeepAdvanceHistory {
+        id: SegmentId,
+        /// Place of the first in the segment, from 1 on.
+        offset: u32,
+        count: u32,
+        body: Bytes,
+    },
+    /// Storage to entry: the segment may be closed, there is room for it.
+    TrimAdvanceSegment {
+        id: SegmentId,
+        /// The highest segment the storage has heard of.
+        heard: u64,
+        /// The entry's clock is a minute or more ahead of the storage's.
+        ahead: bool,
+    },
+    /// Entry to storage: the segment is closed and consists of this.
+    AdvanceSegmentOver(Draft),
+    /// Storage to entry: parts of the segment are not here: say all of it again.
+    SegmentMissing { id: SegmentId },
+    /// Storage to sync: the disk with this name has the segment whole.
+    GenerateDraft { store: StoreId, draft: Draft },
+    /// Entry to sync: wants a position for the command.
+    AskCommand(OrderCommand),
+    /// Sync to syncs: what it backs for the position.
+    PickChallenger { position: u64, challenger: Elected },
+    /// Sync to syncs: state of a round of the vote. State 1 is the challenger, state 0 is none.
+    State { position: u64, round: u32, challenger: Option<Elected> },
+    /// Sync to syncs: vote of a round. `None` is `?`.
+    Vote { position: u64, round: u32, vote: Option<bool>, challenger: Option<Elected> },
+    /// Sync to storages and syncs: a decision, and therefore a fact.
+    ElectSegment { position: u64, elected: Elected },
+    /// Storage or sync to sync: wants the decisions behind this position.
+    FetchElected { after: u64 },
+    /// Storage to sync: the disk with this name has applied all decisions up to this position.
+    Applied { store: StoreId, position: u64 },
+    /// Storage to entry: the segment is in the log.
+    AdvanceSegmentResolved { id: SegmentId, position: u64, resolution: Resolution, heard: u64 },
+    /// Storage to entry: there will be no result of the segment.
+    AdvanceSegmentRefused { id: SegmentId, why: Refusal },
+    /// Storage to entry: its new life began at this position.
+    InitEntryAccepted { incarnation: u64, heard: u64 },
+    /// Storage to entry: its INIT was void, for this incarnation is the present one.
+    InitEntryRefused { present: u64 },
+    /// Entry to storage: wants the log behind this position as it is applied.
+    FollowFeed { after: u64 },
+    /// Storage to entry: an applied segment, encoded by whoever drives the storage.
+    Feed { position: u64, segment: Bytes },
 }
 
 impl NodeId {
@@ -121,10 +193,6 @@ impl fmt::Display for NodeId {
         f.write_str(&self.name)
     }
 }
-
-/// One step of a segment's life.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum RoleMessage {}
 
 /// A shared text, written as a text.
 mod text {

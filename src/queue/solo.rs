@@ -4,13 +4,25 @@
 //! submit… -> next -> (State::apply, Store::commit) -> applied or failed -> next …
 //! ```
 //!
-//! What gathers while one segment is committed is the next segment. There is no timer.
+//! What gathers while one segment is committed is the next segment. There is no timer. One thing is under way at a time, so
+//! that a commit that fails has nothing behind it.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::envelope::{NodeId, OrderCommand};
+use super::entry::{self, EntryRole};
+use super::envelope::{Envelope, NodeId, OrderCommand, Resolution, Role, RoleMessage};
 use super::message::Batch;
 use super::outcome::Refused;
+use super::quorum::Members;
+use super::storage::{self, StorageRole};
+use super::sync::{self, SyncRole};
+
+pub use super::entry::{EntryLimits, TicketRange};
+
+#[cfg(test)]
+mod tests;
 
 /// What the log holds when the queue starts.
 #[derive(Clone, Debug)]
@@ -23,28 +35,6 @@ pub struct Start {
     pub incarnation: u64,
     /// Log time: the highest segment or TIME of the log, in microseconds since 1970.
     pub time_us: u64,
-}
-
-/// Bounds of an entry.
-#[derive(Clone, Copy, Debug)]
-pub struct EntryLimits {
-    /// Segments that are not resolved, the open one included. At so many, messages wait for the next. At least 1.
-    pub unresolved_segments_max: usize,
-    /// Bytes of one segment. A batch that does not fit goes to the next; one that is larger has a segment of its own.
-    pub segment_bytes_max: usize,
-    /// Bytes of bodies that wait or are not resolved. From there on the entry is full: [`Refused::Full`].
-    pub waiting_bytes_max: usize,
-}
-
-/// Messages of one submission within a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TicketRange {
-    /// What was given with the batch.
-    pub ticket: u64,
-    /// Its first message in the segment, from 0 on.
-    pub offset: u32,
-    /// Its messages.
-    pub count: u32,
 }
 
 /// What takes the next position of the log: to be applied to the state and committed.
@@ -78,66 +68,76 @@ pub struct Ordered {
 /// See the module.
 #[derive(Debug)]
 pub struct Solo {
-    limits: EntryLimits,
-    entry: NodeId,
-    position: u64,
-    incarnation: u64,
-    time_us: u64,
-    gathered: Batch,
+    entry: EntryRole,
+    storage: StorageRole,
+    sync: SyncRole,
+    sync_node: NodeId,
+    /// Commands that were not yet asked for.
+    commands: VecDeque<OrderCommand>,
+    /// What is being applied; of a segment nothing but that.
+    under_way: Option<Option<OrderCommand>>,
+    /// What roles say to each other and is not handled yet.
+    envelopes: VecDeque<Envelope>,
+    /// Put out and not yet taken.
+    apply: Option<Apply>,
     tickets: Vec<TicketRange>,
-    commands: std::collections::VecDeque<OrderCommand>,
-    under_way: Option<(Option<OrderCommand>, Vec<TicketRange>, usize)>,
-}
-
-impl Default for EntryLimits {
-    fn default() -> Self {
-        Self { unresolved_segments_max: 64, segment_bytes_max: 8 << 20, waiting_bytes_max: 64 << 20 }
-    }
+    /// Empty between calls.
+    entry_out: Vec<entry::Output>,
+    storage_out: Vec<storage::Output>,
+    sync_out: Vec<Envelope>,
 }
 
 impl Solo {
     /// The first thing that [`Self::next`] gives is the INIT of the entry.
     pub fn new(start: Start, limits: EntryLimits) -> Self {
-        let init = OrderCommand::Init { entry: start.entry.clone(), replaces: start.incarnation };
-        Self {
-            limits,
-            entry: start.entry,
-            position: start.position,
-            incarnation: start.incarnation,
-            time_us: start.time_us,
-            gathered: Batch::default(),
-            tickets: Vec::new(),
-            commands: [init].into(),
+        let Start { entry, position, incarnation, time_us } = start;
+        let (sync_node, storage_node) = (NodeId::sync("solo"), NodeId::storage("solo"));
+        let members = Members::solo(sync_node.clone(), storage_node.clone());
+        let life = storage::Life { incarnation, ..storage::Life::default() };
+        let on_disk =
+            storage::Start { position, time_us, entries: vec![(entry.clone(), life)], ..storage::Start::default() };
+        let life = sync::Life { incarnation, ..sync::Life::default() };
+        let decided = sync::Start { position, entries: vec![(entry.clone(), life)] };
+        let mut solo = Self {
+            storage: StorageRole::new(storage_node, members.clone(), true, on_disk),
+            sync: SyncRole::alone(sync_node.clone(), members.clone(), decided),
+            entry: EntryRole::new(entry, members, limits, time_us),
+            sync_node,
+            commands: VecDeque::new(),
             under_way: None,
-        }
+            envelopes: VecDeque::new(),
+            apply: None,
+            tickets: Vec::new(),
+            entry_out: Vec::new(),
+            storage_out: Vec::new(),
+            sync_out: Vec::new(),
+        };
+        solo.entry.init(incarnation, &mut solo.entry_out);
+        solo
     }
 
     /// Whether further batches are refused: stop reading publishers until it is not.
+    #[inline]
     pub fn is_full(&self) -> bool {
-        self.gathered.len() + self.under_way.as_ref().map_or(0, |under_way| under_way.2)
-            >= self.limits.waiting_bytes_max
+        self.entry.is_full()
     }
 
-    /// Takes messages for the log. `ticket` comes back from [`Self::applied`] or [`Self::failed`]; it need not be unique.
+    /// Takes messages for the log. `ticket` comes back from [`Self::applied`] or [`Self::failed`]; it need not be unique. A batch
+    /// without messages is forgotten, its ticket with it.
     ///
     /// # Errors
     /// [`Refused::Full`]: nothing of it was taken.
+    #[inline]
     pub fn submit(&mut self, batch: Batch, ticket: u64) -> Result<(), Refused> {
-        if self.is_full() {
-            return Err(Refused::Full);
-        }
-        self.tickets.push(TicketRange { ticket, offset: self.gathered.count, count: batch.count });
-        if self.gathered.is_empty() {
-            self.gathered = batch;
-        } else {
-            self.gathered.append(&batch);
-        }
-        Ok(())
+        self.entry.submit(batch, ticket)
     }
 
-    /// Asks for a position of the log: commands go before segments.
+    /// Asks for a position of the log: commands go before segments. One that waits already is not asked for twice. MEMBERS has no
+    /// meaning here and is forgotten.
     pub fn command(&mut self, command: OrderCommand) {
-        self.commands.push_back(command);
+        if !matches!(command, OrderCommand::Members(_)) && !self.commands.contains(&command) {
+            self.commands.push_back(command);
+        }
     }
 
     /// What is to be applied next; `None` if there is nothing, or if the last was neither applied nor failed yet.
@@ -145,48 +145,109 @@ impl Solo {
         if self.under_way.is_some() {
             return None;
         }
-        let position = self.position + 1;
-        if let Some(command) = self.commands.pop_front() {
-            self.under_way = Some((Some(command.clone()), Vec::new(), 0));
-            return Some(Apply::Command(Ordered { position, command }));
+        // INIT, at first.
+        self.run(now_us);
+        if self.apply.is_none()
+            && let Some(command) = self.commands.pop_front()
+        {
+            self.sync.handle(&self.sync_node, RoleMessage::AskCommand(command), &mut self.sync_out);
+            self.run(now_us);
         }
-        if self.gathered.is_empty() {
-            return None;
+        if self.apply.is_none() {
+            self.entry.flush(now_us, &mut self.entry_out);
+            self.run(now_us);
         }
-        let batch = std::mem::take(&mut self.gathered);
-        let count = batch.count;
-        let body = batch.into_bytes();
-        self.under_way = Some((None, std::mem::take(&mut self.tickets), body.len()));
-        self.time_us = now_us.max(self.time_us + 1);
-        let (at_us, entry, incarnation) = (self.time_us, self.entry.clone(), self.incarnation);
-        Some(Apply::Segment(Sealed { position, at_us, entry, incarnation, body, count }))
+        let apply = self.apply.take()?;
+        self.under_way = Some(match &apply {
+            Apply::Segment(_) => None,
+            Apply::Command(ordered) => Some(ordered.command.clone()),
+        });
+        Some(apply)
     }
 
     /// Position `position` is committed; its first message has this number. Whose messages it held, in order.
-    pub fn applied(&mut self, position: u64, _first_number: u64) -> Vec<TicketRange> {
-        let Some((command, tickets, _)) = self.under_way.take() else { return Vec::new() };
-        self.position = position;
-        if let Some(OrderCommand::Init { .. }) = command {
-            self.incarnation = position;
+    pub fn applied(&mut self, position: u64, first_number: u64) -> Vec<TicketRange> {
+        if self.under_way.take().is_some() {
+            let resolution = Resolution { first: first_number, results: Bytes::new() };
+            self.storage.applied(position, resolution, &mut self.storage_out);
+            self.run(0);
         }
-        tickets
+        std::mem::take(&mut self.tickets)
     }
 
     /// Position `position` is not in the store: nothing of it is resolved, the position is free again. Whose messages it held:
     /// they are to be refused. A command is tried again by the next [`Self::next`].
     ///
     /// If it is not known whether a commit is there, the store has to be opened again first: what it has was applied.
-    pub fn failed(&mut self, _position: u64) -> Vec<TicketRange> {
-        let Some((command, tickets, _)) = self.under_way.take() else { return Vec::new() };
-        if let Some(command) = command {
-            self.commands.push_front(command);
+    pub fn failed(&mut self, position: u64) -> Vec<TicketRange> {
+        if let Some(command) = self.under_way.take() {
+            self.sync.take_back(position);
+            self.storage.apply_failed(position, &mut self.storage_out);
+            self.run(0);
+            if let Some(command) = command {
+                self.commands.push_front(command);
+            }
         }
-        tickets
+        std::mem::take(&mut self.tickets)
     }
 
-    /// Gives up what was submitted and is not under way, for the store fails or the broker stops. Whose it was, in order.
+    /// Gives up what was submitted and is not under way, for the store fails or the broker stops. Whose it was, in order; the
+    /// offsets mean nothing.
     pub fn refuse_waiting(&mut self) -> Vec<TicketRange> {
-        self.gathered = Batch::default();
-        std::mem::take(&mut self.tickets)
+        self.entry.refuse_waiting()
+    }
+
+    /// Lets the roles talk until they have nothing more to say.
+    fn run(&mut self, now_us: u64) {
+        loop {
+            self.collect();
+            let Some(Envelope { from, to, message }) = self.envelopes.pop_front() else { return };
+            match to.role {
+                Role::Entry => self.entry.handle(now_us, &from, message, &mut self.entry_out),
+                Role::Storage => self.storage.handle(now_us, &from, message, &mut self.storage_out),
+                Role::Sync => self.sync.handle(&from, message, &mut self.sync_out),
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        for output in self.entry_out.drain(..) {
+            match output {
+                entry::Output::Send(envelope) => self.envelopes.push_back(envelope),
+                entry::Output::Resolved { tickets, .. } | entry::Output::Refused { tickets, .. } => {
+                    self.tickets = tickets
+                }
+                // INIT is the first that is applied, and replaces what the store says; clock and feed are of one process.
+                entry::Output::Accepted { .. }
+                | entry::Output::NotAccepted { .. }
+                | entry::Output::ClockDropped(_)
+                | entry::Output::Fed { .. } => {}
+            }
+        }
+        for output in self.storage_out.drain(..) {
+            match output {
+                storage::Output::Send(envelope) => self.envelopes.push_back(envelope),
+                storage::Output::Apply { position, apply } => self.apply = apply_of(position, apply),
+                // A storage that is alone writes nothing before the commit; nobody asked it for a feed.
+                storage::Output::Keep(_) | storage::Output::Feed { .. } => {}
+            }
+        }
+        self.envelopes.extend(self.sync_out.drain(..));
+    }
+}
+
+fn apply_of(position: u64, apply: storage::Apply) -> Option<Apply> {
+    match apply {
+        storage::Apply::Segment { draft, body } => Some(Apply::Segment(Sealed {
+            position,
+            at_us: draft.id.segment,
+            entry: draft.id.entry,
+            incarnation: draft.id.incarnation,
+            body,
+            count: draft.count,
+        })),
+        storage::Apply::Command(command) => Some(Apply::Command(Ordered { position, command })),
+        // Only a vote of several syncs leaves a position empty.
+        storage::Apply::Nothing => None,
     }
 }

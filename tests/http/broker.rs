@@ -106,6 +106,7 @@ impl Broker {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(setup.users).unwrap(),
+            policies: Vec::new(),
         };
         let node = Node::new(settings, 1);
         let log = node.open_log(Box::new(MemoryStore::default()), 0).expect("a log in memory");

@@ -8,14 +8,17 @@
 use std::collections::HashMap;
 
 use super::Submission;
+use super::cleaner::{Cleaner, Slice};
 use super::feed::Fed;
 use super::tickets::Owner;
 use crate::queue::envelope::{NodeId, OrderCommand};
 use crate::queue::outcome::{Outcome, Refused};
+use crate::queue::retention::{Floor, Retention};
 use crate::queue::segment::Segment;
 use crate::queue::solo::{Apply, EntryLimits, Solo, Start, TicketRange};
-use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand, StateError};
+use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits, rows};
 use crate::store::{Commit, Store, StoreError};
+use crate::types::topic::TopicPattern;
 
 /// The entry of this process, in the state's numbering.
 const ENTRY: u64 = 1;
@@ -39,6 +42,8 @@ pub struct Engine {
     last_ticket: u64,
     /// Who is told when a waiting event is granted, by its ticket.
     waiting: HashMap<u64, Owner>,
+    retention: Cleaner,
+    limits: StateLimits,
     /// What was being committed when the store failed and it is not known whether it is there.
     in_doubt: Option<Applied>,
     failed: Option<LogError>,
@@ -49,9 +54,12 @@ impl Engine {
     ///
     /// # Errors
     /// The store cannot be read, or is damaged.
-    pub fn new(store: Box<dyn Store>) -> Result<Self, LogError> {
-        let state = load(&*store)?;
+    pub fn new(store: Box<dyn Store>, retention: Retention, limits: StateLimits) -> Result<Self, LogError> {
+        let state = load(&*store, limits)?;
+        let retention = Cleaner::new(store.reader()?, retention, state.last_number());
         Ok(Self {
+            retention,
+            limits,
             solo: solo(&state),
             state,
             store,
@@ -141,9 +149,10 @@ impl Engine {
     }
 
     fn commit(&mut self, mut applied: Applied) -> Result<Applied, LogError> {
-        let numbered = applied.segment.count > 0;
+        // Messages that nobody is shown are in the rows already, and need not be kept.
+        let shown = !applied.segment.topics.is_empty();
         let mut commit = Commit { rows: std::mem::take(&mut applied.rows), ..Commit::default() };
-        if numbered {
+        if shown {
             commit.segments.push(std::mem::take(&mut applied.segment));
         }
         let written = self.store.commit(&commit);
@@ -151,7 +160,10 @@ impl Engine {
             applied.segment = segment;
         }
         match written {
-            Ok(()) => Ok(applied),
+            Ok(()) => {
+                self.retention.add(&applied.segment);
+                Ok(applied)
+            }
             Err(error) => {
                 if matches!(error, StoreError::Unknown(_)) {
                     self.in_doubt = Some(applied);
@@ -245,7 +257,7 @@ impl Engine {
 
     fn reopen(&mut self, fed: &mut Fed) -> Result<(), LogError> {
         self.store.reopen()?;
-        let state = load(&*self.store)?;
+        let state = load(&*self.store, self.limits)?;
         // A write, to see whether it can.
         self.store.commit(&Commit { rows: vec![(PROBE.to_vec(), Some(Vec::new()))], ..Commit::default() })?;
         let applied = self.in_doubt.take();
@@ -270,12 +282,36 @@ impl Engine {
         fed
     }
 
-    /// Makes commits durable where the sync mode leaves that to time, and does a little housekeeping. `true`: there is more.
+    /// Housekeeping: gives up a slice of what need not be kept, and has the store tidy up. To be called about once a second.
     ///
     /// # Errors
-    /// The store fails; durable publishing stops then.
-    pub fn maintain(&mut self) -> Result<bool, LogError> {
-        Ok(self.store.maintain()?)
+    /// The store fails; nothing that has to stay is lost.
+    pub fn maintain(&mut self, now_us: u64) -> Result<Vec<Fed>, LogError> {
+        let mut fed = Vec::new();
+        if self.failed.is_some() {
+            return Ok(fed);
+        }
+        let wanted = self.state.min_cursor().map_or(u64::MAX, |done_to| done_to + 1);
+        let slice = self.retention.look(now_us, wanted)?;
+        for floor in slice.floors {
+            let Floor { realm, pattern, first } = floor;
+            self.solo.command(OrderCommand::Retain { realm, pattern: rows::pattern_text(&pattern), first });
+            fed.extend(self.step(now_us));
+        }
+        // Floors come before deletions: if they could not be raised, nothing is deleted.
+        if self.failed.is_none() {
+            if !slice.dropped.is_empty() || !slice.rewritten.is_empty() {
+                let Slice { dropped, rewritten, .. } = slice;
+                self.store.commit(&Commit { dropped, rewritten, ..Commit::default() })?;
+            }
+            self.store.maintain()?;
+        }
+        Ok(fed)
+    }
+
+    /// `(messages, bytes)` that the log holds of each policy.
+    pub fn totals(&self) -> Vec<(TopicPattern, u64, u64)> {
+        self.retention.totals()
     }
 
     /// See [`Store::sync`].
@@ -300,12 +336,14 @@ fn solo(state: &State) -> Solo {
     Solo::new(start, EntryLimits::default())
 }
 
-fn load(store: &dyn Store) -> Result<State, LogError> {
+fn load(store: &dyn Store, limits: StateLimits) -> Result<State, LogError> {
     let mut reader = store.reader()?;
     let mut scan = |prefix: &[u8], after: Option<&[u8]>, limit: usize| {
         reader.scan(prefix, after, limit).map_err(|error| RowsFailed(error.to_string()))
     };
-    Ok(State::load(&mut scan)?)
+    let mut state = State::load(&mut scan)?;
+    state.set_limits(limits);
+    Ok(state)
 }
 
 fn command_of(command: &OrderCommand) -> Option<StateCommand> {

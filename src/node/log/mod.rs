@@ -12,9 +12,11 @@
 //! Rules: nothing is submitted with a lock held (in tests a submission is worked off at once, by its own caller). Outcomes come
 //! to one connection in the order of its submissions.
 
+mod cleaner;
 mod engine;
 mod feed;
 mod inline;
+pub mod keys;
 mod threads;
 pub mod tickets;
 
@@ -22,15 +24,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::node::Node;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
 use crate::queue::segment::Segment;
+use crate::queue::state::floors::Floors;
 use crate::store::{Commit, Store, StoreError};
 use crate::types::ids::PublicationId;
+use crate::types::topic::TopicPattern;
 pub use engine::{Engine, LogError};
 pub use feed::{Details, Fed, Feed};
 use inline::Inline;
@@ -58,6 +62,8 @@ pub struct Log {
     publications: OnceLock<Publications>,
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
+    alarms: Mutex<Vec<String>>,
+    floors: RwLock<Floors>,
     /// Set where there are no threads.
     inline: OnceLock<Inline>,
     pub counts: Counts,
@@ -92,6 +98,8 @@ impl Log {
             fed: AtomicU64::new(0),
             publications: OnceLock::new(),
             health: Mutex::default(),
+            alarms: Mutex::default(),
+            floors: RwLock::default(),
             inline: OnceLock::new(),
             counts: Counts::default(),
         }
@@ -162,6 +170,17 @@ impl Log {
         self.close(failed.map(|_| Refused::StoreUnavailable));
     }
 
+    /// Something is wrong that does not stop the log, and will not pass by itself.
+    pub fn alarm(&self, what: String) {
+        tracing::error!(alarm = what);
+        self.alarms.lock().push(what);
+    }
+
+    /// What is wrong since the start, though the log goes on.
+    pub fn alarms(&self) -> Vec<String> {
+        self.alarms.lock().clone()
+    }
+
     /// Why durable publishing has stopped; `None` while all is well.
     pub fn health(&self) -> Option<String> {
         self.health.lock().clone()
@@ -185,6 +204,18 @@ impl Log {
     /// The feed begins to route a segment.
     fn begin_feeding(&self, segment: &Arc<Segment>) {
         self.fed.store(segment.last(), Ordering::Release);
+    }
+
+    /// The lowest number from which on all durable events of the pattern are there, as far as retention goes.
+    pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
+        self.floors.read().first_available(realm, pattern)
+    }
+
+    /// Retention has given up something.
+    pub(super) fn set_floors(&self, floors: &Floors) {
+        if *self.floors.read() != *floors {
+            *self.floors.write() = floors.clone();
+        }
     }
 
     /// The WAMP publication id of the durable event of this number.

@@ -41,7 +41,15 @@ impl Threads {
             let clock = clock.clone();
             named("feed").spawn(move || run_feed(feed, &receive, &clock))?
         };
-        let committer = Committer { node: node.clone(), engine, send, clock, sync_every, synced: Instant::now() };
+        let committer = Committer {
+            node: node.clone(),
+            engine,
+            send,
+            clock,
+            sync_every,
+            synced: Instant::now(),
+            maintained: Instant::now(),
+        };
         let committing = named("log").spawn(move || committer.run())?;
         Ok(Self { node: node.clone(), handles: vec![committing, feeding] })
     }
@@ -70,6 +78,7 @@ struct Committer {
     clock: ClockFn,
     sync_every: Option<Duration>,
     synced: Instant,
+    maintained: Instant,
 }
 
 impl Committer {
@@ -78,9 +87,9 @@ impl Committer {
             if self.engine.failed().is_some() {
                 self.recover();
             }
-            let idle = submissions.is_empty();
             self.commit(submissions);
-            self.keep_synced(idle);
+            self.keep_synced();
+            self.maintain();
         }
         let fed = self.engine.stop();
         self.feed(fed);
@@ -140,7 +149,7 @@ impl Committer {
         }
     }
 
-    fn keep_synced(&mut self, idle: bool) {
+    fn keep_synced(&mut self) {
         if self.engine.failed().is_some() {
             return;
         }
@@ -151,8 +160,17 @@ impl Committer {
                 tracing::error!(%error, "the store could not be synced");
             }
         }
-        if idle && let Err(error) = self.engine.maintain() {
-            tracing::warn!(%error, "housekeeping of the store failed");
+    }
+
+    fn maintain(&mut self) {
+        if self.maintained.elapsed() < MAINTAIN {
+            return;
         }
+        self.maintained = Instant::now();
+        match self.engine.maintain((self.clock)() * 1000) {
+            Ok(fed) => fed.into_iter().for_each(|fed| self.feed(fed)),
+            Err(error) => tracing::warn!(%error, "housekeeping of the log failed"),
+        }
+        self.node.log.set_floors(self.engine.state().floors());
     }
 }

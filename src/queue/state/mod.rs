@@ -15,15 +15,38 @@
 //!
 //! Left out: who may do what (the gates have checked it), and the values of keys in memory (`router::retained`).
 
+mod commands;
+mod cursors;
+mod deadlines;
+pub mod floors;
+mod judge;
+mod keys;
+mod load;
+mod locks;
+pub mod matching;
 mod numbers;
 pub mod rows;
+mod sessions;
+mod step;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::message::Malformed;
 use super::outcome::Outcome;
 use super::segment::Segment;
+use crate::types::topic::TopicPattern;
+use cursors::Durable;
+use deadlines::{Deadlines, Due};
+use floors::Floors;
+use locks::{Locks, Waiter, Waits};
 use numbers::Numbers;
+use sessions::Session;
+use step::Step;
 
 /// Reads rows of the store that are not in memory (values of keys).
 pub trait Rows {
@@ -120,11 +143,18 @@ pub enum Change {
     LockHeld { realm: String, topic: String, session: Option<u64> },
 }
 
-/// See the module.
-#[derive(Clone, Debug, PartialEq)]
+/// See the module. Maps have names in realms ([`rows`]) as keys.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     limits: StateLimits,
     numbers: Numbers,
+    incarnations: BTreeMap<u64, u64>,
+    sessions: BTreeMap<Box<str>, Session>,
+    durables: BTreeMap<Box<str>, Durable>,
+    locks: Locks,
+    waits: Waits,
+    deadlines: Deadlines,
+    floors: Floors,
 }
 
 impl Default for StateLimits {
@@ -143,19 +173,6 @@ impl Default for StateLimits {
 pub type Scan<'a> = dyn FnMut(&[u8], Option<&[u8]>, usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsFailed> + 'a;
 
 impl State {
-    /// The state as the rows have it; without rows, the state before all positions. Reads in slices, and no values of keys but
-    /// those that somebody waits for.
-    ///
-    /// # Errors
-    /// The rows cannot be read, or are damaged.
-    pub fn load(scan: &mut Scan<'_>) -> Result<Self, StateError> {
-        let numbers = match scan(&[rows::NUMBERS], None, 1)?.pop() {
-            Some((key, value)) => Numbers::decode(&value).ok_or_else(|| rows::damaged(&key))?,
-            None => Numbers::default(),
-        };
-        Ok(Self { limits: StateLimits::default(), numbers })
-    }
-
     /// With other bounds than the default ones.
     pub fn set_limits(&mut self, limits: StateLimits) {
         self.limits = limits;
@@ -166,17 +183,11 @@ impl State {
     /// # Errors
     /// See [`StateError`].
     pub fn apply(&mut self, sealed: Sealed<'_>, rows: &mut dyn Rows) -> Result<Applied, StateError> {
-        let _ = rows;
-        let segment = Segment {
-            position: sealed.position,
-            first: self.numbers.last + 1,
-            count: sealed.count,
-            at_us: sealed.at_us,
-            body: sealed.body.clone(),
-            ..Segment::default()
-        };
-        self.numbers.last += u64::from(sealed.count);
-        Ok(Applied { segment, ..Applied::default() })
+        let mut step = Step::begin(self, rows, sealed.position, sealed.at_us, sealed.entry);
+        step.meet_deadlines()?;
+        step.body(sealed.body, sealed.count)?;
+        step.settle()?;
+        step.finish()
     }
 
     /// Applies a command.
@@ -190,14 +201,16 @@ impl State {
         command: StateCommand,
         rows: &mut dyn Rows,
     ) -> Result<Applied, StateError> {
-        let _ = (command, rows);
-        let segment = Segment { position, at_us, ..Segment::default() };
-        Ok(Applied { segment, ..Applied::default() })
+        let mut step = Step::begin(self, rows, position, at_us, 0);
+        step.meet_deadlines()?;
+        step.run_alone(position, command)?;
+        step.settle()?;
+        step.finish()
     }
 
     /// When [`StateCommand::Time`] is due: microseconds since 1970.
     pub fn next_deadline_us(&self) -> Option<u64> {
-        None
+        self.deadlines.first()
     }
 
     /// Number of the last message of the log.
@@ -217,7 +230,50 @@ impl State {
 
     /// The present incarnation of an entry: the position of its last [`StateCommand::Init`]; 0 before the first.
     pub fn incarnation(&self, entry: u64) -> u64 {
-        let _ = entry;
-        0
+        self.incarnations.get(&entry).copied().unwrap_or(0)
+    }
+
+    /// The first number from which on the log has all messages that a pattern matches, as far as retention goes; 1 if it has
+    /// deleted none of them.
+    pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
+        self.floors.first_available(realm, pattern)
+    }
+
+    /// What of the log is available.
+    pub fn floors(&self) -> &floors::Floors {
+        &self.floors
+    }
+
+    /// Keys that are held: realm, topic, session (0: nobody any more, it stays) and fencing token, sorted.
+    pub fn locks(&self) -> impl Iterator<Item = (String, String, u64, u64)> {
+        self.locks.iter().map(|(key, held)| {
+            let (realm, topic) = rows::split_topic(key);
+            (realm, topic, held.session, held.number)
+        })
+    }
+
+    /// Publishes that wait.
+    pub fn waits_len(&self) -> usize {
+        self.waits.len()
+    }
+
+    fn add_wait(&mut self, ticket: u64, waiter: Waiter) {
+        self.deadlines.replace(None, waiter.deadline_us, || Due::Wait(ticket));
+        self.waits.insert(ticket, waiter);
+    }
+
+    /// Whether it was there.
+    fn remove_wait(&mut self, ticket: u64) -> bool {
+        let Some(waiter) = self.waits.remove(ticket) else { return false };
+        self.deadlines.replace(waiter.deadline_us, None, || Due::Wait(ticket));
+        if !self.waits.has(&waiter.key) {
+            self.set_key_expiry(&waiter.key, None);
+        }
+        true
+    }
+
+    fn set_key_expiry(&mut self, key: &str, at_us: Option<u64>) {
+        let old_us = self.waits.set_expiry(key, at_us);
+        self.deadlines.replace(old_us, at_us, || Due::Key(key.into()));
     }
 }

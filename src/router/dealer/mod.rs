@@ -27,6 +27,7 @@ use crate::types::limits::CallLimits;
 use crate::types::topic::{Topic, TopicPattern};
 use hash::{IdHash, IdMap};
 use registration::Registrations;
+pub use registration::is_reserved;
 use session::{Place, Session};
 
 /// The dealer of one realm. `S` is the handle under which outputs name their receiver. A session is known from its first

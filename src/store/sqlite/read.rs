@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use super::connection::{Connection, Script, bytes, number, number_u32, sorted, text};
 use super::write::{BROAD, chunks};
 use super::{Files, disk_bytes};
+use crate::queue::retention::Header;
 use crate::queue::segment::{Segment, TopicShare};
 use crate::store::encode::{Share, read_shares, read_voids};
 use crate::store::{Row, Stats, StoreError, StoreReader};
@@ -309,6 +310,20 @@ impl StoreReader for SqliteReader {
                 Some(ids) => reader.heads(from, bytes_max, |head| head.holds_any(&ids))?,
             };
             reader.with_bodies(heads)
+        })
+    }
+
+    fn headers(&mut self, from: u64, limit: usize) -> Result<Vec<Header>, StoreError> {
+        self.reading(|reader| {
+            let mut find = Script::new(HEAD);
+            find.push("WHERE first >= ? ORDER BY first LIMIT ?").number(from).number(limit as u64);
+            let heads = reader.rows(find)?.iter().map(Head::read).collect::<Result<Vec<_>, _>>()?;
+            reader.learn_names(&heads)?;
+            let named = |head: Head| {
+                let topics = head.shares.iter().map(|share| reader.named(share)).collect::<Result<_, _>>()?;
+                Ok(Header { topics, ..Header::of(&head.segment) })
+            };
+            heads.into_iter().map(named).collect()
         })
     }
 

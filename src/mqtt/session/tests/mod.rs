@@ -88,6 +88,7 @@ impl Setup {
             default_realm: self.realms[0].to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users).unwrap(),
+            policies: Vec::new(),
         };
         let now_ms = Rc::new(Cell::new(NOW_MS));
         let node = Node::new(settings, 1);

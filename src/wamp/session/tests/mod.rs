@@ -69,6 +69,7 @@ impl Setup {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users).unwrap(),
+            policies: Vec::new(),
         };
         let node = Node::new(settings, 1);
         crate::node::testing::run_log(&node);
