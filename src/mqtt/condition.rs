@@ -91,7 +91,7 @@ mod tests {
             check(&[("will", text)], true, Err("the user property will is no JSON"));
         }
         let watch = Err("watch is not for MQTT: call fennec.key.watch or fennec.lock.acquire");
-        check(&[("watch", "true"), ("when", "null")], true, watch);
+        check(&[("watch", "true"), ("when", "null")], true, watch.clone());
         check(&[("watch", "true")], true, watch);
     }
 

@@ -15,12 +15,15 @@
 
 pub mod codec;
 mod condition;
+mod restore;
 mod rpc;
 pub mod session;
 pub mod topic;
 pub mod wire;
 
 use std::sync::Arc;
+
+pub use restore::{RestoreError, restore};
 
 use crate::types::topic::TopicPattern;
 

@@ -18,15 +18,11 @@ use parking_lot::Mutex;
 
 use super::Node;
 use super::link::{End, Link};
-use super::log::Submission;
-use super::log::tickets::Owner;
 use super::mailbox::Mailbox;
 use super::realm::Realm;
 use super::session::{Identity, Session};
 use super::wire::WireRef;
 use crate::queue::command::{Command, WillRow};
-use crate::queue::message::Batch;
-use crate::queue::outcome::{Outcome, Refused};
 use crate::router::broker::Options;
 use crate::types::event::Qos;
 use crate::types::ids::{RegistrationId, SessionId};
@@ -42,9 +38,6 @@ pub use restore::Restored;
 
 /// Never: the session expiry 0xFFFFFFFF (MQTT 5, 3.1.2.11.2).
 pub const NEVER_S: u32 = u32::MAX;
-
-/// Commands that the log refused which one tick gives it again.
-const REPEATS_MAX: usize = 1000;
 
 /// A subscription of an MQTT session.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,8 +72,6 @@ pub struct Record {
     pub expiry_s: u32,
     /// The log knows the session: the number of its last connection there ([`crate::queue::command::Connect`]).
     pub logged: Option<u64>,
-    /// The log does not know the session, but has keys that are to change when it goes.
-    pub holds_keys: bool,
     /// The session is gone; a connection that has not seen its end may still hold it.
     ended: bool,
 }
@@ -95,8 +86,6 @@ pub struct Client {
 #[derive(Default)]
 pub struct Clients {
     inner: Mutex<Inner>,
-    /// What the log has to be told as soon as it takes it.
-    unsaid: Mutex<Vec<Command>>,
 }
 
 #[derive(Default)]
@@ -257,29 +246,20 @@ impl Clients {
         realm.leave_calls(node, &client.session);
         let mut record = client.record.lock();
         record.procedures.values_mut().for_each(|(_, registration)| *registration = None);
-        let orderly = leaving == Leaving::Orderly;
-        let (realm_name, client_name) = (realm.name.to_string(), client_id.to_owned());
-        let farewell = match record.logged {
-            Some(connection) => Some(Command::Disconnect {
-                realm: realm_name,
-                client_id: client_name,
-                connection,
-                orderly,
-                expiry_s: record.expiry_s,
-            }),
-            None if record.holds_keys => {
-                Some(Command::Leave { realm: realm_name, session: client.session.id.0, orderly })
-            }
-            None => None,
-        };
-        let ends = record.logged.is_none();
+        let (logged, expiry_s) = (record.logged, record.expiry_s);
         drop(record);
-        if ends {
+        if logged.is_none() {
             inner.end(node, realm, client_id, End::TakenOver);
         }
         drop(inner);
-        if let Some(command) = farewell {
-            say(node, realm, command);
+        let orderly = leaving == Leaving::Orderly;
+        match logged {
+            Some(connection) => {
+                let (name, client_id) = (realm.name.to_string(), client_id.to_owned());
+                node.owe_log(Command::Disconnect { realm: name, client_id, connection, orderly, expiry_s });
+            }
+            None if client.session.take_holds() => node.leave_log(&realm.name, client.session.id, orderly),
+            None => {}
         }
     }
 
@@ -290,31 +270,6 @@ impl Clients {
             inner.end(node, realm, client_id, End::TakenOver);
         }
     }
-
-    /// Tells the log again what it did not take.
-    pub fn tick(&self, node: &Arc<Node>, realm: &Arc<Realm>) {
-        let mut unsaid = self.unsaid.lock();
-        let count = unsaid.len().min(REPEATS_MAX);
-        let again: Vec<_> = unsaid.drain(..count).collect();
-        drop(unsaid);
-        again.into_iter().for_each(|command| say(node, realm, command));
-    }
-}
-
-/// Tells the log something that must not get lost, though nobody waits for it.
-fn say(node: &Arc<Node>, realm: &Arc<Realm>, command: Command) {
-    let mut batch = Batch::default();
-    batch.command(&command);
-    let realm = realm.clone();
-    let again = move |outcome| {
-        // A node that stops is a node that starts: the log finds out by itself who was connected then.
-        if let Outcome::Refused { why, .. } = outcome
-            && why != Refused::Stopping
-        {
-            realm.clients.unsaid.lock().push(command.clone());
-        }
-    };
-    node.submit(Submission { batch, owner: Owner::Function(Arc::new(again)) });
 }
 
 impl Inner {

@@ -8,6 +8,7 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod house;
 pub mod link;
 pub mod log;
 pub mod mailbox;
@@ -42,6 +43,7 @@ use crate::types::limits::Limits;
 use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
+use house::House;
 use link::End;
 use log::keys::Loader;
 use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
@@ -81,6 +83,8 @@ pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
     pub log: Log,
+    /// Answers the broker's own procedures.
+    pub house: House,
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
@@ -101,6 +105,7 @@ impl Node {
             log: Log::new(settings.limits.log_unresolved_bytes_max),
             limits: settings.limits,
             metrics: Metrics::default(),
+            house: House::default(),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -123,6 +128,7 @@ impl Node {
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
             realm.durable = self.durable_in(&settings.name);
+            self.house.furnish(&realm);
             Arc::new(realm)
         };
         realms.entry(settings.name.clone()).or_insert_with(make).clone()
@@ -184,10 +190,10 @@ impl Node {
     /// several times a second.
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
         for realm in self.realms() {
-            realm.clients.tick(self, &realm);
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
+        self.house.tick();
     }
 
     /// Gives messages to the durable log. Not to be called with a lock held.
@@ -259,7 +265,11 @@ impl Node {
                     realm.clients.ended(self, &realm, client_id, SessionId(*session));
                 }
             }
-            Change::LockHeld { .. } => {}
+            Change::LockHeld { realm, topic, session } => {
+                if let Some(realm) = self.realm(realm) {
+                    realm.set_lock_holder(topic, session.map(SessionId));
+                }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::clients::Clients;
+use super::house::Bell;
 use super::link::End;
 use super::mailbox::Mailbox;
 use super::session::Session;
@@ -58,6 +59,10 @@ pub struct Realm {
     retained_bytes_max: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     pub clients: Clients,
+    /// Rung when keys change that somebody watches.
+    pub(super) bell: Bell,
+    /// Keys that are held, by name.
+    holders: Mutex<HashMap<Box<str>, SessionId>>,
 }
 
 impl Realm {
@@ -90,6 +95,8 @@ impl Realm {
             retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
             clients: Clients::default(),
+            bell: Bell::default(),
+            holders: Mutex::default(),
         }
     }
 
@@ -205,6 +212,12 @@ impl Realm {
     /// Whether it has room was asked before ([`Realm::has_room_for`]): what is in the log is set.
     pub fn retain(&self, event: Arc<StoredEvent>) {
         let topic = event.topic.clone();
+        self.set_retained(event);
+        self.bell.ring(&self.name, &topic);
+    }
+
+    fn set_retained(&self, event: Arc<StoredEvent>) {
+        let topic = event.topic.clone();
         let mut retained = self.retained.write();
         if event.payload.is_empty() {
             if let Some(cleared) = &mut *self.cleared.lock() {
@@ -268,8 +281,52 @@ impl Realm {
             let still = retained.get(&topic).is_some_and(|event| event.expires_at_ms.is_some_and(|at| at <= now_ms));
             if still {
                 mark_replaced(retained.remove(&topic));
+                self.bell.ring(&self.name, &topic);
             }
         }
+    }
+
+    /// The retained value of a topic.
+    pub fn retained(&self, topic: &Topic, now_ms: u64) -> Option<Arc<StoredEvent>> {
+        self.retained.read().get(topic).filter(|event| !is_expired(event, now_ms)).cloned()
+    }
+
+    /// Shows `visit` the retained values that a pattern matches, sorted level by level, those behind the topic `after` if it is
+    /// given, as long as it wants more. `false`: those were all.
+    pub fn walk_retained(
+        &self,
+        pattern: &TopicPattern,
+        after: Option<&Topic>,
+        now_ms: u64,
+        visit: &mut dyn FnMut(&Arc<StoredEvent>) -> bool,
+    ) -> bool {
+        let mut walk = Walk::new(pattern.clone());
+        after.into_iter().for_each(|topic| walk.go_behind(topic));
+        let mut wants_more = true;
+        while wants_more {
+            let done = self.retained.read().slice(&mut walk, SLICE_TOPICS_MAX, |event| {
+                wants_more = is_expired(event, now_ms) || visit(event);
+                if wants_more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            if done {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Who holds a key.
+    pub fn lock_holder(&self, topic: &Topic) -> Option<SessionId> {
+        self.holders.lock().get(topic.name()).copied()
+    }
+
+    /// The log has given a key to somebody, or to nobody.
+    pub(super) fn set_lock_holder(&self, topic: &str, holder: Option<SessionId>) {
+        let mut holders = self.holders.lock();
+        match holder {
+            Some(session) => holders.insert(topic.into(), session),
+            None => holders.remove(topic),
+        };
     }
 
     /// Owes a subscription the retained values that `pattern` matches and `role` may be sent, on these terms (`terms.qos` is the
@@ -340,6 +397,10 @@ impl Realm {
             }
         }
     }
+}
+
+fn is_expired(event: &StoredEvent, now_ms: u64) -> bool {
+    event.expires_at_ms.is_some_and(|at| at <= now_ms)
 }
 
 fn mark_replaced(old: Option<Arc<StoredEvent>>) {

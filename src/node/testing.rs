@@ -205,8 +205,9 @@ pub fn run_log_on(node: &Arc<Node>, store: Box<dyn Store>, clock: ClockFn) {
     let_time_pass(node);
 }
 
-/// Has the log do what is due by its clock.
+/// Has the log do what is due by its clock, and whoever else works in the background.
 pub fn let_time_pass(node: &Arc<Node>) {
+    node.house.work(node, NOW_MS);
     node.log.run_inline(node);
 }
 

@@ -12,7 +12,6 @@ use crate::mqtt::codec::{
 use crate::mqtt::{condition, rpc};
 use crate::node::clients::Received;
 use crate::node::publish::{Fate, Publication, PublishRefused, Published, Settled, TargetId};
-use crate::queue::condition::Condition;
 use crate::queue::outcome::Void;
 use crate::types::event::{Properties, Qos};
 use crate::types::payload::PayloadRef;
@@ -174,7 +173,9 @@ impl Open {
             Ok(condition) => condition.flatten(),
             Err(what) => return Ok(Taken::Known(Verdict::new(ReasonCode::ImplementationSpecificError, what))),
         };
-        self.note_key_will(condition.as_ref());
+        if condition.as_ref().is_some_and(|condition| condition.will.is_some()) {
+            self.client.session.note_holds();
+        }
         let packet = match (self.kept, publish.packet_id) {
             (Some(connection), Some(id)) if publish.qos == Qos::ExactlyOnce => {
                 Some((self.client.client_id(), connection, id.get()))
@@ -199,13 +200,6 @@ impl Open {
             Ok(Fate::Routed(published)) => Taken::Known(Verdict::routed(published)),
             Err(refused) => Taken::Known(Verdict::refused(refused)),
         })
-    }
-
-    /// A session that the log does not know has to tell it of its end if that changes keys.
-    fn note_key_will(&mut self, condition: Option<&Condition>) {
-        if condition.is_some_and(|condition| condition.will.is_some()) {
-            self.client.record.lock().holds_keys = true;
-        }
     }
 
     /// The cached target of a topic as the client writes it.

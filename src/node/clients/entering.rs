@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Clients, ConnectRefused, Connected, Connecting, Leaving, Logged, say};
+use super::{Clients, ConnectRefused, Connected, Connecting, Leaving, Logged};
 use crate::node::Node;
 use crate::node::link::Link;
 use crate::node::log::Submission;
@@ -156,7 +156,7 @@ impl Entering {
                 orderly: true,
                 expiry_s: 0,
             };
-            say(&self.node, &self.realm, farewell);
+            self.node.owe_log(farewell);
             refused.into()
         })
     }

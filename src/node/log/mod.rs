@@ -15,6 +15,7 @@
 mod cleaner;
 mod engine;
 mod feed;
+mod heads;
 mod inline;
 pub mod keys;
 mod threads;
@@ -33,10 +34,12 @@ use crate::queue::publication::Publications;
 use crate::queue::segment::Segment;
 use crate::queue::state::floors::Floors;
 use crate::store::{Commit, Store, StoreError};
+use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
 use crate::types::topic::TopicPattern;
 pub use engine::{Engine, LogError};
 pub use feed::{Details, Fed, Feed};
+use heads::Heads;
 use inline::Inline;
 pub use threads::Threads;
 use tickets::Owner;
@@ -59,6 +62,7 @@ pub struct Log {
     unresolved_bytes_max: usize,
     /// Number of the last message that the feed has begun to route; what comes later will be fed.
     fed: AtomicU64,
+    heads: Heads,
     publications: OnceLock<Publications>,
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
@@ -96,6 +100,7 @@ impl Log {
             unresolved_bytes: AtomicUsize::new(0),
             unresolved_bytes_max,
             fed: AtomicU64::new(0),
+            heads: Heads::default(),
             publications: OnceLock::new(),
             health: Mutex::default(),
             alarms: Mutex::default(),
@@ -204,6 +209,17 @@ impl Log {
     /// The feed begins to route a segment.
     fn begin_feeding(&self, segment: &Arc<Segment>) {
         self.fed.store(segment.last(), Ordering::Release);
+        self.heads.note(segment);
+    }
+
+    /// The event id of a number that was fed lately.
+    pub fn event_id_of(&self, number: u64) -> Option<EventId> {
+        self.heads.id_of(number)
+    }
+
+    /// The event id of the last event that was fed, if there was one since the start.
+    pub fn last_event_id(&self) -> Option<EventId> {
+        self.heads.last()
     }
 
     /// The lowest number from which on all durable events of the pattern are there, as far as retention goes.

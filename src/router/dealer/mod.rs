@@ -37,6 +37,8 @@ pub struct Dealer<S> {
     hash: IdHash,
     sessions: IdMap<SessionId, Session<S>>,
     registrations: Registrations,
+    /// Of these, those of the broker itself.
+    provided: usize,
     /// Calls without a final answer; each is pending at one callee and listed at one caller, unless that has left.
     calls: usize,
     /// Of the calls whose time the dealer minds.
@@ -52,6 +54,7 @@ impl<S: Clone> Dealer<S> {
             hash,
             sessions: IdMap::with_hasher(hash),
             registrations: Registrations::new(hash, seed),
+            provided: 0,
             calls: 0,
             deadlines: BTreeSet::new(),
         }
@@ -65,8 +68,9 @@ impl<S: Clone> Dealer<S> {
 
 /// What `wamp.registration.*` tells.
 impl<S> Dealer<S> {
+    /// Those of the broker itself are not counted.
     pub fn registration_count(&self) -> usize {
-        self.registrations.len()
+        self.registrations.len() - self.provided
     }
 
     /// All registrations, in no order.

@@ -146,9 +146,12 @@ impl World {
 
     /// The broker dies and is started anew on the same store.
     fn restart(&mut self) {
+        // Whatever the old one still does gets nowhere.
+        self.store.fails.store(true, Ordering::Relaxed);
+        self.store.fails = Arc::default();
         self.node = self.setup.node();
         self.run_log();
-        crate::mqtt::restore(&self.node, &*self.store.reader().unwrap()).unwrap();
+        crate::mqtt::restore(&self.node, &mut *self.store.reader().unwrap()).unwrap();
     }
 
     fn now_ms(&self) -> u64 {
@@ -185,7 +188,7 @@ impl World {
         peer
     }
 
-    /// Lets time pass for the node.
+    /// Lets time pass for the node. The log's own time is some microseconds ahead of it: it counts segments.
     fn pass(&self, ms: u64) {
         self.now_ms.fetch_add(ms, Ordering::Relaxed);
         self.node.tick(self.now_ms());
@@ -287,6 +290,8 @@ impl Peer {
             assert_eq!(received.consumed, bytes.len());
         }
         self.follow(received.flow);
+        // Its task would be woken.
+        self.gate.hear(self.now_ms());
     }
 
     fn follow(&mut self, flow: Flow) {
