@@ -26,8 +26,35 @@ pub struct EventId {
 #[error("is no event id")]
 pub struct NotAnEventId;
 
+/// An event id as text: a date, and two keys of a letter and 13 digits at most.
+#[derive(Clone, Copy, Debug)]
+pub struct EventIdText {
+    bytes: [u8; 38],
+    len: usize,
+}
+
+impl EventIdText {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn push_two(&mut self, n: u8) {
+        self.push(&[b'0' + n / 10 % 10, b'0' + n % 10]);
+    }
+}
+
+impl std::ops::Deref for EventIdText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // It holds letters and digits only.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
 /// Appends `key(n)`.
-fn push_key(mut n: u64, out: &mut Vec<u8>) {
+fn push_key(mut n: u64, out: &mut EventIdText) {
     let mut digits = [0; 13];
     let mut at = digits.len();
     loop {
@@ -39,8 +66,8 @@ fn push_key(mut n: u64, out: &mut Vec<u8>) {
         }
     }
     let digits = &digits[at..];
-    out.push(b'a' + digits.len() as u8 - 1);
-    out.extend_from_slice(digits);
+    out.push(&[b'a' + digits.len() as u8 - 1]);
+    out.push(digits);
 }
 
 /// Reads `key(n)` at the front of `text`; the number and what follows.
@@ -91,15 +118,24 @@ fn days(year: i64, month: u8, day: u8) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl EventId {
+    /// The id as text, made without memory of its own.
+    pub fn text(&self) -> EventIdText {
         let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
         let (year, month, day) = civil(day);
-        let mut keys = Vec::with_capacity(16);
-        push_key(self.generator, &mut keys);
-        push_key(u64::from(self.offset), &mut keys);
-        write!(f, "{:02}{month:02}{day:02}{:02}{:02}", year % 100, minute / 60, minute % 60)?;
-        f.write_str(std::str::from_utf8(&keys).map_err(|_| fmt::Error)?)
+        let mut text = EventIdText { bytes: [0; 38], len: 0 };
+        for two in [(year % 100) as u8, month, day, (minute / 60) as u8, (minute % 60) as u8] {
+            text.push_two(two);
+        }
+        push_key(self.generator, &mut text);
+        push_key(u64::from(self.offset), &mut text);
+        text
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 

@@ -22,9 +22,9 @@ mod callee;
 mod keys;
 mod locks;
 mod placed;
-mod watches;
 #[cfg(test)]
 mod tests;
+mod watches;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -65,13 +65,22 @@ pub struct House {
 enum Item {
     Call(Box<Call>),
     /// The caller does not wait any more, or (`answer`) wants to be told that it was canceled.
-    Interrupt { key: CallKey, answer: bool },
+    Interrupt {
+        key: CallKey,
+        answer: bool,
+    },
     /// The log has decided on what a call asked of it.
-    Outcome { key: CallKey, outcome: Outcome },
+    Outcome {
+        key: CallKey,
+        outcome: Outcome,
+    },
     /// The log was too busy for something that has to be done in any case.
     Owed(Command),
     /// The value of a key that somebody watches is another one.
-    Changed { realm: Arc<str>, topic: Box<str> },
+    Changed {
+        realm: Arc<str>,
+        topic: Box<str>,
+    },
     Tick,
 }
 

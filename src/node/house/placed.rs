@@ -158,10 +158,8 @@ impl Room<'_> {
 
     /// Where an event stands in the log.
     fn place_of(&self, number: u64) -> Answer {
-        let mut place = vec![
-            ("token", Value::from(number)),
-            ("publication", Value::from(self.node.log.publication_of(number).0)),
-        ];
+        let mut place =
+            vec![("token", Value::from(number)), ("publication", Value::from(self.node.log.publication_of(number).0))];
         if let Some(id) = self.node.log.event_id_of(number) {
             place.push(("event_id", Value::from(id.to_string())));
         }

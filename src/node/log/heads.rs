@@ -66,15 +66,10 @@ mod tests {
             heads.note(&Segment { first, count, minute: 9, generator, ..Segment::default() });
         }
         let id = |generator, offset| Some(EventId { minute: 9, generator, offset });
-        assert_eq!([4, 5, 7, 8, 9, 21, 22].map(|number| heads.id_of(number)), [
-            None,
-            id(1, 1),
-            id(1, 3),
-            id(2, 1),
-            None,
-            id(4, 2),
-            None
-        ]);
+        assert_eq!(
+            [4, 5, 7, 8, 9, 21, 22].map(|number| heads.id_of(number)),
+            [None, id(1, 1), id(1, 3), id(2, 1), None, id(4, 2), None]
+        );
         assert_eq!(heads.last(), id(4, 2));
     }
 }

@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use super::{Args, Codec, Format, NotInCodec};
-use crate::types::value::{Raw, Value};
 use crate::types::value::read::{Container, Scalar, Sink};
 use crate::types::value::write::{Writer, with_writer};
+use crate::types::value::{Raw, Value};
 
 /// A value in `format`; a copy only if it is not.
 pub fn transcoded<'a>(raw: Raw<'a>, format: Format) -> Cow<'a, [u8]> {
