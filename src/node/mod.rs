@@ -131,8 +131,8 @@ impl Node {
             let authorizer = (self.authorize)(&settings.name);
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
-            self.house.furnish(&realm);
             realm.durable = self.durable_in(&settings.name);
+            self.house.furnish(&realm);
             Arc::new(realm)
         };
         realms.entry(settings.name.clone()).or_insert_with(make).clone()

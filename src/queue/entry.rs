@@ -20,6 +20,9 @@ use super::message::Batch;
 use super::outcome::Refused;
 use super::quorum::Members;
 
+#[cfg(test)]
+mod tests;
+
 /// Shards, that slots share.
 const SHARDS: u32 = 1 << 20;
 
@@ -190,8 +193,13 @@ impl EntryRole {
         }
     }
 
-    /// Asks for a new life in place of the present one; 0: there was none.
+    /// Asks for a new life in place of the one of this incarnation; 0: there was none. What this entry had in an earlier life is
+    /// refused; what was submitted after that waits for the new one.
     pub fn init(&mut self, replaces: u64, out: &mut Vec<Output>) {
+        if !self.unresolved.is_empty() {
+            self.cut(0, out);
+        }
+        (self.previous, self.confirmed) = (0, 0);
         self.life = Life::Asked { replaces };
         self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
     }
@@ -252,6 +260,7 @@ impl EntryRole {
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
     pub fn connected(&mut self, now_us: u64, node: &NodeId, out: &mut Vec<Output>) {
         self.connected.insert(node.clone());
+        self.feeder.take_if(|feeder| feeder == node);
         if let Life::Asked { replaces } = self.life {
             // The answer may have been lost as well as the question. A second INIT of the same is void.
             self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
@@ -403,15 +412,22 @@ impl EntryRole {
     fn refuse(&mut self, id: &SegmentId, why: Refusal, out: &mut Vec<Output>) {
         let Some(first) = self.unresolved.iter().position(|segment| segment.id == *id) else { return };
         if why == Refusal::Cut {
-            self.life = Life::Cut;
+            return self.cut(first, out);
         }
         if let Some(draft) = &self.unresolved[first].over {
             self.previous = draft.previous;
         }
+        for segment in self.unresolved.iter_mut().skip(first).filter(|segment| !segment.is_open()) {
+            segment.end = Some(End::Refused(why));
+        }
+        self.settle(out);
+    }
+
+    /// This life has ended. Of segments before `first` there may be results yet.
+    fn cut(&mut self, first: usize, out: &mut Vec<Output>) {
+        self.life = Life::Cut;
         for segment in self.unresolved.iter_mut().skip(first) {
-            if !segment.is_open() || why == Refusal::Cut {
-                segment.end = Some(End::Refused(why));
-            }
+            segment.end.get_or_insert(End::Refused(Refusal::Cut));
         }
         self.settle(out);
     }
