@@ -75,11 +75,8 @@ impl Open {
             retain_as_published: wanted.retain_as_published,
             identifier,
         };
-        let held = Held {
-            pattern: filter.pattern.clone(),
-            group: filter.group.map(Into::into),
-            options: options.clone(),
-        };
+        let held =
+            Held { pattern: filter.pattern.clone(), group: filter.group.map(Into::into), options: options.clone() };
         let before = self.client.record.lock().subscriptions.insert(wanted.filter.into(), held);
         let (realm, session) = (self.publisher.realm.clone(), &self.client.session);
         let subscribed = realm.subscribe(session, &filter.pattern, filter.group, options, |_, _| {});

@@ -22,9 +22,9 @@ use bytes::Bytes;
 use super::MqttGate;
 use crate::mqtt::Settings;
 use crate::mqtt::codec::{
-    Ack, AckType, ConnackProperties, EVENT_ID, Connect, ConnectProperties, Disconnect, Level, Packet, PacketId, PropertySource,
-    Publish, PublishProperties, ReasonCode, Role as Side, Subscribe, Subscription, Subscriptions, TopicFilters,
-    Unsubscribe, UserProperties, Will, decode, frame_length,
+    Ack, AckType, ConnackProperties, Connect, ConnectProperties, Disconnect, EVENT_ID, Level, Packet, PacketId,
+    PropertySource, Publish, PublishProperties, ReasonCode, Role as Side, Subscribe, Subscription, Subscriptions,
+    TopicFilters, Unsubscribe, UserProperties, Will, decode, frame_length,
 };
 use crate::net::gate::{Check, Flow, Gate, Machine};
 use crate::node::metrics::{Drop, Protocol};
