@@ -14,6 +14,7 @@ pub mod log;
 pub mod mailbox;
 pub mod metrics;
 pub mod publish;
+pub mod reader;
 pub mod realm;
 pub mod rpc;
 pub mod session;
@@ -51,6 +52,7 @@ use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
 use publish::{Publication, Publisher};
+use reader::moved::MovedSessions;
 use realm::Realm;
 use session::{Identity, Session};
 use users::Users;
@@ -58,6 +60,9 @@ use wire::WireRef;
 
 /// How many wills and expired sessions of a realm one tick handles.
 const TICK_WORK_MAX: usize = 1000;
+
+/// Threads that read the log for subscribers.
+const HISTORY_THREADS: usize = 2;
 
 /// What a node is made of; checked by who builds it.
 pub struct Settings {
@@ -87,6 +92,8 @@ pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
     pub log: Log,
+    /// Cursors to be recorded.
+    pub moved: MovedSessions,
     /// Answers the broker's own procedures.
     pub house: House,
     pub users: Users,
@@ -109,6 +116,7 @@ impl Node {
             log: Log::new(settings.limits.log_unresolved_bytes_max),
             limits: settings.limits,
             metrics: Metrics::default(),
+            moved: MovedSessions::default(),
             house: House::default(),
             users: settings.users,
             default_realm: settings.default_realm,
@@ -199,6 +207,7 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
+        self.record_moved();
         self.house.tick();
     }
 
@@ -220,6 +229,7 @@ impl Node {
         self.log.open_publications(&mut *store, key)?;
         let retention = Retention::new(self.policies.clone(), self.limits.session_log_bytes_max);
         let mut engine = Engine::new(store, retention, self.state_limits())?;
+        self.log.history.begin(engine.state().last_number());
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.
         while let Some(fed) = engine.step(now_ms * 1000) {
@@ -248,18 +258,25 @@ impl Node {
     /// Has the log worked by threads of its own.
     ///
     /// # Errors
-    /// The system has no threads left.
+    /// The system has no threads left, or the store none for readers.
     pub fn run_log(
         self: &Arc<Self>,
         (engine, feed): (Engine, Feed),
         clock: ClockFn,
         sync_every: Option<Duration>,
     ) -> std::io::Result<Threads> {
+        for _ in 0..HISTORY_THREADS {
+            self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
+        }
         Threads::start(self, engine, feed, clock, sync_every)
     }
 
     /// Has the log worked by whoever submits.
     pub fn run_log_inline(self: &Arc<Self>, (engine, feed): (Engine, Feed), clock: ClockFn) {
+        match engine.store().reader() {
+            Ok(reader) => self.log.history.inline(reader),
+            Err(error) => tracing::error!(%error, "the log cannot be read"),
+        }
         self.log.set_inline(engine, feed, clock);
     }
 

@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage, SegmentId};
 use super::quorum::{Members, StoreId};
 
+#[cfg(test)]
+mod tests;
+
 /// Where the order stands when a sync starts.
 #[derive(Clone, Debug, Default)]
 pub struct Start {

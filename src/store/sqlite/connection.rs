@@ -1,5 +1,6 @@
 //! One connection to the database, used by blocking calls.
 
+use std::fs;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -19,12 +20,14 @@ use crate::store::{StoreError, SyncMode};
 /// Statements whose compiled form is kept. Commits differ in how many rows they set, so there are some.
 const STATEMENTS_CACHED: usize = 256;
 
+/// A commit that finds so many pages in the log of the database moves them to its file. Measured at 250 MB/s: 8 ms for 1000
+/// pages, 25 ms for 4000, which are a little faster in all.
+const CHECKPOINT_PAGES: u32 = 2000;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     Write(SyncMode),
-    /// Moves what the writer wrote from the log of the database to its file.
-    Checkpoint(SyncMode),
     Read,
 }
 
@@ -79,8 +82,8 @@ impl Connection {
     /// Connects. A writer makes the file if it is not there.
     pub(super) fn open(path: &Path, purpose: Use, cache_kib: u32) -> Result<Self, sqlx::Error> {
         let synchronous = match purpose {
-            Use::Write(SyncMode::Always) | Use::Checkpoint(SyncMode::Always) => SqliteSynchronous::Full,
-            Use::Write(SyncMode::Never) | Use::Checkpoint(SyncMode::Never) => SqliteSynchronous::Off,
+            Use::Write(SyncMode::Always) => SqliteSynchronous::Full,
+            Use::Write(SyncMode::Never) => SqliteSynchronous::Off,
             _ => SqliteSynchronous::Normal,
         };
         let mut options = SqliteConnectOptions::new()
@@ -93,15 +96,17 @@ impl Connection {
             .thread_name(|_| "fennec-sqlite".to_owned())
             .pragma("cache_size", format!("-{cache_kib}"))
             .pragma("temp_store", "memory")
-            .pragma("wal_autocheckpoint", "4000");
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+            // After a transaction larger than usual the file becomes small again.
+            .pragma("journal_size_limit", (64 << 20).to_string());
         options = match purpose {
-            Use::Write(_) => options
-                .create_if_missing(true)
-                .auto_vacuum(SqliteAutoVacuum::Incremental)
-                .journal_mode(SqliteJournalMode::Wal),
-            Use::Checkpoint(_) => options,
+            Use::Write(_) => options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal),
             Use::Read => options.pragma("query_only", "on"),
         };
+        if purpose != Use::Read && !fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+            // Counts only before there is anything in the file; later it would just write.
+            options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+        }
         let options = options.disable_statement_logging();
         Ok(Self { inner: Some(block_on(options.connect())?) })
     }

@@ -2,14 +2,13 @@
 //!
 //! ```text
 //! commit -> write::Writing: BEGIN IMMEDIATE, inserts in few scripts | COMMIT   two steps for a small commit
-//!        -> checkpoint::Checkpointer moves what was written to the file, beside the next commits
 //! read   -> read::SqliteReader, a connection each
 //! ```
 //!
 //! What the sync modes are here: `always`, `synchronous = FULL`, the log of the database is synced before COMMIT returns;
 //! `interval`, `NORMAL`, and [`Store::sync`] syncs that log; `never`, `OFF`, nothing is ever synced.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +30,8 @@ const NAME: &str = "fennec.db";
 /// Pages that the writer keeps in memory, and a reader, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 * 1024;
 const READER_CACHE_KIB: u32 = 4 * 1024;
+/// Fewer unused pages are kept for what comes, and up to a quarter of the file.
+const FREE_PAGES_MIN: i64 = 4000;
 /// `fnnc`: marks the file as one of ours.
 const APPLICATION_ID: i64 = 0x666e_6e63;
 /// The version of `schema/`.
@@ -43,6 +44,21 @@ struct Files {
     database: PathBuf,
 }
 
+impl Files {
+    /// A file that belongs to the database.
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.database.as_os_str().to_owned();
+        path.push(suffix);
+        path.into()
+    }
+
+    /// What the database takes on disk. What cannot be seen counts for nothing.
+    fn disk_bytes(&self) -> u64 {
+        let sizes = ["", "-wal", "-shm"].map(|suffix| fs::metadata(self.beside(suffix)).map_or(0, |file| file.len()));
+        sizes.iter().sum()
+    }
+}
+
 /// The writing side.
 pub struct SqliteStore {
     /// `None` while it is being opened again, and when that failed.
@@ -51,6 +67,10 @@ pub struct SqliteStore {
     counted: Counted,
     files: Arc<Files>,
     sync: SyncMode,
+    /// The log of the database, to sync it. It stays the same file as long as the connection is open.
+    wal: File,
+    /// Whether there may be something to sync.
+    unsynced: bool,
 }
 
 impl SqliteStore {
@@ -85,7 +105,9 @@ impl SqliteStore {
         let topics = Topics::open(&mut connection)?;
         let (segments, bytes) = count(&mut connection)?;
         let counted = Counted { segments, bytes, uncounted: 0 };
-        Ok(Self { connection: Some(connection), topics, counted, files: files.clone(), sync })
+        let wal = File::open(files.beside("-wal"));
+        let wal = wal.map_err(|error| StoreError::Unavailable(format!("the log of the database: {error}")))?;
+        Ok(Self { connection: Some(connection), topics, counted, files: files.clone(), sync, wal, unsynced: false })
     }
 
     fn connection(&mut self) -> Result<&mut Connection, StoreError> {
@@ -105,7 +127,7 @@ impl Store for SqliteStore {
             connection.execute("COMMIT").map_err(|error| sorted_of_commit(&error)).map(|()| counted)
         });
         match committed {
-            Ok(counted) => self.counted = counted,
+            Ok(counted) => (self.counted, self.unsynced) = (counted, true),
             Err(ref error) => {
                 self.topics.forget();
                 // It may have been rolled back by itself. If neither was, the connection cannot be used any more.
@@ -128,6 +150,28 @@ impl Store for SqliteStore {
         let connection = Connection::open(&self.files.database, Use::Read, READER_CACHE_KIB);
         let connection = connection.map_err(|error| named(sorted_of_open(&error), &self.files.database))?;
         Ok(Box::new(SqliteReader::new(connection, self.files.clone())))
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.sync == SyncMode::Interval && std::mem::take(&mut self.unsynced) {
+            // Not known to be on disk, and nothing tells what became of it: a second try could say that it is.
+            self.wal.sync_data().map_err(|error| StoreError::Unknown(format!("cannot sync: {error}")))?;
+        }
+        Ok(())
+    }
+
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        let connection = self.connection()?;
+        let mut free = || -> Result<bool, sqlx::Error> {
+            let free: i64 = connection.value("PRAGMA freelist_count")?;
+            let pages: i64 = connection.value("PRAGMA page_count")?;
+            if free < FREE_PAGES_MIN || free < pages / 4 {
+                return Ok(false);
+            }
+            connection.execute("PRAGMA incremental_vacuum(1000)")?;
+            Ok(true)
+        };
+        free().map_err(|error| sorted(&error))
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -223,12 +267,5 @@ fn count(connection: &mut Connection) -> Result<(u64, u64), StoreError> {
     Ok((number(row, 0)?, number(row, 1)?))
 }
 
-/// What the database takes on disk. What cannot be seen counts for nothing.
-fn disk_bytes(database: &Path) -> u64 {
-    let sizes = ["", "-wal", "-shm"].map(|suffix| {
-        let mut path = database.as_os_str().to_owned();
-        path.push(suffix);
-        fs::metadata(path).map_or(0, |file| file.len())
-    });
-    sizes.iter().sum()
-}
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::Files;
 use super::connection::{Connection, Script, bytes, number, number_u32, sorted, text};
 use super::write::{BROAD, chunks};
-use super::{Files, disk_bytes};
 use crate::queue::retention::Header;
 use crate::queue::segment::{Segment, TopicShare};
 use crate::store::encode::{Share, read_shares, read_voids};
@@ -235,7 +235,7 @@ impl SqliteReader {
         column: &str,
         before: impl Fn(&SqliteRow) -> Result<bool, StoreError>,
     ) -> Result<Option<u64>, StoreError> {
-        let ends = self.row(Script::new("SELECT MIN(first), MAX(first) FROM heads"))?;
+        let ends = self.row(Script::new("SELECT (SELECT MIN(first) FROM heads), (SELECT MAX(first) FROM heads)"))?;
         let ends = ends.filter(|row| row.try_get::<Option<i64>, _>(0).is_ok_and(|first| first.is_some()));
         let Some(ends) = ends else { return Ok(None) };
         // All that begin below `low` are before; the one that begins at `found` is not.
@@ -392,7 +392,7 @@ impl StoreReader for SqliteReader {
                 last_number: number(&ends, 1)?,
                 last_position: number(&ends, 2)?,
                 rows: number(&ends, 3)?,
-                disk_bytes: disk_bytes(&files.database),
+                disk_bytes: files.disk_bytes(),
             })
         })
     }
