@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::client_args::{CallArgs, PubArgs, RegisterArgs, SubArgs};
+use super::client_args::{CallArgs, KeysArgs, LockArgs, PubArgs, RegisterArgs, SubArgs};
 use super::config::{Flag, Sources};
 
 /// One broker in which WAMP browsers and MQTT devices meet.
@@ -33,6 +33,10 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Offer a procedure that a shell command answers
     Register(RegisterArgs),
+    /// Run a command while holding a lock
+    Lock(LockArgs),
+    /// List, read and change retained values
+    Keys(KeysArgs),
 }
 
 /// Each flag stands for a key of the configuration and wins over the environment (FENNEC_…), which wins over the file.
@@ -51,8 +55,11 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub rawsocket: Vec<String>,
     /// Folder for what must survive a restart [data]
-    #[arg(long, value_name = "DIR", conflicts_with = "memory")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["memory", "store"])]
     pub data: Option<String>,
+    /// The same, or a database: postgres://user:password@host/database [store]
+    #[arg(long, value_name = "DIR|URL", conflicts_with = "memory")]
+    pub store: Option<String>,
     /// Keep everything in memory [memory]
     #[arg(long)]
     pub memory: bool,
@@ -106,6 +113,7 @@ impl ServeArgs {
             listen("http", self.http),
             listen("rawsocket", self.rawsocket),
             flag("data", "data", self.data),
+            flag("store", "store", self.store),
             switch("memory", self.memory),
             switch("anonymous", self.anonymous),
             flag("log", "log", self.log),

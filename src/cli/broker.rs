@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::Failure;
-use super::config::{Config, Listener as ListenerConfig, Protocol, Storage};
+use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
@@ -17,9 +17,12 @@ use crate::net::pump::{Pump, drive};
 use crate::net::stream::{Seats, Stream};
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
+use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
+use crate::queue::retention::Policy;
+use crate::store::{self, StoreUrl, SyncMode};
 use crate::wamp::{self, session::Access};
 
 /// How often time passes for wills, session expiry and call timeouts.
@@ -40,6 +43,7 @@ pub struct Broker {
     runtime: Runtime,
     stopping: watch::Sender<bool>,
     drain: Duration,
+    log: Threads,
 }
 
 /// A listener whose port is taken.
@@ -55,7 +59,7 @@ impl Broker {
     /// # Errors
     /// A port, a certificate, the data folder or the system's resources cannot be had; each names what it is about.
     pub fn start(config: &Config) -> Result<Self, Failure> {
-        if let Storage::Folder(folder) = &config.storage {
+        if let StoreUrl::Folder(folder) = &config.store.url {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Failure::Run(format!("cannot make the data folder {}: {error}", folder.display())))?;
         }
@@ -68,6 +72,7 @@ impl Broker {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
+        let log = open_log(config, &node, clock)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
@@ -86,7 +91,7 @@ impl Broker {
         }
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log })
     }
 
     /// The address of the first listener of this kind.
@@ -105,6 +110,7 @@ impl Broker {
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
         }
+        self.log.stop();
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {
             workers.stop();
@@ -178,10 +184,35 @@ fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
         default_realm: config.default_realm.to_string(),
         authorize: Box::new(move |realm| roles.authorizer(realm)),
         users,
+        policies: config.durable.iter().map(policy).collect(),
     };
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;
     Ok(Node::new(settings, u64::from_ne_bytes(seed)))
+}
+
+fn policy(durable: &DurablePolicy) -> Policy {
+    Policy {
+        realm: durable.realm.as_ref().map(|realm| realm.to_string()),
+        pattern: durable.pattern.clone(),
+        age_us_max: durable.max_age_s.saturating_mul(1_000_000),
+        bytes_max: durable.max_bytes,
+        messages_max: durable.max_messages.unwrap_or(u64::MAX),
+    }
+}
+
+/// Opens the store and has the log worked.
+fn open_log(config: &Config, node: &Arc<Node>, clock: Clock) -> Result<Threads, Failure> {
+    let opened = store::open(&config.store).map_err(|error| Failure::Run(format!("cannot open the store: {error}")))?;
+    if let Some(folder) = &opened.set_aside {
+        node.log.alarm(format!("a damaged database was set aside as {}", folder.display()));
+    }
+    let log = node.open_log(opened.store, clock.now_ms());
+    let log = log.map_err(|error| Failure::Run(format!("cannot open the log: {error}")))?;
+    let interval = Duration::from_millis(config.store.sync_interval_ms);
+    let sync_every = (config.store.sync == SyncMode::Interval).then_some(interval);
+    let threads = node.run_log(log, Arc::new(move || clock.now_ms()), sync_every);
+    threads.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
 }
 
 async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {

@@ -122,6 +122,7 @@ impl Publishing {
             retain: self.what.retain,
             properties: &self.what.properties,
             expiry_s: self.what.expiry_s,
+            options: &[],
         };
         self.link.client.machine().publish(&publication)?;
         self.unacknowledged += 1;

@@ -8,8 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ServeArgs;
 use super::broker::Broker;
-use super::config::{Config, Protocol, Storage};
+use super::config::{Config, Protocol};
 use super::{Failure, log, print};
+use crate::store::StoreUrl;
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = Config::load(&args.sources()).map_err(Failure::of_problems)?;
@@ -61,9 +62,9 @@ fn banner(config: &Config, broker: &Broker) -> String {
         let _ = writeln!(text, "  {name:<10} {address:<21} {what}");
     }
     let _ = writeln!(text, "  {:<10} {}", "realm", config.default_realm);
-    let data = match &config.storage {
-        Storage::Memory => "in memory".to_owned(),
-        Storage::Folder(folder) => folder.display().to_string(),
+    let data = match &config.store.url {
+        StoreUrl::Memory => "in memory".to_owned(),
+        url => url.to_string(),
     };
     let _ = writeln!(text, "  {:<10} {data}", "data");
     if let Some(address) = broker.address(Protocol::Mqtt, false) {

@@ -104,6 +104,7 @@ impl Subscribing {
                 no_local: false,
                 retain_as_published: self.args.retain_as_published,
                 policy: self.args.policy,
+                options: &[],
             };
             self.link.client.machine().subscribe(&subscription)?;
         }

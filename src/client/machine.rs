@@ -94,6 +94,9 @@ pub struct Publication<'a> {
     /// `response_topic` is spelt as the protocol spells topics.
     pub properties: &'a Properties,
     pub expiry_s: Option<u32>,
+    /// What else the broker is told, by the names that it knows (`when`, `watch`, …). MQTT 5: user properties, their values as
+    /// JSON unless they are text.
+    pub options: &'a [(&'a str, Value)],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +111,8 @@ pub struct Subscription<'a> {
     pub retain_as_published: bool,
     /// WAMP; an MQTT filter says it by its wildcards.
     pub policy: MatchPolicy,
+    /// What else the broker is told (`after`, `durable`, …), as in [`Publication::options`].
+    pub options: &'a [(&'a str, Value)],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -143,9 +148,10 @@ pub enum Answer<'a> {
 pub enum Event {
     /// The connection stands.
     Opened(Opened),
+    /// The broker has taken a publication. WAMP tells the id it gave it, if it was asked to acknowledge.
     Published {
         token: Token,
-        outcome: Result<(), Error>,
+        outcome: Result<Option<u64>, Error>,
     },
     Subscribed {
         token: Token,

@@ -169,6 +169,7 @@ impl From<PublishRefused> for Failure {
         match refused {
             PublishRefused::NotAuthorized => Self::NotAuthorized { what: "publish to this topic" },
             PublishRefused::RetainedFull => Self::RetainedFull,
+            PublishRefused::ConditionWithoutRetain => Self::Invalid(refused.to_string()),
         }
     }
 }

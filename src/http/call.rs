@@ -79,7 +79,8 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        self.realm.leave(&self.node, &self.session);
+        // The answer is all that the client came for.
+        self.realm.leave(&self.node, &self.session, true);
     }
 }
 

@@ -14,7 +14,7 @@ use super::write::Object;
 use super::{Server, sse};
 use crate::node::Node;
 use crate::node::metrics::Protocol;
-use crate::node::publish::{Publication, Publisher};
+use crate::node::publish::{Fate, Publication, Publisher};
 use crate::types::event::{Discloser, Filter, Properties};
 use crate::types::payload::{Format, PayloadRef};
 use crate::types::topic::{Topic, TopicError};
@@ -161,6 +161,8 @@ impl Server {
             expires_in_s: request.expires_in_s,
             exclude_publisher: false,
             filter: request.filter.as_ref(),
+            condition: None,
+            packet: None,
             backing: Some(request.payload.as_ref().unwrap_or(body)),
         };
         let (node, realm) = (self.node.clone(), guest.realm.clone());
@@ -171,7 +173,9 @@ impl Server {
         publisher.finish();
         let mut out = Vec::new();
         let mut object = Object::begin(&mut out);
-        object.uint("publication", published?.publication.0);
+        if let Fate::Routed(published) = published? {
+            object.uint("publication", published.publication.0);
+        }
         object.end();
         Ok(answer::json(StatusCode::OK, out))
     }

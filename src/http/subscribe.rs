@@ -236,7 +236,7 @@ impl Drop for Events {
     fn drop(&mut self) {
         self.session.mailbox().detach(&self.link);
         self.realm.unsubscribe_all(self.session.id, self.patterns.iter().map(|pattern| (pattern, None)));
-        self.realm.leave(&self.node, &self.session);
+        self.realm.leave(&self.node, &self.session, false);
     }
 }
 

@@ -52,6 +52,9 @@ pub trait Machine: Send {
     /// once after each batch.
     fn must_pause(&mut self) -> bool;
 
+    /// Whether the peer is not to be read until the connection is woken: as much as may waits for an outcome of the durable log.
+    fn must_wait(&self) -> bool;
+
     /// When [`Machine::expired`] wants to be called; may change with every call.
     fn deadline_ms(&self) -> Option<u64>;
 

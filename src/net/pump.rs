@@ -236,7 +236,11 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         let wrote = self.write(cx)?;
         let blocked = !self.output.is_empty();
         let then = match self.state {
-            State::Open if self.paused_until_ms.is_some() || (blocked && !self.gate.may_read()) => Step::Waits,
+            State::Open
+                if self.paused_until_ms.is_some() || self.gate.must_wait() || (blocked && !self.gate.may_read()) =>
+            {
+                Step::Waits
+            }
             State::Open => self.read(cx)?,
             State::Verifying(_) => self.verify(cx),
             State::Closing if blocked => Step::Waits,

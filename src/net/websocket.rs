@@ -199,6 +199,10 @@ impl<G: MessageGate> Machine for WebSocket<G> {
         self.inner.must_pause()
     }
 
+    fn must_wait(&self) -> bool {
+        self.inner.must_wait()
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         [self.inner.deadline_ms(), self.ping_due_ms()].into_iter().flatten().min()
     }
@@ -310,6 +314,10 @@ impl<G: Gate> Machine for Stream<G> {
 
     fn must_pause(&mut self) -> bool {
         self.inner.must_pause()
+    }
+
+    fn must_wait(&self) -> bool {
+        self.inner.must_wait()
     }
 
     fn deadline_ms(&self) -> Option<u64> {

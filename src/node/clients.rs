@@ -20,7 +20,7 @@ use super::realm::Realm;
 use super::session::{Identity, Session};
 use super::wire::WireRef;
 use crate::types::event::{Properties, Qos};
-use crate::types::ids::RegistrationId;
+use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::{Topic, TopicPattern};
 
 /// Never: the session expiry 0xFFFFFFFF (MQTT 5, 3.1.2.11.2).
@@ -231,6 +231,14 @@ impl Clients {
         record.will_at_ms = Some(at);
         inner.due.insert((at, client_id));
         None
+    }
+
+    /// The log has ended a session: it expired, or a clean one came in its place.
+    pub(super) fn ended(&self, node: &Arc<Node>, realm: &Arc<Realm>, client_id: &str, session: SessionId) {
+        let mut inner = self.inner.lock();
+        if inner.by_id.get(client_id).is_some_and(|client| client.session.id == session) {
+            inner.end(node, realm, client_id, End::TakenOver);
+        }
     }
 
     /// Does what is due: ends sessions that expired, and returns wills to be published, at most `work_max` of both.

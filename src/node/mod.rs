@@ -8,7 +8,9 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod house;
 pub mod link;
+pub mod log;
 pub mod mailbox;
 pub mod metrics;
 pub mod publish;
@@ -25,12 +27,16 @@ pub mod testing;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
+use crate::queue::retention::{Policy, Retention};
+use crate::queue::state::{Change, StateLimits};
 use crate::router::authorize::Authorizer;
+use crate::store::Store;
 use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::limits::Limits;
@@ -38,7 +44,10 @@ use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::{Topic, TopicPattern};
 
 use clients::Will;
+use house::House;
 use link::End;
+use log::keys::Loader;
+use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
 use publish::{Publication, Publisher};
@@ -60,6 +69,8 @@ pub struct Settings {
     /// Who may do what in the realm of a name.
     pub authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
     pub users: Users,
+    /// Which events are in the durable log, and how long.
+    pub policies: Vec<Policy>,
 }
 
 /// One configured realm.
@@ -75,10 +86,14 @@ pub struct RealmSettings {
 pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
+    pub log: Log,
+    /// Answers the broker's own procedures.
+    pub house: House,
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
     authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
+    policies: Vec<Policy>,
     realms: RwLock<HashMap<String, Arc<Realm>>>,
     dice: Mutex<u64>,
     draining: AtomicBool,
@@ -90,8 +105,11 @@ impl Node {
     pub fn new(settings: Settings, seed: u64) -> Arc<Self> {
         let node = Self {
             authorize: settings.authorize,
+            policies: settings.policies,
+            log: Log::new(settings.limits.log_unresolved_bytes_max),
             limits: settings.limits,
             metrics: Metrics::default(),
+            house: House::default(),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -113,9 +131,17 @@ impl Node {
             let authorizer = (self.authorize)(&settings.name);
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
+            realm.durable = self.durable_in(&settings.name);
+            self.house.furnish(&realm);
             Arc::new(realm)
         };
         realms.entry(settings.name.clone()).or_insert_with(make).clone()
+    }
+
+    /// Patterns whose events are in the durable log, of a realm.
+    fn durable_in(&self, realm: &str) -> Vec<TopicPattern> {
+        let here = |policy: &&Policy| policy.realm.as_ref().is_none_or(|name| name == realm);
+        self.policies.iter().filter(here).map(|policy| policy.pattern.clone()).collect()
     }
 
     /// The realm of this name; made now if realms are made on demand. `None`: there is none.
@@ -173,6 +199,84 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
+        self.house.tick();
+    }
+
+    /// Gives messages to the durable log. Not to be called with a lock held.
+    pub fn submit(self: &Arc<Self>, submission: Submission) {
+        self.log.submit(submission);
+        self.log.run_inline(self);
+    }
+
+    /// Opens the log on a store, as far as that concerns the store: what it holds is there for clients when this returns. It works
+    /// when [`Node::run_log`] or [`Node::run_log_inline`] was called.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or is damaged.
+    pub fn open_log(self: &Arc<Self>, mut store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&self.random().to_le_bytes());
+        key[8..].copy_from_slice(&self.random().to_le_bytes());
+        self.log.open_publications(&mut *store, key)?;
+        let retention = Retention::new(self.policies.clone(), self.limits.session_log_bytes_max);
+        let mut engine = Engine::new(store, retention, self.state_limits())?;
+        let mut feed = Feed::new(Arc::downgrade(self));
+        // The entry begins a new life: what was connected in the last one is gone.
+        while let Some(fed) = engine.step(now_ms * 1000) {
+            feed.feed(fed, now_ms);
+            if let Some(error) = engine.failed() {
+                return Err(error.clone());
+            }
+        }
+        self.log.set_floors(engine.state().floors());
+        let mut keys = Loader::new(engine.store().reader()?);
+        while keys.step(self)? {}
+        self.realms().iter().for_each(|realm| realm.retained_is_loaded());
+        Ok((engine, feed))
+    }
+
+    fn state_limits(&self) -> StateLimits {
+        StateLimits {
+            waits_per_key_max: self.limits.waits_per_key_max,
+            waits_per_session_max: self.limits.waits_per_session_max,
+            wait_bytes_max: self.limits.wait_bytes_max,
+            locks_per_session_max: self.limits.locks_per_session_max,
+            ..StateLimits::default()
+        }
+    }
+
+    /// Has the log worked by threads of its own.
+    ///
+    /// # Errors
+    /// The system has no threads left.
+    pub fn run_log(
+        self: &Arc<Self>,
+        (engine, feed): (Engine, Feed),
+        clock: ClockFn,
+        sync_every: Option<Duration>,
+    ) -> std::io::Result<Threads> {
+        Threads::start(self, engine, feed, clock, sync_every)
+    }
+
+    /// Has the log worked by whoever submits.
+    pub fn run_log_inline(self: &Arc<Self>, (engine, feed): (Engine, Feed), clock: ClockFn) {
+        self.log.set_inline(engine, feed, clock);
+    }
+
+    /// Follows what the log has decided.
+    fn follow(self: &Arc<Self>, change: &Change) {
+        match change {
+            Change::SessionEnded { realm, client_id, session } => {
+                if let Some(realm) = self.realm(realm) {
+                    realm.clients.ended(self, &realm, client_id, SessionId(*session));
+                }
+            }
+            Change::LockHeld { realm, topic, session } => {
+                if let Some(realm) = self.realm(realm) {
+                    realm.set_lock_holder(topic, session.map(SessionId));
+                }
+            }
+        }
     }
 
     /// Publishes a will for a client that is gone. It was authorized when it was made.
@@ -186,6 +290,8 @@ impl Node {
             expires_in_s: will.expiry_s,
             exclude_publisher: false,
             filter: None,
+            condition: None,
+            packet: None,
             backing: Some(&will.payload),
         };
         self.publish_as_broker(realm, &will.topic, &publication, Protocol::Mqtt, now_ms);

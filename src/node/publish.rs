@@ -16,7 +16,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Node;
-use super::link::End;
+use super::link::{End, Link};
+use super::log::tickets::Tickets;
 use super::mailbox::{Frames, Mailbox, Numbered, Offered};
 use super::metrics::{Drop, Protocol, Tally};
 use super::realm::{Realm, SharedRoute};
@@ -24,6 +25,10 @@ use super::session::{Session, Touched};
 use super::wire::Unencodable;
 use crate::delivery::Owed;
 use crate::delivery::outbox::SHARE_BYTES_MIN;
+use crate::queue::command::Command;
+use crate::queue::condition::Condition;
+use crate::queue::message::Posting;
+use crate::queue::publication::volatile;
 use crate::router::authorize::{Action, RoleId};
 use crate::router::broker::{Form, Group, Lane};
 use crate::types::event::{Discloser, Event, Filter, Properties, Qos, StoredEvent, Terms};
@@ -32,9 +37,18 @@ use crate::types::limits::OutboxFull;
 use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::Topic;
 
+mod held;
+mod logged;
 #[cfg(test)]
 mod tests;
 
+use logged::Logged;
+pub use logged::Settled;
+
+/// A batch for the log is submitted when it has this many bytes, or when the read batch ends.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one connection that may wait for the log before it is not read any more.
+const PENDING_BYTES_MAX: usize = 1024 * 1024;
 /// Frames of a run are handed over when they are this many.
 const RUN_BYTES_MAX: usize = 64 * 1024;
 /// Topics whose routes a connection remembers.
@@ -50,6 +64,10 @@ struct Target {
     topic: Arc<Topic>,
     codec: Codec,
     may_publish: bool,
+    /// The configuration wants all its events in the log.
+    durable: bool,
+    /// Which of the connection's logged messages was the last to this topic.
+    logged: u64,
     route: SharedRoute,
     version: u64,
 }
@@ -67,6 +85,10 @@ pub struct Publication<'a> {
     /// The publisher does not get its own event (WAMP `exclude_me`; MQTT asks for it per subscription).
     pub exclude_publisher: bool,
     pub filter: Option<&'a Filter>,
+    /// What is asked of the retained value that it changes.
+    pub condition: Option<&'a Condition>,
+    /// QoS 2 of a persistent MQTT session: client id, number of the connection, packet identifier.
+    pub packet: Option<(&'a str, u64, u16)>,
     /// The buffer that `payload` was read into.
     pub backing: Option<&'a Bytes>,
 }
@@ -78,6 +100,8 @@ pub enum PublishRefused {
     NotAuthorized,
     #[error("the store of retained values is full")]
     RetainedFull,
+    #[error("only a retained publication can have a condition")]
+    ConditionWithoutRetain,
 }
 
 /// What became of a publication that was taken.
@@ -88,10 +112,21 @@ pub struct Published {
     pub matched: bool,
 }
 
+/// Whether it is known already what became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was routed.
+    Routed(Published),
+    /// It goes through the durable log, or waits behind something that does: [`Publisher::hear`] will tell.
+    Pending,
+}
+
 /// See the module.
 pub struct Publisher {
     pub node: Arc<Node>,
     pub realm: Arc<Realm>,
+    /// Publications and commands that are on their way through the log, and what waits behind them.
+    logged: Logged,
     session: Option<SessionId>,
     /// `None`: may publish anywhere.
     role: Option<RoleId>,
@@ -113,6 +148,7 @@ pub struct Publisher {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct RunKey {
     target: usize,
+    session: Option<SessionId>,
     qos: Qos,
     retain: bool,
     exclude_publisher: bool,
@@ -141,6 +177,7 @@ impl Publisher {
         Self {
             node,
             realm,
+            logged: Logged::new(protocol == Protocol::Wamp),
             session,
             role,
             protocol,
@@ -196,30 +233,69 @@ impl Publisher {
             self.flush();
             self.targets.clear();
             self.by_name.clear();
+            self.logged.forget_topics();
         }
         let (route, version) = self.realm.route(&topic);
         let may_publish = self.role.is_none_or(|role| self.realm.authorizer.allows(role, Action::Publish, &topic));
         let codec = self.realm.codec(&topic);
-        self.targets.push(Target { name: name.into(), topic, codec, may_publish, route, version });
+        let (durable, logged) = (self.realm.is_durable(&topic), self.logged.forgotten());
+        self.targets.push(Target { name: name.into(), topic, codec, may_publish, durable, logged, route, version });
         self.by_name.insert(name.into(), self.targets.len() - 1);
         self.targets.len() - 1
     }
 
-    /// Routes one publication. Its copies reach outboxes at the latest with the next [`Publisher::finish`].
+    /// Takes one publication. If it is not durable, its copies reach outboxes at the latest with the next [`Publisher::finish`].
     ///
     /// # Errors
     /// The publisher may not publish there, or a retained value has no room; nothing was delivered then.
-    pub fn publish(&mut self, target: TargetId, publication: &Publication<'_>) -> Result<Published, PublishRefused> {
+    pub fn publish(&mut self, target: TargetId, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         let TargetId(at) = target;
         self.tally.publishes_in += 1;
         if !self.targets[at].may_publish {
             self.tally.drop(Drop::NotAuthorized, 1);
             return Err(PublishRefused::NotAuthorized);
         }
-        let Target { topic, codec, .. } = &self.targets[at];
-        let (topic, codec) = (topic.clone(), *codec);
-        let event = Event {
-            topic: &topic,
+        if publication.condition.is_some() && !publication.retain {
+            return Err(PublishRefused::ConditionWithoutRetain);
+        }
+        if publication.retain
+            && !publication.payload.is_empty()
+            && !self.realm.has_room_for(&self.targets[at].topic, publication.payload.len())
+        {
+            self.tally.drop(Drop::RetainedFull, 1);
+            return Err(PublishRefused::RetainedFull);
+        }
+        Ok(self.take(at, publication))
+    }
+
+    /// Routes a publication, gives it to the log, or has it wait.
+    fn take(&mut self, at: usize, publication: &Publication<'_>) -> Fate {
+        if self.targets[at].version != self.realm.version() {
+            self.refresh(at);
+        }
+        let target = &self.targets[at];
+        let durable =
+            publication.retain || target.durable || publication.qos.min(target.route.log_qos) > Qos::AtMostOnce;
+        if self.logged.must_hold(durable, target.logged) {
+            let topic = target.topic.clone();
+            self.logged.hold(held::Held::publication(topic, publication, self.now_ms));
+            return Fate::Pending;
+        }
+        if durable {
+            self.log(at, publication);
+            return Fate::Pending;
+        }
+        let published = self.route_now(at, publication);
+        if self.logged.is_empty() {
+            return Fate::Routed(published);
+        }
+        self.logged.routed(published);
+        Fate::Pending
+    }
+
+    fn event<'a>(&mut self, topic: &'a Arc<Topic>, codec: Codec, publication: &Publication<'a>) -> Event<'a> {
+        Event {
+            topic,
             payload: publication.payload,
             codec,
             qos: publication.qos,
@@ -230,24 +306,141 @@ impl Publisher {
             publisher: publication.publisher,
             expires_at_ms: publication.expires_in_s.map(|s| self.now_ms + u64::from(s) * 1000),
             expires_in_s: publication.expires_in_s,
-        };
-        if publication.retain {
-            let kept = self.realm.retain(Arc::new(event.store(publication.backing)));
-            if kept.is_err() {
-                self.tally.drop(Drop::RetainedFull, 1);
-                return Err(PublishRefused::RetainedFull);
-            }
         }
-        // Behind the retained store: who subscribed too late to be told by it must be found by the route.
-        if self.targets[at].version != self.realm.version() {
-            self.refresh(at);
-        }
-        let route = self.targets[at].route.clone();
+    }
+
+    fn route_now(&mut self, at: usize, publication: &Publication<'_>) -> Published {
+        let Target { topic, codec, route, .. } = &self.targets[at];
+        let (topic, codec, route) = (topic.clone(), *codec, route.clone());
+        let event = self.event(&topic, codec, publication);
         let matched = !route.lanes.is_empty() || !route.groups.is_empty();
         if matched {
             self.route(at, &route, &event, publication);
         }
-        Ok(Published { publication: event.publication, matched })
+        Published { publication: event.publication, matched }
+    }
+
+    /// Gives a publication to the durable log.
+    fn log(&mut self, at: usize, publication: &Publication<'_>) {
+        let Target { topic, codec, .. } = &self.targets[at];
+        let (topic, codec) = (topic.clone(), *codec);
+        let event = self.event(&topic, codec, publication);
+        let posting = Posting {
+            realm: &self.realm.name,
+            publisher: self.session,
+            exclude_publisher: publication.exclude_publisher,
+            filter: publication.filter,
+            condition: publication.condition,
+            packet: publication.packet,
+        };
+        self.logged.batch.event(&event, &posting);
+        self.targets[at].logged = self.logged.count(1);
+        if self.logged.batch.len() > BATCH_BYTES_MAX {
+            self.submit();
+        }
+    }
+
+    /// Gives the log a command of this connection, behind all it has published; [`Publisher::hear`] will tell.
+    pub fn command(&mut self, command: Command) {
+        if self.logged.holds() {
+            return self.logged.hold(held::Held::Command(Box::new(command)));
+        }
+        self.logged.batch.command(&command);
+        self.logged.count(1);
+    }
+
+    /// Who is told what became of what is given to the log.
+    pub fn listen(&mut self, link: Arc<Link>) {
+        self.logged.tickets = Some(Arc::new(Tickets::new(link)));
+    }
+
+    fn submit(&mut self) {
+        if let Some(submission) = self.logged.submission() {
+            self.node.submit(submission);
+        }
+    }
+
+    /// Says what became of pending messages, one by one in their order, as far as it is known; publishes what waited behind them.
+    /// To be called when the connection was woken.
+    pub fn hear(&mut self, mut each: impl FnMut(Settled)) {
+        let Some(tickets) = self.logged.tickets.clone() else { return };
+        while let Some(outcome) = tickets.take() {
+            self.logged.resolve(outcome, &mut each);
+        }
+        loop {
+            let released = self.logged.release(&mut each);
+            if released.is_empty() {
+                break;
+            }
+            for held in released {
+                match held {
+                    held::Held::Command(command) => self.command(*command),
+                    held::Held::Publication(held) => {
+                        if let Fate::Routed(published) = self.publish_held(&held) {
+                            each(Settled::Routed(published));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Publishes what waited; it was checked when it came.
+    fn publish_held(&mut self, held: &held::HeldPublication) -> Fate {
+        let name = held.name(self.protocol);
+        let at = match self.by_name.get(name) {
+            Some(at) => *at,
+            None => self.add_target(name, held.topic.clone()),
+        };
+        self.take(at, &held.as_publication(self.now_ms))
+    }
+
+    /// As much of this connection's waits for the log as may: it should not be read until it is woken.
+    pub fn must_wait(&self) -> bool {
+        self.logged.bytes > PENDING_BYTES_MAX
+    }
+
+    /// The topic of a target, and how its payloads are translated.
+    pub fn topic_and_codec(&self, target: TargetId) -> (Arc<Topic>, Codec) {
+        let Target { topic, codec, .. } = &self.targets[target.0];
+        (topic.clone(), *codec)
+    }
+
+    /// Routes an event of the log: `from` has published it.
+    pub(super) fn deliver(
+        &mut self,
+        target: TargetId,
+        event: &Event<'_>,
+        from: Option<SessionId>,
+        exclude_publisher: bool,
+        filter: Option<&Filter>,
+    ) {
+        let TargetId(at) = target;
+        if self.session != from {
+            self.flush();
+            self.session = from;
+        }
+        if self.targets[at].version != self.realm.version() {
+            self.refresh(at);
+        }
+        let route = self.targets[at].route.clone();
+        if route.lanes.is_empty() && route.groups.is_empty() {
+            return;
+        }
+        let publication = Publication {
+            payload: event.payload,
+            qos: event.qos,
+            retain: event.retain,
+            properties: event.properties,
+            publisher: event.publisher,
+            expires_in_s: event.expires_in_s,
+            exclude_publisher,
+            filter,
+            condition: None,
+            packet: None,
+            backing: None,
+        };
+        self.route(at, &route, event, &publication);
     }
 
     fn route(&mut self, at: usize, route: &SharedRoute, event: &Event<'_>, publication: &Publication<'_>) {
@@ -259,7 +452,7 @@ impl Publisher {
             return;
         }
         let Publication { qos, retain, exclude_publisher, .. } = *publication;
-        let key = RunKey { target: at, qos, retain, exclude_publisher };
+        let key = RunKey { target: at, session: self.session, qos, retain, exclude_publisher };
         if self.run.key != Some(key) || self.run.bytes > RUN_BYTES_MAX {
             self.flush();
             self.run.key = Some(key);
@@ -305,7 +498,7 @@ impl Publisher {
                         Err(_) => Offered { untranslatable: 1, ..Offered::default() },
                     },
                 };
-                self.settle(offered, &mut mailbox);
+                self.account(offered, &mut mailbox);
             }
         }
         for group in &route.groups {
@@ -320,7 +513,7 @@ impl Publisher {
         let terms = form.terms(event.qos, event.retain);
         let mut mailbox = session.mailbox();
         let offered = mailbox.offer(Owed { event: event.clone(), terms }, self.now_ms);
-        self.settle(offered, &mut mailbox);
+        self.account(offered, &mut mailbox);
     }
 
     /// Hands the frames of the run to their subscribers. What follows on this connection is delivered behind them.
@@ -357,7 +550,7 @@ impl Publisher {
             let mut mailbox = member.session.mailbox();
             if still_subscribed(&mailbox, &lane.form, version) {
                 let offered = mailbox.offer_run(lane.wire, terms, frames, events);
-                self.settle(offered, &mut mailbox);
+                self.account(offered, &mut mailbox);
             }
         }
     }
@@ -372,7 +565,7 @@ impl Publisher {
     }
 
     /// Counts what happened to an offer and notes whom to wake.
-    fn settle(&mut self, offered: Offered, mailbox: &mut Mailbox) {
+    fn account(&mut self, offered: Offered, mailbox: &mut Mailbox) {
         self.tally.deliveries += u64::from(offered.sent);
         self.tally.delivery_bytes += offered.sent_bytes as u64;
         if offered.sent > 0 || offered.refill_due {
@@ -399,6 +592,7 @@ impl Publisher {
     /// Ends a read batch: everything is handed over, the touched connections are woken, the counts added up.
     pub fn finish(&mut self) {
         self.flush();
+        self.submit();
         self.touched.wake();
         self.node.metrics.of(self.protocol).add(&mut self.tally);
     }
@@ -406,7 +600,8 @@ impl Publisher {
     /// Whether a subscriber that does read fell behind since this was asked last: the connection had better not be read for a
     /// moment, so that nothing has to be dropped.
     pub fn take_crowded(&mut self) -> bool {
-        std::mem::take(&mut self.crowded)
+        let crowded_log = !self.logged.is_empty() && self.node.log.is_crowded();
+        std::mem::take(&mut self.crowded) || crowded_log
     }
 
     /// Looks a target's route up again; what was staged for the old one is handed over first.
@@ -423,7 +618,7 @@ impl Publisher {
         self.dice ^= self.dice >> 12;
         self.dice ^= self.dice << 25;
         self.dice ^= self.dice >> 27;
-        PublicationId((self.dice.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) + 1)
+        volatile(self.dice.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 12)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One realm: its router, the locks around it, its sessions and retained values.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::clients::Clients;
+use super::house::Bell;
 use super::link::End;
 use super::mailbox::Mailbox;
 use super::session::Session;
@@ -39,6 +40,8 @@ pub struct Realm {
     pub authorizer: Authorizer,
     /// First match counts; else [`Codec::Auto`].
     pub codecs: Vec<(TopicPattern, Codec)>,
+    /// Events of topics that these match are in the durable log, all of them.
+    pub durable: Vec<TopicPattern>,
     /// `*` in a WAMP pattern stands for one component (realm option).
     pub star_is_wildcard: bool,
     broker: RwLock<Broker<Arc<Session>>>,
@@ -46,6 +49,8 @@ pub struct Realm {
     version: AtomicU64,
     pub dealer: Mutex<Dealer<Arc<Session>>>,
     retained: RwLock<Retained<Arc<StoredEvent>>>,
+    /// Topics that were cleared while the values that the store has are being read; `None`: they are read.
+    cleared: Mutex<Option<HashSet<Box<str>>>>,
     /// The walk that removes expired values, while one is under way.
     sweep: Mutex<Option<Walk>>,
     /// A value that expires was set, or met by the sweep.
@@ -54,11 +59,11 @@ pub struct Realm {
     retained_bytes_max: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     pub clients: Clients,
+    /// Rung when keys change that somebody watches.
+    pub(super) bell: Bell,
+    /// Keys that are held, by name.
+    holders: Mutex<HashMap<Box<str>, SessionId>>,
 }
-
-/// The store of retained values is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetainedFull;
 
 impl Realm {
     pub fn new(
@@ -77,17 +82,21 @@ impl Realm {
             name: name.into(),
             authorizer,
             codecs,
+            durable: Vec::new(),
             star_is_wildcard: false,
             broker: RwLock::default(),
             version: AtomicU64::new(0),
             dealer: Mutex::new(Dealer::new(calls, seed)),
             retained: RwLock::new(Retained::new()),
+            cleared: Mutex::new(Some(HashSet::new())),
             sweep: Mutex::default(),
             may_expire: AtomicBool::new(false),
             retained_messages_max: limits.retained_messages_max,
             retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
             clients: Clients::default(),
+            bell: Bell::default(),
+            holders: Mutex::default(),
         }
     }
 
@@ -183,30 +192,65 @@ impl Realm {
         }
     }
 
+    /// Whether the configuration wants all events of the topic in the durable log.
+    pub fn is_durable(&self, topic: &Topic) -> bool {
+        !topic.is_reserved() && self.durable.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    /// Whether a retained value of so many bytes fits, near enough: what is on its way through the log is not counted.
+    pub fn has_room_for(&self, topic: &Topic, payload_bytes: usize) -> bool {
+        let retained = self.retained.read();
+        let bytes = topic.name().len() + payload_bytes;
+        match retained.get(topic).map(|old| old.bytes()) {
+            None => retained.len() < self.retained_messages_max && retained.bytes() + bytes <= self.retained_bytes_max,
+            Some(old) => bytes <= old || retained.bytes() - old + bytes <= self.retained_bytes_max,
+        }
+    }
+
     /// Sets or (with an empty payload) clears the retained value of the event's topic.
     ///
-    /// # Errors
-    /// The value does not fit any more. Clearing one is always possible, and so is changing one to no more bytes.
-    pub fn retain(&self, event: Arc<StoredEvent>) -> Result<(), RetainedFull> {
+    /// Whether it has room was asked before ([`Realm::has_room_for`]): what is in the log is set.
+    pub fn retain(&self, event: Arc<StoredEvent>) {
+        let topic = event.topic.clone();
+        self.set_retained(event);
+        self.bell.ring(&self.name, &topic);
+    }
+
+    fn set_retained(&self, event: Arc<StoredEvent>) {
         let topic = event.topic.clone();
         let mut retained = self.retained.write();
         if event.payload.is_empty() {
-            mark_replaced(retained.remove(&topic));
-            return Ok(());
-        }
-        let bytes = event.bytes();
-        let fits = match retained.get(&topic).map(|old| old.bytes()) {
-            None => retained.len() < self.retained_messages_max && retained.bytes() + bytes <= self.retained_bytes_max,
-            Some(old) => bytes <= old || retained.bytes() - old + bytes <= self.retained_bytes_max,
-        };
-        if !fits {
-            return Err(RetainedFull);
+            if let Some(cleared) = &mut *self.cleared.lock() {
+                cleared.insert(topic.name().into());
+            }
+            return mark_replaced(retained.remove(&topic));
         }
         if event.expires_at_ms.is_some() {
             self.may_expire.store(true, Ordering::Relaxed);
         }
+        let bytes = event.bytes();
         mark_replaced(retained.set(&topic, event, bytes));
-        Ok(())
+    }
+
+    /// Sets a retained value that was read from the store, unless the topic was written to since the start.
+    pub(super) fn load_retained(&self, event: Arc<StoredEvent>) {
+        let topic = event.topic.clone();
+        let mut retained = self.retained.write();
+        let newer = retained.get(&topic).is_some();
+        let cleared = self.cleared.lock().as_ref().is_some_and(|cleared| cleared.contains(topic.name()));
+        if newer || cleared {
+            return;
+        }
+        if event.expires_at_ms.is_some() {
+            self.may_expire.store(true, Ordering::Relaxed);
+        }
+        let bytes = event.bytes();
+        retained.set(&topic, event, bytes);
+    }
+
+    /// All that the store has was read.
+    pub(super) fn retained_is_loaded(&self) {
+        *self.cleared.lock() = None;
     }
 
     /// Removes expired values, so that they leave their room to others: with each call a slice of the store is looked at, as
@@ -237,8 +281,52 @@ impl Realm {
             let still = retained.get(&topic).is_some_and(|event| event.expires_at_ms.is_some_and(|at| at <= now_ms));
             if still {
                 mark_replaced(retained.remove(&topic));
+                self.bell.ring(&self.name, &topic);
             }
         }
+    }
+
+    /// The retained value of a topic.
+    pub fn retained(&self, topic: &Topic, now_ms: u64) -> Option<Arc<StoredEvent>> {
+        self.retained.read().get(topic).filter(|event| !is_expired(event, now_ms)).cloned()
+    }
+
+    /// Shows `visit` the retained values that a pattern matches, sorted level by level, those behind the topic `after` if it is
+    /// given, as long as it wants more. `false`: those were all.
+    pub fn walk_retained(
+        &self,
+        pattern: &TopicPattern,
+        after: Option<&Topic>,
+        now_ms: u64,
+        visit: &mut dyn FnMut(&Arc<StoredEvent>) -> bool,
+    ) -> bool {
+        let mut walk = Walk::new(pattern.clone());
+        after.into_iter().for_each(|topic| walk.go_behind(topic));
+        let mut wants_more = true;
+        while wants_more {
+            let done = self.retained.read().slice(&mut walk, SLICE_TOPICS_MAX, |event| {
+                wants_more = is_expired(event, now_ms) || visit(event);
+                if wants_more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            if done {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Who holds a key.
+    pub fn lock_holder(&self, topic: &Topic) -> Option<SessionId> {
+        self.holders.lock().get(topic.name()).copied()
+    }
+
+    /// The log has given a key to somebody, or to nobody.
+    pub(super) fn set_lock_holder(&self, topic: &str, holder: Option<SessionId>) {
+        let mut holders = self.holders.lock();
+        match holder {
+            Some(session) => holders.insert(topic.into(), session),
+            None => holders.remove(topic),
+        };
     }
 
     /// Owes a subscription the retained values that `pattern` matches and `role` may be sent, on these terms (`terms.qos` is the
@@ -309,6 +397,10 @@ impl Realm {
             }
         }
     }
+}
+
+fn is_expired(event: &StoredEvent, now_ms: u64) -> bool {
+    event.expires_at_ms.is_some_and(|at| at <= now_ms)
 }
 
 fn mark_replaced(old: Option<Arc<StoredEvent>>) {

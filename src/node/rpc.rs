@@ -88,13 +88,17 @@ impl Realm {
         touched.wake();
     }
 
-    /// A WAMP or HTTP session goes: subscriptions, calls and registrations too.
-    pub fn leave(self: &Arc<Self>, node: &Arc<Node>, session: &Arc<Session>) {
+    /// A WAMP or HTTP session goes: subscriptions, calls and registrations too. `orderly`: it has said so, so that locks that are
+    /// to stay do.
+    pub fn leave(self: &Arc<Self>, node: &Arc<Node>, session: &Arc<Session>, orderly: bool) {
         let subscriptions: Vec<_> = session.mailbox().subscriptions.drain().collect();
         let patterns: Vec<_> = subscriptions.into_iter().filter_map(|id| self.pattern(id)).collect();
         self.unsubscribe_all(session.id, patterns.iter().map(|pattern| (pattern, None)));
         self.leave_calls(node, session);
         self.forget(session.id);
+        if session.take_holds() {
+            node.leave_log(&self.name, session.id, orderly);
+        }
     }
 }
 
@@ -131,6 +135,8 @@ impl Node {
             expires_in_s: None,
             exclude_publisher: false,
             filter: None,
+            condition: None,
+            packet: None,
             backing: None,
         };
         // The answer carries no expiry, so the time does not matter.

@@ -1,10 +1,12 @@
 //! A session of any protocol in a realm: who it is, and its mailbox.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::house::Inbox;
 use super::link::Link;
 use super::mailbox::Mailbox;
 use super::rpc::ReplyTo;
@@ -31,7 +33,13 @@ pub struct Session {
     pub identity: Identity,
     /// The encoding that routes are built for, and whether its copies are encoded apart from others'.
     wire: Mutex<(WireRef, bool)>,
+    /// It outlives its connection; what is changed here must make the realm's routes stale.
+    pub(super) persistent: AtomicBool,
     mailbox: Mutex<Mailbox>,
+    /// It may have waits, locks or wills: the log is told when it goes.
+    holds: AtomicBool,
+    /// Set for the session that answers the broker's own procedures.
+    pub(super) inbox: OnceLock<Inbox>,
     /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
     /// Procedures that an MQTT session answers: the topic its invocations are published on, and the QoS it granted.
@@ -44,7 +52,10 @@ impl Session {
             id,
             identity,
             wire: Mutex::new((wire, false)),
+            persistent: AtomicBool::new(mailbox.keeps),
             mailbox: Mutex::new(mailbox),
+            holds: AtomicBool::new(false),
+            inbox: OnceLock::new(),
             replies: Mutex::default(),
             procedures: Mutex::default(),
         }
@@ -53,6 +64,16 @@ impl Session {
     /// The session's mailbox. Held for as short as can be, and never over an await.
     pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         self.mailbox.lock()
+    }
+
+    /// The session has asked for what ends with it: to be called before the log is given that.
+    pub fn note_holds(&self) {
+        self.holds.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the log is to be told that the session goes; only the first who asks is to do it.
+    pub fn take_holds(&self) -> bool {
+        self.holds.swap(false, Ordering::SeqCst)
     }
 
     /// Changes the encoding; the realm's routes must be made stale after (see `Realm::set_wire`). Tells whether it changed.
@@ -83,6 +104,10 @@ impl Subscriber for Arc<Session> {
 
     fn apart(&self) -> bool {
         self.wire.lock().1
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent.load(Ordering::Relaxed)
     }
 }
 

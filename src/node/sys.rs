@@ -27,6 +27,8 @@ impl Node {
                     expires_in_s: None,
                     exclude_publisher: false,
                     filter: None,
+                    condition: None,
+                    packet: None,
                     backing: None,
                 };
                 self.publish_as_broker(&realm, &Arc::new(topic), &publication, Protocol::Mqtt, now_ms);

@@ -15,6 +15,7 @@ use crate::delivery::outbox::Taken;
 use crate::router::authorize::{Authorizer, Role};
 use crate::router::broker::Options;
 use crate::router::output::Output;
+use crate::store::memory::MemoryStore;
 use crate::types::event::{Event, Qos, Terms};
 use crate::types::ids::SubscriptionId;
 use crate::types::limits::Limits;
@@ -182,10 +183,18 @@ pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
         default_realm: "realm1".to_owned(),
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anyone")])),
         users: Users::new([]).unwrap(),
+        policies: Vec::new(),
     };
     let node = Node::new(settings, 1);
+    run_log(&node);
     let realm = node.realm("realm1").unwrap();
     (node, realm)
+}
+
+/// Opens a log in memory that is worked by whoever submits.
+pub fn run_log(node: &Arc<Node>) {
+    let log = node.open_log(Box::new(MemoryStore::default()), NOW_MS).unwrap();
+    node.run_log_inline(log, Arc::new(|| NOW_MS));
 }
 
 pub fn node() -> (Arc<Node>, Arc<Realm>) {
@@ -227,6 +236,8 @@ pub fn publication(payload: &[u8], qos: Qos) -> Publication<'_> {
         expires_in_s: None,
         exclude_publisher: false,
         filter: None,
+        condition: None,
+        packet: None,
         backing: None,
     }
 }

@@ -50,10 +50,12 @@ pub enum Command {
         realm: String,
         name: String,
     },
-    /// A session that may have waits, locks or wills is gone: waits end, wills take effect.
+    /// A session that may have waits, locks or wills is gone: waits end, wills take effect. `orderly` (GOODBYE) leaves locks that
+    /// are marked to stay. For an MQTT session [`Command::Connect`] and [`Command::Disconnect`] do this, too.
     Leave {
         realm: String,
         session: u64,
+        orderly: bool,
     },
     /// Ends a waiting publish of this session; `ticket` is what [`super::outcome::Outcome::Waiting`] said.
     Cancel {
@@ -61,12 +63,20 @@ pub enum Command {
         session: u64,
         ticket: u64,
     },
-    /// Gives a lock back: clears the key if `session` has set it last (and its fencing token is `token`, if one is given).
+    /// Gives a lock back: clears the key if `session` has set it last (and its fencing token is `token`, if one is given). A
+    /// lock that stayed when its holder left is given back by its token.
     Unlock {
         realm: String,
         session: u64,
         topic: String,
         token: Option<u64>,
+    },
+    /// Drops the value of a key if it is still the one of this number, and has expired. Until then an expired value is a row
+    /// that counts for nothing.
+    Expire {
+        realm: String,
+        topic: String,
+        number: u64,
     },
 }
 

@@ -205,15 +205,7 @@ impl Batch {
             write_packed(extras, &mut self.bytes);
             self.patch(at - 4, (self.bytes.len() - at) as u32);
         }
-        match payload {
-            PayloadRef::Bytes(bytes) => self.bytes.extend_from_slice(bytes),
-            PayloadRef::Args { args, kwargs, .. } => {
-                for part in [args, kwargs] {
-                    self.bytes.extend_from_slice(&part.map_or(NONE, |part| part.len() as u32).to_le_bytes());
-                    self.bytes.extend_from_slice(part.unwrap_or_default());
-                }
-            }
-        }
+        write_payload(payload, &mut self.bytes);
         let len = (self.bytes.len() - start - 4) as u32;
         self.patch(start, len << 1 | u32::from(extras.is_some()));
         self.count += 1;
@@ -265,6 +257,19 @@ impl Batch {
 fn write_packed<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     // Writing plain values to memory cannot fail.
     let _ = rmp_serde::encode::write(out, value);
+}
+
+/// Appends a payload without its format, as messages end with it.
+pub(super) fn write_payload(payload: PayloadRef<'_>, out: &mut Vec<u8>) {
+    match payload {
+        PayloadRef::Bytes(bytes) => out.extend_from_slice(bytes),
+        PayloadRef::Args { args, kwargs, .. } => {
+            for part in [args, kwargs] {
+                out.extend_from_slice(&part.map_or(NONE, |part| part.len() as u32).to_le_bytes());
+                out.extend_from_slice(part.unwrap_or_default());
+            }
+        }
+    }
 }
 
 fn four(bytes: &[u8], at: usize) -> [u8; 4] {
@@ -368,6 +373,23 @@ impl<'a> Iterator for Runs<'a> {
     }
 }
 
+/// The same messages without those of some topics, whose numbers become gaps.
+///
+/// # Errors
+/// The bytes are damaged.
+pub fn without(bytes: &[u8], dead: impl Fn(&Head<'_>) -> bool) -> Result<Bytes, Malformed> {
+    let mut kept = Batch::default();
+    let mut runs = Runs::new(bytes);
+    loop {
+        let from = bytes.len() - runs.rest.len();
+        let Some(run) = runs.next() else { return Ok(kept.into_bytes()) };
+        match run? {
+            Run::Events(head, events) if dead(&head) => kept.gap(events.count),
+            _ => kept.bytes.extend_from_slice(&bytes[from..bytes.len() - runs.rest.len()]),
+        }
+    }
+}
+
 /// Reads a command of a [`Run::Command`].
 ///
 /// # Errors
@@ -412,16 +434,17 @@ fn read_message<'a>(reader: &mut Reader<'a>, format: Option<Format>) -> Result<M
             Some(body.take(len as usize)?)
         }
     };
-    let payload = match format {
-        None => PayloadRef::Bytes(body.rest),
-        Some(format) => PayloadRef::Args { format, args: body.part()?, kwargs: body.part()? },
-    };
-    Ok(Message { payload, extras })
+    Ok(Message { payload: body.payload(format)?, extras })
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
     pub fn has_extras(&self) -> bool {
         self.extras.is_some()
+    }
+
+    /// [`Message::extras`], still encoded.
+    pub fn raw_extras(&self) -> Option<&'a [u8]> {
+        self.extras
     }
 
     /// What the message brings beside its payload.
@@ -548,28 +571,28 @@ impl From<StoredFormat> for Option<Format> {
 }
 
 /// Takes bytes from the front.
-struct Reader<'a> {
-    rest: &'a [u8],
+pub(super) struct Reader<'a> {
+    pub rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(Malformed)?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn u8(&mut self) -> Result<u8, Malformed> {
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(self.take(1)?[0])
     }
 
     #[inline]
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
         Ok(u32::from_le_bytes(four(self.take(4)?, 0)))
     }
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
         Ok(u64::from(self.u32()?) | u64::from(self.u32()?) << 32)
     }
 
@@ -578,6 +601,15 @@ impl<'a> Reader<'a> {
         let len = self.take(2)?;
         let text = self.take(usize::from(u16::from_le_bytes([len[0], len[1]])))?;
         std::str::from_utf8(text).map_err(|_| Malformed)
+    }
+
+    /// All the rest, as [`write_payload`] wrote it.
+    #[inline]
+    pub fn payload(&mut self, format: Option<Format>) -> Result<PayloadRef<'a>, Malformed> {
+        match format {
+            None => Ok(PayloadRef::Bytes(std::mem::take(&mut self.rest))),
+            Some(format) => Ok(PayloadRef::Args { format, args: self.part()?, kwargs: self.part()? }),
+        }
     }
 
     /// A part of a payload that may be absent.

@@ -17,7 +17,19 @@
 
 pub mod command;
 pub mod condition;
+pub mod digest;
+pub mod entry;
+pub mod envelope;
 pub mod message;
 pub mod outcome;
+pub mod publication;
+pub mod quorum;
+pub mod retention;
 pub mod segment;
+pub mod solo;
 pub mod state;
+pub mod storage;
+pub mod sync;
+
+#[cfg(test)]
+mod tests;

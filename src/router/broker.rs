@@ -29,6 +29,8 @@ pub trait Subscriber: Clone {
     fn wire(&self) -> Self::Wire;
     /// Copies for this session are unlike anybody else's (it has topic aliases, say) and are encoded one by one.
     fn apart(&self) -> bool;
+    /// It outlives its connection: what it is owed has to be in the durable log.
+    fn persistent(&self) -> bool;
 }
 
 /// How a subscriber wants its events.
@@ -95,6 +97,9 @@ pub struct Group<S> {
 /// Everybody who gets the events of one topic.
 #[derive(Clone, Debug)]
 pub struct Route<S: Subscriber> {
+    /// The highest QoS that somebody who outlives a connection is subscribed with: events that are published with more than
+    /// [`Qos::AtMostOnce`] go to the durable log if this is more, too.
+    pub log_qos: Qos,
     pub lanes: Vec<Lane<S>>,
     pub groups: Vec<Group<S>>,
 }
@@ -127,6 +132,8 @@ pub struct Broker<S: Subscriber> {
 
 struct Subscription<S> {
     id: SubscriptionId,
+    /// How many that are nobody's want its events in the durable log ([`Broker::want`]).
+    wanted: usize,
     /// Sorted by session.
     subscribers: Vec<(SessionId, S, Options)>,
     groups: Vec<SharedGroup<S>>,
@@ -178,16 +185,7 @@ impl<S: Subscriber> Broker<S> {
         session: S,
         options: Options,
     ) -> Subscribed {
-        self.version += 1;
-        let last_id = &mut self.last_id;
-        let by_id = &mut self.by_id;
-        let mut created = false;
-        let subscription = self.index.get_or_insert_with(pattern, || {
-            *last_id += 1;
-            created = true;
-            by_id.insert(SubscriptionId(*last_id), pattern.clone());
-            Subscription { id: SubscriptionId(*last_id), subscribers: Vec::new(), groups: Vec::new() }
-        });
+        let (subscription, created) = self.subscription(pattern);
         let members = match group {
             None => &mut subscription.subscribers,
             Some(name) => subscription.group(name),
@@ -206,6 +204,38 @@ impl<S: Subscriber> Broker<S> {
         Subscribed { id: subscription.id, existed, created }
     }
 
+    /// The subscription of a pattern, and whether it was made now.
+    fn subscription(&mut self, pattern: &TopicPattern) -> (&mut Subscription<S>, bool) {
+        self.version += 1;
+        let last_id = &mut self.last_id;
+        let by_id = &mut self.by_id;
+        let mut created = false;
+        let subscription = self.index.get_or_insert_with(pattern, || {
+            *last_id += 1;
+            created = true;
+            by_id.insert(SubscriptionId(*last_id), pattern.clone());
+            Subscription { id: SubscriptionId(*last_id), wanted: 0, subscribers: Vec::new(), groups: Vec::new() }
+        });
+        (subscription, created)
+    }
+
+    /// A named durable subscription wants the events of a pattern in the durable log, whether or not anybody is there.
+    pub fn want(&mut self, pattern: &TopicPattern) {
+        self.subscription(pattern).0.wanted += 1;
+    }
+
+    /// Undoes one [`Broker::want`].
+    pub fn unwant(&mut self, pattern: &TopicPattern) {
+        let Some(subscription) = self.index.get_mut(pattern) else { return };
+        subscription.wanted = subscription.wanted.saturating_sub(1);
+        let id = subscription.id;
+        if subscription.is_empty() {
+            self.index.remove(pattern);
+            self.by_id.remove(&id);
+        }
+        self.version += 1;
+    }
+
     /// Removes a session's subscription; `None` if it had none.
     pub fn unsubscribe(
         &mut self,
@@ -222,7 +252,7 @@ impl<S: Subscriber> Broker<S> {
         members.remove(at);
         subscription.groups.retain(|g| !g.members.is_empty());
         let id = subscription.id;
-        let deleted = subscription.subscribers.is_empty() && subscription.groups.is_empty();
+        let deleted = subscription.is_empty();
         if deleted {
             self.index.remove(pattern);
             self.by_id.remove(&id);
@@ -233,13 +263,17 @@ impl<S: Subscriber> Broker<S> {
 
     /// Everybody who gets the events of `topic`.
     pub fn route(&self, topic: &Topic) -> Route<S> {
-        let mut route = RouteBuilder { lanes: Vec::new(), merged: HashMap::new(), groups: Vec::new() };
+        let mut route = RouteBuilder::default();
         self.index.matches(topic, |pattern, subscription| route.add(pattern, subscription));
         route.finish()
     }
 }
 
 impl<S> Subscription<S> {
+    fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.groups.is_empty() && self.wanted == 0
+    }
+
     fn group(&mut self, name: &str) -> &mut Vec<(SessionId, S, Options)> {
         let at = self.groups.iter().position(|g| &*g.name == name).unwrap_or_else(|| {
             self.groups.push(SharedGroup { name: name.into(), members: Vec::new(), turn: Arc::default() });
@@ -250,13 +284,32 @@ impl<S> Subscription<S> {
 }
 
 struct RouteBuilder<S: Subscriber> {
+    log_qos: Qos,
     lanes: Vec<Lane<S>>,
     merged: HashMap<SessionId, (Member<S>, Form)>,
     groups: Vec<Group<S>>,
 }
 
+impl<S: Subscriber> Default for RouteBuilder<S> {
+    fn default() -> Self {
+        Self { log_qos: Qos::default(), lanes: Vec::new(), merged: HashMap::new(), groups: Vec::new() }
+    }
+}
+
 impl<S: Subscriber> RouteBuilder<S> {
     fn add(&mut self, pattern: &TopicPattern, subscription: &Subscription<S>) {
+        if subscription.wanted > 0 {
+            self.log_qos = Qos::ExactlyOnce;
+        }
+        let members = subscription.groups.iter().flat_map(|group| &group.members);
+        for (_, session, options) in subscription.subscribers.iter().chain(members) {
+            if let Options::Merged { qos, .. } = options
+                && *qos > self.log_qos
+                && session.persistent()
+            {
+                self.log_qos = *qos;
+            }
+        }
         let with_topic = pattern.exact_name().is_none();
         // Lanes of this subscription begin here: an `Each` lane never holds subscribers of two subscriptions.
         let first = self.lanes.len();
@@ -299,7 +352,7 @@ impl<S: Subscriber> RouteBuilder<S> {
         for (_, (member, form)) in self.merged {
             place(&mut self.lanes, first, member, form);
         }
-        Route { lanes: self.lanes, groups: self.groups }
+        Route { log_qos: self.log_qos, lanes: self.lanes, groups: self.groups }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Commit, Row, Stats, Store, StoreError, StoreReader};
+use crate::queue::retention::Header;
 use crate::queue::segment::Segment;
 
 /// Both sides of it: readers share what the writer has.
@@ -138,6 +139,11 @@ impl StoreReader for MemoryStore {
             room
         });
         Ok(found.cloned().collect())
+    }
+
+    fn headers(&mut self, from: u64, limit: usize) -> Result<Vec<Header>, StoreError> {
+        let kept = self.kept.lock();
+        Ok(kept.segments.range(from..).take(limit).map(|(_, segment)| Header::of(segment)).collect())
     }
 
     fn segment_before(&mut self, number: u64) -> Result<Option<Segment>, StoreError> {

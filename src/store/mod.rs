@@ -13,6 +13,7 @@
 //! Methods block: they are called by the log's own threads, never by a connection's nor from within an async task. Left out: what
 //! segments hold (`queue`), when to delete them (`node`), caching of segments for readers (`node`).
 
+use crate::queue::retention::Header;
 use crate::queue::segment::Segment;
 
 mod folder;
@@ -104,6 +105,9 @@ pub trait StoreReader: Send {
         topics: Option<&[(&str, &str)]>,
         bytes_max: usize,
     ) -> Result<Vec<Segment>, StoreError>;
+
+    /// Headers of the segments that begin with the number `from` or behind it, in order, at most `limit`.
+    fn headers(&mut self, from: u64, limit: usize) -> Result<Vec<Header>, StoreError>;
 
     /// The last segment of which all numbers are less than `number`: for reading in reverse.
     fn segment_before(&mut self, number: u64) -> Result<Option<Segment>, StoreError>;

@@ -1,5 +1,6 @@
 //! Which store, and how safe.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::memory::MemoryStore;
@@ -7,8 +8,8 @@ use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
 
-/// Where the store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the store is. Shown without user, password and options.
+#[derive(Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// Nowhere: it ends with the process.
     Memory,
@@ -78,6 +79,27 @@ pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
         StoreUrl::Postgres(url) => {
             Ok(Opened { store: Box::new(PostgresStore::open(url, settings.sync)?), set_aside: None })
         }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Folder(folder) => write!(f, "{}", folder.display()),
+            Self::Postgres(url) => {
+                let (_, rest) = url.split_once("://").unwrap_or_default();
+                // A password may contain anything, so the last @ before the options ends it.
+                let address = rest.split('?').next().unwrap_or_default();
+                write!(f, "postgres://{}", address.rsplit('@').next().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
     }
 }
 

@@ -144,6 +144,18 @@ fn segments_of_very_many_topics_are_found_by_each(store: &mut dyn Store) {
     assert_eq!(positions(&reader.segments(0, Some(&topics[..1]), usize::MAX).unwrap()), [4]);
 }
 
+fn headers_tell_all_but_the_messages(store: &mut dyn Store) {
+    append(store, log(1..=5));
+    append(store, vec![segment(6, 60, 1, &[])]);
+    let mut reader = store.reader().unwrap();
+    let mut expected: Vec<Header> = log(1..=5).iter().map(Header::of).collect();
+    expected.push(Header::of(&segment(6, 60, 1, &[])));
+    assert_eq!(reader.headers(0, 100).unwrap(), expected);
+    assert_eq!(reader.headers(20, 2).unwrap(), expected[1..3]);
+    assert_eq!(reader.headers(21, 100).unwrap(), expected[2..], "a segment that began before is not among them");
+    assert!(reader.headers(61, 100).unwrap().is_empty());
+}
+
 fn reading_backwards_meets_every_segment(store: &mut dyn Store) {
     append(store, log(1..=5));
     let mut reader = store.reader().unwrap();
@@ -422,6 +434,7 @@ macro_rules! keeps_the_promise {
             reading_is_bounded_by_bytes_but_gets_on
             reading_of_topics_finds_just_the_segments_that_hold_them
             segments_of_very_many_topics_are_found_by_each
+            headers_tell_all_but_the_messages
             reading_backwards_meets_every_segment
             times_and_event_ids_lead_to_numbers
             topics_are_listed_in_order_of_their_bytes

@@ -166,6 +166,31 @@ limits! {
          counted), ERROR `fennec.error.quota_exceeded`. Changing or clearing one stays possible.";
     retained_bytes_max: u64 = 1_073_741_824, Bytes, "limits"."retained_bytes_max", 0..=1_099_511_627_776,
         "The same in bytes of payload and topic. A publish that would make a value larger is refused, too.";
+    log_unresolved_bytes_max: usize = 67_108_864, Bytes, "limits"."log_unresolved_bytes_max", 1_048_576..=17_179_869_184,
+        "Durable publications that were taken and are not on disk yet. From half of it on, connections that publish durably are \
+         not read. When full, further ones are refused: PUBACK or PUBREC 0x97, ERROR `fennec.error.quota_exceeded`.";
+    log_segment_bytes_max: usize = 8_388_608, Bytes, "limits"."log_segment_bytes_max", 65_536..=268_435_456,
+        "What is written to the log at once. More waits for the next write; a single larger message is written by itself.";
+    log_cache_bytes_max: usize = 33_554_432, Bytes, "limits"."log_cache_bytes_max", 0..=17_179_869_184,
+        "Segments of the log that are kept in memory for subscribers that are a little behind. What is older is read from the \
+         store.";
+    session_log_bytes_max: u64 = 1_073_741_824, Bytes, "limits"."session_log_bytes_max", 0..=1_099_511_627_776,
+        "How far back the log is kept, in bytes of segments, for nothing but persistent sessions and named durable subscriptions \
+         that have not read it. One that is further behind loses the oldest: it is told (`recovered`: false) and counted.";
+    durable_subscriptions_max: usize = 10_000, Count, "limits"."durable_subscriptions_max", 0..=10_000_000,
+        "Named durable subscriptions and groups of one realm. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
+    events_per_call_max: usize = 10_000, Count, "limits"."events_per_call_max", 1..=1_000_000,
+        "Events in one answer to `wamp.subscription.get_events`; keys in one to `fennec.key.list`. A larger `limit` is cut to this.";
+    waits_per_key_max: usize = 10_000, Count, "limits"."waits_per_key_max", 0..=10_000_000,
+        "Publications that wait for the value of one key (`watch`) and requests for one lock. Further ones are refused: ERROR \
+         `fennec.error.quota_exceeded`.";
+    waits_per_session_max: usize = 1_000, Count, "limits"."waits_per_session_max", 0..=1_000_000,
+        "The same of one session.";
+    wait_bytes_max: usize = 67_108_864, Bytes, "limits"."wait_bytes_max", 0..=17_179_869_184,
+        "The same in bytes, of all sessions together.";
+    locks_per_session_max: usize = 10_000, Count, "limits"."locks_per_session_max", 0..=10_000_000,
+        "Keys that change when one session goes (`will`), locks among them. Further ones are refused: ERROR \
+         `fennec.error.quota_exceeded`, PUBACK or PUBREC 0x97.";
     mqtt_packet_bytes_max: usize = 16_777_216, Bytes, "mqtt"."packet_bytes_max", 1024..=268_435_460,
         "Largest MQTT packet, fixed header included; announced in CONNACK. A larger one closes the connection: DISCONNECT 0x95.";
     mqtt_receive_max: u16 = 1024, Count, "mqtt"."receive_max", 1..=65_535,

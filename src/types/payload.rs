@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::value::{Malformed, Raw};
+use super::value::{Malformed, Raw, Value};
 
 mod bridge;
 
@@ -76,9 +76,15 @@ impl std::fmt::Display for Format {
     }
 }
 
-impl Args<'_> {
+impl<'a> Args<'a> {
     /// Neither args nor kwargs.
     pub const NONE: Args<'static> = Args { args: None, kwargs: None };
+
+    /// What a document stands for: a list is the args, a map of nothing but `args` and `kwargs` is those, anything else the only
+    /// argument.
+    pub fn of_document(document: Raw<'a>, format: Format) -> Args<'a> {
+        bridge::document_to_args(document, format)
+    }
 
     /// As a payload in `format`, the one that the arguments are encoded in.
     pub fn as_payload(&self, format: Format) -> PayloadRef<'_> {
@@ -129,6 +135,16 @@ impl<'a> PayloadRef<'a> {
                 let convert = |part: &'a [u8]| bridge::transcoded(Raw::checked(own, part), format);
                 Ok(Args { args: args.map(convert), kwargs: kwargs.map(convert) })
             }
+        }
+    }
+
+    /// The document that the payload is, as an MQTT subscriber would read it: what [`Args::of_document`] undoes. Bytes that are no
+    /// document are a text or binary; no payload is null.
+    pub fn document(self, codec: Codec) -> Value {
+        match self {
+            payload if payload.is_empty() => Value::Null,
+            PayloadRef::Bytes(bytes) => bridge::read_document(bytes, codec),
+            PayloadRef::Args { .. } => Value::decode(Format::Json, &self.as_bytes(Codec::Json)).unwrap_or(Value::Null),
         }
     }
 

@@ -20,6 +20,7 @@ use fennec::node::realm::Realm;
 use fennec::node::users::{Anonymous, UserEntry, Users};
 use fennec::node::{Node, RealmSettings};
 use fennec::router::authorize::{Action, Authorizer, Permission, Role};
+use fennec::store::memory::MemoryStore;
 use fennec::types::limits::Limits;
 use fennec::types::topic::TopicPattern;
 use http_body_util::{BodyExt, Full};
@@ -105,8 +106,11 @@ impl Broker {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(setup.users).unwrap(),
+            policies: Vec::new(),
         };
         let node = Node::new(settings, 1);
+        let log = node.open_log(Box::new(MemoryStore::default()), 0).expect("a log in memory");
+        node.run_log_inline(log, Arc::new(|| 0));
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.address();
         let echo: Arc<dyn WebSocketGate> = Arc::new(Echo);

@@ -112,7 +112,7 @@ impl<'b> Callee<'b> {
     }
 
     fn leave(self) {
-        self.broker.realm().leave(&self.broker.node, &self.session);
+        self.broker.realm().leave(&self.broker.node, &self.session, true);
     }
 }
 

@@ -90,6 +90,10 @@ impl Machine for Talker {
         false
     }
 
+    fn must_wait(&self) -> bool {
+        false
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         None
     }

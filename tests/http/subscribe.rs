@@ -24,6 +24,8 @@ fn publish(broker: &Broker, topic: &str, payload: &[u8]) {
         expires_in_s: None,
         exclude_publisher: false,
         filter: None,
+        condition: None,
+        packet: None,
         backing: None,
     };
     let topic = Arc::new(Topic::from_name(topic).unwrap());

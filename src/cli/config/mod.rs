@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
 use crate::router::authorize::{Authorizer, Role};
+use crate::store::StoreSettings;
 use crate::types::limits::Limits;
 use crate::types::payload::Codec;
 use crate::types::topic::TopicPattern;
@@ -32,6 +33,7 @@ mod reference;
 mod schema;
 mod setting;
 mod sources;
+mod store;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -49,7 +51,10 @@ pub const USER_ROLE: &str = "user";
 pub struct Config {
     /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets.
     pub listeners: Vec<Listener>,
-    pub storage: Storage,
+    /// Where state is kept, and how safe.
+    pub store: StoreSettings,
+    /// Of which topics events are kept, and how long; the first that matches a topic counts.
+    pub durable: Vec<DurablePolicy>,
     /// What is logged, as a filter of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,
@@ -101,11 +106,18 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Where state is kept.
+/// Topics of which the events are kept in the log, and how many of them; whatever is beyond any of the bounds goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Storage {
-    Memory,
-    Folder(PathBuf),
+pub struct DurablePolicy {
+    pub pattern: TopicPattern,
+    /// `None`: in all realms.
+    pub realm: Option<Arc<str>>,
+    /// At least 1.
+    pub max_age_s: u64,
+    /// At least 1; payloads and topics.
+    pub max_bytes: u64,
+    /// At least 1; `None`: not bounded by count.
+    pub max_messages: Option<u64>,
 }
 
 /// A role and where it holds.

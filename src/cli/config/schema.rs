@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 
 use super::listen::Listeners;
-use super::setting::{Key, Section, Shape, Tables, choices, sections};
+use super::setting::{ByteCount, Key, Section, Shape, Tables, choices, sections};
+use super::store::StoreText;
 use crate::router::authorize::Action;
+use crate::store::SyncMode;
 use crate::types::limits::OutboxFull;
 use crate::types::payload::Codec;
 use crate::types::topic::MatchPolicy;
@@ -22,6 +24,7 @@ pub enum LogFormat {
 
 choices!(LogFormat { "human" => LogFormat::Human, "json" => LogFormat::Json, });
 choices!(OutboxFull { "drop" => OutboxFull::Drop, "disconnect" => OutboxFull::Disconnect, });
+choices!(SyncMode { "always" => SyncMode::Always, "interval" => SyncMode::Interval, "never" => SyncMode::Never, });
 choices!(Codec {
     "auto" => Codec::Auto,
     "raw" => Codec::Raw,
@@ -45,10 +48,20 @@ choices!(MatchPolicy {
 sections! {
     /// The whole configuration, as it was said.
     pub(super) struct File in "" {
-        /// Folder for what must survive a restart. It is made if it is missing. Not together with `memory`.
+        /// Folder for what must survive a restart. It is made if it is missing. Not together with `memory` or `store`.
         data: PathBuf = "./fennec-data".into(),
         /// Keep everything in memory and write nothing to disk.
         memory: bool = false,
+        /// Where state is kept: a folder (the same as `data`), or a PostgreSQL database as
+        /// `postgres://user:password@host:5432/database`, where `?schema=NAME` names a schema other than `fennec`. See "The store".
+        store: Option<StoreText> = None,
+        /// What an acknowledged publication has survived: `always` (power loss), `interval` or `never` (the end of the process). See
+        /// "The store".
+        sync: SyncMode = SyncMode::Always,
+        /// With `sync = "interval"`: how often what was written is made safe from power loss.
+        sync_interval_ms: u32 = 1000,
+        /// Refuse to start on a damaged database, rather than set it aside and begin with an empty one.
+        strict: bool = false,
         /// What is logged, to standard error: a level (`error`, `warn`, `info`, `debug`, `trace`) or several for parts of the
         /// program, such as `warn,fennec::mqtt=debug`.
         log: String = "info".into(),
@@ -78,6 +91,9 @@ sections! {
         realm: Tables<Realm> = Tables::default(),
         /// How topics that match a pattern are treated; the first entry that matches a topic counts.
         topic: Tables<TopicRule> = Tables::default(),
+        /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
+        /// its bounds goes, the oldest first.
+        durable: Tables<Durable> = Tables::default(),
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".
@@ -163,6 +179,24 @@ sections! {
         r#match: MatchPolicy = MatchPolicy::Exact,
         /// How payloads (MQTT, HTTP) and arguments (WAMP) become each other.
         codec: Codec = Codec::Auto,
+    }
+
+    /// Topics of which the events are kept.
+    pub(super) struct Durable in "" {
+        /// The pattern as an MQTT topic filter. This or `uri` is required.
+        topic: Option<String> = None,
+        /// The pattern as a WAMP URI.
+        uri: Option<String> = None,
+        /// How `uri` is matched.
+        r#match: MatchPolicy = MatchPolicy::Exact,
+        /// The realm in which it is so. Unless said: in all.
+        realm: Option<String> = None,
+        /// How long events are kept.
+        max_age_s: u32 = 604_800,
+        /// How much is kept of all topics that match, payloads and topics counted.
+        max_bytes: ByteCount = ByteCount(1 << 30),
+        /// How many events are kept of all topics that match. Unless said: as many as the other bounds allow.
+        max_messages: Option<u64> = None,
     }
 
     /// A user.

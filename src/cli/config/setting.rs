@@ -189,6 +189,40 @@ impl Setting for u32 {
     }
 }
 
+impl Setting for u64 {
+    const SHAPE: Shape = Shape::Value(NUMBER);
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        read_count(node, Unit::Count, reader)
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ByteCount(pub u64);
+
+impl Setting for ByteCount {
+    const SHAPE: Shape = Shape::Value(BYTES);
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        read_count(node, Unit::Bytes, reader).map(ByteCount)
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
+fn read_count(node: &Node, unit: Unit, reader: &mut Reader) -> Option<u64> {
+    let number = read_number(node, unit)
+        .and_then(|number| u64::try_from(number).map_err(|_| "must not be negative, nor that large".to_owned()));
+    number.map_err(|what| reader.wrong(&node.origin, what)).ok()
+}
+
 impl Setting for String {
     const SHAPE: Shape = Shape::Value("text");
 

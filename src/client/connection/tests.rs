@@ -122,6 +122,7 @@ fn all_that_was_said_leaves_before_the_connection_is_closed() {
                 retain: false,
                 properties: &properties,
                 expiry_s: None,
+                options: &[],
             };
             client.machine().publish(&publication).unwrap();
             client.close().await;

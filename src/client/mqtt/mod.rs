@@ -30,10 +30,11 @@ use super::machine::{
 use super::transport::Speech;
 use crate::mqtt::codec::{
     self, AckType, Connect, ConnectProperties, Disconnect, EncodeError, Level, PINGREQ, PacketId, PropertySource,
-    Publish, PublishProperties, ReasonCode, RetainHandling, Subscribe, Subscriptions, encode_ack,
+    Publish, PublishProperties, ReasonCode, RetainHandling, Subscribe, Subscriptions, UserProperties, encode_ack,
 };
 use crate::types::event::{Properties, Qos};
 use crate::types::payload::{Codec, Format};
+use crate::types::value::Value;
 
 /// How MQTT is carried by WebSocket (MQTT 5, 6).
 pub const SPEECH: Speech = Speech { subprotocol: "mqtt", text: false, format: Format::Json };
@@ -221,13 +222,19 @@ impl Mqtt {
         Ok(())
     }
 
-    fn send_subscribe(&mut self, subscription: codec::Subscription<'_>, request: Request) -> Result<(), Error> {
+    fn send_subscribe(
+        &mut self,
+        subscription: codec::Subscription<'_>,
+        options: &[(&str, Value)],
+        request: Request,
+    ) -> Result<(), Error> {
+        let options = user_properties(options);
         let packet_id = self.next_packet_id();
         let subscriptions = [subscription];
         let subscribe = Subscribe {
             packet_id,
             subscription_identifier: None,
-            user_properties: Default::default(),
+            user_properties: UserProperties::new(&options),
             subscriptions: Subscriptions::new(&subscriptions),
         };
         let mut packet = Vec::new();
@@ -303,7 +310,17 @@ impl Machine for Mqtt {
 
     fn publish(&mut self, publication: &Publication<'_>) -> Result<Token, Error> {
         check_topic(publication.topic)?;
-        let carried = *publication.properties != Properties::default() || publication.expiry_s.is_some();
+        let with_options;
+        let event_properties = match publication.options {
+            [] => publication.properties,
+            options => {
+                let mut properties = publication.properties.clone();
+                properties.user_properties.extend(user_properties(options));
+                with_options = properties;
+                &with_options
+            }
+        };
+        let carried = *event_properties != Properties::default() || publication.expiry_s.is_some();
         if carried && self.level() < Level::V5 {
             return Err(Error::Invalid("properties need MQTT 5".to_owned()));
         }
@@ -316,7 +333,7 @@ impl Machine for Mqtt {
         }
         let payload = publication.payload.as_bytes(Codec::Auto);
         let properties =
-            PublishProperties { expiry_s: publication.expiry_s, ..PublishProperties::of_event(publication.properties) };
+            PublishProperties { expiry_s: publication.expiry_s, ..PublishProperties::of_event(event_properties) };
         let publish = Publish {
             qos,
             retain: publication.retain,
@@ -343,11 +360,13 @@ impl Machine for Mqtt {
                 false => RetainHandling::Never,
             },
         };
-        if self.level() < Level::V5 && (!subscription.retained || wanted.no_local || wanted.retain_as_published) {
+        let beyond_qos =
+            !subscription.retained || wanted.no_local || wanted.retain_as_published || !subscription.options.is_empty();
+        if self.level() < Level::V5 && beyond_qos {
             return Err(Error::Invalid("subscription options other than QoS need MQTT 5".to_owned()));
         }
         let token = self.next_token();
-        self.send_subscribe(wanted, Request::Subscribe(token))?;
+        self.send_subscribe(wanted, subscription.options, Request::Subscribe(token))?;
         Ok(token)
     }
 
@@ -366,6 +385,15 @@ impl Machine for Mqtt {
     fn answer(&mut self, invocation: InvocationNumber, answer: &Answer<'_>) -> Result<(), Error> {
         self.send_answer(invocation, answer)
     }
+}
+
+/// Options as an MQTT 5 broker is told them.
+fn user_properties(options: &[(&str, Value)]) -> Vec<(String, String)> {
+    let text = |value: &Value| match value {
+        Value::Text(text) => text.clone(),
+        other => String::from_utf8_lossy(&other.to_bytes(Format::Json)).into_owned(),
+    };
+    options.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect()
 }
 
 fn keep_alive(seconds: u16) -> Duration {

@@ -136,7 +136,9 @@ impl Mqtt {
     /// Tells what became of a PUBLISH.
     pub(super) fn settle(&mut self, purpose: Purpose, outcome: Result<(), Error>) {
         match (purpose, outcome) {
-            (Purpose::Publication(token), outcome) => self.tell(Event::Published { token, outcome }),
+            (Purpose::Publication(token), outcome) => {
+                self.tell(Event::Published { token, outcome: outcome.map(|()| None) });
+            }
             (Purpose::Call(token), Err(error)) if self.rpc.forget(token) => {
                 self.tell(Event::Failed { token, error: CallError::Refused(error) });
             }

@@ -88,7 +88,7 @@ impl Mqtt {
                 let filter = self.rpc.response_topic.clone();
                 let wanted =
                     codec::Subscription { filter: &filter, qos: Qos::AtLeastOnce, ..codec::Subscription::default() };
-                self.send_subscribe(wanted, Request::Replies)?;
+                self.send_subscribe(wanted, &[], Request::Replies)?;
                 self.rpc.replies = Replies::Awaited(vec![delayed]);
             }
         }
@@ -154,7 +154,7 @@ impl Mqtt {
         }
         let token = self.next_token();
         let wanted = codec::Subscription { filter: &filter, qos: Qos::AtLeastOnce, ..codec::Subscription::default() };
-        self.send_subscribe(wanted, Request::Register(token))?;
+        self.send_subscribe(wanted, &[], Request::Register(token))?;
         Ok(token)
     }
 

@@ -57,7 +57,9 @@ fn show(packet: &Packet<'_>) -> String {
         }
         Packet::Subscribe(subscribe) => {
             let subscription = subscribe.subscriptions.iter().next().unwrap();
-            format!("SUBSCRIBE {} {}", subscribe.packet_id, subscription.filter)
+            let user: String =
+                subscribe.user_properties.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            format!("SUBSCRIBE {} {}{user}", subscribe.packet_id, subscription.filter)
         }
         Packet::Puback(it) => ack("PUBACK", it),
         Packet::Pubrec(it) => ack("PUBREC", it),
@@ -140,6 +142,7 @@ fn publication(topic: &str, qos: Qos) -> Publication<'_> {
         retain: false,
         properties: &NO_PROPERTIES,
         expiry_s: None,
+        options: &[],
     }
 }
 
@@ -151,6 +154,7 @@ fn subscription(topic: &str) -> Subscription<'_> {
         no_local: false,
         retain_as_published: false,
         policy: MatchPolicy::Exact,
+        options: &[],
     }
 }
 
@@ -171,7 +175,7 @@ fn message(machine: &mut Mqtt) -> Message {
 
 fn published(machine: &mut Mqtt) -> (Token, Result<(), Error>) {
     match machine.next_event() {
-        Some(Event::Published { token, outcome }) => (token, outcome),
+        Some(Event::Published { token, outcome }) => (token, outcome.map(|id| assert_eq!(id, None))),
         other => panic!("{other:?}"),
     }
 }
@@ -392,6 +396,20 @@ fn a_subscription_is_granted_or_refused() {
     let refused = machine.next_event();
     assert!(matches!(refused, Some(Event::Subscribed { token: Token(2), outcome: Err(Error::NotAuthorized(_)) })));
     assert!(matches!(machine.next_event(), Some(Event::Subscribed { token: Token(1), outcome: Ok(()) })));
+}
+
+#[test]
+fn options_are_user_properties_and_need_mqtt_5() {
+    let mut machine = connected();
+    let wanted = [("when", Value::Null), ("will", Value::Text("gone".to_owned()))];
+    machine.publish(&Publication { options: &wanted, ..publication("a", Qos::AtMostOnce) }).unwrap();
+    machine.subscribe(&Subscription { options: &[("rewind", Value::Int(2))], ..subscription("a") }).unwrap();
+    assert_eq!(sent(&mut machine), ["PUBLISH a x when=null will=gone", "SUBSCRIBE 1 a rewind=2"]);
+    let mut old = Mqtt::new(options(Level::V4)).unwrap();
+    open(&mut old, false);
+    let invalid = |outcome: Result<Token, Error>| assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
+    invalid(old.publish(&Publication { options: &wanted, ..publication("a", Qos::AtMostOnce) }));
+    invalid(old.subscribe(&Subscription { options: &wanted, ..subscription("a") }));
 }
 
 #[test]

@@ -213,11 +213,12 @@ impl Machine for Wamp {
             options.bool("acknowledge", true);
         }
         details::write_publication(publication, &mut options);
+        publication.options.iter().for_each(|(name, value)| options.value(name, value));
         let token = self.next_token();
         let (options, topic) = (options.finish(), publication.topic.to_owned());
         self.send_publish(Stored { token, options, topic, payload: publication.payload.to_owned() }, acknowledge)?;
         if !acknowledge {
-            self.events.push_back(Event::Published { token, outcome: Ok(()) });
+            self.events.push_back(Event::Published { token, outcome: Ok(None) });
         }
         Ok(token)
     }
@@ -229,6 +230,7 @@ impl Machine for Wamp {
         if subscription.retained {
             options.bool("get_retained", true);
         }
+        subscription.options.iter().for_each(|(name, value)| options.value(name, value));
         let (request, token) = (self.next_request(), self.next_token());
         let topic = subscription.topic;
         let message = Message::Subscribe { request, options: options.finish(), topic: topic.into() };

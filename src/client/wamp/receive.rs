@@ -75,7 +75,7 @@ impl Wamp {
             other => return Err(Error::Violation(format!("{} to a client", other.kind().name()))),
         };
         let event = match self.pending.remove(&request.0) {
-            Some(Pending::Publish(publication)) => Event::Published { token: publication.token, outcome: Ok(()) },
+            Some(Pending::Publish(publication)) => Event::Published { token: publication.token, outcome: Ok(Some(id)) },
             Some(Pending::Subscribe(token, topic)) => {
                 self.subscriptions.insert(id, topic);
                 Event::Subscribed { token, outcome: Ok(()) }
@@ -103,11 +103,11 @@ impl Wamp {
     }
 
     fn failed(&mut self, request: RequestId, uri: &str, payload: Payload) {
-        let outcome = Err(refusal(uri, &text_of(&payload)));
+        let error = refusal(uri, &text_of(&payload));
         let event = match self.pending.remove(&request.0) {
-            Some(Pending::Publish(publication)) => Event::Published { token: publication.token, outcome },
-            Some(Pending::Subscribe(token, _)) => Event::Subscribed { token, outcome },
-            Some(Pending::Register(token, _)) => Event::Registered { token, outcome },
+            Some(Pending::Publish(publication)) => Event::Published { token: publication.token, outcome: Err(error) },
+            Some(Pending::Subscribe(token, _)) => Event::Subscribed { token, outcome: Err(error) },
+            Some(Pending::Register(token, _)) => Event::Registered { token, outcome: Err(error) },
             Some(Pending::Call(token)) => Event::Failed { token, error: CallError::of_uri(uri, payload) },
             // A call that was cancelled, or an answer that came too late.
             None => return,

@@ -54,7 +54,7 @@ fn json(bytes: &'static str) -> PayloadRef<'static> {
     PayloadRef::Args { format: Format::Json, args: Some(bytes.as_bytes()), kwargs: None }
 }
 
-fn published(machine: &mut Wamp) -> (Token, Result<(), Error>) {
+fn published(machine: &mut Wamp) -> (Token, Result<Option<u64>, Error>) {
     match machine.next_event() {
         Some(Event::Published { token, outcome }) => (token, outcome),
         other => panic!("{other:?}"),
@@ -62,7 +62,15 @@ fn published(machine: &mut Wamp) -> (Token, Result<(), Error>) {
 }
 
 fn publication<'a>(topic: &'a str, qos: Qos, properties: &'a Properties) -> Publication<'a> {
-    Publication { topic, payload: PayloadRef::Bytes(b"{\"t\":1}"), qos, retain: false, properties, expiry_s: None }
+    Publication {
+        topic,
+        payload: PayloadRef::Bytes(b"{\"t\":1}"),
+        qos,
+        retain: false,
+        properties,
+        expiry_s: None,
+        options: &[],
+    }
 }
 
 fn subscription(topic: &str) -> Subscription<'_> {
@@ -73,6 +81,7 @@ fn subscription(topic: &str) -> Subscription<'_> {
         no_local: false,
         retain_as_published: false,
         policy: MatchPolicy::Exact,
+        options: &[],
     }
 }
 
@@ -195,18 +204,33 @@ fn a_publication_is_acknowledged_if_that_was_asked_for() {
     };
     let zero = machine.publish(&publication("a.b", Qos::AtMostOnce, &Properties::default())).unwrap();
     assert_eq!(sent(&mut machine), r#"[16,1,{},"a.b",[{"t":1}]]"#);
-    assert_eq!(published(&mut machine), (zero, Ok(())));
+    assert_eq!(published(&mut machine), (zero, Ok(None)));
     let one = machine.publish(&publication("a.b", Qos::AtLeastOnce, &properties)).unwrap();
     let expected = r#"{"acknowledge":true,"content_type":"text/plain","user_properties":[["k","1"],["k","2"]]}"#;
     assert_eq!(sent(&mut machine), format!(r#"[16,2,{expected},"a.b",[{{"t":1}}]]"#));
     assert!(machine.next_event().is_none());
     hear(&mut machine, &Message::Published { request: RequestId(2), publication: PublicationId(5) }).unwrap();
-    assert_eq!(published(&mut machine), (one, Ok(())));
+    assert_eq!(published(&mut machine), (one, Ok(Some(5))));
     machine.publish(&publication("a.b", Qos::AtLeastOnce, &Properties::default())).unwrap();
     let refused = error(Kind::Publish, 3, "wamp.error.not_authorized", json("[\"no\"]"));
     hear(&mut machine, &refused).unwrap();
     let expected = Error::NotAuthorized("wamp.error.not_authorized: no".to_owned());
     assert_eq!(published(&mut machine).1, Err(expected));
+}
+
+#[test]
+fn options_are_told_as_they_are() {
+    let mut machine = connected();
+    let none = Properties::default();
+    let options = [("when", Value::Null), ("watch", Value::Bool(true))];
+    let publication = Publication { retain: true, options: &options, ..publication("a", Qos::AtLeastOnce, &none) };
+    machine.publish(&publication).unwrap();
+    assert_eq!(
+        sent(&mut machine),
+        r#"[16,1,{"acknowledge":true,"retain":true,"when":null,"watch":true},"a",[{"t":1}]]"#
+    );
+    machine.subscribe(&Subscription { options: &[("rewind", Value::Int(2))], ..subscription("a") }).unwrap();
+    assert_eq!(sent(&mut machine), r#"[32,2,{"rewind":2},"a"]"#);
 }
 
 #[test]
@@ -222,7 +246,7 @@ fn unacknowledged_publications_are_sent_again_in_order_after_a_reconnect() {
     assert_eq!(sent(&mut machine), r#"[16,1,{"acknowledge":true},"a",[{"t":1}]]"#);
     assert_eq!(sent(&mut machine), r#"[16,2,{"acknowledge":true},"c",[{"t":1}]]"#);
     hear(&mut machine, &Message::Published { request: RequestId(2), publication: PublicationId(6) }).unwrap();
-    assert_eq!(published(&mut machine), (Token(3), Ok(())));
+    assert_eq!(published(&mut machine), (Token(3), Ok(Some(6))));
     welcome(&mut machine);
     assert_eq!(sent(&mut machine), r#"[16,1,{"acknowledge":true},"a",[{"t":1}]]"#);
     assert_eq!(sent(&mut machine), "");

@@ -352,6 +352,13 @@ impl Machine for MqttGate {
         }
     }
 
+    fn must_wait(&self) -> bool {
+        match &self.phase {
+            Phase::Open(open) => open.publisher.must_wait(),
+            _ => false,
+        }
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
             Phase::Fresh | Phase::Verifying(_) => Some(self.connect_by_ms),

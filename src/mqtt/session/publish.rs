@@ -9,7 +9,7 @@ use crate::mqtt::codec::{
     Ack, AckType, DecodeError, Level, PacketId, Publish, PublishProperties, ReasonCode, encode_ack,
 };
 use crate::mqtt::rpc;
-use crate::node::publish::{Publication, PublishRefused, TargetId};
+use crate::node::publish::{Fate, Publication, PublishRefused, TargetId};
 use crate::types::event::{Properties, Qos};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::Topic;
@@ -120,12 +120,18 @@ impl Open {
             expires_in_s: properties.and_then(|properties| properties.expiry_s),
             exclude_publisher: false,
             filter: None,
+            condition: None,
+            packet: None,
             backing: Some(input),
         };
         Ok(match self.publisher.publish(target, &publication) {
-            Ok(published) if published.matched => Verdict::OK,
-            Ok(_) => Verdict::new(ReasonCode::NoMatchingSubscribers, ""),
+            Ok(Fate::Pending) => Verdict::OK,
+            Ok(Fate::Routed(published)) if published.matched => Verdict::OK,
+            Ok(Fate::Routed(_)) => Verdict::new(ReasonCode::NoMatchingSubscribers, ""),
             Err(PublishRefused::NotAuthorized) => Verdict::new(ReasonCode::NotAuthorized, ""),
+            Err(PublishRefused::ConditionWithoutRetain) => {
+                Verdict::new(ReasonCode::ImplementationSpecificError, "a condition needs the retain flag")
+            }
             Err(PublishRefused::RetainedFull) => {
                 Verdict::new(ReasonCode::QuotaExceeded, "no room for retained messages")
             }

@@ -59,6 +59,10 @@ impl Machine for Script {
         false
     }
 
+    fn must_wait(&self) -> bool {
+        false
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         None
     }

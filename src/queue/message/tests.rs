@@ -99,3 +99,15 @@ fn damaged_bytes_are_refused_wherever_they_are_cut() {
     }
     assert!(Runs::new(&[9]).any(|run| run.is_err()), "an unknown tag");
 }
+
+#[test]
+fn topics_are_taken_out_and_leave_gaps() {
+    let (a, b) = (Arc::new(Topic::from_name("a").unwrap()), Arc::new(Topic::from_name("b").unwrap()));
+    let posting = Posting { realm: "r", ..Posting::default() };
+    let mut batch = Batch::default();
+    for (topic, payload) in [(&a, b"1"), (&b, b"2"), (&b, b"3"), (&a, b"4")] {
+        batch.event(&event(topic, PayloadRef::Bytes(payload), false), &posting);
+    }
+    let kept = without(batch.as_bytes(), |head| head.topic == "b").unwrap();
+    assert_eq!(lines(&kept), ["r a Bytes([49])", "gap 2", "r a Bytes([52])"]);
+}

@@ -26,6 +26,10 @@ impl Subscriber for Client {
     fn apart(&self) -> bool {
         self.apart
     }
+
+    fn persistent(&self) -> bool {
+        false
+    }
 }
 
 fn client(id: u64, wire: char) -> Client {

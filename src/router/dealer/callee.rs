@@ -40,6 +40,14 @@ impl<S: Clone> Dealer<S> {
         out(Output::Registration(RegistrationEvent::CalleeAdded { session, registration }));
     }
 
+    /// Offers a procedure of the broker's own, which nobody else can. It is called by its exact name, and told nobody.
+    pub fn provide(&mut self, session: SessionId, handle: &S, command: &Register<'_>, now_ms: u64) -> RegistrationId {
+        let (registration, _) = self.registrations.add(session, command, now_ms);
+        self.provided += 1;
+        self.session(session, handle).features = command.features;
+        registration
+    }
+
     /// Whether the registration may be, and whom it replaces.
     fn check_register(
         &self,

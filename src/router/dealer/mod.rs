@@ -27,6 +27,7 @@ use crate::types::limits::CallLimits;
 use crate::types::topic::{Topic, TopicPattern};
 use hash::{IdHash, IdMap};
 use registration::Registrations;
+pub use registration::is_reserved;
 use session::{Place, Session};
 
 /// The dealer of one realm. `S` is the handle under which outputs name their receiver. A session is known from its first
@@ -36,6 +37,8 @@ pub struct Dealer<S> {
     hash: IdHash,
     sessions: IdMap<SessionId, Session<S>>,
     registrations: Registrations,
+    /// Of these, those of the broker itself.
+    provided: usize,
     /// Calls without a final answer; each is pending at one callee and listed at one caller, unless that has left.
     calls: usize,
     /// Of the calls whose time the dealer minds.
@@ -51,6 +54,7 @@ impl<S: Clone> Dealer<S> {
             hash,
             sessions: IdMap::with_hasher(hash),
             registrations: Registrations::new(hash, seed),
+            provided: 0,
             calls: 0,
             deadlines: BTreeSet::new(),
         }
@@ -64,8 +68,9 @@ impl<S: Clone> Dealer<S> {
 
 /// What `wamp.registration.*` tells.
 impl<S> Dealer<S> {
+    /// Those of the broker itself are not counted.
     pub fn registration_count(&self) -> usize {
-        self.registrations.len()
+        self.registrations.len() - self.provided
     }
 
     /// All registrations, in no order.

@@ -84,7 +84,7 @@ impl Registrations {
     /// The registration that a call of `procedure` goes to. Patterns do not reach into the broker's own procedures.
     pub fn best(&self, procedure: &Topic) -> Option<RegistrationId> {
         if procedure.is_reserved() {
-            return None;
+            return self.find(&TopicPattern::exact(procedure));
         }
         self.by_pattern.best(procedure).map(|(_, id)| *id)
     }

@@ -51,6 +51,14 @@ impl Walk {
         &self.pattern
     }
 
+    /// Goes on behind a topic, if it is not there yet.
+    pub fn go_behind(&mut self, topic: &Topic) {
+        let behind = format!("{}\0", key_of(topic.name()));
+        if self.from.as_ref().is_some_and(|from| *from < behind) {
+            self.from = Some(behind);
+        }
+    }
+
     pub fn is_done(&self) -> bool {
         self.from.is_none()
     }

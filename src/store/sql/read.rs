@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::encode::{Share, read_shares, read_voids};
 use super::write::{BROAD, chunks, count};
 use super::{Record, Script, Session};
+use crate::queue::retention::Header;
 use crate::queue::segment::{Segment, TopicShare};
 use crate::store::{Row, Stats, StoreError, StoreReader};
 
@@ -295,6 +296,20 @@ impl<S: Session> StoreReader for Reader<S> {
                 Some(ids) => reader.heads(from, bytes_max, |head| head.holds_any(&ids))?,
             };
             reader.with_bodies(heads)
+        })
+    }
+
+    fn headers(&mut self, from: u64, limit: usize) -> Result<Vec<Header>, StoreError> {
+        self.reading(|reader| {
+            let mut find = Script::new(HEAD);
+            find.push("WHERE first >= ? ORDER BY first LIMIT ?").number(from).number(limit as u64);
+            let heads = reader.session.rows(find)?.iter().map(Head::read).collect::<Result<Vec<_>, _>>()?;
+            reader.learn_names(&heads)?;
+            let named = |head: Head| {
+                let topics = head.shares.iter().map(|share| reader.named(share)).collect::<Result<_, _>>()?;
+                Ok(Header { topics, ..Header::of(&head.segment) })
+            };
+            heads.into_iter().map(named).collect()
         })
     }
 

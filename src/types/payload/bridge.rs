@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use super::{Args, Codec, Format, NotInCodec};
-use crate::types::value::Raw;
 use crate::types::value::read::{Container, Scalar, Sink};
 use crate::types::value::write::{Writer, with_writer};
+use crate::types::value::{Raw, Value};
 
 /// A value in `format`; a copy only if it is not.
 pub fn transcoded<'a>(raw: Raw<'a>, format: Format) -> Cow<'a, [u8]> {
@@ -48,7 +48,18 @@ fn text_or_binary(bytes: &[u8]) -> Scalar<'_> {
     }
 }
 
-fn document_to_args<'a>(raw: Raw<'a>, format: Format) -> Args<'a> {
+/// Bytes as the document that they are; else as a text or binary.
+pub fn read_document(bytes: &[u8], codec: Codec) -> Value {
+    let document = match codec {
+        Codec::Raw => return Value::Bytes(bytes.to_vec()),
+        Codec::Auto | Codec::Json => Format::Json,
+        Codec::Cbor => Format::Cbor,
+        Codec::MsgPack => Format::MsgPack,
+    };
+    Value::decode(document, bytes).unwrap_or_else(|_| text_or_binary(bytes).into_value())
+}
+
+pub fn document_to_args<'a>(raw: Raw<'a>, format: Format) -> Args<'a> {
     if raw.is_list() {
         return Args { args: Some(transcoded(raw, format)), kwargs: None };
     }

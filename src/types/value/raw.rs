@@ -83,6 +83,14 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// Undefined, or MessagePack ext type 0, which JavaScript encoders write for it: absent even where null is a value.
+    pub fn is_undefined(self) -> bool {
+        match (self.format, self.bytes) {
+            (Format::Json, _) | (Format::MsgPack, [0xc0]) | (Format::Cbor, [0xf6]) => false,
+            _ => self.is_null(),
+        }
+    }
+
     pub fn is_list(self) -> bool {
         self.container() == Some(Container::List)
     }

@@ -194,6 +194,13 @@ impl Machine for RawSocket {
         }
     }
 
+    fn must_wait(&self) -> bool {
+        match &self.stage {
+            Stage::Session(gate) => gate.must_wait(),
+            _ => false,
+        }
+    }
+
     fn deadline_ms(&self) -> Option<u64> {
         let other = match &self.stage {
             Stage::Handshake { deadline_ms } => Some(*deadline_ms),

@@ -9,6 +9,7 @@
 //! - `hello`: who comes in, and how it proves who it is.
 //! - `open`: an open session; `publish`, `subscribe` and `call` are what its messages do.
 //! - `options`: reading options.
+//! - `pending`: what waits for the durable log.
 //!
 //! Request ids are taken as they come, as other routers do, though the specification has clients count them: only a CALL may not
 //! use the id of a call that is under way. Left out on purpose: the meta API, testaments, and every feature that WELCOME
@@ -18,6 +19,7 @@ mod call;
 mod hello;
 mod open;
 mod options;
+mod pending;
 mod publish;
 mod subscribe;
 #[cfg(test)]
@@ -46,6 +48,8 @@ const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
 const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
 const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
 const QUOTA_EXCEEDED: &str = "fennec.error.quota_exceeded";
+const CONDITION_FAILED: &str = "fennec.error.condition_failed";
+const STORE_UNAVAILABLE: &str = "fennec.error.store_unavailable";
 
 /// A client that has so many answers waiting is not read on.
 const REPLY_BYTES_MAX: usize = 1024 * 1024;
@@ -177,11 +181,11 @@ impl WampGate {
         match leave {
             Leave::Violation(text) => self.violate(&text),
             Leave::Aborted => {
-                self.close_session();
+                self.close_session(false);
                 Flow::Close
             }
             Leave::Goodbye => {
-                self.close_session();
+                self.close_session(true);
                 let reason = "wamp.close.goodbye_and_out".into();
                 self.say(&Message::Goodbye { details: Dict::Empty, reason });
                 // The connection may carry another session (WAMP, Session Closing); if none comes it is closed.
@@ -202,7 +206,7 @@ impl WampGate {
     /// Ends the session, and the connection, with ABORT.
     fn abort(&mut self, reason: &str, text: &str) -> Flow {
         tracing::debug!(peer = %self.peer, reason, what = text, "WAMP session aborted");
-        self.close_session();
+        self.close_session(false);
         let mut details = DictWriter::new(self.wire.format);
         details.text("message", text);
         let (details, reason) = (details.finish(), reason.into());
@@ -210,11 +214,11 @@ impl WampGate {
         Flow::Close
     }
 
-    /// Leaves the realm, if there is a session; what its mailbox held is still written.
-    fn close_session(&mut self) {
+    /// Leaves the realm, if there is a session; what its mailbox held is still written. `orderly`: the client has said GOODBYE.
+    fn close_session(&mut self, orderly: bool) {
         if let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) {
             tracing::debug!(peer = %self.peer, session = open.session.id.0, realm = &*open.realm.name, "WAMP session left");
-            let taken = open.leave(&self.link);
+            let taken = open.leave(&self.link, orderly);
             let before = std::mem::take(&mut self.out.tail);
             if !before.is_empty() {
                 self.out.parts.push_back(Bytes::from(before));
@@ -267,6 +271,12 @@ impl Machine for WampGate {
     }
 
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
+        if let State::Open(open) = &mut self.state
+            && open.hear(now_ms)
+        {
+            // It may carry another session, so this is no end of the connection.
+            let _ = self.leave(Leave::Goodbye, now_ms);
+        }
         let mut taken = std::mem::take(&mut self.out);
         if let State::Open(open) = &mut self.state
             && taken.bytes() == 0
@@ -291,6 +301,13 @@ impl Machine for WampGate {
     fn must_pause(&mut self) -> bool {
         match &mut self.state {
             State::Open(open) => open.publisher.take_crowded(),
+            _ => false,
+        }
+    }
+
+    fn must_wait(&self) -> bool {
+        match &self.state {
+            State::Open(open) => open.publisher.must_wait() || open.is_leaving(),
             _ => false,
         }
     }
@@ -325,7 +342,7 @@ impl Machine for WampGate {
         };
         match &self.state {
             State::Open(_) => {
-                self.close_session();
+                self.close_session(false);
                 let mut details = DictWriter::new(self.wire.format);
                 details.text("message", text);
                 self.say(&Message::Goodbye { details: details.finish(), reason: uri.into() });
@@ -336,7 +353,7 @@ impl Machine for WampGate {
     }
 
     fn closed(&mut self, _: u64) {
-        self.close_session();
+        self.close_session(false);
         self.tally.connections_closed += 1;
         if !self.welcomed {
             self.tally.handshake_failures += 1;

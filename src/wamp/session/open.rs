@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::call::Procedures;
+use super::pending::Pending;
 use crate::delivery::outbox::Taken;
 use crate::node::Node;
 use crate::node::link::Link;
 use crate::node::metrics::Protocol;
-use crate::node::publish::Publisher;
+use crate::node::publish::{Publisher, Settled};
 use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::node::users::ANONYMOUS;
@@ -54,6 +55,11 @@ pub(super) struct Open {
     pub frame_bytes_max: usize,
     /// PUBLISHED of this read batch, to be handed to the mailbox at its end or before another answer.
     pub acknowledgements: Vec<u8>,
+    /// What waits for the durable log.
+    pub pending: Pending,
+    settled: Vec<Settled>,
+    /// GOODBYE has come, and is answered when what was asked before is settled.
+    leaving: bool,
 }
 
 impl Open {
@@ -65,6 +71,7 @@ impl Open {
         features: CalleeFeatures,
         wire: Wire,
         frame_bytes_max: usize,
+        link: Arc<Link>,
     ) -> Self {
         let identity = &session.identity;
         let discloser = Discloser {
@@ -72,7 +79,8 @@ impl Open {
             authid: Some(identity.authid.clone()),
             authrole: Some(identity.authrole.clone()),
         };
-        let publisher = Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
+        let mut publisher = Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
+        publisher.listen(link);
         Self {
             node,
             realm,
@@ -85,6 +93,9 @@ impl Open {
             wire,
             frame_bytes_max,
             acknowledgements: Vec::new(),
+            pending: Pending::default(),
+            settled: Vec::new(),
+            leaving: false,
         }
     }
 
@@ -96,6 +107,8 @@ impl Open {
     pub fn handle(&mut self, message: Message<'_>, backing: &Bytes, now_ms: u64) -> Result<(), Leave> {
         self.publisher.now_ms = now_ms;
         match message {
+            // Nothing comes behind GOODBYE.
+            _ if self.leaving => Ok(()),
             Message::Publish { request, options, topic, payload } => {
                 self.publish(request, &options, &topic, payload, backing);
                 Ok(())
@@ -121,7 +134,8 @@ impl Open {
             Message::Unsubscribe { request, subscription } => self.unsubscribe(request, subscription),
             Message::Register { request, options, procedure } => self.register(request, &options, &procedure),
             Message::Unregister { request, registration } => self.unregister(request, registration),
-            Message::Goodbye { .. } => return Err(Leave::Goodbye),
+            Message::Goodbye { .. } if self.pending.is_settled() => return Err(Leave::Goodbye),
+            Message::Goodbye { .. } => self.leaving = true,
             Message::Abort { .. } => return Err(Leave::Aborted),
             other => {
                 let text = format!("{} is not allowed while a session is open", other.kind().name());
@@ -174,6 +188,30 @@ impl Open {
         self.session.identity.authmethod != ANONYMOUS
     }
 
+    /// Tells the client what has become of what it asked, as far as the log has decided. `true`: it has said GOODBYE, and all that
+    /// it asked before is settled.
+    pub fn hear(&mut self, now_ms: u64) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        self.publisher.now_ms = now_ms;
+        let mut all = std::mem::take(&mut self.settled);
+        self.publisher.hear(|settled| all.push(settled));
+        for settled in all.drain(..) {
+            self.settle(settled);
+            self.settle_retained();
+        }
+        self.settled = all;
+        // What waited may be under way now.
+        self.finish();
+        self.leaving && self.pending.is_settled()
+    }
+
+    /// Whether GOODBYE waits to be answered.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// What is to be written now.
     pub fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
         let mut mailbox = self.session.mailbox();
@@ -184,8 +222,8 @@ impl Open {
         taken
     }
 
-    /// Leaves the realm. Returns what was in the mailbox, to be written before the last word.
-    pub fn leave(mut self, link: &Arc<Link>) -> Taken {
+    /// Leaves the realm; `orderly`: as the client has asked. Returns what was in the mailbox, to be written before the last word.
+    pub fn leave(mut self, link: &Arc<Link>, orderly: bool) -> Taken {
         self.finish();
         let taken = {
             let mut mailbox = self.session.mailbox();
@@ -193,7 +231,7 @@ impl Open {
             mailbox.detach(link);
             taken
         };
-        self.realm.leave(&self.node, &self.session);
+        self.realm.leave(&self.node, &self.session, orderly);
         taken
     }
 }

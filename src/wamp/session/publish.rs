@@ -7,10 +7,13 @@ use bytes::Bytes;
 
 use super::open::Open;
 use super::options::{Entry, WrongOption};
+use super::pending::Asked;
 use crate::node::Node;
-use crate::node::publish::{Publication, PublishRefused};
+use crate::node::publish::{Fate, Publication, PublishRefused, Settled};
+use crate::queue::condition::{Condition, KeyWill, When};
+use crate::queue::outcome::{Refused, Void, WaitEnd};
 use crate::types::event::{Filter, Properties};
-use crate::types::ids::RequestId;
+use crate::types::ids::{PublicationId, RequestId};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::Topic;
 use crate::types::value::Raw;
@@ -26,6 +29,9 @@ struct Options {
     expires_in_s: Option<u32>,
     filter: Option<Box<Filter>>,
     properties: Option<Properties>,
+    condition: Option<Box<Condition>>,
+    /// For [`Condition::watch`].
+    timeout_ms: Option<u64>,
 }
 
 impl Options {
@@ -33,12 +39,25 @@ impl Options {
     fn read(options: &Dict<'_>) -> (Self, Result<(), WrongOption>) {
         let mut read = Self::default();
         let mut outcome = Ok(());
-        for (key, value) in options.entries() {
+        for (key, value) in options.as_raw().into_iter().flat_map(Raw::entries) {
             // Some clients let no options through but those they know and those that begin so.
             let name = key.strip_prefix('_').unwrap_or(&key);
-            outcome = outcome.and(read.set(name, value));
+            if !value.is_null() || (matches!(name, "when" | "will") && !value.is_undefined()) {
+                outcome = outcome.and(read.set(name, value));
+            }
         }
+        let outcome = outcome.and_then(|()| read.complete());
         (read, outcome)
+    }
+
+    /// What one option asks of another.
+    fn complete(&mut self) -> Result<(), WrongOption> {
+        let Some(condition) = &mut self.condition else { return Ok(()) };
+        condition.timeout_ms = self.timeout_ms.filter(|_| condition.watch);
+        if condition.watch && condition.when.is_none() {
+            return Err(WrongOption { name: "watch", expected: "there with the option when only" });
+        }
+        Ok(())
     }
 
     #[inline]
@@ -79,9 +98,31 @@ impl Options {
                     _ => return entry("payload_format_indicator").wrong("0 or 1"),
                 });
             }
+            // Null is a value of these two: there is none, and there will be none.
+            "when" => {
+                let entry = entry("when");
+                let when = entry.or_wrong(When::read(value), "null, a dict of fields or the number of an event")?;
+                self.condition().when = Some(when);
+            }
+            "will" => self.condition().will = Some(KeyWill::read(value)),
+            "watch" => {
+                if entry("watch").bool()? {
+                    self.condition().watch = true;
+                }
+            }
+            "stays" => {
+                if entry("stays").bool()? {
+                    self.condition().stays = true;
+                }
+            }
+            "timeout" => self.timeout_ms = Some(entry("timeout").uint("a number of milliseconds")?),
             _ => {}
         }
         Ok(())
+    }
+
+    fn condition(&mut self) -> &mut Condition {
+        self.condition.get_or_insert_default()
     }
 
     fn filter(&mut self) -> &mut Filter {
@@ -156,17 +197,84 @@ impl Open {
             expires_in_s: options.expires_in_s,
             exclude_publisher: !options.include_me,
             filter: options.filter.as_deref(),
+            condition: options.condition.as_deref(),
+            packet: None,
             backing: Some(backing),
         };
+        if options.condition.as_ref().is_some_and(|condition| condition.watch || condition.will.is_some()) {
+            self.session.note_holds();
+        }
         match self.publisher.publish(target, &publication) {
-            Ok(published) if options.acknowledge => {
-                let published = Message::Published { request, publication: published.publication };
-                // Cannot be too large for any frame.
-                let _ = self.wire.append(&published, &mut self.acknowledgements);
+            Ok(Fate::Routed(published)) if options.acknowledge => self.published(request, published.publication),
+            Ok(Fate::Routed(_)) => {}
+            Ok(Fate::Pending) => {
+                self.pending.ask(if options.acknowledge { Asked::Publish(request) } else { Asked::Silent });
             }
-            Ok(_) => {}
+            Err(refused @ PublishRefused::ConditionWithoutRetain) => {
+                refuse(self, super::INVALID_ARGUMENT, &refused.to_string());
+            }
             Err(refused @ PublishRefused::NotAuthorized) => refuse(self, super::NOT_AUTHORIZED, &refused.to_string()),
             Err(refused @ PublishRefused::RetainedFull) => refuse(self, super::QUOTA_EXCEEDED, &refused.to_string()),
         }
+    }
+
+    fn published(&mut self, request: RequestId, publication: PublicationId) {
+        // Cannot be too large for any frame.
+        let _ = self.wire.append(&Message::Published { request, publication }, &mut self.acknowledgements);
+    }
+
+    /// Tells the client what became of something that was pending.
+    pub(super) fn settle(&mut self, settled: Settled) {
+        let (request, failed) = match settled {
+            Settled::Event { number } => {
+                let publication = self.node.log.publication_of(number);
+                return self.pending.settle().into_iter().for_each(|request| self.published(request, publication));
+            }
+            Settled::Routed(published) => {
+                let request = self.pending.settle();
+                return request.into_iter().for_each(|request| self.published(request, published.publication));
+            }
+            Settled::Granted { ticket, number } => {
+                let publication = self.node.log.publication_of(number);
+                let request = self.pending.end_wait(ticket);
+                return request.into_iter().for_each(|request| self.published(request, publication));
+            }
+            Settled::Waiting { ticket } => return self.pending.wait(ticket),
+            Settled::Void(void) => (self.pending.settle(), void_error(void)),
+            Settled::Refused(why) => (self.pending.settle(), refused_error(why)),
+            Settled::Ended { ticket, why } => (self.pending.end_wait(ticket), wait_error(why)),
+            // This gate gives no commands to be told of.
+            Settled::Done(_) => return,
+        };
+        if let Some(request) = request {
+            let (uri, text) = failed;
+            self.error(Kind::Publish, request, uri, text);
+        }
+    }
+}
+
+fn void_error(void: Void) -> (&'static str, &'static str) {
+    match void {
+        Void::ConditionFailed => (super::CONDITION_FAILED, "the condition does not hold"),
+        Void::QuotaExceeded => (super::QUOTA_EXCEEDED, "as many publications wait, or locks are held, as may"),
+        // Only MQTT knows these two.
+        Void::Repeated | Void::Stale => ("wamp.error.canceled", "the publication came before"),
+    }
+}
+
+fn refused_error(why: Refused) -> (&'static str, &'static str) {
+    match why {
+        Refused::StoreUnavailable => {
+            (super::STORE_UNAVAILABLE, "the store cannot write: durable publishing has stopped until it can")
+        }
+        Refused::Full => (super::STORE_UNAVAILABLE, "as many messages wait for the store as may"),
+        Refused::Stopping => ("wamp.close.system_shutdown", "the broker stops"),
+    }
+}
+
+fn wait_error(why: WaitEnd) -> (&'static str, &'static str) {
+    match why {
+        WaitEnd::Timeout => ("wamp.error.timeout", "the condition did not hold in time"),
+        WaitEnd::Canceled | WaitEnd::SessionGone => ("wamp.error.canceled", "the wait was canceled"),
     }
 }

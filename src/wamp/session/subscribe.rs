@@ -2,6 +2,7 @@
 
 use super::open::Open;
 use super::options::{Entry, WrongOption};
+use super::pending::Asked;
 use crate::node::mailbox::Mailbox;
 use crate::router::authorize::Action;
 use crate::router::broker;
@@ -76,8 +77,17 @@ impl Open {
             self.realm.subscribe(&self.session, &pattern, None, broker::Options::Each, |subscribed, mailbox| {
                 reply(wire, mailbox, &Message::Subscribed { request, subscription: subscribed.id });
             });
-        if options.get_retained {
+        if options.get_retained && self.pending.is_settled() {
             self.replay(&pattern, subscribed.id);
+        } else if options.get_retained {
+            self.pending.ask(Asked::Retained { pattern: Box::new(pattern), subscription: subscribed.id });
+        }
+    }
+
+    /// Retained values that were asked for behind publications that are settled now.
+    pub(super) fn settle_retained(&mut self) {
+        while let Some((pattern, subscription)) = self.pending.settle_retained() {
+            self.replay(&pattern, subscription);
         }
     }
 
@@ -103,6 +113,7 @@ impl Open {
             let text = "the session has no such subscription";
             return self.error(Kind::Unsubscribe, request, super::NO_SUCH_SUBSCRIPTION, text);
         };
+        self.pending.forget(subscription);
         let wire = self.wire;
         self.realm.unsubscribe(&self.session, &pattern, None, |_, mailbox| {
             reply(wire, mailbox, &Message::Unsubscribed { request, details: Dict::Empty });

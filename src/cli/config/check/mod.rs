@@ -8,12 +8,13 @@ use tracing_subscriber::EnvFilter;
 use super::schema::File;
 use super::setting::Reader;
 use super::value::{Origin, Problem};
-use super::{Config, Storage, nearest};
+use super::{Config, nearest};
 use crate::types::limits::Limits;
 use crate::types::payload::Codec;
 use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
 
 mod access;
+mod durable;
 mod listeners;
 
 /// The configuration, and all that is wrong with it; it is to be used only if that is nothing.
@@ -22,7 +23,8 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
     let realms = check.realms(&file);
     let config = Config {
         listeners: check.listeners(&file, &realms),
-        storage: check.storage(&file),
+        store: check.store(&file),
+        durable: check.durable(&file, &realms),
         log: check.log(&file),
         log_format: file.log_format,
         default_realm: Arc::from(&*file.default_realm),
@@ -111,15 +113,6 @@ impl Check {
             let names = realms.names.iter().map(|name| &**name);
             self.wrong(key, nearest::unknown(&format!("realm {name:?}"), name, names));
         }
-    }
-
-    /// What was said last counts: `--data` turns off what the file says of `memory`.
-    fn storage(&mut self, file: &File) -> Storage {
-        let (memory, data) = (self.origin("memory").priority(), self.origin("data").priority());
-        if file.memory && self.said("data") && memory == data {
-            self.wrong("memory", "nothing can be kept in memory only and in data too: say one of them");
-        }
-        if file.memory && memory >= data { Storage::Memory } else { Storage::Folder(file.data.clone()) }
     }
 
     fn log(&mut self, file: &File) -> String {

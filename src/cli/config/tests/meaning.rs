@@ -294,3 +294,72 @@ fn codecs_and_refused_filters_are_patterns_of_either_spelling() {
         &["fennec.toml:1:23: mqtt.refuse_filters: \"a/#/b\" has a # that is not the whole last level"],
     );
 }
+
+#[test]
+fn how_safe_the_store_is_can_be_said() {
+    let config = Scene::new("memory = true\nsync = \"interval\"\nsync_interval_ms = 200\nstrict = true").load();
+    let expected =
+        StoreSettings { url: StoreUrl::Memory, sync: SyncMode::Interval, sync_interval_ms: 200, strict: true };
+    assert_eq!(config.store, expected);
+    check(
+        "sync = \"sometimes\"\nsync_interval_ms = 9",
+        &["fennec.toml:1:8: sync: must be one of \"always\" \"interval\" \"never\""],
+    );
+    check("sync_interval_ms = 9", &["fennec.toml:1:20: sync_interval_ms: must be from 10 to 3600000"]);
+}
+
+#[test]
+fn durable_topics_are_patterns_with_bounds() {
+    let config = Scene::new(
+        "[[realm]]\nname = \"other\"\n\
+         [[durable]]\ntopic = \"a/#\"\nrealm = \"other\"\nmax_age_s = 60\nmax_bytes = \"2 MiB\"\nmax_messages = 10\n\
+         [[durable]]\nuri = \"a.\"\nmatch = \"prefix\"",
+    )
+    .load();
+    let other = DurablePolicy {
+        pattern: TopicPattern::from_filter("a/#").unwrap(),
+        realm: Some("other".into()),
+        max_age_s: 60,
+        max_bytes: 2 << 20,
+        max_messages: Some(10),
+    };
+    let default = DurablePolicy {
+        pattern: TopicPattern::from_uri("a.", MatchPolicy::Prefix).unwrap(),
+        realm: None,
+        max_age_s: 7 * 24 * 3600,
+        max_bytes: 1 << 30,
+        max_messages: None,
+    };
+    assert_eq!(config.durable, [other, default]);
+}
+
+#[test]
+fn what_is_wrong_with_durable_topics_is_named() {
+    check("[[durable]]\nmax_bytes = 5", &["fennec.toml:1:1: durable[0]: topic or uri is missing"]);
+    check(
+        "[[durable]]\ntopic = \"a/#/b\"",
+        &["fennec.toml:2:9: durable[0].topic: \"a/#/b\" has a # that is not the whole last level"],
+    );
+    check(
+        "[[durable]]\ntopic = \"a\"\nrealm = \"relm1\"\nmax_age_s = 0\nmax_messages = -1",
+        &["fennec.toml:5:16: durable[0].max_messages: must not be negative, nor that large"],
+    );
+    check(
+        "[[durable]]\ntopic = \"a\"\nrealm = \"relm1\"\nmax_age_s = 0",
+        &[
+            "fennec.toml:3:9: durable[0].realm: unknown realm \"relm1\"; did you mean \"realm1\"?",
+            "fennec.toml:4:13: durable[0].max_age_s: must be at least 1: leave the table out to keep nothing",
+        ],
+    );
+    check(
+        "[[durable]]\ntopic = \"$SYS/#\"\n[[durable]]\nuri = \"wamp.session\"\nmatch = \"prefix\"",
+        &[
+            "fennec.toml:2:9: durable[0].topic: belongs to the broker: its events are never kept",
+            "fennec.toml:4:7: durable[1].uri: belongs to the broker: its events are never kept",
+        ],
+    );
+    check(
+        "[[durable]]\ntopic = \"a\"\n[[durable]]\ntopic = \"a\"\nrealm = \"realm1\"\n[[durable]]\nuri = \"a\"",
+        &["fennec.toml:6:1: durable[2]: its pattern is there twice"],
+    );
+}

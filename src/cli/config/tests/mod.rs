@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::store::{StoreUrl, SyncMode};
 
 mod documentation;
 mod meaning;
@@ -67,7 +68,11 @@ fn an_empty_file_and_none_give_the_default() {
                 .iter()
                 .all(|one| one.anonymous == Anonymous::Local && one.tls.is_none() && one.realm.is_none())
         );
-        assert_eq!(config.storage, Storage::Folder("./fennec-data".into()));
+        assert_eq!(
+            config.store,
+            StoreSettings { url: StoreUrl::Folder("./fennec-data".into()), ..StoreSettings::default() }
+        );
+        assert_eq!(config.durable, []);
         assert_eq!((&*config.default_realm, config.realms.len()), ("realm1", 1));
         assert_eq!(config.limits, Limits::default());
         assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Human));
@@ -177,7 +182,13 @@ fn secrets_are_never_shown() {
         format!("[[user]]\nname = \"a\"\npassword_hash = \"{secret}\"\nwampcra = {{ key = \"SECRET\", salt = \"x\" }}");
     let shown = format!("{:?}", Scene::new(&good).load());
     assert!(!shown.contains("U0VDUkVU") && !shown.contains("SECRET"), "{shown}");
+    let shown = Scene::new("store = \"postgres://me:SECRET@h/db?password=SECRET\"").load();
+    assert!(!format!("{shown:?} {}", shown.store.url).contains("SECRET"), "{shown:?}");
     for bad in [
+        "store = \"postgres://me:SE CRET@h/db\"",
+        "store = \"mysql://me:SECRET@h/db\"",
+        "store = \"postgres://me:SECRET@h/db\"\nmemory = true",
+        "store = [\"SECRET\"]",
         "[[user]]\nname = \"a\"\npassword_hash = \"SECRET\"",
         "[[user]]\nname = \"a\"\npassword_hash = [\"SECRET\"]",
         "[[user]]\nname = \"a\"\nwampcra = \"SECRET\"",

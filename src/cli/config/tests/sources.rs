@@ -30,7 +30,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn the_last_word_on_data_and_memory_counts() {
-    let memory = |scene: Scene| scene.load().storage == Storage::Memory;
+    let memory = |scene: Scene| scene.load().store.url == StoreUrl::Memory;
     assert!(memory(Scene::new("memory = true")));
     assert!(memory(Scene::new("data = \"x\"").env("FENNEC_MEMORY", "true")));
     assert!(!memory(Scene::new("memory = true").env("FENNEC_DATA", "x")));
@@ -38,16 +38,48 @@ fn the_last_word_on_data_and_memory_counts() {
     assert!(memory(Scene::new("data = \"x\"").env("FENNEC_DATA", "y").flag("--memory", "memory", "true")));
     check(
         "data = \"x\"\nmemory = true",
-        &["fennec.toml:2:10: memory: nothing can be kept in memory only and in data too: say one of them"],
+        &["fennec.toml:1:8: data: says where state is kept, and so does memory: keep one of them"],
     );
+}
+
+#[test]
+fn the_store_may_be_said_by_each_of_its_keys_and_the_last_word_counts() {
+    let postgres = "postgres://me:SECRET@h:5433/db?schema=s";
+    let url = |scene: Scene| scene.load().store.url;
+    let database = StoreUrl::Postgres(postgres.to_owned());
+    assert_eq!(url(Scene::new(&format!("store = {postgres:?}"))), database);
+    assert_eq!(url(Scene::new("store = \"postgresql:///db\"")), StoreUrl::Postgres("postgresql:///db".to_owned()));
+    assert_eq!(url(Scene::new("data = \"x\"").env("FENNEC_STORE", postgres)), database);
+    assert_eq!(url(Scene::new("memory = true").flag("--store", "store", postgres)), database);
+    assert_eq!(url(Scene::new("").env("FENNEC_STORE", postgres).flag("--memory", "memory", "true")), StoreUrl::Memory);
+    assert_eq!(
+        url(Scene::new("").env("FENNEC_STORE", postgres).flag("--data", "data", "y")),
+        StoreUrl::Folder("y".into())
+    );
+    assert_eq!(url(Scene::new("store = \"memory\"")), StoreUrl::Memory);
+    let scene = Scene::new("store = \"x\"");
+    assert_eq!(scene.load().store.url, StoreUrl::Folder(scene.folder.path().join("x")));
+    assert_eq!(url(Scene::new("").env("FENNEC_STORE", "y")), StoreUrl::Folder("y".into()));
+}
+
+#[test]
+fn two_words_in_one_place_on_where_state_is_kept_are_refused() {
+    let twice = |key: &str, other: &str, at: &str| {
+        format!("fennec.toml:{at}: {key}: says where state is kept, and so does {other}: keep one of them")
+    };
+    check("data = \"x\"\nstore = \"x\"", &[&twice("store", "data", "2:9")]);
+    check("memory = true\nstore = \"x\"", &[&twice("store", "memory", "2:9")]);
+    Scene::new("memory = false\nstore = \"x\"").load();
+    let scene = Scene::new("").env("FENNEC_DATA", "x").env("FENNEC_STORE", "y");
+    assert_eq!(scene.problems(), ["FENNEC_STORE: says where state is kept, and so does data: keep one of them"]);
 }
 
 #[test]
 fn paths_in_a_file_are_relative_to_it_and_others_to_the_working_directory() {
     let scene = Scene::new("data = \"x\"");
-    assert_eq!(scene.load().storage, Storage::Folder(scene.folder.path().join("x")));
-    assert_eq!(Scene::new("").env("FENNEC_DATA", "y").load().storage, Storage::Folder("y".into()));
-    assert_eq!(Scene::new("data = \"/abs\"").load().storage, Storage::Folder("/abs".into()));
+    assert_eq!(scene.load().store.url, StoreUrl::Folder(scene.folder.path().join("x")));
+    assert_eq!(Scene::new("").env("FENNEC_DATA", "y").load().store.url, StoreUrl::Folder("y".into()));
+    assert_eq!(Scene::new("data = \"/abs\"").load().store.url, StoreUrl::Folder("/abs".into()));
 }
 
 #[test]

@@ -88,9 +88,12 @@ impl Setup {
             default_realm: self.realms[0].to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users).unwrap(),
+            policies: Vec::new(),
         };
         let now_ms = Rc::new(Cell::new(NOW_MS));
-        World { node: Node::new(settings, 1), settings: Arc::new(self.settings), now_ms }
+        let node = Node::new(settings, 1);
+        crate::node::testing::run_log(&node);
+        World { node, settings: Arc::new(self.settings), now_ms }
     }
 }
 

@@ -176,6 +176,8 @@ fn member_that_the_publisher_excludes_is_passed_over() {
         expires_in_s: None,
         exclude_publisher: false,
         filter: Some(&filter),
+        condition: None,
+        packet: None,
         backing: None,
     };
     let topic = Arc::new(Topic::from_name("a").unwrap());

@@ -16,8 +16,10 @@ fn gate_with(limits: Limits) -> RawSocket {
         default_realm: "realm1".to_owned(),
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anonymous")])),
         users: Users::new([]).unwrap(),
+        policies: Vec::new(),
     };
     let node = Node::new(settings, 1);
+    crate::node::testing::run_log(&node);
     super::super::rawsocket(&node, Access { anonymous: true }, ([127, 0, 0, 1], 50_000).into(), NOW_MS)
 }
 

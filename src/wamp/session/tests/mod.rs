@@ -69,8 +69,11 @@ impl Setup {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users).unwrap(),
+            policies: Vec::new(),
         };
-        World { node: Node::new(settings, 1), access: Access { anonymous: self.anonymous }, now_ms: NOW_MS }
+        let node = Node::new(settings, 1);
+        crate::node::testing::run_log(&node);
+        World { node, access: Access { anonymous: self.anonymous }, now_ms: NOW_MS }
     }
 }
 

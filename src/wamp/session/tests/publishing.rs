@@ -329,6 +329,8 @@ fn a_codec_says_how_bytes_become_arguments() {
             expires_in_s: None,
             exclude_publisher: false,
             filter: None,
+            condition: None,
+            packet: None,
             backing: None,
         };
         let topic = Arc::new(Topic::from_name(topic).unwrap());

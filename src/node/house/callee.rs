@@ -1,0 +1,155 @@
+//! The session that answers the broker's own procedures, one in each realm.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{CallKey, Item, Queue};
+use crate::delivery::backlog::Backlog;
+use crate::delivery::outbox::Outbox;
+use crate::node::mailbox::Mailbox;
+use crate::node::realm::Realm;
+use crate::node::session::{Identity, Session, Touched};
+use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
+use crate::router::dealer::{CalleeFeatures, Register};
+use crate::router::output::{InterruptMode, Invocation, InvocationPolicy, Output};
+use crate::types::event::{Discloser, Event, Terms};
+use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
+use crate::types::payload::{Codec, Format, Payload};
+use crate::types::topic::{Topic, TopicPattern};
+
+/// The callee's session. Those of clients are numbered from 1 on.
+pub(super) const CALLEE: SessionId = SessionId(0);
+
+/// A procedure of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Procedure {
+    KeyGet,
+    KeyList,
+    KeyPut,
+    KeyDelete,
+    KeyWatch,
+    LockAcquire,
+    LockRelease,
+    LockList,
+}
+
+const PROCEDURES: [(&str, Procedure); 8] = [
+    ("fennec.key.get", Procedure::KeyGet),
+    ("fennec.key.list", Procedure::KeyList),
+    ("fennec.key.put", Procedure::KeyPut),
+    ("fennec.key.delete", Procedure::KeyDelete),
+    ("fennec.key.watch", Procedure::KeyWatch),
+    ("fennec.lock.acquire", Procedure::LockAcquire),
+    ("fennec.lock.release", Procedure::LockRelease),
+    ("fennec.lock.list", Procedure::LockList),
+];
+
+/// Where the invocations of a realm go.
+pub struct Inbox {
+    realm: Arc<str>,
+    queue: Arc<Queue>,
+    procedures: HashMap<RegistrationId, Procedure>,
+}
+
+/// A call to be answered.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub key: CallKey,
+    pub procedure: Procedure,
+    pub caller: Discloser,
+    pub receive_progress: bool,
+    pub payload: Payload,
+    pub codec: Codec,
+}
+
+impl Call {
+    /// The encoding that the caller used: the answer comes in it, too.
+    pub fn format(&self) -> Format {
+        match &self.payload {
+            Payload::Bytes(_) => Format::Json,
+            Payload::Args { format, .. } => *format,
+        }
+    }
+}
+
+/// Offers all procedures in a realm.
+pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
+    let identity = Identity {
+        authid: "fennec".to_owned(),
+        authrole: "fennec".to_owned(),
+        authmethod: "internal",
+        client_id: None,
+    };
+    let mailbox = Mailbox::new(Outbox::new(0), Backlog::new(0, 0), false);
+    let session = Arc::new(Session::new(CALLEE, identity, WireRef(&CALLS), mailbox));
+    let mut procedures = HashMap::new();
+    let mut dealer = realm.dealer.lock();
+    for (uri, procedure) in PROCEDURES {
+        let Ok(topic) = Topic::from_uri(uri) else { continue };
+        let command = Register {
+            request: RequestId(0),
+            pattern: &TopicPattern::exact(&topic),
+            policy: InvocationPolicy::Single,
+            concurrency: None,
+            disclose_caller: true,
+            forward_timeout: false,
+            force_reregister: false,
+            authid: None,
+            features: CalleeFeatures {
+                call_canceling: true,
+                progressive_call_results: true,
+                call_timeout: false,
+                registration_revocation: false,
+            },
+        };
+        procedures.insert(dealer.provide(CALLEE, &session, &command, 0), procedure);
+    }
+    realm.bell.install(queue);
+    // Nobody else has had the session yet.
+    let _ = session.inbox.set(Inbox { realm: realm.name.clone(), queue: queue.clone(), procedures });
+}
+
+static CALLS: Calls = Calls;
+
+/// Takes invocations as they are.
+struct Calls;
+
+impl Wire for Calls {
+    fn id(&self) -> WireId {
+        // Those of gates are lower.
+        WireId(u8::MAX)
+    }
+
+    fn event(&self, _: &Event<'_>, _: &Terms, _: bool, _: &mut Vec<u8>) -> Result<Encoded, Unencodable> {
+        Err(Unencodable::Gone)
+    }
+
+    fn rpc(&self, to: &Arc<Session>, output: &Output<'_, Arc<Session>>, _: &mut Touched) -> Result<(), Unencodable> {
+        let inbox = to.inbox.get().ok_or(Unencodable::Gone)?;
+        let key = |invocation: InvocationId| (inbox.realm.clone(), invocation);
+        let item = match output {
+            Output::Invocation(invocation) => Item::Call(Box::new(inbox.call(key(invocation.invocation), invocation)?)),
+            Output::Interrupt { invocation, mode, .. } => {
+                Item::Interrupt { key: key(*invocation), answer: *mode == InterruptMode::Kill }
+            }
+            _ => return Ok(()),
+        };
+        inbox.queue.push(item);
+        Ok(())
+    }
+}
+
+impl Inbox {
+    fn call(&self, key: CallKey, invocation: &Invocation<'_, Arc<Session>>) -> Result<Call, Unencodable> {
+        let procedure = *self.procedures.get(&invocation.registration).ok_or(Unencodable::Gone)?;
+        let caller = invocation.caller.ok_or(Unencodable::Gone)?.clone();
+        Ok(Call {
+            key,
+            procedure,
+            caller,
+            receive_progress: invocation.receive_progress,
+            payload: invocation.payload.to_owned(),
+            codec: invocation.codec,
+        })
+    }
+}

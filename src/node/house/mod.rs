@@ -1,0 +1,253 @@
+//! The broker's own procedures: keys, locks, and the subscriptions and history of the log.
+//!
+//! ```text
+//! CALL, $rpc/…, POST /call --> dealer --INVOCATION--> queue --house thread--> keys, log, history
+//!                                 ^-- YIELD, ERROR --------------'   ^-- outcomes of the log, keys that changed, time
+//! ```
+//!
+//! One session of each realm is the callee of all of them ([`callee`]), so they are called over every protocol and by the rules of
+//! all calls: permissions, timeouts, cancellation, progress. What a session waits for ends with it, for the dealer interrupts
+//! the calls of a caller that is gone.
+//!
+//! - [`keys`] and [`locks`]: `fennec.key.*`, `fennec.lock.*`; what they change goes through the log and is [`placed`] there.
+//! - [`watches`]: calls that wait for a key to change.
+//! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
+//!
+//! The work is done by one thread, which must not block: what has to be read from the store is read by the history's own threads.
+
+mod answer;
+mod arguments;
+mod bell;
+mod callee;
+mod keys;
+mod locks;
+mod placed;
+#[cfg(test)]
+mod tests;
+mod watches;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Node;
+use super::log::{ClockFn, Submission, tickets::Owner};
+use super::realm::Realm;
+use crate::queue::command::Command;
+use crate::queue::message::Batch;
+use crate::queue::outcome::{Outcome, Refused};
+use crate::types::ids::{InvocationId, SessionId};
+
+use answer::{Failure, Given};
+pub use bell::Bell;
+pub use callee::Inbox;
+use callee::{Call, Procedure};
+use placed::Placed;
+use watches::Watches;
+
+/// A call under way: its realm and its invocation there.
+type CallKey = (Arc<str>, InvocationId);
+
+/// See the module.
+#[derive(Default)]
+pub struct House {
+    queue: Arc<Queue>,
+    /// Held by whoever works.
+    desk: Mutex<Desk>,
+    /// Something on the desk minds the time.
+    minds_time: AtomicBool,
+}
+
+/// What is to be worked off.
+enum Item {
+    Call(Box<Call>),
+    /// The caller does not wait any more, or (`answer`) wants to be told that it was canceled.
+    Interrupt {
+        key: CallKey,
+        answer: bool,
+    },
+    /// The log has decided on what a call asked of it.
+    Outcome {
+        key: CallKey,
+        outcome: Outcome,
+    },
+    /// The log was too busy for something that has to be done in any case.
+    Owed(Command),
+    /// The value of a key that somebody watches is another one.
+    Changed {
+        realm: Arc<str>,
+        topic: Box<str>,
+    },
+    Tick,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: Mutex<VecDeque<Item>>,
+    gathered: Condvar,
+    closed: AtomicBool,
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Desk {
+    /// Calls that wait for the log.
+    placed: HashMap<CallKey, Placed>,
+    watches: Watches,
+    /// To be submitted again.
+    owed: Vec<Command>,
+}
+
+/// Who works, and with what.
+struct Room<'a> {
+    node: &'a Arc<Node>,
+    desk: &'a mut Desk,
+    queue: &'a Arc<Queue>,
+    now_ms: u64,
+}
+
+impl Queue {
+    fn push(&self, item: Item) {
+        self.items.lock().push_back(item);
+        self.gathered.notify_one();
+    }
+
+    fn pop(&self) -> Option<Item> {
+        self.items.lock().pop_front()
+    }
+
+    /// Waits until there is something; `false`: there will be nothing any more.
+    fn wait(&self) -> bool {
+        let mut items = self.items.lock();
+        while items.is_empty() && !self.closed.load(Ordering::Acquire) {
+            self.gathered.wait(&mut items);
+        }
+        !self.closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        let _items = self.items.lock();
+        self.closed.store(true, Ordering::Release);
+        self.gathered.notify_all();
+    }
+}
+
+impl House {
+    /// Offers the procedures in a realm.
+    pub(super) fn furnish(&self, realm: &Realm) {
+        callee::provide(realm, &self.queue);
+    }
+
+    /// Works off what there is. The thread does this; without one, in tests, whoever wants to see it done.
+    pub fn work(&self, node: &Arc<Node>, now_ms: u64) {
+        let mut desk = self.desk.lock();
+        while let Some(item) = self.queue.pop() {
+            Room { node, desk: &mut desk, queue: &self.queue, now_ms }.take(item);
+        }
+        self.minds_time.store(!desk.owed.is_empty() || !desk.watches.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Starts the thread. It ends when the node is dropped.
+    ///
+    /// # Errors
+    /// The system has no threads left.
+    pub fn start(node: &Arc<Node>, clock: ClockFn) -> std::io::Result<JoinHandle<()>> {
+        let (queue, node) = (node.house.queue.clone(), Arc::downgrade(node));
+        let run = move || {
+            while queue.wait() {
+                let Some(node) = node.upgrade() else { return };
+                node.house.work(&node, clock());
+            }
+        };
+        std::thread::Builder::new().name("house".to_owned()).spawn(run)
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&self) {
+        if self.minds_time.swap(false, Ordering::Relaxed) {
+            self.queue.push(Item::Tick);
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Node {
+    /// A session that may have waits, locks or wills is gone: the log is told, however long that takes.
+    pub fn leave_log(self: &Arc<Self>, realm: &str, session: SessionId, orderly: bool) {
+        owe(self, &self.house.queue, Command::Leave { realm: realm.to_owned(), session: session.0, orderly });
+    }
+}
+
+/// Gives the log a command that is to be applied in any case.
+fn owe(node: &Arc<Node>, queue: &Arc<Queue>, command: Command) {
+    let mut batch = Batch::default();
+    batch.command(&command);
+    let queue = queue.clone();
+    let told = move |outcome| match outcome {
+        // When the broker stops, everything ends that was connected to it.
+        Outcome::Refused { why: Refused::StoreUnavailable | Refused::Full, .. } => {
+            queue.push(Item::Owed(command.clone()));
+        }
+        _ => {}
+    };
+    node.submit(Submission { batch, owner: Owner::Function(Arc::new(told)) });
+}
+
+impl Room<'_> {
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Call(call) => self.call(*call),
+            Item::Interrupt { key, answer } => self.interrupt(&key, answer),
+            Item::Outcome { key, outcome } => self.outcome(&key, outcome),
+            Item::Owed(command) => self.desk.owed.push(command),
+            Item::Changed { realm, topic } => self.changed(&realm, &topic),
+            Item::Tick => self.tick(),
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        let done = match call.procedure {
+            Procedure::KeyGet => self.key_get(&call),
+            Procedure::KeyList => self.key_list(&call),
+            Procedure::KeyPut => self.key_put(&call),
+            Procedure::KeyDelete => self.key_delete(&call),
+            Procedure::KeyWatch => self.key_watch(&call),
+            Procedure::LockAcquire => self.lock_acquire(&call),
+            Procedure::LockRelease => self.lock_release(&call),
+            Procedure::LockList => self.lock_list(&call),
+        };
+        match done {
+            Ok(Given::Now(answer)) => self.answer(&call, Ok(answer)),
+            Ok(Given::Later) => {}
+            Err(failure) => self.answer(&call, Err(failure)),
+        }
+    }
+
+    /// The caller has left or canceled.
+    fn interrupt(&mut self, key: &CallKey, answer: bool) {
+        if let Some(watch) = self.desk.watches.remove(key) {
+            if answer {
+                self.answer(&watch.call, Err(Failure::canceled()));
+            }
+            return;
+        }
+        self.cancel_placed(key, answer);
+    }
+
+    fn tick(&mut self) {
+        for command in std::mem::take(&mut self.desk.owed) {
+            owe(self.node, self.queue, command);
+        }
+        for watch in self.desk.watches.late(self.now_ms) {
+            self.answer(&watch.call, Err(Failure::timeout()));
+        }
+    }
+}

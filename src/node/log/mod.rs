@@ -1,0 +1,265 @@
+//! The durable log at work: what is submitted, who is told what became of it, and the threads in between.
+//!
+//! ```text
+//! Publisher --submit--> inbox --log thread: roles, state, commit--> feed thread --> mailboxes of subscribers
+//!                                                                        \--------> Tickets of who submitted
+//! ```
+//!
+//! There are two threads, so that a segment is fed to subscribers while the next is written: the *log thread* takes all that
+//! gathered while it was busy, makes a segment of it and commits it with one fsync; the *feed thread* routes it and tells
+//! the submitters. No timer: light load makes small segments at once, heavy load large ones.
+//!
+//! Rules: nothing is submitted with a lock held (in tests a submission is worked off at once, by its own caller). Outcomes come
+//! to one connection in the order of its submissions.
+
+mod cleaner;
+mod engine;
+mod feed;
+mod heads;
+mod inline;
+pub mod keys;
+mod threads;
+pub mod tickets;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::node::Node;
+use crate::queue::message::Batch;
+use crate::queue::outcome::{Outcome, Refused};
+use crate::queue::publication::Publications;
+use crate::queue::segment::Segment;
+use crate::queue::state::floors::Floors;
+use crate::store::{Commit, Store, StoreError};
+use crate::types::event_id::EventId;
+use crate::types::ids::PublicationId;
+use crate::types::topic::TopicPattern;
+pub use engine::{Engine, LogError};
+pub use feed::{Details, Fed, Feed};
+use heads::Heads;
+use inline::Inline;
+pub use threads::Threads;
+use tickets::Owner;
+
+/// Milliseconds since 1970.
+pub type ClockFn = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Messages of one submitter, and who is to be told.
+pub struct Submission {
+    pub batch: Batch,
+    pub owner: Owner,
+}
+
+/// The submitting side, shared by all connections.
+pub struct Log {
+    inbox: Mutex<Inbox>,
+    gathered: Condvar,
+    /// Bytes submitted and not resolved.
+    unresolved_bytes: AtomicUsize,
+    unresolved_bytes_max: usize,
+    /// Number of the last message that the feed has begun to route; what comes later will be fed.
+    fed: AtomicU64,
+    heads: Heads,
+    publications: OnceLock<Publications>,
+    /// Why durable publishing has stopped, if it has.
+    health: Mutex<Option<String>>,
+    alarms: Mutex<Vec<String>>,
+    floors: RwLock<Floors>,
+    /// Set where there are no threads.
+    inline: OnceLock<Inline>,
+    pub counts: Counts,
+}
+
+/// What the log has done so far.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub commits: AtomicU64,
+    pub messages: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Time that commits took, in microseconds.
+    pub commit_us: AtomicU64,
+    pub failures: AtomicU64,
+}
+
+#[derive(Default)]
+struct Inbox {
+    submissions: Vec<Submission>,
+    /// Why nothing is taken at the moment.
+    closed: Option<Refused>,
+}
+
+impl Log {
+    /// A log that takes so many bytes that are not resolved.
+    pub fn new(unresolved_bytes_max: usize) -> Self {
+        Self {
+            inbox: Mutex::default(),
+            gathered: Condvar::new(),
+            unresolved_bytes: AtomicUsize::new(0),
+            unresolved_bytes_max,
+            fed: AtomicU64::new(0),
+            heads: Heads::default(),
+            publications: OnceLock::new(),
+            health: Mutex::default(),
+            alarms: Mutex::default(),
+            floors: RwLock::default(),
+            inline: OnceLock::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes messages. The owner is told what became of each, in any case; refused ones at once.
+    pub(super) fn submit(&self, submission: Submission) {
+        let bytes = submission.batch.len();
+        let mut inbox = self.inbox.lock();
+        let full = self.unresolved_bytes.load(Ordering::Relaxed) + bytes > self.unresolved_bytes_max;
+        let refused = inbox.closed.or(full.then_some(Refused::Full));
+        if let Some(why) = refused {
+            drop(inbox);
+            submission.owner.tell(Outcome::Refused { count: submission.batch.count, why });
+            return;
+        }
+        self.unresolved_bytes.fetch_add(bytes, Ordering::Relaxed);
+        inbox.submissions.push(submission);
+        if inbox.submissions.len() == 1 {
+            self.gathered.notify_one();
+        }
+    }
+
+    pub(super) fn set_inline(&self, engine: Engine, feed: Feed, clock: ClockFn) {
+        let _ = self.inline.set(Inline::new(engine, feed, clock));
+    }
+
+    /// Where there are no threads: works off what was submitted.
+    pub(super) fn run_inline(&self, node: &Arc<Node>) {
+        if let Some(inline) = self.inline.get() {
+            inline.run(node);
+        }
+    }
+
+    /// Takes all that was submitted; waits for it as long as `patience` (`None`: for ever). `None`: the log is closed for good,
+    /// and nothing is left.
+    fn gather(&self, patience: Option<Duration>) -> Option<Vec<Submission>> {
+        let mut inbox = self.inbox.lock();
+        if inbox.submissions.is_empty() && inbox.closed != Some(Refused::Stopping) {
+            match patience {
+                Some(patience) => drop(self.gathered.wait_for(&mut inbox, patience)),
+                None => self.gathered.wait(&mut inbox),
+            }
+        }
+        let stopped = inbox.submissions.is_empty() && inbox.closed == Some(Refused::Stopping);
+        (!stopped).then(|| std::mem::take(&mut inbox.submissions))
+    }
+
+    /// So many bytes are resolved.
+    fn resolved(&self, bytes: usize) {
+        self.unresolved_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses what is submitted from now on, or (`None`) takes it again.
+    fn close(&self, why: Option<Refused>) {
+        let mut inbox = self.inbox.lock();
+        if inbox.closed != Some(Refused::Stopping) {
+            inbox.closed = why;
+        }
+        self.gathered.notify_one();
+    }
+
+    fn set_health(&self, failed: Option<&LogError>) {
+        if failed.is_some() {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        *self.health.lock() = failed.map(LogError::to_string);
+        self.close(failed.map(|_| Refused::StoreUnavailable));
+    }
+
+    /// Something is wrong that does not stop the log, and will not pass by itself.
+    pub fn alarm(&self, what: String) {
+        tracing::error!(alarm = what);
+        self.alarms.lock().push(what);
+    }
+
+    /// What is wrong since the start, though the log goes on.
+    pub fn alarms(&self) -> Vec<String> {
+        self.alarms.lock().clone()
+    }
+
+    /// Why durable publishing has stopped; `None` while all is well.
+    pub fn health(&self) -> Option<String> {
+        self.health.lock().clone()
+    }
+
+    /// More than half of what may wait does: publishers had better not be read for a moment.
+    pub fn is_crowded(&self) -> bool {
+        self.unresolved_bytes.load(Ordering::Relaxed) > self.unresolved_bytes_max / 2
+    }
+
+    /// Bytes that wait to be committed.
+    pub fn unresolved_bytes(&self) -> usize {
+        self.unresolved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Number of the last message that the feed has begun to route.
+    pub fn fed(&self) -> u64 {
+        self.fed.load(Ordering::Acquire)
+    }
+
+    /// The feed begins to route a segment.
+    fn begin_feeding(&self, segment: &Arc<Segment>) {
+        self.fed.store(segment.last(), Ordering::Release);
+        self.heads.note(segment);
+    }
+
+    /// The event id of a number that was fed lately.
+    pub fn event_id_of(&self, number: u64) -> Option<EventId> {
+        self.heads.id_of(number)
+    }
+
+    /// The event id of the last event that was fed, if there was one since the start.
+    pub fn last_event_id(&self) -> Option<EventId> {
+        self.heads.last()
+    }
+
+    /// The lowest number from which on all durable events of the pattern are there, as far as retention goes.
+    pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
+        self.floors.read().first_available(realm, pattern)
+    }
+
+    /// Retention has given up something.
+    pub(super) fn set_floors(&self, floors: &Floors) {
+        if *self.floors.read() != *floors {
+            *self.floors.write() = floors.clone();
+        }
+    }
+
+    /// The WAMP publication id of the durable event of this number.
+    pub fn publication_of(&self, number: u64) -> PublicationId {
+        self.publications.get().map_or(PublicationId(number), |publications| publications.publication_of(number))
+    }
+
+    /// The number of the durable event with this publication id; `None` if it can be none's.
+    pub fn number_of(&self, publication: PublicationId) -> Option<u64> {
+        self.publications.get()?.number_of(publication)
+    }
+
+    /// Reads the key that publication ids are made with, or makes one.
+    pub(super) fn open_publications(&self, store: &mut dyn Store, random: [u8; 16]) -> Result<(), StoreError> {
+        let known = store.get(PUBLICATION_KEY)?;
+        let key = match known.as_deref().map(<[u8; 16]>::try_from) {
+            Some(Ok(key)) => key,
+            Some(Err(_)) => return Err(StoreError::Damaged("the key of publication ids".to_owned())),
+            None => {
+                let rows = vec![(PUBLICATION_KEY.to_vec(), Some(random.to_vec()))];
+                store.commit(&Commit { rows, ..Commit::default() })?;
+                random
+            }
+        };
+        let _ = self.publications.set(Publications::new(&key));
+        Ok(())
+    }
+}
+
+/// The row with the key of publication ids. No kind of the state's rows begins so.
+const PUBLICATION_KEY: &[u8] = b"~publication key";

@@ -1,0 +1,530 @@
+//! The entry: takes messages from publishers and gets them into the log.
+//!
+//! ```text
+//! submit -> BEGIN, KEEP … -> (storage quorum of TRIMs) -> OVER -> RESOLVED -> tickets, in order
+//! ```
+//!
+//! Messages join the open segment until a storage quorum has room for it; then it is closed and the next message opens the next.
+//! So a segment is open for one round trip and the wait for a free place: no timer. Bodies are held until they are resolved,
+//! and said again, in order, to a storage whose link is up anew.
+//!
+//! Not here: which slot to turn to when the one of a segment has no quorum, and leases. They are matters of several processes.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::digest::digest;
+use super::envelope::{Draft, Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+use super::message::Batch;
+use super::outcome::Refused;
+use super::quorum::Members;
+
+#[cfg(test)]
+mod tests;
+
+/// Shards, that slots share.
+const SHARDS: u32 = 1 << 20;
+
+/// Bounds of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryLimits {
+    /// Segments that are not resolved, the open one included. At so many, messages wait for the next. At least 1.
+    pub unresolved_segments_max: usize,
+    /// Bytes of one segment. A batch that does not fit goes to the next; one that is larger has a segment of its own.
+    pub segment_bytes_max: usize,
+    /// Bytes of bodies that wait or are not resolved, and of their tickets. From there on the entry is full: [`Refused::Full`].
+    pub waiting_bytes_max: usize,
+}
+
+/// Messages of one submission within a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TicketRange {
+    /// What was given with the batch.
+    pub ticket: u64,
+    /// Its first message in the segment, from 0 on.
+    pub offset: u32,
+    /// Its messages.
+    pub count: u32,
+}
+
+/// What the driver of an entry has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    Send(Envelope),
+    /// The new life has begun: ports for clients may open.
+    Accepted {
+        incarnation: u64,
+    },
+    /// INIT was void: another life of this entry is the present one.
+    NotAccepted {
+        present: u64,
+    },
+    /// All of these messages are in the log. Segments are told in their order.
+    Resolved {
+        position: u64,
+        resolution: Resolution,
+        tickets: Vec<TicketRange>,
+    },
+    /// There will be no result of these messages. In order with the resolved ones.
+    Refused {
+        why: Refusal,
+        tickets: Vec<TicketRange>,
+    },
+    /// To be warned of: from now on the clock is not asked, for a storage quorum finds it a minute ahead (`true`), or it is again.
+    ClockDropped(bool),
+    /// The next part of the log, for subscribers.
+    Fed {
+        position: u64,
+        segment: Bytes,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct EntryRole {
+    node: NodeId,
+    members: Members,
+    limits: EntryLimits,
+    life: Life,
+    clock: Clock,
+    /// What waits to join a segment. Pieces of at most `segment_bytes_max`, unless one batch is larger; only the last grows.
+    gathered: VecDeque<Gathered>,
+    /// In their order. Only the last may be open.
+    unresolved: VecDeque<Unresolved>,
+    /// Bytes of `gathered` and `unresolved`, and of their tickets.
+    held_bytes: usize,
+    /// The last segment that was closed and not refused; 0 if there is none in this life.
+    previous: u64,
+    /// All segments up to this one are settled.
+    confirmed: u64,
+    shard: u32,
+    connected: BTreeSet<NodeId>,
+    /// The storage that feeds us, and how far.
+    feeder: Option<NodeId>,
+    fed: u64,
+}
+
+/// Whether the log knows of this life of the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// INIT is not asked for.
+    Unborn,
+    /// INIT is asked for.
+    Asked { replaces: u64 },
+    /// The position of INIT.
+    Present(u64),
+    /// Ended by another INIT, or LOST.
+    Cut,
+}
+
+/// Makes segments that ascend.
+#[derive(Debug)]
+struct Clock {
+    last: u64,
+    /// The highest that storages told of.
+    heard: u64,
+    /// It goes wrong and is not asked.
+    dropped: bool,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    batch: Batch,
+    /// Offsets count from the piece's first message.
+    tickets: Vec<TicketRange>,
+}
+
+#[derive(Debug)]
+struct Unresolved {
+    id: SegmentId,
+    slot: u32,
+    /// One part, once it is closed.
+    parts: Vec<Part>,
+    count: u32,
+    bytes: usize,
+    tickets: Vec<TicketRange>,
+    /// Storages that have room for it, and whether they find our clock ahead.
+    trims: Vec<(NodeId, bool)>,
+    /// Set when it is closed.
+    over: Option<Draft>,
+    end: Option<End>,
+}
+
+/// Messages as they were sent.
+#[derive(Clone, Debug)]
+struct Part {
+    /// From 1 on.
+    offset: u32,
+    count: u32,
+    body: Bytes,
+}
+
+#[derive(Clone, Debug)]
+enum End {
+    Resolved { position: u64, resolution: Resolution },
+    Refused(Refusal),
+}
+
+impl Default for EntryLimits {
+    fn default() -> Self {
+        Self { unresolved_segments_max: 64, segment_bytes_max: 8 << 20, waiting_bytes_max: 64 << 20 }
+    }
+}
+
+impl EntryRole {
+    /// `heard`: the highest segment or time of the log, if it is known. Messages may be submitted; they wait until INIT is accepted.
+    pub fn new(node: NodeId, members: Members, limits: EntryLimits, heard: u64) -> Self {
+        Self {
+            node,
+            members,
+            limits,
+            life: Life::Unborn,
+            clock: Clock { last: 0, heard, dropped: false },
+            gathered: VecDeque::new(),
+            unresolved: VecDeque::new(),
+            held_bytes: 0,
+            previous: 0,
+            confirmed: 0,
+            shard: 0,
+            connected: BTreeSet::new(),
+            feeder: None,
+            fed: 0,
+        }
+    }
+
+    /// Asks for a new life in place of the one of this incarnation; 0: there was none. What this entry had in an earlier life is
+    /// refused; what was submitted after that waits for the new one.
+    pub fn init(&mut self, replaces: u64, out: &mut Vec<Output>) {
+        if !self.unresolved.is_empty() {
+            self.cut(0, out);
+        }
+        (self.previous, self.confirmed) = (0, 0);
+        self.life = Life::Asked { replaces };
+        self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
+    }
+
+    /// Asks the syncs for a position for a command.
+    pub fn ask(&self, command: &OrderCommand, out: &mut Vec<Output>) {
+        for sync in &self.members.syncs {
+            self.send(&sync.node, RoleMessage::AskCommand(command.clone()), out);
+        }
+    }
+
+    /// Whether further batches are refused: stop reading publishers until it is not.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.held_bytes >= self.limits.waiting_bytes_max
+    }
+
+    /// Takes messages for the log; [`Self::flush`] sends them. `ticket` comes back when they are resolved or refused. A batch
+    /// without messages is forgotten.
+    ///
+    /// # Errors
+    /// Nothing of it was taken: [`Refused::Full`], or [`Refused::StoreUnavailable`] when this life of the entry has ended.
+    #[inline]
+    pub fn submit(&mut self, batch: Batch, ticket: u64) -> Result<(), Refused> {
+        if self.is_full() {
+            return Err(Refused::Full);
+        }
+        if self.life == Life::Cut {
+            return Err(Refused::StoreUnavailable);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.held_bytes += batch.len() + size_of::<TicketRange>();
+        let room = self.limits.segment_bytes_max.saturating_sub(batch.len());
+        match self.gathered.back_mut() {
+            Some(piece) if piece.batch.len() <= room => piece.push(batch, ticket),
+            _ => self.gathered.push_back(Gathered::of(batch, ticket)),
+        }
+        Ok(())
+    }
+
+    /// Sends what was submitted, as far as there may be segments for it. To be called when a burst of submissions, or of messages
+    /// of other roles, is handled.
+    pub fn flush(&mut self, now_us: u64, out: &mut Vec<Output>) {
+        let Life::Present(incarnation) = self.life else { return };
+        while !self.gathered.is_empty() {
+            let is_open = self.unresolved.back().is_some_and(Unresolved::is_open);
+            if !is_open && self.unresolved.len() < self.limits.unresolved_segments_max.max(1) {
+                self.begin(incarnation, now_us, out);
+            } else if !self.fits() {
+                return;
+            }
+            self.keep(out);
+        }
+    }
+
+    /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
+    pub fn connected(&mut self, now_us: u64, node: &NodeId, out: &mut Vec<Output>) {
+        self.connected.insert(node.clone());
+        self.feeder.take_if(|feeder| feeder == node);
+        if let Life::Asked { replaces } = self.life {
+            // The answer may have been lost as well as the question. A second INIT of the same is void.
+            self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
+        }
+        for segment in &self.unresolved {
+            let is_kept_there = self.members.slot(segment.slot).iter().any(|member| member.node == *node);
+            if segment.end.is_none() && is_kept_there {
+                self.resend(segment, now_us, node, out);
+            }
+        }
+        self.follow(out);
+    }
+
+    /// The link to a node is down.
+    pub fn disconnected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+        self.connected.remove(node);
+        self.feeder.take_if(|feeder| feeder == node);
+        self.follow(out);
+    }
+
+    /// Takes a message of another role. What does not concern an entry, or what it has heard already, changes nothing.
+    pub fn handle(&mut self, now_us: u64, from: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
+        match message {
+            RoleMessage::TrimAdvanceSegment { id, heard, ahead } => self.trim(from, &id, heard, ahead, out),
+            RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard } => {
+                self.clock.hear(heard);
+                self.end(&id, End::Resolved { position, resolution }, out);
+            }
+            RoleMessage::AdvanceSegmentRefused { id, why } => self.refuse(&id, why, out),
+            RoleMessage::SegmentMissing { id } => {
+                if let Some(segment) = self.unresolved.iter().find(|segment| segment.id == id) {
+                    self.resend(segment, now_us, from, out);
+                }
+            }
+            RoleMessage::InitEntryAccepted { incarnation, heard } => self.accepted(incarnation, heard, out),
+            RoleMessage::InitEntryRefused { present } if matches!(self.life, Life::Asked { .. }) => {
+                out.push(Output::NotAccepted { present });
+            }
+            RoleMessage::Feed { position, segment } if position > self.fed => {
+                self.fed = position;
+                out.push(Output::Fed { position, segment });
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives up what was submitted and is in no segment yet. Whose it was, in order; the offsets mean nothing.
+    pub fn refuse_waiting(&mut self) -> Vec<TicketRange> {
+        let mut tickets = Vec::new();
+        for mut piece in self.gathered.drain(..) {
+            self.held_bytes -= piece.batch.len() + piece.tickets.len() * size_of::<TicketRange>();
+            tickets.append(&mut piece.tickets);
+        }
+        tickets
+    }
+
+    fn send(&self, to: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
+        out.push(Output::Send(Envelope { from: self.node.clone(), to: to.clone(), message }));
+    }
+
+    /// Tells the storages of a slot.
+    fn tell(&self, slot: u32, message: &RoleMessage, out: &mut Vec<Output>) {
+        for member in self.members.slot(slot) {
+            self.send(&member.node, message.clone(), out);
+        }
+    }
+
+    fn accepted(&mut self, incarnation: u64, heard: u64, out: &mut Vec<Output>) {
+        self.clock.hear(heard);
+        // Each storage says it; and one that is behind may tell of an INIT before the last.
+        if matches!(self.life, Life::Asked { replaces } if incarnation > replaces) {
+            self.life = Life::Present(incarnation);
+            out.push(Output::Accepted { incarnation });
+        }
+    }
+
+    /// Opens a segment.
+    fn begin(&mut self, incarnation: u64, now_us: u64, out: &mut Vec<Output>) {
+        let slot = self.shard % self.members.slots.len().max(1) as u32;
+        self.shard = (self.shard + 1) % SHARDS;
+        let id = SegmentId { segment: self.clock.next(now_us), entry: self.node.clone(), incarnation };
+        let begin =
+            RoleMessage::BeginAdvanceSegment { id: id.clone(), slot, confirmed: self.confirmed, clock_us: now_us };
+        self.tell(slot, &begin, out);
+        for sync in &self.members.syncs {
+            self.send(&sync.node, begin.clone(), out);
+        }
+        self.unresolved.push_back(Unresolved::new(id, slot));
+    }
+
+    /// Whether the first piece that waits may join the open segment.
+    fn fits(&self) -> bool {
+        let open = self.unresolved.back().filter(|open| open.is_open());
+        let room = open.map(|open| self.limits.segment_bytes_max.saturating_sub(open.bytes));
+        self.gathered.front().is_some_and(|piece| room.is_some_and(|room| piece.batch.len() <= room))
+    }
+
+    /// Lets the first piece that waits join the open segment.
+    fn keep(&mut self, out: &mut Vec<Output>) {
+        let (Some(open), Some(piece)) = (self.unresolved.back_mut(), self.gathered.pop_front()) else { return };
+        let (slot, id) = (open.slot, open.id.clone());
+        let Part { offset, count, body } = open.push(piece);
+        self.tell(slot, &RoleMessage::KeepAdvanceHistory { id, offset, count, body }, out);
+    }
+
+    fn trim(&mut self, from: &NodeId, id: &SegmentId, heard: u64, ahead: bool, out: &mut Vec<Output>) {
+        self.clock.hear(heard);
+        let Some(open) = self.unresolved.back_mut().filter(|open| open.id == *id && open.is_open()) else { return };
+        if !open.trims.iter().any(|(node, _)| node == from) {
+            open.trims.push((from.clone(), ahead));
+        }
+        let has_room = |node: &NodeId| open.trims.iter().any(|(trimmed, _)| trimmed == node);
+        if !self.members.is_storage_quorum(open.slot, |member| has_room(&member.node)) {
+            return;
+        }
+        let dropped = open.trims.iter().all(|(_, ahead)| *ahead);
+        // What came in since the last flush may join as well.
+        while self.fits() {
+            self.keep(out);
+        }
+        self.over(out);
+        if self.clock.dropped != dropped {
+            self.clock.dropped = dropped;
+            out.push(Output::ClockDropped(dropped));
+        }
+    }
+
+    /// Closes the open segment.
+    fn over(&mut self, out: &mut Vec<Output>) {
+        let Some(open) = self.unresolved.back_mut() else { return };
+        let draft = open.close(self.previous);
+        self.previous = draft.id.segment;
+        self.tell(draft.slot, &RoleMessage::AdvanceSegmentOver(draft.clone()), out);
+    }
+
+    /// Says all of a segment again.
+    fn resend(&self, segment: &Unresolved, now_us: u64, to: &NodeId, out: &mut Vec<Output>) {
+        let (id, slot, confirmed) = (segment.id.clone(), segment.slot, self.confirmed);
+        self.send(to, RoleMessage::BeginAdvanceSegment { id, slot, confirmed, clock_us: now_us }, out);
+        for Part { offset, count, body } in segment.parts.iter().cloned() {
+            self.send(to, RoleMessage::KeepAdvanceHistory { id: segment.id.clone(), offset, count, body }, out);
+        }
+        if let Some(draft) = &segment.over {
+            self.send(to, RoleMessage::AdvanceSegmentOver(draft.clone()), out);
+        }
+    }
+
+    /// A segment has no result, and so have those behind it not: each is elected only next after the one before.
+    fn refuse(&mut self, id: &SegmentId, why: Refusal, out: &mut Vec<Output>) {
+        let Some(first) = self.unresolved.iter().position(|segment| segment.id == *id) else { return };
+        if why == Refusal::Cut {
+            return self.cut(first, out);
+        }
+        if let Some(draft) = &self.unresolved[first].over {
+            self.previous = draft.previous;
+        }
+        for segment in self.unresolved.iter_mut().skip(first).filter(|segment| !segment.is_open()) {
+            segment.end = Some(End::Refused(why));
+        }
+        self.settle(out);
+    }
+
+    /// This life has ended. Of segments before `first` there may be results yet.
+    fn cut(&mut self, first: usize, out: &mut Vec<Output>) {
+        self.life = Life::Cut;
+        for segment in self.unresolved.iter_mut().skip(first) {
+            segment.end.get_or_insert(End::Refused(Refusal::Cut));
+        }
+        self.settle(out);
+    }
+
+    fn end(&mut self, id: &SegmentId, end: End, out: &mut Vec<Output>) {
+        if let Some(segment) = self.unresolved.iter_mut().find(|segment| segment.id == *id) {
+            segment.end.get_or_insert(end);
+            self.settle(out);
+        }
+    }
+
+    /// Tells of segments that have ended, in their order, whatever the order in which that was heard.
+    fn settle(&mut self, out: &mut Vec<Output>) {
+        while let Some(segment) = self.unresolved.pop_front_if(|segment| segment.end.is_some()) {
+            self.confirmed = segment.id.segment;
+            self.held_bytes -= segment.bytes + segment.tickets.len() * size_of::<TicketRange>();
+            let tickets = segment.tickets;
+            out.extend(segment.end.map(|end| match end {
+                End::Resolved { position, resolution } => Output::Resolved { position, resolution, tickets },
+                End::Refused(why) => Output::Refused { why, tickets },
+            }));
+        }
+        if self.life == Life::Cut && self.unresolved.is_empty() && !self.gathered.is_empty() {
+            let tickets = self.refuse_waiting();
+            out.push(Output::Refused { why: Refusal::Cut, tickets });
+        }
+    }
+
+    /// Has one of the connected storages feed us.
+    fn follow(&mut self, out: &mut Vec<Output>) {
+        let storages = self.members.storages();
+        let Some(storage) = storages.into_iter().find(|member| self.connected.contains(&member.node)) else { return };
+        if self.feeder.is_none() {
+            let node = storage.node.clone();
+            self.send(&node, RoleMessage::FollowFeed { after: self.fed }, out);
+            self.feeder = Some(node);
+        }
+    }
+}
+
+impl Clock {
+    fn hear(&mut self, heard: u64) {
+        self.heard = self.heard.max(heard);
+    }
+
+    fn next(&mut self, now_us: u64) -> u64 {
+        let now_us = if self.dropped { 0 } else { now_us };
+        self.last = now_us.max(self.last + 1).max(self.heard + 1);
+        self.last
+    }
+}
+
+impl Gathered {
+    fn of(batch: Batch, ticket: u64) -> Self {
+        Self { tickets: vec![TicketRange { ticket, offset: 0, count: batch.count }], batch }
+    }
+
+    #[inline]
+    fn push(&mut self, batch: Batch, ticket: u64) {
+        self.tickets.push(TicketRange { ticket, offset: self.batch.count, count: batch.count });
+        self.batch.append(&batch);
+    }
+}
+
+impl Unresolved {
+    fn new(id: SegmentId, slot: u32) -> Self {
+        let (parts, tickets, trims) = (Vec::new(), Vec::new(), Vec::new());
+        Self { id, slot, parts, count: 0, bytes: 0, tickets, trims, over: None, end: None }
+    }
+
+    fn is_open(&self) -> bool {
+        self.over.is_none()
+    }
+
+    fn push(&mut self, piece: Gathered) -> Part {
+        let base = self.count;
+        let Gathered { batch, mut tickets } = piece;
+        if base == 0 {
+            self.tickets = tickets;
+        } else {
+            tickets.iter_mut().for_each(|ticket| ticket.offset += base);
+            self.tickets.append(&mut tickets);
+        }
+        self.count += batch.count;
+        self.bytes += batch.len();
+        let part = Part { offset: base + 1, count: batch.count, body: batch.into_bytes() };
+        self.parts.push(part.clone());
+        part
+    }
+
+    fn close(&mut self, previous: u64) -> Draft {
+        if self.parts.len() > 1 {
+            let bodies: Vec<&[u8]> = self.parts.iter().map(|part| &part.body[..]).collect();
+            self.parts = vec![Part { offset: 1, count: self.count, body: bodies.concat().into() }];
+        }
+        let digest = self.parts.first().map_or(0, |part| digest(&part.body));
+        let (id, slot, count) = (self.id.clone(), self.slot, self.count);
+        self.over.insert(Draft { id, slot, count, digest, previous }).clone()
+    }
+}

@@ -1,0 +1,403 @@
+//! The storage: keeps segments, applies them in the order of their positions, tells entries what became of them.
+//!
+//! ```text
+//! BEGIN, KEEP … -> TRIM (no commit under way) -> OVER -> on disk -> GENERATE_DRAFT -> ELECT -> applied -> RESOLVED, FEED
+//! ```
+//!
+//! With one storage and one sync in one process (`solo`) a segment is not written before it is elected: its position is in its own
+//! commit, and what is lost before that was never acknowledged. Then, too, a commit may fail: the position is free again and the
+//! segment is refused. A storage among several stops instead ([`StorageRole::apply_failed`]).
+//!
+//! Not here: copying from peers, and keeping the bodies of one's own slots only. They are matters of several storages.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use self::buffer::Buffer;
+use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+use super::quorum::{Members, StoreId};
+
+mod buffer;
+
+/// An entry's clock that is this far ahead of ours is wrong.
+const AHEAD_US: u64 = 60_000_000;
+
+/// What the driver of a storage has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    Send(Envelope),
+    /// Write these segments to disk, then call [`StorageRole::kept`]. Until then there is no other of these.
+    Keep(Vec<(Draft, Bytes)>),
+    /// Apply this to the state and commit it, then call [`StorageRole::applied`]. Until then there is no other of these.
+    Apply {
+        position: u64,
+        apply: Apply,
+    },
+    /// Send FEED of all segments at positions above `after`, up to `until`, in order.
+    Feed {
+        to: NodeId,
+        after: u64,
+        until: u64,
+    },
+}
+
+/// What takes a position.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Apply {
+    Segment { draft: Draft, body: Bytes },
+    Command(OrderCommand),
+    Nothing,
+}
+
+/// What a storage's disk holds when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    pub store: StoreId,
+    /// The last that was applied; 0: none.
+    pub position: u64,
+    /// Log time: the highest segment or TIME that was applied.
+    pub time_us: u64,
+    pub entries: Vec<(NodeId, Life)>,
+    /// Segments that were kept and not applied.
+    pub kept: Vec<(Draft, Bytes)>,
+}
+
+/// What the log says of an entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Life {
+    /// Position of its last INIT.
+    pub incarnation: u64,
+    /// That life was ended by LOST.
+    pub lost: bool,
+    /// Last segment of that life in the log; 0 if there is none.
+    pub last: u64,
+    /// What became of its segments, until the entry has confirmed that it knows. Segment, position, result.
+    pub results: VecDeque<(u64, u64, Resolution)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct StorageRole {
+    node: NodeId,
+    store: StoreId,
+    members: Members,
+    solo: bool,
+    /// Applied up to here.
+    position: u64,
+    /// The highest segment heard of.
+    heard: u64,
+    lives: BTreeMap<NodeId, Life>,
+    buffers: BTreeMap<SegmentId, Buffer>,
+    /// Decisions above `position`.
+    elected: BTreeMap<u64, Elected>,
+    applying: Option<Apply>,
+    /// What the disk is writing before it is drafted.
+    keeping: Vec<SegmentId>,
+    /// Entries that are fed, and up to which position.
+    followers: BTreeMap<NodeId, u64>,
+}
+
+impl StorageRole {
+    /// `solo`: the only storage, with the only sync, in one process.
+    pub fn new(node: NodeId, members: Members, solo: bool, start: Start) -> Self {
+        let lives: BTreeMap<NodeId, Life> = start.entries.into_iter().collect();
+        // The disk may have written a segment that was cut meanwhile.
+        let may_come = |draft: &Draft| lives.get(&draft.id.entry).is_none_or(|life| life.may_come(&draft.id));
+        let kept = start.kept.into_iter().filter(|(draft, _)| may_come(draft));
+        let buffers = kept.map(|(draft, body)| (draft.id.clone(), Buffer::kept(draft, body))).collect();
+        Self {
+            node,
+            store: start.store,
+            members,
+            solo,
+            position: start.position,
+            heard: start.time_us,
+            lives,
+            buffers,
+            elected: BTreeMap::new(),
+            applying: None,
+            keeping: Vec::new(),
+            followers: BTreeMap::new(),
+        }
+    }
+
+    /// Applied up to here.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
+    pub fn connected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+        if !self.members.syncs.iter().any(|member| member.node == *node) {
+            return;
+        }
+        let (store, position) = (self.store, self.position);
+        self.send(node, RoleMessage::Applied { store, position }, out);
+        self.send(node, RoleMessage::FetchElected { after: position }, out);
+        for draft in self.buffers.values().filter_map(Buffer::drafted) {
+            self.send(node, RoleMessage::GenerateDraft { store, draft: draft.clone() }, out);
+        }
+    }
+
+    /// The link to a node is down.
+    pub fn disconnected(&mut self, node: &NodeId) {
+        self.followers.remove(node);
+    }
+
+    /// Takes a message of another role. What does not concern a storage, or what it has heard already, changes nothing.
+    pub fn handle(&mut self, now_us: u64, from: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
+        match message {
+            RoleMessage::BeginAdvanceSegment { id, confirmed, clock_us, .. } => {
+                self.begin(from, id, confirmed, clock_us > now_us.saturating_add(AHEAD_US), out);
+            }
+            RoleMessage::KeepAdvanceHistory { id, offset, count, body } => {
+                if let Some(buffer) = self.buffers.get_mut(&id) {
+                    buffer.keep(offset, count, body);
+                }
+            }
+            RoleMessage::AdvanceSegmentOver(draft) => self.over(from, draft, out),
+            RoleMessage::ElectSegment { position, elected } if position > self.position => {
+                self.elected.entry(position).or_insert(elected);
+                self.advance(out);
+            }
+            RoleMessage::FollowFeed { after } => {
+                self.followers.insert(from.clone(), after);
+                self.feed(out);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the last [`Output::Keep`] held is on disk.
+    pub fn kept(&mut self, out: &mut Vec<Output>) {
+        for id in std::mem::take(&mut self.keeping) {
+            self.draft(&id, out);
+        }
+        self.keep(out);
+        self.trim(out);
+    }
+
+    /// What the last [`Output::Apply`] held is committed, with this outcome if it was a segment.
+    pub fn applied(&mut self, position: u64, resolution: Resolution, out: &mut Vec<Output>) {
+        let Some(applied) = self.take_applying(position) else { return };
+        self.position = position;
+        match applied {
+            Apply::Segment { draft, .. } => self.resolved(draft.id, position, resolution, out),
+            Apply::Command(command) => self.commanded(position, command, out),
+            Apply::Nothing => {}
+        }
+        for sync in &self.members.syncs {
+            self.send(&sync.node, RoleMessage::Applied { store: self.store, position }, out);
+        }
+        self.feed(out);
+        self.advance(out);
+        self.trim(out);
+    }
+
+    /// What the last [`Output::Apply`] held is not in the store, and never was: its segment is refused, its position taken back by
+    /// the sync ([`super::sync::SyncRole::take_back`]). Only alone: among several the decision is a fact, so a storage whose disk
+    /// fails stops, and others go on.
+    pub fn apply_failed(&mut self, position: u64, out: &mut Vec<Output>) {
+        assert!(self.solo, "a storage among several stops when its disk fails");
+        if let Some(Apply::Segment { draft, .. }) = self.take_applying(position) {
+            self.buffers.remove(&draft.id);
+            let entry = draft.id.entry.clone();
+            let refused = RoleMessage::AdvanceSegmentRefused { id: draft.id, why: Refusal::Unavailable };
+            self.send(&entry, refused, out);
+        }
+        self.trim(out);
+    }
+
+    fn send(&self, to: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
+        out.push(Output::Send(Envelope { from: self.node.clone(), to: to.clone(), message }));
+    }
+
+    fn begin(&mut self, from: &NodeId, id: SegmentId, confirmed: u64, ahead: bool, out: &mut Vec<Output>) {
+        self.heard = self.heard.max(id.segment);
+        if let Some(life) = self.lives.get_mut(&id.entry) {
+            if life.has_cut(&id) {
+                return self.send(from, RoleMessage::AdvanceSegmentRefused { id, why: Refusal::Cut }, out);
+            }
+            if id.incarnation == life.incarnation {
+                life.confirm(confirmed);
+                if id.segment <= life.last {
+                    return self.resolve_again(id, from, out);
+                }
+            }
+        }
+        self.buffers.entry(id).or_default().begin(ahead);
+        self.trim(out);
+    }
+
+    fn over(&mut self, from: &NodeId, draft: Draft, out: &mut Vec<Output>) {
+        let id = draft.id.clone();
+        let Some(buffer) = self.buffers.get_mut(&id).filter(|buffer| buffer.is_open()) else { return };
+        if !buffer.over(draft) {
+            return self.send(from, RoleMessage::SegmentMissing { id }, out);
+        }
+        if self.solo {
+            self.draft(&id, out);
+        } else {
+            self.keep(out);
+        }
+        self.advance(out);
+    }
+
+    /// Has the disk write what is whole and not there yet, if it is free.
+    fn keep(&mut self, out: &mut Vec<Output>) {
+        if !self.keeping.is_empty() {
+            return;
+        }
+        let whole: Vec<_> = self.buffers.values_mut().filter_map(Buffer::take_whole).collect();
+        if !whole.is_empty() {
+            self.keeping = whole.iter().map(|(draft, _)| draft.id.clone()).collect();
+            out.push(Output::Keep(whole));
+        }
+    }
+
+    fn draft(&mut self, id: &SegmentId, out: &mut Vec<Output>) {
+        // It may have been applied, or cut, while the disk was writing.
+        let Some(draft) = self.buffers.get_mut(id).and_then(Buffer::draft).cloned() else { return };
+        for sync in &self.members.syncs {
+            self.send(&sync.node, RoleMessage::GenerateDraft { store: self.store, draft: draft.clone() }, out);
+        }
+    }
+
+    /// Puts out what has the next position, if nothing is under way.
+    fn advance(&mut self, out: &mut Vec<Output>) {
+        let position = self.position + 1;
+        if self.applying.is_some() {
+            return;
+        }
+        let apply = match self.elected.get(&position) {
+            None => return,
+            Some(Elected::Nothing) => Apply::Nothing,
+            Some(Elected::Command(command)) => Apply::Command(command.clone()),
+            Some(Elected::Segment(draft)) => match self.buffers.get(&draft.id).and_then(|buffer| buffer.body(draft)) {
+                Some(body) => Apply::Segment { draft: draft.clone(), body },
+                None => return self.fetch(draft.id.clone(), out),
+            },
+        };
+        self.elected.remove(&position);
+        self.applying = Some(apply.clone());
+        out.push(Output::Apply { position, apply });
+    }
+
+    /// Asks the entry for a segment that was elected without us.
+    fn fetch(&mut self, id: SegmentId, out: &mut Vec<Output>) {
+        let buffer = self.buffers.entry(id.clone()).or_default();
+        if !buffer.is_fetched {
+            buffer.is_fetched = true;
+            let entry = id.entry.clone();
+            self.send(&entry, RoleMessage::SegmentMissing { id }, out);
+        }
+    }
+
+    fn take_applying(&mut self, position: u64) -> Option<Apply> {
+        debug_assert_eq!(position, self.position + 1, "positions are applied one after the other");
+        self.applying.take()
+    }
+
+    fn resolved(&mut self, id: SegmentId, position: u64, resolution: Resolution, out: &mut Vec<Output>) {
+        self.buffers.remove(&id);
+        let life = self.lives.entry(id.entry.clone()).or_default();
+        life.last = id.segment;
+        life.results.push_back((id.segment, position, resolution.clone()));
+        let (entry, heard) = (id.entry.clone(), self.heard);
+        self.send(&entry, RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard }, out);
+    }
+
+    /// Tells the result of an applied segment once more.
+    fn resolve_again(&self, id: SegmentId, to: &NodeId, out: &mut Vec<Output>) {
+        let results = self.lives.get(&id.entry).into_iter().flat_map(|life| &life.results);
+        // None: the entry has confirmed that it knows.
+        for (_, position, resolution) in results.filter(|(segment, ..)| *segment == id.segment).take(1) {
+            let (id, position, resolution) = (id.clone(), *position, resolution.clone());
+            self.send(to, RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard: self.heard }, out);
+        }
+    }
+
+    fn commanded(&mut self, position: u64, command: OrderCommand, out: &mut Vec<Output>) {
+        match command {
+            OrderCommand::Init { entry, replaces } => self.init(position, entry, replaces, out),
+            OrderCommand::Lost { entry, incarnation } => {
+                if let Some(life) = self.lives.get_mut(&entry).filter(|life| life.is_present(incarnation)) {
+                    life.lost = true;
+                    self.cut(&entry, out);
+                }
+            }
+            OrderCommand::Time { at_us } => self.heard = self.heard.max(at_us),
+            OrderCommand::Members(members) => self.members = members,
+            OrderCommand::Retain { .. } => {}
+        }
+    }
+
+    fn init(&mut self, position: u64, entry: NodeId, replaces: u64, out: &mut Vec<Output>) {
+        let life = self.lives.entry(entry.clone()).or_default();
+        if life.incarnation != replaces {
+            let present = life.incarnation;
+            return self.send(&entry, RoleMessage::InitEntryRefused { present }, out);
+        }
+        *life = Life { incarnation: position, ..Life::default() };
+        self.cut(&entry, out);
+        self.send(&entry, RoleMessage::InitEntryAccepted { incarnation: position, heard: self.heard }, out);
+    }
+
+    /// Drops what earlier lives of an entry have not got elected.
+    fn cut(&mut self, entry: &NodeId, out: &mut Vec<Output>) {
+        let Some(life) = self.lives.get(entry) else { return };
+        let cut: Vec<SegmentId> =
+            self.buffers.keys().filter(|id| id.entry == *entry && life.has_cut(id)).cloned().collect();
+        for id in cut {
+            self.buffers.remove(&id);
+            self.send(entry, RoleMessage::AdvanceSegmentRefused { id, why: Refusal::Cut }, out);
+        }
+    }
+
+    /// Has every open segment closed, if the disk could take it.
+    fn trim(&mut self, out: &mut Vec<Output>) {
+        let is_busy = self.applying.is_some() || !self.keeping.is_empty();
+        if is_busy || self.solo && self.buffers.values().any(|buffer| !buffer.is_open()) {
+            return;
+        }
+        let heard = self.heard;
+        let mut trimmed = Vec::new();
+        for (id, buffer) in &mut self.buffers {
+            trimmed.extend(buffer.trim().map(|ahead| (id.clone(), ahead)));
+        }
+        for (id, ahead) in trimmed {
+            let entry = id.entry.clone();
+            self.send(&entry, RoleMessage::TrimAdvanceSegment { id, heard, ahead }, out);
+        }
+    }
+
+    fn feed(&mut self, out: &mut Vec<Output>) {
+        for (entry, fed) in &mut self.followers {
+            if *fed < self.position {
+                out.push(Output::Feed { to: entry.clone(), after: *fed, until: self.position });
+                *fed = self.position;
+            }
+        }
+    }
+}
+
+impl Life {
+    fn is_present(&self, incarnation: u64) -> bool {
+        self.incarnation == incarnation && !self.lost
+    }
+
+    /// Whether the segment is not in the log and may be, some time.
+    fn may_come(&self, id: &SegmentId) -> bool {
+        !self.has_cut(id) && (id.incarnation > self.incarnation || id.segment > self.last)
+    }
+
+    /// Whether the segment can not be elected any more, if it is not elected yet.
+    fn has_cut(&self, id: &SegmentId) -> bool {
+        id.incarnation < self.incarnation || self.lost && id.incarnation == self.incarnation && id.segment > self.last
+    }
+
+    fn confirm(&mut self, confirmed: u64) {
+        while self.results.pop_front_if(|(segment, ..)| *segment <= confirmed).is_some() {}
+    }
+}
