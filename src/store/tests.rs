@@ -473,3 +473,14 @@ fn in_schema() -> Option<(Box<dyn Store>, ())> {
 }
 
 keeps_the_promise!(postgres, crate::store::tests::in_schema());
+
+#[tokio::test]
+async fn stores_can_be_opened_and_dropped_within_a_task() {
+    let url = postgres_url().map(StoreUrl::Postgres);
+    let folder = tempfile::tempdir().unwrap();
+    for url in [Some(StoreUrl::Memory), Some(StoreUrl::Folder(folder.path().to_owned())), url].into_iter().flatten() {
+        let mut opened = open(&StoreSettings { url, ..StoreSettings::default() }).unwrap();
+        append(&mut *opened.store, log(1..=1));
+        assert_eq!(opened.store.reader().unwrap().segments(0, None, 1).unwrap(), log(1..=1));
+    }
+}
