@@ -133,6 +133,10 @@ impl PgSession {
 impl Drop for PgSession {
     /// Says goodbye, so that the lock is free at once.
     fn drop(&mut self) {
+        if !self.reconnects && self.connection.is_some() {
+            // Otherwise the lock would stay for the moment that the server needs to end its process.
+            let _ = self.execute("SELECT pg_advisory_unlock_all()");
+        }
         if let Some(connection) = self.connection.take() {
             // A server that does not hear it finds out by itself.
             let _ = within(self.runtime.as_ref(), CONNECT_S, connection.close());
@@ -243,6 +247,7 @@ fn sorted(error: &sqlx::Error) -> StoreError {
         (None, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound) => {
             StoreError::Damaged(error.to_string())
         }
+        (Some(state), _) if state == "55P03" => StoreError::InUse(message(error)),
         _ => StoreError::Unavailable(message(error)),
     }
 }
