@@ -464,6 +464,14 @@ keeps_the_promise!(
     memory,
     Some((Box::new(crate::store::memory::MemoryStore::default()) as Box<dyn crate::store::Store>, ()))
 );
+keeps_the_promise!(
+    faulty,
+    Some((
+        Box::new(crate::store::faulty::FaultyStore::new(crate::store::SyncMode::Interval).0)
+            as Box<dyn crate::store::Store>,
+        ()
+    ))
+);
 keeps_the_promise!(sqlite, Some(crate::store::tests::in_folder()));
 
 /// A store in a schema of its own; `None`: there is no server.
