@@ -192,6 +192,17 @@ impl Realm {
         }
     }
 
+    /// Says whether a session that reads the log is away: nothing is offered to it then. To be called when it lost its connection,
+    /// and behind the attaching of a new one, before that refills. Does nothing for other sessions.
+    pub fn set_away(&self, session: &Session, away: bool) {
+        let away = away && session.mailbox().reads_log();
+        if session.away.swap(away, Ordering::AcqRel) != away {
+            let mut broker = self.broker.write();
+            broker.touch();
+            self.version.store(broker.version(), Ordering::Release);
+        }
+    }
+
     /// Whether the configuration wants all events of the topic in the durable log.
     pub fn is_durable(&self, topic: &Topic) -> bool {
         !topic.is_reserved() && self.durable.iter().any(|pattern| pattern.matches(topic))

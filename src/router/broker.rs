@@ -31,6 +31,8 @@ pub trait Subscriber: Clone {
     fn apart(&self) -> bool;
     /// It outlives its connection: what it is owed has to be in the durable log.
     fn persistent(&self) -> bool;
+    /// Nothing is to be offered to it at the moment: it has no connection, and will read in the log what it missed.
+    fn away(&self) -> bool;
 }
 
 /// How a subscriber wants its events.
@@ -52,6 +54,32 @@ pub enum Form {
 }
 
 impl Form {
+    /// What a subscription with these options gets.
+    pub fn of(options: &Options, subscription: SubscriptionId, with_topic: bool) -> Self {
+        match options {
+            Options::Each => Self::Each { subscription, with_topic },
+            Options::Merged { qos, retain_as_published, identifier, .. } => Self::Merged {
+                qos: *qos,
+                retain_as_published: *retain_as_published,
+                identifiers: identifier.iter().copied().collect(),
+            },
+        }
+    }
+
+    /// Overlapping subscriptions of one session give one copy: the highest QoS, all identifiers (MQTT 5, 3.3.4). `Each` has
+    /// nothing to be merged with.
+    pub fn merge(&mut self, other: Self) {
+        if let (
+            Self::Merged { qos, retain_as_published, identifiers },
+            Self::Merged { qos: more, retain_as_published: too, identifiers: others },
+        ) = (self, other)
+        {
+            *qos = (*qos).max(more);
+            *retain_as_published |= too;
+            identifiers.extend(others);
+        }
+    }
+
     /// The terms of a live copy of an event that was published with `qos` and `retain`.
     pub fn terms(&self, published: Qos, retain: bool) -> Terms {
         match self {
@@ -313,37 +341,35 @@ impl<S: Subscriber> RouteBuilder<S> {
         let with_topic = pattern.exact_name().is_none();
         // Lanes of this subscription begin here: an `Each` lane never holds subscribers of two subscriptions.
         let first = self.lanes.len();
-        for (_, session, options) in &subscription.subscribers {
+        for (_, session, options) in subscription.subscribers.iter().filter(|(_, session, _)| !session.away()) {
             match options {
                 Options::Each => {
                     let form = Form::Each { subscription: subscription.id, with_topic };
                     place(&mut self.lanes, first, Member { session: session.clone(), no_local: false }, form);
                 }
-                Options::Merged { no_local, .. } => self.merge(session, *no_local, form_of(options, subscription.id)),
+                Options::Merged { no_local, .. } => {
+                    self.merge(session, *no_local, Form::of(options, subscription.id, with_topic));
+                }
             }
         }
         for group in &subscription.groups {
-            let members = group.members.iter().map(|(_, s, o)| (s.clone(), form_of(o, subscription.id))).collect();
+            let members =
+                group.members.iter().map(|(_, s, o)| (s.clone(), Form::of(o, subscription.id, true))).collect();
             self.groups.push(Group { members: Arc::new(members), turn: group.turn.clone() });
         }
     }
 
-    /// Overlapping subscriptions of one session give one copy: the highest QoS, all identifiers (MQTT 5, 3.3.4). Its own
-    /// publications are kept from it only if every matching subscription says so.
+    /// Adds to the one copy that a session gets. Its own publications are kept from it only if every matching subscription says
+    /// so.
     fn merge(&mut self, session: &S, no_local: bool, form: Form) {
-        let Some((member, known)) = self.merged.get_mut(&session.id()) else {
-            self.merged.insert(session.id(), (Member { session: session.clone(), no_local }, form));
-            return;
-        };
-        member.no_local &= no_local;
-        if let (
-            Form::Merged { qos, retain_as_published, identifiers },
-            Form::Merged { qos: more, retain_as_published: too, identifiers: others },
-        ) = (known, form)
-        {
-            *qos = (*qos).max(more);
-            *retain_as_published |= too;
-            identifiers.extend(others);
+        match self.merged.get_mut(&session.id()) {
+            Some((member, known)) => {
+                member.no_local &= no_local;
+                known.merge(form);
+            }
+            None => {
+                self.merged.insert(session.id(), (Member { session: session.clone(), no_local }, form));
+            }
         }
     }
 
@@ -353,17 +379,6 @@ impl<S: Subscriber> RouteBuilder<S> {
             place(&mut self.lanes, first, member, form);
         }
         Route { log_qos: self.log_qos, lanes: self.lanes, groups: self.groups }
-    }
-}
-
-fn form_of(options: &Options, subscription: SubscriptionId) -> Form {
-    match options {
-        Options::Each => Form::Each { subscription, with_topic: true },
-        Options::Merged { qos, retain_as_published, identifier, .. } => Form::Merged {
-            qos: *qos,
-            retain_as_published: *retain_as_published,
-            identifiers: identifier.iter().copied().collect(),
-        },
     }
 }
 
