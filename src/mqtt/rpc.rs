@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::delivery::Owed;
 use crate::mqtt::codec::{Level, Publish, ReasonCode};
-use crate::mqtt::session::{Open, Verdict, Violation, Context, granted};
+use crate::mqtt::session::{Context, Open, Verdict, Violation, granted};
 use crate::mqtt::wire::INVOCATION_QOS;
 use crate::node::rpc::ReplyTo;
 use crate::node::session::{Session, Touched};

@@ -162,7 +162,8 @@ impl Answers {
             }
             Answer::Filters(filters) => {
                 if self.level < Level::V5 && !filters.can_be_said() {
-                    self.fatal = Some(Violation::new(ReasonCode::ImplementationSpecificError, "cannot unsubscribe now"));
+                    self.fatal =
+                        Some(Violation::new(ReasonCode::ImplementationSpecificError, "cannot unsubscribe now"));
                     return;
                 }
                 filters.encode(self.level, self.packet_bytes_max, &mut self.ready);

@@ -37,8 +37,8 @@ use crate::node::publish::Publisher;
 use crate::node::users::User;
 use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::RoleId;
-use answers::{Answer, Answers};
 pub(super) use answers::Context;
+use answers::{Answer, Answers};
 use connect::{Candidate, Opening};
 pub(super) use publish::Verdict;
 pub(super) use subscribe::granted;
@@ -353,12 +353,7 @@ impl Open {
 
     /// What answers are made for.
     pub(super) fn context(&self) -> Context<'_> {
-        Context {
-            node: &self.publisher.node,
-            realm: &self.publisher.realm,
-            client: &self.client,
-            link: &self.link,
-        }
+        Context { node: &self.publisher.node, realm: &self.publisher.realm, client: &self.client, link: &self.link }
     }
 
     /// Answers what the log has settled. Returns why the connection has to end, if it has.

@@ -6,9 +6,7 @@ use bytes::Bytes;
 
 use super::answers::{Answer, refusal};
 use super::{Halt, Open, Violation};
-use crate::mqtt::codec::{
-    AckType, DecodeError, Level, Publish, PublishProperties, ReasonCode, encode_ack,
-};
+use crate::mqtt::codec::{AckType, DecodeError, Level, Publish, PublishProperties, ReasonCode, encode_ack};
 use crate::mqtt::{condition, rpc};
 use crate::node::clients::Received;
 use crate::node::publish::{Fate, Publication, PublishRefused, Published, Settled, TargetId};

@@ -67,7 +67,8 @@ impl Client {
         realm.subscribe(&self.session, &pattern, group.as_deref(), options.clone(), |subscribed, mailbox| {
             // What a group gets is given to one of its members, who keeps it.
             if !shared {
-                let want = Want { pattern: pattern.clone(), options, subscription: subscribed.id, since, follows: false };
+                let want =
+                    Want { pattern: pattern.clone(), options, subscription: subscribed.id, since, follows: false };
                 mailbox.want(filter, want, after);
             }
         })

@@ -4,8 +4,7 @@
 use super::*;
 use crate::node::link::Link;
 use crate::node::testing::{
-    NOW_MS, TestWire, UNSAYABLE, filter, identity, lines, merged, node_with, publication, publisher, take, uri,
-    wire,
+    NOW_MS, TestWire, UNSAYABLE, filter, identity, lines, merged, node_with, publication, publisher, take, uri, wire,
 };
 use crate::router::broker::Options;
 use crate::types::event::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
