@@ -83,7 +83,7 @@ async fn get(link: &mut Link, args: &KeyArgs) -> Result<(), Failure> {
 
 async fn put(link: &mut Link, args: &PutArgs) -> Result<(), Failure> {
     let key = uri(link, &args.key)?;
-    let mut options = conditions(args.absent, args.when.as_deref(), args.wait, args.timeout);
+    let mut options = conditions(args.absent, args.when.as_deref(), args.watch, args.timeout);
     options.extend(args.expires_in.map(|time| ("expires_in", milliseconds(time))));
     let place = call(link, "fennec.key.put", vec![key.into(), value(&args.value), Value::map(options)]).await?;
     told(link, args.json, &place)

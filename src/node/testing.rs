@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::log::ClockFn;
 use super::mailbox::Mailbox;
 use super::metrics::Protocol;
 use super::publish::{Publication, Publisher};
@@ -15,6 +16,7 @@ use crate::delivery::outbox::Taken;
 use crate::router::authorize::{Authorizer, Role};
 use crate::router::broker::Options;
 use crate::router::output::Output;
+
 use crate::store::memory::MemoryStore;
 use crate::store::{Commit, Store, StoreError, StoreReader};
 use crate::types::event::{Event, Qos, Terms};
@@ -194,11 +196,24 @@ pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
 
 /// Opens a log in memory that is worked by whoever submits.
 pub fn run_log(node: &Arc<Node>) {
-    run_log_on(node, Box::new(MemoryStore::default()), &Arc::new(AtomicU64::new(NOW_MS)));
+    run_log_on(node, Box::new(MemoryStore::default()), Arc::new(|| NOW_MS));
+}
+
+/// The same on this store and with this clock. What was submitted before is worked off.
+pub fn run_log_on(node: &Arc<Node>, store: Box<dyn Store>, clock: ClockFn) {
+    let log = node.open_log(store, clock()).unwrap();
+    node.run_log_inline(log, clock);
+    let_time_pass(node);
+}
+
+/// Has the log do what is due by its clock, and whoever else works in the background.
+pub fn let_time_pass(node: &Arc<Node>) {
+    node.house.work(node, NOW_MS);
+    node.log.run_inline(node);
 }
 
 /// Opens a log on a store, worked by whoever submits, at the time that the clock says.
-pub fn run_log_on(node: &Arc<Node>, store: Box<dyn Store>, clock_ms: &Arc<AtomicU64>) {
+pub fn run_log_at(node: &Arc<Node>, store: Box<dyn Store>, clock_ms: &Arc<AtomicU64>) {
     let log = node.open_log(store, clock_ms.load(Ordering::Relaxed)).unwrap();
     let clock_ms = clock_ms.clone();
     node.run_log_inline(log, Arc::new(move || clock_ms.load(Ordering::Relaxed)));

@@ -28,48 +28,62 @@ pub struct EventId {
 #[error("is no event id")]
 pub struct NotAnEventId;
 
-/// An event id as text: a date, and two keys of a letter and 13 digits at most.
+/// Longest text: the date, and keys of a `u64` and a `u32`.
+const TEXT_BYTES_MAX: usize = 10 + 14 + 8;
+
+/// The text of an id, without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct EventIdText {
-    bytes: [u8; 38],
+    bytes: [u8; TEXT_BYTES_MAX],
     len: usize,
 }
 
 impl EventIdText {
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
     }
 
-    fn push_two(&mut self, n: u8) {
-        self.push(&[b'0' + n / 10 % 10, b'0' + n % 10]);
+    fn push_two(&mut self, number: u32) {
+        self.push(b'0' + (number / 10 % 10) as u8);
+        self.push(b'0' + (number % 10) as u8);
     }
-}
 
-impl std::ops::Deref for EventIdText {
-    type Target = str;
+    /// Appends `key(n)`.
+    fn push_key(&mut self, mut n: u64) {
+        let mut digits = [0; 13];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize];
+            n /= 36;
+            if n == 0 {
+                break;
+            }
+        }
+        let digits = &digits[at..];
+        self.push(b'a' + digits.len() as u8 - 1);
+        digits.iter().for_each(|digit| self.push(*digit));
+    }
 
-    fn deref(&self) -> &str {
-        // It holds letters and digits only.
+    pub fn as_str(&self) -> &str {
+        // Nothing but digits and letters is pushed.
         std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
 }
 
-/// Appends `key(n)`.
-fn push_key(mut n: u64, out: &mut EventIdText) {
-    let mut digits = [0; 13];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize];
-        n /= 36;
-        if n == 0 {
-            break;
+impl EventId {
+    pub fn text(&self) -> EventIdText {
+        let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
+        let (year, month, day) = civil(day);
+        let mut text = EventIdText { bytes: [0; TEXT_BYTES_MAX], len: 0 };
+        for two in [year.rem_euclid(100) as u32, month.into(), day.into(), minute / 60, minute % 60] {
+            text.push_two(two);
         }
+        text.push_key(self.generator);
+        text.push_key(self.offset.into());
+        text
     }
-    let digits = &digits[at..];
-    out.push(&[b'a' + digits.len() as u8 - 1]);
-    out.push(digits);
 }
 
 /// Reads `key(n)` at the front of `text`; the number and what follows.
@@ -96,24 +110,9 @@ fn read_key(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((n, rest))
 }
 
-impl EventId {
-    /// The id as text, made without memory of its own.
-    pub fn text(&self) -> EventIdText {
-        let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
-        let (year, month, day) = civil(day);
-        let mut text = EventIdText { bytes: [0; 38], len: 0 };
-        for two in [(year % 100) as u8, month, day, (minute / 60) as u8, (minute % 60) as u8] {
-            text.push_two(two);
-        }
-        push_key(self.generator, &mut text);
-        push_key(u64::from(self.offset), &mut text);
-        text
-    }
-}
-
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -147,6 +146,8 @@ mod tests {
         assert_eq!(id.to_string(), "2607272218a1a1");
         let late = EventId { generator: 36, offset: 1296 * 36, ..id };
         assert_eq!(late.to_string(), "2607272218b10d1000");
+        let longest = EventId { minute: u32::MAX, generator: u64::MAX, offset: u32::MAX };
+        assert_eq!(longest.to_string().len(), TEXT_BYTES_MAX);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl<'a> Details<'a> {
             writer.scalar(Scalar::Bool(true));
         }
         if let Some(place) = self.event.place {
-            text(writer, "event_id", &place.id.text());
+            text(writer, "event_id", place.id.text().as_str());
         }
         if let Some(publisher) = self.event.publisher {
             uint(writer, "publisher", publisher.session.0);

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{Access, WampGate};
 use crate::net::gate::{Flow, Machine, MessageGate};
 use crate::node::link::Link;
-use crate::node::testing::{Flaky, recover, run_due, run_log_on};
+use crate::node::testing::{Flaky, recover, run_due, run_log_at};
 use crate::node::users::{UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings};
 use crate::router::authorize::{Action, Authorizer, Permission, Role};
@@ -82,7 +82,7 @@ impl Setup {
         let node = Node::new(settings, 1);
         let (clock_ms, store) = (Arc::new(AtomicU64::new(NOW_MS)), Flaky::default());
         let broken = store.broken.clone();
-        run_log_on(&node, Box::new(store), &clock_ms);
+        run_log_at(&node, Box::new(store), &clock_ms);
         World { node, access: Access { anonymous: self.anonymous }, now_ms: NOW_MS, clock_ms, broken }
     }
 }
