@@ -16,10 +16,11 @@
 use crate::queue::retention::Header;
 use crate::queue::segment::Segment;
 
-mod encode;
 mod folder;
 pub mod memory;
+pub mod postgres;
 pub mod settings;
+mod sql;
 pub mod sqlite;
 
 pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, open};

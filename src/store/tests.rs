@@ -3,9 +3,15 @@
 use bytes::Bytes;
 
 use super::memory::MemoryStore;
+use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::*;
 use crate::queue::segment::TopicShare;
+
+#[path = "../../tests/support/postgres.rs"]
+mod server;
+
+pub(super) use server::store_url as postgres_url;
 
 /// A segment of so many numbers from `first` on, which holds these topics.
 pub(super) fn segment(position: u64, first: u64, count: u32, topics: &[(&str, &str)]) -> Segment {
@@ -446,3 +452,11 @@ keeps_the_promise!(
     Some((Box::new(crate::store::memory::MemoryStore::default()) as Box<dyn crate::store::Store>, ()))
 );
 keeps_the_promise!(sqlite, Some(crate::store::tests::in_folder()));
+
+/// A store in a schema of its own; `None`: there is no server.
+fn in_schema() -> Option<(Box<dyn Store>, ())> {
+    let store = PostgresStore::open(&postgres_url()?, SyncMode::Never).unwrap();
+    Some((Box::new(store), ()))
+}
+
+keeps_the_promise!(postgres, crate::store::tests::in_schema());

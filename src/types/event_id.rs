@@ -26,21 +26,62 @@ pub struct EventId {
 #[error("is no event id")]
 pub struct NotAnEventId;
 
-/// Appends `key(n)`.
-fn push_key(mut n: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 13];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize];
-        n /= 36;
-        if n == 0 {
-            break;
-        }
+/// Longest text: the date, and keys of a `u64` and a `u32`.
+const TEXT_BYTES_MAX: usize = 10 + 14 + 8;
+
+/// The text of an id, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct EventIdText {
+    bytes: [u8; TEXT_BYTES_MAX],
+    len: usize,
+}
+
+impl EventIdText {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
     }
-    let digits = &digits[at..];
-    out.push(b'a' + digits.len() as u8 - 1);
-    out.extend_from_slice(digits);
+
+    fn push_two(&mut self, number: u32) {
+        self.push(b'0' + (number / 10 % 10) as u8);
+        self.push(b'0' + (number % 10) as u8);
+    }
+
+    /// Appends `key(n)`.
+    fn push_key(&mut self, mut n: u64) {
+        let mut digits = [0; 13];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize];
+            n /= 36;
+            if n == 0 {
+                break;
+            }
+        }
+        let digits = &digits[at..];
+        self.push(b'a' + digits.len() as u8 - 1);
+        digits.iter().for_each(|digit| self.push(*digit));
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Nothing but digits and letters is pushed.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl EventId {
+    pub fn text(&self) -> EventIdText {
+        let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
+        let (year, month, day) = civil(day);
+        let mut text = EventIdText { bytes: [0; TEXT_BYTES_MAX], len: 0 };
+        for two in [year.rem_euclid(100) as u32, month.into(), day.into(), minute / 60, minute % 60] {
+            text.push_two(two);
+        }
+        text.push_key(self.generator);
+        text.push_key(self.offset.into());
+        text
+    }
 }
 
 /// Reads `key(n)` at the front of `text`; the number and what follows.
@@ -93,13 +134,7 @@ fn days(year: i64, month: u8, day: u8) -> i64 {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
-        let (year, month, day) = civil(day);
-        let mut keys = Vec::with_capacity(16);
-        push_key(self.generator, &mut keys);
-        push_key(u64::from(self.offset), &mut keys);
-        write!(f, "{:02}{month:02}{day:02}{:02}{:02}", year % 100, minute / 60, minute % 60)?;
-        f.write_str(std::str::from_utf8(&keys).map_err(|_| fmt::Error)?)
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -136,6 +171,8 @@ mod tests {
         assert_eq!(id.to_string(), "2607272218a1a1");
         let late = EventId { generator: 36, offset: 1296 * 36, ..id };
         assert_eq!(late.to_string(), "2607272218b10d1000");
+        let longest = EventId { minute: u32::MAX, generator: u64::MAX, offset: u32::MAX };
+        assert_eq!(longest.to_string().len(), TEXT_BYTES_MAX);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod event_id;
+pub mod fields;
 pub mod ids;
 pub mod limits;
 pub mod payload;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::types::payload::{Format, PayloadRef};
 
 fn holds(fields: &str, payload: PayloadRef<'_>) -> bool {
     Fields::parse(fields).unwrap().hold(payload)
