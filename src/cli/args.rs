@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::client_args::{CallArgs, PubArgs, RegisterArgs, SubArgs};
+use super::client_args::{CallArgs, KeysArgs, LockArgs, PubArgs, RegisterArgs, SubArgs};
 use super::config::{Flag, Sources};
 
 /// One broker in which WAMP browsers and MQTT devices meet.
@@ -33,6 +33,10 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Offer a procedure that a shell command answers
     Register(RegisterArgs),
+    /// Run a command while holding a lock
+    Lock(LockArgs),
+    /// List, read and change retained values
+    Keys(KeysArgs),
 }
 
 /// Each flag stands for a key of the configuration and wins over the environment (FENNEC_…), which wins over the file.

@@ -74,7 +74,8 @@ async fn result(client: &mut Client, call: Token, output: &mut Output) -> Result
     }
 }
 
-fn failure(error: CallError) -> Failure {
+/// What a call that failed means for the exit code.
+pub(super) fn failure(error: CallError) -> Failure {
     match error {
         CallError::Refused(error) => error.into(),
         CallError::Answered { uri, payload } if payload.is_empty() => Failure::CallFailed(uri),

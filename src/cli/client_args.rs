@@ -1,5 +1,6 @@
-//! What can be typed after `pub`, `sub`, `call` and `register`.
+//! What can be typed after the client commands.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -207,6 +208,134 @@ pub(super) struct RegisterArgs {
     /// End when the connection is lost
     #[arg(long)]
     pub no_reconnect: bool,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LockArgs {
+    /// Lock, spelt as a topic of the protocol: a.b (WAMP), a/b (MQTT)
+    pub name: String,
+    /// Command to run while the lock is held; FENNEC_LOCK_TOKEN has the fencing token
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    /// Seconds to wait for the lock; 0: take it at once or not at all [default: as long as it takes]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// What others see of the holder: JSON, or else text [default: the session]
+    #[arg(long)]
+    pub value: Option<String>,
+    /// Let the command go on if the lock is lost
+    #[arg(long)]
+    pub keep_running: bool,
+    /// Seconds from SIGTERM to SIGKILL for a command whose lock is lost
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub kill_after: Duration,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct KeysArgs {
+    #[command(subcommand)]
+    pub command: Option<KeysCommand>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum KeysCommand {
+    /// List keys and their values; the same as no command
+    List(ListArgs),
+    /// Print the value of a key
+    Get(KeyArgs),
+    /// Set the value of a key
+    Put(PutArgs),
+    /// Remove a key
+    Delete(KeyArgs),
+    /// Print the value of a key now and whenever it changes
+    Watch(WatchArgs),
+}
+
+impl KeysCommand {
+    pub fn connect(&self) -> &ConnectArgs {
+        match self {
+            KeysCommand::List(args) => &args.connect,
+            KeysCommand::Get(args) | KeysCommand::Delete(args) => &args.connect,
+            KeysCommand::Put(args) => &args.connect,
+            KeysCommand::Watch(args) => &args.connect,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Which keys, as the protocol spells patterns: a.# (WAMP, match fox), a/# (MQTT) [default: all]
+    pub pattern: Option<String>,
+    /// Print JSON objects with all that is known of each
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct KeyArgs {
+    /// Key, spelt as a topic of the protocol: a.b (WAMP), a/b (MQTT)
+    pub key: String,
+    /// Delete only if the value has these fields (a JSON object) or this token (a number)
+    #[arg(long, value_name = "CONDITION")]
+    pub when: Option<String>,
+    /// Print a JSON object with all that is known
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PutArgs {
+    /// Key, spelt as a topic of the protocol: a.b (WAMP), a/b (MQTT)
+    pub key: String,
+    /// Value: JSON, or else text
+    #[arg(allow_negative_numbers = true)]
+    pub value: String,
+    /// Only if there is no value
+    #[arg(long, conflicts_with = "when")]
+    pub absent: bool,
+    /// Only if the value has these fields (a JSON object) or this token (a number)
+    #[arg(long, value_name = "CONDITION")]
+    pub when: Option<String>,
+    /// Wait until that is so, rather than fail
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds to wait for it [default: as long as it takes]
+    #[arg(long, value_name = "SECONDS", requires = "watch", value_parser = positive_seconds)]
+    pub timeout: Option<Duration>,
+    /// Seconds after which the key goes
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds)]
+    pub expires_in: Option<Duration>,
+    /// Print a JSON object with the token and the event id
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchArgs {
+    /// Key, spelt as a topic of the protocol: a.b (WAMP), a/b (MQTT)
+    pub key: String,
+    /// The value of this token is known: begin with the next one
+    #[arg(long)]
+    pub token: Option<u64>,
+    /// End after so many values
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Print JSON objects with all that is known
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub connect: ConnectArgs,
 }

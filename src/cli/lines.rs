@@ -42,6 +42,12 @@ impl Output {
         self.check(written)
     }
 
+    /// A line that is none of these.
+    pub fn line(&mut self, line: &str) -> Result<(), Failure> {
+        let written = self.stdout.write_all(line.as_bytes()).and_then(|()| self.stdout.write_all(b"\n"));
+        self.check(written)
+    }
+
     pub fn flush(&mut self) -> Result<(), Failure> {
         let flushed = self.stdout.flush();
         self.check(flushed)

@@ -16,6 +16,7 @@ use clap::error::ErrorKind;
 use args::{Args, Command};
 
 mod args;
+mod ask;
 pub mod broker;
 mod call;
 mod check_config;
@@ -24,7 +25,9 @@ pub mod config;
 mod connect;
 mod hash_password;
 mod house;
+mod keys;
 mod lines;
+mod lock;
 pub mod log;
 mod pub_;
 mod register;
@@ -49,6 +52,13 @@ pub enum Failure {
     CallFailed(String),
     /// 7: the broker refuses for another reason, or breaks the protocol.
     Broker(String),
+    /// 8: a lock was lost before its command had ended.
+    LockLost(String),
+    /// The code of a command that was run, as shells tell it, and why if it could not be run.
+    Command {
+        code: u8,
+        line: Option<String>,
+    },
 }
 
 impl Failure {
@@ -61,6 +71,8 @@ impl Failure {
             Failure::TimedOut(_) => 5,
             Failure::CallFailed(_) => 6,
             Failure::Broker(_) => 7,
+            Failure::LockLost(_) => 8,
+            Failure::Command { code, .. } => *code,
         }
     }
 
@@ -71,7 +83,9 @@ impl Failure {
             | Failure::NotAuthorized(line)
             | Failure::TimedOut(line)
             | Failure::CallFailed(line)
-            | Failure::Broker(line) => std::slice::from_ref(line),
+            | Failure::Broker(line)
+            | Failure::LockLost(line) => std::slice::from_ref(line),
+            Failure::Command { line, .. } => line.as_slice(),
             Failure::Refused(lines) => lines,
         }
     }
@@ -113,6 +127,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Sub(args) => sub::run(args),
         Command::Call(args) => call::run(args),
         Command::Register(args) => register::run(args),
+        Command::Lock(args) => lock::run(args),
+        Command::Keys(args) => keys::run(args),
     }
 }
 

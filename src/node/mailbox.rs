@@ -46,8 +46,6 @@ pub struct Mailbox {
     pub inflight: Inflight,
     pub backlog: Backlog,
     pub replay: Replay,
-    /// Packet identifiers of QoS 2 messages that came and are not released (MQTT 5, 4.3.3).
-    pub received: HashSet<u16>,
     /// WAMP subscriptions that the session holds.
     pub subscriptions: HashSet<SubscriptionId>,
     /// Version of the broker at the last UNSUBSCRIBE: an older route may still lead here and is checked.
@@ -102,7 +100,6 @@ impl Mailbox {
             inflight: Inflight::new(backlog.bytes_max()),
             backlog,
             replay: Replay::default(),
-            received: HashSet::new(),
             subscriptions: HashSet::new(),
             unsubscribed_at: 0,
             online: None,
@@ -150,7 +147,6 @@ impl Mailbox {
         self.inflight.clear();
         self.backlog.clear();
         self.replay.clear();
-        self.received = HashSet::new();
     }
 
     /// Whether this connection (still) has the session.

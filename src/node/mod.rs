@@ -13,6 +13,7 @@ pub mod link;
 pub mod log;
 pub mod mailbox;
 pub mod metrics;
+pub mod past;
 pub mod publish;
 pub mod reader;
 pub mod realm;
@@ -41,10 +42,9 @@ use crate::store::Store;
 use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::limits::Limits;
-use crate::types::payload::{Codec, PayloadRef};
+use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
-use clients::Will;
 use house::House;
 use link::End;
 use log::keys::Loader;
@@ -57,9 +57,6 @@ use realm::Realm;
 use session::{Identity, Session};
 use users::Users;
 use wire::WireRef;
-
-/// How many wills and expired sessions of a realm one tick handles.
-const TICK_WORK_MAX: usize = 1000;
 
 /// Threads that read the log for subscribers.
 const HISTORY_THREADS: usize = 2;
@@ -198,12 +195,10 @@ impl Node {
         Arc::new(Session::new(id, identity, wire, mailbox))
     }
 
-    /// Does what time brings: wills, expired sessions and retained values, calls that took too long. Called several times a second.
+    /// Does what time brings, as far as that is not the log's business: expired retained values, calls that took too long. Called
+    /// several times a second.
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
         for realm in self.realms() {
-            for will in realm.clients.tick(self, &realm, now_ms, TICK_WORK_MAX) {
-                self.publish_will(&realm, &will, now_ms);
-            }
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
@@ -294,24 +289,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    /// Publishes a will for a client that is gone. It was authorized when it was made.
-    pub fn publish_will(self: &Arc<Self>, realm: &Arc<Realm>, will: &Will, now_ms: u64) {
-        let publication = Publication {
-            payload: PayloadRef::Bytes(&will.payload),
-            qos: will.qos,
-            retain: will.retain,
-            properties: will.properties.as_ref(),
-            publisher: None,
-            expires_in_s: will.expiry_s,
-            exclude_publisher: false,
-            filter: None,
-            condition: None,
-            packet: None,
-            backing: Some(&will.payload),
-        };
-        self.publish_as_broker(realm, &will.topic, &publication, Protocol::Mqtt, now_ms);
     }
 
     /// Publishes something of the broker's own, `$SYS` and `wamp.*` included.

@@ -14,11 +14,15 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::digest::digest;
-use super::envelope::{Draft, Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+use self::segments::{Clock, End, Gathered, Part, Unresolved};
+use super::envelope::{Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
 use super::message::Batch;
 use super::outcome::Refused;
 use super::quorum::Members;
+
+mod segments;
+#[cfg(test)]
+mod tests;
 
 /// Shards, that slots share.
 const SHARDS: u32 = 1 << 20;
@@ -115,54 +119,6 @@ enum Life {
     Cut,
 }
 
-/// Makes segments that ascend.
-#[derive(Debug)]
-struct Clock {
-    last: u64,
-    /// The highest that storages told of.
-    heard: u64,
-    /// It goes wrong and is not asked.
-    dropped: bool,
-}
-
-#[derive(Debug, Default)]
-struct Gathered {
-    batch: Batch,
-    /// Offsets count from the piece's first message.
-    tickets: Vec<TicketRange>,
-}
-
-#[derive(Debug)]
-struct Unresolved {
-    id: SegmentId,
-    slot: u32,
-    /// One part, once it is closed.
-    parts: Vec<Part>,
-    count: u32,
-    bytes: usize,
-    tickets: Vec<TicketRange>,
-    /// Storages that have room for it, and whether they find our clock ahead.
-    trims: Vec<(NodeId, bool)>,
-    /// Set when it is closed.
-    over: Option<Draft>,
-    end: Option<End>,
-}
-
-/// Messages as they were sent.
-#[derive(Clone, Debug)]
-struct Part {
-    /// From 1 on.
-    offset: u32,
-    count: u32,
-    body: Bytes,
-}
-
-#[derive(Clone, Debug)]
-enum End {
-    Resolved { position: u64, resolution: Resolution },
-    Refused(Refusal),
-}
-
 impl Default for EntryLimits {
     fn default() -> Self {
         Self { unresolved_segments_max: 64, segment_bytes_max: 8 << 20, waiting_bytes_max: 64 << 20 }
@@ -190,8 +146,13 @@ impl EntryRole {
         }
     }
 
-    /// Asks for a new life in place of the present one; 0: there was none.
+    /// Asks for a new life in place of the one of this incarnation; 0: there was none. What this entry had in an earlier life is
+    /// refused; what was submitted after that waits for the new one.
     pub fn init(&mut self, replaces: u64, out: &mut Vec<Output>) {
+        if !self.unresolved.is_empty() {
+            self.cut(0, out);
+        }
+        (self.previous, self.confirmed) = (0, 0);
         self.life = Life::Asked { replaces };
         self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
     }
@@ -252,6 +213,7 @@ impl EntryRole {
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
     pub fn connected(&mut self, now_us: u64, node: &NodeId, out: &mut Vec<Output>) {
         self.connected.insert(node.clone());
+        self.feeder.take_if(|feeder| feeder == node);
         if let Life::Asked { replaces } = self.life {
             // The answer may have been lost as well as the question. A second INIT of the same is void.
             self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
@@ -403,15 +365,22 @@ impl EntryRole {
     fn refuse(&mut self, id: &SegmentId, why: Refusal, out: &mut Vec<Output>) {
         let Some(first) = self.unresolved.iter().position(|segment| segment.id == *id) else { return };
         if why == Refusal::Cut {
-            self.life = Life::Cut;
+            return self.cut(first, out);
         }
         if let Some(draft) = &self.unresolved[first].over {
             self.previous = draft.previous;
         }
+        for segment in self.unresolved.iter_mut().skip(first).filter(|segment| !segment.is_open()) {
+            segment.end = Some(End::Refused(why));
+        }
+        self.settle(out);
+    }
+
+    /// This life has ended. Of segments before `first` there may be results yet.
+    fn cut(&mut self, first: usize, out: &mut Vec<Output>) {
+        self.life = Life::Cut;
         for segment in self.unresolved.iter_mut().skip(first) {
-            if !segment.is_open() || why == Refusal::Cut {
-                segment.end = Some(End::Refused(why));
-            }
+            segment.end.get_or_insert(End::Refused(Refusal::Cut));
         }
         self.settle(out);
     }
@@ -449,66 +418,5 @@ impl EntryRole {
             self.send(&node, RoleMessage::FollowFeed { after: self.fed }, out);
             self.feeder = Some(node);
         }
-    }
-}
-
-impl Clock {
-    fn hear(&mut self, heard: u64) {
-        self.heard = self.heard.max(heard);
-    }
-
-    fn next(&mut self, now_us: u64) -> u64 {
-        let now_us = if self.dropped { 0 } else { now_us };
-        self.last = now_us.max(self.last + 1).max(self.heard + 1);
-        self.last
-    }
-}
-
-impl Gathered {
-    fn of(batch: Batch, ticket: u64) -> Self {
-        Self { tickets: vec![TicketRange { ticket, offset: 0, count: batch.count }], batch }
-    }
-
-    #[inline]
-    fn push(&mut self, batch: Batch, ticket: u64) {
-        self.tickets.push(TicketRange { ticket, offset: self.batch.count, count: batch.count });
-        self.batch.append(&batch);
-    }
-}
-
-impl Unresolved {
-    fn new(id: SegmentId, slot: u32) -> Self {
-        let (parts, tickets, trims) = (Vec::new(), Vec::new(), Vec::new());
-        Self { id, slot, parts, count: 0, bytes: 0, tickets, trims, over: None, end: None }
-    }
-
-    fn is_open(&self) -> bool {
-        self.over.is_none()
-    }
-
-    fn push(&mut self, piece: Gathered) -> Part {
-        let base = self.count;
-        let Gathered { batch, mut tickets } = piece;
-        if base == 0 {
-            self.tickets = tickets;
-        } else {
-            tickets.iter_mut().for_each(|ticket| ticket.offset += base);
-            self.tickets.append(&mut tickets);
-        }
-        self.count += batch.count;
-        self.bytes += batch.len();
-        let part = Part { offset: base + 1, count: batch.count, body: batch.into_bytes() };
-        self.parts.push(part.clone());
-        part
-    }
-
-    fn close(&mut self, previous: u64) -> Draft {
-        if self.parts.len() > 1 {
-            let bodies: Vec<&[u8]> = self.parts.iter().map(|part| &part.body[..]).collect();
-            self.parts = vec![Part { offset: 1, count: self.count, body: bodies.concat().into() }];
-        }
-        let digest = self.parts.first().map_or(0, |part| digest(&part.body));
-        let (id, slot, count) = (self.id.clone(), self.slot, self.count);
-        self.over.insert(Draft { id, slot, count, digest, previous }).clone()
     }
 }

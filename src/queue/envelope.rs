@@ -208,3 +208,40 @@ mod text {
         String::deserialize(deserializer).map(Arc::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::quorum::Member;
+
+    #[track_caller]
+    fn check(message: RoleMessage) {
+        let envelope = Envelope { from: NodeId::entry("E1"), to: NodeId::storage("N1"), message };
+        let frame = rmp_serde::to_vec(&envelope).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Envelope>(&frame).unwrap(), envelope);
+    }
+
+    #[test]
+    fn envelopes_are_frames_between_processes() {
+        let id = SegmentId { segment: u64::MAX, entry: NodeId::entry("E1"), incarnation: 1 };
+        let draft = Draft { id: id.clone(), slot: 0, count: 3, digest: u64::MAX, previous: 0 };
+        let member = Member { node: NodeId::sync("S1"), store: StoreId(u128::MAX) };
+        let members = Members { syncs: vec![member.clone()], slots: vec![vec![member]], storage_quorum: 1 };
+        let challenger = Some(Elected::Segment(draft.clone()));
+        let bytes = Bytes::from_static(b"\x00\xff");
+        check(RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 1, confirmed: 2, clock_us: 3 });
+        check(RoleMessage::KeepAdvanceHistory { id: id.clone(), offset: 1, count: 1, body: bytes.clone() });
+        check(RoleMessage::TrimAdvanceSegment { id: id.clone(), heard: 1, ahead: true });
+        check(RoleMessage::AdvanceSegmentOver(draft.clone()));
+        check(RoleMessage::GenerateDraft { store: StoreId(u128::MAX), draft });
+        check(RoleMessage::AskCommand(OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0 }));
+        check(RoleMessage::AskCommand(OrderCommand::Members(members)));
+        check(RoleMessage::State { position: 1, round: 1, challenger: challenger.clone() });
+        check(RoleMessage::Vote { position: 1, round: 1, vote: None, challenger });
+        check(RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing });
+        let resolution = Resolution { first: 1, results: bytes.clone() };
+        check(RoleMessage::AdvanceSegmentResolved { id: id.clone(), position: 1, resolution, heard: 1 });
+        check(RoleMessage::AdvanceSegmentRefused { id, why: Refusal::Cut });
+        check(RoleMessage::Feed { position: 1, segment: bytes });
+    }
+}

@@ -30,3 +30,6 @@ pub mod solo;
 pub mod state;
 pub mod storage;
 pub mod sync;
+
+#[cfg(test)]
+mod tests;

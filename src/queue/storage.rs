@@ -101,7 +101,11 @@ pub struct StorageRole {
 impl StorageRole {
     /// `solo`: the only storage, with the only sync, in one process.
     pub fn new(node: NodeId, members: Members, solo: bool, start: Start) -> Self {
-        let kept = start.kept.into_iter().map(|(draft, body)| (draft.id.clone(), Buffer::kept(draft, body)));
+        let lives: BTreeMap<NodeId, Life> = start.entries.into_iter().collect();
+        // The disk may have written a segment that was cut meanwhile.
+        let may_come = |draft: &Draft| lives.get(&draft.id.entry).is_none_or(|life| life.may_come(&draft.id));
+        let kept = start.kept.into_iter().filter(|(draft, _)| may_come(draft));
+        let buffers = kept.map(|(draft, body)| (draft.id.clone(), Buffer::kept(draft, body))).collect();
         Self {
             node,
             store: start.store,
@@ -109,8 +113,8 @@ impl StorageRole {
             solo,
             position: start.position,
             heard: start.time_us,
-            lives: start.entries.into_iter().collect(),
-            buffers: kept.collect(),
+            lives,
+            buffers,
             elected: BTreeMap::new(),
             applying: None,
             keeping: Vec::new(),
@@ -291,8 +295,9 @@ impl StorageRole {
     }
 
     fn take_applying(&mut self, position: u64) -> Option<Apply> {
-        debug_assert_eq!(position, self.position + 1, "positions are applied one after the other");
-        self.applying.take()
+        let applying = self.applying.take()?;
+        assert_eq!(position, self.position + 1, "positions are applied one after the other");
+        Some(applying)
     }
 
     fn resolved(&mut self, id: SegmentId, position: u64, resolution: Resolution, out: &mut Vec<Output>) {
@@ -381,6 +386,11 @@ impl StorageRole {
 impl Life {
     fn is_present(&self, incarnation: u64) -> bool {
         self.incarnation == incarnation && !self.lost
+    }
+
+    /// Whether the segment is not in the log and may be, some time.
+    fn may_come(&self, id: &SegmentId) -> bool {
+        !self.has_cut(id) && (id.incarnation > self.incarnation || id.segment > self.last)
     }
 
     /// Whether the segment can not be elected any more, if it is not elected yet.

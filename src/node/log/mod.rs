@@ -141,6 +141,15 @@ impl Log {
         }
     }
 
+    /// Where there are no threads: tries to go on after the store has failed.
+    ///
+    /// # Errors
+    /// It still fails.
+    #[cfg(test)]
+    pub(super) fn recover_inline(&self, node: &Arc<Node>) -> Result<(), LogError> {
+        self.inline.get().map_or(Ok(()), |inline| inline.recover(node))
+    }
+
     /// Takes all that was submitted; waits for it as long as `patience` (`None`: for ever). `None`: the log is closed for good,
     /// and nothing is left.
     fn gather(&self, patience: Option<Duration>) -> Option<Vec<Submission>> {

@@ -134,3 +134,54 @@ impl Buffer {
         self.parts.last().map_or(1, Part::end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::envelope::{NodeId, SegmentId};
+
+    /// Keeps parts, each so many of the messages 1, 2, 3 … that are a byte each, from an offset on.
+    #[track_caller]
+    fn check(parts: &[(u32, u32)], count: u32, expected: bool) {
+        let messages = |from: u32, count: u32| (from as u8..(from + count) as u8).collect::<Vec<u8>>();
+        let mut buffer = Buffer::default();
+        for (offset, count) in parts {
+            buffer.keep(*offset, *count, messages(*offset, *count).into());
+        }
+        let id = SegmentId { segment: 1, entry: NodeId::entry("E1"), incarnation: 1 };
+        let draft = Draft { id, slot: 0, count, digest: digest(&messages(1, count)), previous: 0 };
+        assert_eq!(buffer.over(draft.clone()), expected, "{parts:?}");
+        assert_eq!(buffer.body(&draft), expected.then(|| messages(1, count).into()));
+        assert_eq!(buffer.is_open(), !expected);
+    }
+
+    #[test]
+    fn parts_may_come_again_and_cut_up_otherwise() {
+        check(&[(1, 2), (3, 1)], 3, true);
+        check(&[(1, 2), (1, 2), (3, 1), (1, 2), (3, 1)], 3, true);
+        check(&[(1, 2), (3, 1), (1, 3)], 3, true);
+        check(&[(1, 2), (1, 3), (4, 1)], 4, true);
+        check(&[(1, 1), (2, 2), (2, 3)], 4, true);
+    }
+
+    #[test]
+    fn a_segment_with_a_gap_is_not_whole() {
+        check(&[], 1, false);
+        check(&[(2, 2)], 3, false);
+        check(&[(1, 1), (3, 1)], 3, false);
+        check(&[(1, 2)], 3, false);
+        check(&[(1, 3), (2, 3)], 4, false);
+        check(&[(1, 4)], 3, false);
+    }
+
+    #[test]
+    fn other_bytes_are_not_the_segment() {
+        let id = SegmentId { segment: 1, entry: NodeId::entry("E1"), incarnation: 1 };
+        let draft = Draft { id, slot: 0, count: 1, digest: digest(b"a"), previous: 0 };
+        let mut buffer = Buffer::default();
+        buffer.keep(1, 1, Bytes::from_static(b"b"));
+        assert!(!buffer.over(draft.clone()));
+        buffer.keep(1, 1, Bytes::from_static(b"a"));
+        assert!(buffer.over(draft), "it was forgotten and said again");
+    }
+}

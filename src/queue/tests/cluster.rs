@@ -1,0 +1,486 @@
+//! Nodes of a script: the roles, links between them that can be cut, and disks that take their time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::super::entry::{self, EntryLimits, EntryRole};
+use super::super::envelope::{
+    Draft, Elected, Envelope, NodeId, OrderCommand, Resolution, Role, RoleMessage, SegmentId,
+};
+use super::super::message::{Batch, Head, Run, Runs};
+use super::super::outcome::Refused;
+use super::super::quorum::{Member, Members, StoreId};
+use super::super::storage::{self, StorageRole};
+use super::super::sync::{self, SyncRole};
+use crate::types::event::Qos;
+use crate::types::payload::PayloadRef;
+
+/// Nodes, their links, and what happened since the last command.
+#[derive(Default)]
+pub struct Cluster {
+    members: Option<Members>,
+    limits: EntryLimits,
+    solo: bool,
+    now_us: u64,
+    /// How far clocks of nodes are from `now_us`.
+    clocks: BTreeMap<NodeId, u64>,
+    entries: BTreeMap<NodeId, EntryRole>,
+    storages: BTreeMap<NodeId, StorageRole>,
+    sync: Option<SyncRole>,
+    disks: BTreeMap<NodeId, Disk>,
+    /// What each ticket stands for.
+    published: Vec<String>,
+    /// Links that are down.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    under_way: VecDeque<Envelope>,
+    trace: Vec<String>,
+}
+
+/// What survives a storage, and what it was asked to do.
+#[derive(Default)]
+struct Disk {
+    start: storage::Start,
+    /// Segments and commands, as they were applied.
+    log: Vec<Bytes>,
+    /// Messages in the log.
+    count: u64,
+    keeping: Option<Vec<(Draft, Bytes)>>,
+    applying: Option<(u64, storage::Apply)>,
+}
+
+impl Cluster {
+    /// Does what a line says. What it leads to, to the last message.
+    ///
+    /// ```text
+    /// nodes E1 N1 N2 … [solo|quorum=n] [unresolved=n] [segment=bytes]     all linked, the disk of a storage works slowly
+    /// init E1 | init E1 7          begins a life that replaces the last one on a disk, or that of incarnation 7
+    /// clock us | clock E1 us       sets all clocks, or how far one is ahead
+    /// publish E1 a b c             a submission each
+    /// kept N1 | applied N1         the disk has done what it was asked
+    /// failed N1                    it could not
+    /// cut E1 N1 | heal E1 N1       a link
+    /// lose N1 E1                   what is sent from one to the other, until the link is cut and healed
+    /// stop N1 | start N1           a process
+    /// lost E1 incarnation          the syncs have not heard of it
+    /// ```
+    pub fn command(&mut self, line: &str) -> Vec<String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["nodes", ref nodes @ ..] => self.nodes(nodes),
+            ["init", entry] => self.init(&node(entry)),
+            ["init", entry, replaces] => {
+                self.entry(&node(entry), |role, out| role.init(replaces.parse().unwrap(), out));
+            }
+            ["clock", us] => self.now_us = us.parse().unwrap(),
+            ["clock", entry, us] => drop(self.clocks.insert(node(entry), us.parse().unwrap())),
+            ["publish", entry, ref messages @ ..] => self.publish(entry, messages),
+            ["kept", storage] => self.kept(storage),
+            ["applied", storage] => self.applied(storage),
+            ["failed", storage] => self.failed(storage),
+            ["cut", a, b] => self.cut(&node(a), &node(b)),
+            ["lose", from, to] => drop(self.cut.insert((node(from), node(to)))),
+            ["heal", a, b] => self.heal(&node(a), &node(b)),
+            ["stop", name] => self.stop(&node(name)),
+            ["start", name] => self.start(&node(name)),
+            ["lost", entry, incarnation] => self.lost(entry, incarnation.parse().unwrap()),
+            _ => panic!("no command: {line}"),
+        }
+        self.run();
+        std::mem::take(&mut self.trace)
+    }
+
+    /// The messages of a storage's log, in order.
+    pub fn log(&self, storage: &str) -> Vec<String> {
+        let bodies = self.disks[&node(storage)].log.iter();
+        bodies.flat_map(|body| text(body).split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    fn nodes(&mut self, words: &[&str]) {
+        let mut storage_quorum = 1;
+        let mut nodes = Vec::new();
+        for word in words {
+            match word.split_once('=') {
+                Some(("quorum", count)) => storage_quorum = count.parse().unwrap(),
+                Some(("unresolved", count)) => self.limits.unresolved_segments_max = count.parse().unwrap(),
+                Some(("segment", bytes)) => self.limits.segment_bytes_max = bytes.parse().unwrap(),
+                _ if *word == "solo" => self.solo = true,
+                _ => nodes.push(node(word)),
+            }
+        }
+        let mut storages = Vec::new();
+        for node in nodes.iter().filter(|node| node.role == Role::Storage) {
+            let store = StoreId(storages.len() as u128 + 1);
+            let start = storage::Start { store, ..storage::Start::default() };
+            self.disks.insert(node.clone(), Disk { start, ..Disk::default() });
+            storages.push(Member { node: node.clone(), store });
+        }
+        let syncs = vec![Member { node: NodeId::sync("S1"), store: StoreId(0) }];
+        let members = Members { syncs, slots: vec![storages], storage_quorum };
+        members.check().unwrap();
+        self.sync = Some(SyncRole::new(NodeId::sync("S1"), members.clone(), sync::Start::default()).unwrap());
+        self.members = Some(members);
+        for node in nodes {
+            self.start(&node);
+        }
+    }
+
+    fn start(&mut self, node: &NodeId) {
+        let members = self.members.clone().unwrap();
+        if let Some(disk) = self.disks.get_mut(node) {
+            (disk.keeping, disk.applying) = (None, None);
+            let role = StorageRole::new(node.clone(), members, self.solo, disk.start.clone());
+            self.storages.insert(node.clone(), role);
+        } else {
+            self.entries.insert(node.clone(), EntryRole::new(node.clone(), members, self.limits, 0));
+        }
+        let running = self.entries.keys().chain(self.storages.keys()).cloned();
+        for other in running.chain([NodeId::sync("S1")]).collect::<Vec<_>>() {
+            if other != *node {
+                self.connect(node, &other);
+            }
+        }
+    }
+
+    fn stop(&mut self, node: &NodeId) {
+        self.entries.remove(node);
+        self.storages.remove(node);
+        for other in self.entries.keys().chain(self.storages.keys()).cloned().collect::<Vec<_>>() {
+            self.disconnect(&other, node);
+        }
+    }
+
+    fn cut(&mut self, a: &NodeId, b: &NodeId) {
+        self.cut.extend([(a.clone(), b.clone()), (b.clone(), a.clone())]);
+        self.disconnect(a, b);
+        self.disconnect(b, a);
+    }
+
+    fn heal(&mut self, a: &NodeId, b: &NodeId) {
+        self.cut.remove(&(a.clone(), b.clone()));
+        self.cut.remove(&(b.clone(), a.clone()));
+        self.connect(a, b);
+    }
+
+    fn connect(&mut self, a: &NodeId, b: &NodeId) {
+        if !self.is_linked(a, b) {
+            return;
+        }
+        for (at, to) in [(a, b), (b, a)] {
+            let now_us = self.clock(at);
+            self.entry(at, |role, out| role.connected(now_us, to, out));
+            self.storage(at, |role, out| role.connected(to, out));
+        }
+    }
+
+    /// Whether what one sends arrives at the other.
+    fn is_linked(&self, from: &NodeId, to: &NodeId) -> bool {
+        let is_running =
+            |node| self.entries.contains_key(node) || self.storages.contains_key(node) || node.role == Role::Sync;
+        is_running(from) && is_running(to) && !self.cut.contains(&(from.clone(), to.clone()))
+    }
+
+    fn disconnect(&mut self, at: &NodeId, from: &NodeId) {
+        self.entry(at, |role, out| role.disconnected(from, out));
+        self.storage(at, |role, _| role.disconnected(from));
+    }
+
+    fn init(&mut self, entry: &NodeId) {
+        let lives = self.disks.values().flat_map(|disk| &disk.start.entries);
+        let replaces = lives.filter(|(node, _)| node == entry).map(|(_, life)| life.incarnation).max().unwrap_or(0);
+        self.entry(entry, |role, out| role.init(replaces, out));
+    }
+
+    fn publish(&mut self, entry: &str, messages: &[&str]) {
+        let entry = node(entry);
+        let now_us = self.clock(&entry);
+        for message in messages {
+            let ticket = self.published.len() as u64;
+            self.published.push((*message).to_owned());
+            let role = self.entries.get_mut(&entry).unwrap();
+            match role.submit(batch(message), ticket) {
+                Ok(()) => {}
+                Err(Refused::Full) => self.trace.push(format!("{entry} is full: {message}")),
+                Err(why) => self.trace.push(format!("{entry} refuses {message}: {why}")),
+            }
+        }
+        self.entry(&entry, |role, out| role.flush(now_us, out));
+    }
+
+    fn kept(&mut self, storage: &str) {
+        let storage = node(storage);
+        let disk = self.disks.get_mut(&storage).unwrap();
+        let Some(kept) = disk.keeping.take() else { return self.trace.push(format!("{storage} was not keeping")) };
+        disk.start.kept.extend(kept);
+        self.storage(&storage, |role, out| role.kept(out));
+    }
+
+    fn applied(&mut self, storage: &str) {
+        let storage = node(storage);
+        let disk = self.disks.get_mut(&storage).unwrap();
+        let Some((position, apply)) = disk.applying.take() else {
+            return self.trace.push(format!("{storage} was not applying"));
+        };
+        let resolution = disk.apply(position, &apply);
+        self.storage(&storage, |role, out| role.applied(position, resolution, out));
+    }
+
+    fn failed(&mut self, storage: &str) {
+        let storage = node(storage);
+        let (position, _) = self.disks.get_mut(&storage).unwrap().applying.take().unwrap();
+        self.sync.as_mut().unwrap().take_back(position);
+        self.storage(&storage, |role, out| role.apply_failed(position, out));
+    }
+
+    fn lost(&mut self, entry: &str, incarnation: u64) {
+        let sync = NodeId::sync("S1");
+        let message = RoleMessage::AskCommand(OrderCommand::Lost { entry: node(entry), incarnation });
+        self.under_way.push_back(Envelope { from: sync.clone(), to: sync, message });
+    }
+
+    fn clock(&self, node: &NodeId) -> u64 {
+        self.now_us + self.clocks.get(node).copied().unwrap_or(0)
+    }
+
+    /// Hands over messages until there are none, in the order of their sending. Then drivers let entries go on.
+    fn run(&mut self) {
+        loop {
+            while let Some(envelope) = self.under_way.pop_front() {
+                self.deliver(envelope);
+            }
+            for entry in self.entries.keys().cloned().collect::<Vec<_>>() {
+                let now_us = self.clock(&entry);
+                self.entry(&entry, |role, out| role.flush(now_us, out));
+            }
+            if self.under_way.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, envelope: Envelope) {
+        let Envelope { from, to, message } = envelope;
+        let line = format!("{from} -> {to} {}", self.said(&message));
+        if !self.is_linked(&from, &to) {
+            return self.trace.push(format!("{line} (lost)"));
+        }
+        self.trace.push(line);
+        let now_us = self.clock(&to);
+        match to.role {
+            Role::Entry => self.entry(&to, |role, out| role.handle(now_us, &from, message, out)),
+            Role::Storage => self.storage(&to, |role, out| role.handle(now_us, &from, message, out)),
+            Role::Sync => {
+                let mut out = Vec::new();
+                self.sync.as_mut().unwrap().handle(&from, message, &mut out);
+                self.under_way.extend(out);
+            }
+        }
+    }
+
+    /// Lets an entry that is running do something.
+    fn entry(&mut self, node: &NodeId, act: impl FnOnce(&mut EntryRole, &mut Vec<entry::Output>)) {
+        let Some(role) = self.entries.get_mut(node) else { return };
+        let mut out = Vec::new();
+        act(role, &mut out);
+        for output in out {
+            let line = match output {
+                entry::Output::Send(envelope) => {
+                    self.under_way.push_back(envelope);
+                    continue;
+                }
+                entry::Output::Accepted { incarnation } => format!("begins life {incarnation}"),
+                entry::Output::NotAccepted { present } => format!("is not accepted, for life {present} goes on"),
+                entry::Output::Resolved { position, resolution, tickets } => {
+                    format!(
+                        "acknowledges{} (position {position}, from number {})",
+                        self.names(&tickets),
+                        resolution.first
+                    )
+                }
+                entry::Output::Refused { why, tickets } => format!("refuses{} ({why:?})", self.names(&tickets)),
+                entry::Output::ClockDropped(true) => "drops its clock".to_owned(),
+                entry::Output::ClockDropped(false) => "takes up its clock".to_owned(),
+                entry::Output::Fed { position, segment } => format!("tells subscribers {position}:{}", text(&segment)),
+            };
+            self.trace.push(format!("{node} {line}"));
+        }
+    }
+
+    /// Lets a storage that is running do something.
+    fn storage(&mut self, node: &NodeId, act: impl FnOnce(&mut StorageRole, &mut Vec<storage::Output>)) {
+        let Some(role) = self.storages.get_mut(node) else { return };
+        let mut out = Vec::new();
+        act(role, &mut out);
+        let disk = self.disks.get_mut(node).unwrap();
+        for output in out {
+            match output {
+                storage::Output::Send(envelope) => self.under_way.push_back(envelope),
+                storage::Output::Keep(segments) => {
+                    let names: String = segments.iter().map(|(draft, _)| format!(" {}", id(&draft.id))).collect();
+                    self.trace.push(format!("{node} keeps{names} …"));
+                    assert!(disk.keeping.replace(segments).is_none(), "one at a time");
+                }
+                storage::Output::Apply { position, apply } => {
+                    self.trace.push(format!("{node} applies {position}: {} …", applied(&apply)));
+                    assert!(disk.applying.replace((position, apply)).is_none(), "one at a time");
+                }
+                storage::Output::Feed { to, after, until } => {
+                    for position in after + 1..=until {
+                        let message = RoleMessage::Feed { position, segment: disk.log[position as usize - 1].clone() };
+                        self.under_way.push_back(Envelope { from: node.clone(), to: to.clone(), message });
+                    }
+                }
+            }
+        }
+    }
+
+    fn names(&self, tickets: &[entry::TicketRange]) -> String {
+        tickets.iter().map(|range| format!(" {}", self.published[range.ticket as usize])).collect()
+    }
+
+    fn said(&self, message: &RoleMessage) -> String {
+        match message {
+            RoleMessage::BeginAdvanceSegment { id: segment, confirmed: 0, .. } => format!("BEGIN {}", id(segment)),
+            RoleMessage::BeginAdvanceSegment { id: segment, confirmed, .. } => {
+                format!("BEGIN {}, confirms {confirmed}", id(segment))
+            }
+            RoleMessage::KeepAdvanceHistory { id: segment, offset, body, .. } => {
+                format!("KEEP {} from {offset}:{}", id(segment), text(body))
+            }
+            RoleMessage::TrimAdvanceSegment { id: segment, heard, ahead } => {
+                format!("TRIM {}, heard {heard}{}", id(segment), if *ahead { ", ahead" } else { "" })
+            }
+            RoleMessage::AdvanceSegmentOver(draft) => {
+                format!("OVER {}, {} messages after {}", id(&draft.id), draft.count, draft.previous)
+            }
+            RoleMessage::SegmentMissing { id: segment } => format!("MISSING {}", id(segment)),
+            RoleMessage::GenerateDraft { draft, .. } => format!("GENERATE_DRAFT {}", id(&draft.id)),
+            RoleMessage::AskCommand(command) => format!("ASK {}", order(command)),
+            RoleMessage::ElectSegment { position, elected: Elected::Segment(draft) } => {
+                format!("ELECT_SEGMENT {position}: {}", id(&draft.id))
+            }
+            RoleMessage::ElectSegment { position, elected: Elected::Command(command) } => {
+                format!("ELECT_SEGMENT {position}: {}", order(command))
+            }
+            RoleMessage::FetchElected { after } => format!("FETCH after {after}"),
+            RoleMessage::Applied { position, .. } => format!("APPLIED {position}"),
+            RoleMessage::AdvanceSegmentResolved { id: segment, position, resolution, heard } => {
+                let first = resolution.first;
+                format!("RESOLVED {}: position {position}, from number {first}, heard {heard}", id(segment))
+            }
+            RoleMessage::AdvanceSegmentRefused { id: segment, why } => format!("REFUSED {}: {why:?}", id(segment)),
+            RoleMessage::InitEntryAccepted { incarnation, heard } => {
+                format!("INIT_ENTRY_ACCEPTED {incarnation}, heard {heard}")
+            }
+            RoleMessage::InitEntryRefused { present } => format!("INIT_ENTRY_REFUSED, present is {present}"),
+            RoleMessage::FollowFeed { after } => format!("FOLLOW after {after}"),
+            RoleMessage::Feed { position, segment } => format!("FEED {position}:{}", text(segment)),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+impl Disk {
+    /// Commits what took the next position.
+    fn apply(&mut self, position: u64, apply: &storage::Apply) -> Resolution {
+        assert_eq!(position, self.start.position + 1);
+        let resolution = Resolution { first: self.count + 1, results: Bytes::new() };
+        self.start.position = position;
+        self.log.push(Bytes::new());
+        match apply {
+            storage::Apply::Segment { draft, body } => {
+                self.count += u64::from(draft.count);
+                self.log[position as usize - 1] = body.clone();
+                self.start.time_us = self.start.time_us.max(draft.id.segment);
+                self.start.kept.retain(|(kept, _)| kept.id != draft.id);
+                let life = self.life(&draft.id.entry);
+                life.last = draft.id.segment;
+                life.results.push_back((draft.id.segment, position, resolution.clone()));
+            }
+            storage::Apply::Command(OrderCommand::Init { entry, replaces }) => {
+                if self.life(entry).incarnation == *replaces {
+                    *self.life(entry) = storage::Life { incarnation: position, ..storage::Life::default() };
+                    self.start.kept.retain(|(kept, _)| kept.id.entry != *entry);
+                }
+            }
+            storage::Apply::Command(OrderCommand::Lost { entry, .. }) => {
+                self.life(entry).lost = true;
+                self.start.kept.retain(|(kept, _)| kept.id.entry != *entry);
+            }
+            storage::Apply::Command(_) | storage::Apply::Nothing => {}
+        }
+        resolution
+    }
+
+    fn life(&mut self, entry: &NodeId) -> &mut storage::Life {
+        let entries = &mut self.start.entries;
+        let at = entries.iter().position(|(node, _)| node == entry).unwrap_or_else(|| {
+            entries.push((entry.clone(), storage::Life::default()));
+            entries.len() - 1
+        });
+        &mut entries[at].1
+    }
+}
+
+fn node(name: &str) -> NodeId {
+    match name.as_bytes()[0] {
+        b'E' => NodeId::entry(name),
+        b'N' => NodeId::storage(name),
+        b'S' => NodeId::sync(name),
+        _ => panic!("no node: {name}"),
+    }
+}
+
+fn head() -> Head<'static> {
+    Head {
+        realm: "realm1",
+        topic: "t",
+        publisher: None,
+        exclude_publisher: false,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        format: None,
+        judged: false,
+    }
+}
+
+fn batch(message: &str) -> Batch {
+    let mut batch = Batch::default();
+    batch.message(&head(), PayloadRef::Bytes(message.as_bytes()), None);
+    batch
+}
+
+/// The messages of a body.
+fn text(body: &[u8]) -> String {
+    let mut text = String::new();
+    for run in Runs::new(body) {
+        let Ok(Run::Events(_, events)) = run else { panic!("no events: {run:?}") };
+        for message in events.iter() {
+            let PayloadRef::Bytes(payload) = message.unwrap().payload else { panic!("no bytes") };
+            text.push(' ');
+            text.push_str(str::from_utf8(payload).unwrap());
+        }
+    }
+    text
+}
+
+/// A segment: `E1/1/1000` is that of entry E1 in its life 1.
+fn id(id: &SegmentId) -> String {
+    format!("{}/{}/{}", id.entry, id.incarnation, id.segment)
+}
+
+fn order(command: &OrderCommand) -> String {
+    match command {
+        OrderCommand::Init { entry, replaces } => format!("INIT {entry} replaces {replaces}"),
+        OrderCommand::Lost { entry, incarnation } => format!("LOST {entry} in life {incarnation}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn applied(apply: &storage::Apply) -> String {
+    match apply {
+        storage::Apply::Segment { draft, body } => format!("{}{}", id(&draft.id), text(body)),
+        storage::Apply::Command(command) => order(command),
+        storage::Apply::Nothing => "nothing".to_owned(),
+    }
+}
