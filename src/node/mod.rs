@@ -8,6 +8,7 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod groups;
 pub mod house;
 pub mod link;
 pub mod log;
