@@ -109,7 +109,7 @@ fn read_key(text: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// Year (from 0), month and day (from 1) of a day since 1970, by the civil calendar (H. Hinnant, days algorithms).
-fn civil(days: i64) -> (i64, u8, u8) {
+pub(crate) fn civil(days: i64) -> (i64, u8, u8) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
