@@ -13,6 +13,7 @@ pub mod link;
 pub mod log;
 pub mod mailbox;
 pub mod metrics;
+pub mod past;
 pub mod publish;
 pub mod reader;
 pub mod realm;

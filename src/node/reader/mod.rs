@@ -33,6 +33,7 @@ use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::queue::command::{Cursor, CursorName};
 use crate::router::authorize::RoleId;
+use crate::types::fields::Fields;
 use crate::types::ids::SubscriptionId;
 use moved::Moved;
 use position::Position;
@@ -90,6 +91,8 @@ pub struct Start {
     pub route: Option<SubscriptionId>,
     /// A named durable subscription.
     pub durable: Option<Durable>,
+    /// Only events with these fields.
+    pub filter: Option<Arc<Fields>>,
 }
 
 /// What makes a subscription's cursor outlive its session.
@@ -185,13 +188,14 @@ impl Readers {
     /// Adds a subscription's reader.
     pub fn start(&mut self, id: SubscriptionId, start: Start) {
         self.stop(id);
-        let Start { want, after, until, route, durable } = start;
+        let Start { want, after, until, route, durable, filter } = start;
         let route = route.unwrap_or(id);
         if route != id {
             self.routes.entry(route).or_default().push(id);
         }
         self.automatic += usize::from(durable.as_ref().is_some_and(|durable| !durable.acknowledged));
-        let reader = Reader::for_one(want, Position::new(after + 1, until));
+        let mut reader = Reader::for_one(want, Position::new(after + 1, until));
+        reader.filter = filter;
         self.each.insert(id, Each { reader, durable, route, sent: after, done: after, dirty: false });
     }
 
