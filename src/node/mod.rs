@@ -250,7 +250,7 @@ impl Node {
         }
     }
 
-    /// Has the log worked by threads of its own.
+    /// Has the log worked by threads of its own, and the broker's procedures by one.
     ///
     /// # Errors
     /// The system has no threads left, or the store none for readers.
@@ -263,6 +263,7 @@ impl Node {
         for _ in 0..HISTORY_THREADS {
             self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
         }
+        House::start(self, clock.clone())?;
         Threads::start(self, engine, feed, clock, sync_every)
     }
 
