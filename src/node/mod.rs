@@ -8,6 +8,7 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod durables;
 pub mod house;
 pub mod link;
 pub mod log;
@@ -237,6 +238,16 @@ impl Node {
         let mut keys = Loader::new(engine.store().reader()?);
         while keys.step(self)? {}
         self.realms().iter().for_each(|realm| realm.retained_is_loaded());
+        for (realm, topic, session, _) in engine.state().locks() {
+            if let Some(realm) = self.realm(&realm) {
+                realm.set_lock_holder(&topic, Some(SessionId(session)));
+            }
+        }
+        let mut reader = engine.store().reader()?;
+        self.load_durables(&mut *reader)?;
+        if let Some(last) = reader.segment_before(engine.state().last_number() + 1)? {
+            self.log.note_head(&last);
+        }
         Ok((engine, feed))
     }
 

@@ -49,7 +49,7 @@ impl Node {
         self.ask_history(move |node, reader| then(node, read::read(reader, node, &query)))
     }
 
-    fn ask_history(
+    pub(super) fn ask_history(
         self: &Arc<Self>,
         question: impl FnOnce(&Arc<Node>, &mut dyn StoreReader) + Send + 'static,
     ) -> Result<(), Busy> {
