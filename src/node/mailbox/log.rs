@@ -17,7 +17,7 @@ use crate::node::reader::moved::Moved;
 use crate::node::reader::position::Position;
 use crate::node::reader::pull::Reader;
 use crate::node::reader::wants::{Want, Wants};
-use crate::node::reader::{Durable, Readers, Reading, Start};
+use crate::node::reader::{Durable, Each, PARKED, Readers, Reading, Start};
 use crate::node::wire::WireRef;
 use crate::queue::command::{self, Cursor};
 use crate::types::event::{Qos, Terms};
@@ -114,6 +114,18 @@ impl Mailbox {
         if let Some(log) = self.log.as_mut() {
             log.start(subscription, start);
         }
+    }
+
+    /// Holds back what is in the log from a subscription until its reader is started, for it is not known yet from where on.
+    pub fn park_reader(&mut self, subscription: SubscriptionId, want: Want) {
+        let start =
+            Start { want, after: PARKED, until: None, route: None, durable: None, filter: None, recovery: None };
+        self.start_reader(subscription, start);
+    }
+
+    /// What can be told of a subscription's reader.
+    pub fn reader(&self, subscription: SubscriptionId) -> Option<&Each> {
+        self.log.as_ref()?.each.get(&subscription)
     }
 
     /// Ends a subscription's reader. Where a named durable subscription stood, for it to be recorded.
@@ -337,8 +349,9 @@ impl Mailbox {
         let Self { log, online, outbox, inflight, .. } = self;
         let log = log.as_mut()?;
         let recorded = log.reading.recorded;
+        let untold = frames.numbers.first().is_some_and(|first| log.hold_untold(terms.subscription, *first));
         let (position, sent) = log.reader_for(terms, frames.topic.as_deref())?;
-        let mut offered = Offered::default();
+        let mut offered = Offered { refill_due: untold, ..Offered::default() };
         if !position.is_live() || frames.numbers.last().is_some_and(|last| !position.takes(*last)) {
             return Some(offered);
         }
@@ -403,8 +416,9 @@ impl Mailbox {
         let log = log.as_mut()?;
         let recorded = log.reading.recorded;
         let Owed { event, terms } = owed;
+        let untold = log.hold_untold(terms.subscription, number);
         let (position, sent) = log.reader_for(terms, Some(&event.topic))?;
-        let mut offered = Offered::default();
+        let mut offered = Offered { refill_due: untold, ..Offered::default() };
         if !position.takes(number) {
             return Some(offered);
         }
@@ -451,8 +465,10 @@ impl Mailbox {
     ) -> Option<Offered> {
         let Self { log, online, outbox, .. } = self;
         let terms = Terms { subscription, ..Terms::default() };
-        let (position, sent) = log.as_mut()?.reader_for(&terms, None)?;
-        let mut offered = Offered::default();
+        let log = log.as_mut()?;
+        let untold = log.hold_untold(subscription, number);
+        let (position, sent) = log.reader_for(&terms, None)?;
+        let mut offered = Offered { refill_due: untold, ..Offered::default() };
         if !position.takes(number) {
             return Some(offered);
         }
