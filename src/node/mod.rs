@@ -8,6 +8,7 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod durables;
 pub mod house;
 pub mod link;
 pub mod log;
@@ -237,6 +238,16 @@ impl Node {
         let mut keys = Loader::new(engine.store().reader()?);
         while keys.step(self)? {}
         self.realms().iter().for_each(|realm| realm.retained_is_loaded());
+        for (realm, topic, session, _) in engine.state().locks() {
+            if let Some(realm) = self.realm(&realm) {
+                realm.set_lock_holder(&topic, Some(SessionId(session)));
+            }
+        }
+        let mut reader = engine.store().reader()?;
+        self.load_durables(&mut *reader)?;
+        if let Some(last) = reader.segment_before(engine.state().last_number() + 1)? {
+            self.log.note_head(&last);
+        }
         Ok((engine, feed))
     }
 
@@ -250,7 +261,7 @@ impl Node {
         }
     }
 
-    /// Has the log worked by threads of its own.
+    /// Has the log worked by threads of its own, and the broker's procedures by one.
     ///
     /// # Errors
     /// The system has no threads left, or the store none for readers.
@@ -263,6 +274,7 @@ impl Node {
         for _ in 0..HISTORY_THREADS {
             self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
         }
+        House::start(self, clock.clone())?;
         Threads::start(self, engine, feed, clock, sync_every)
     }
 

@@ -8,7 +8,7 @@ use crate::node::reader::moved::Moved;
 use crate::node::reader::position::Position;
 use crate::node::reader::pull::Reader;
 use crate::node::reader::wants::{Want, Wants};
-use crate::node::reader::{Readers, Reading, Start};
+use crate::node::reader::{Each, PARKED, Readers, Reading, Start};
 use crate::queue::command::Cursor;
 use crate::types::event::Qos;
 use crate::types::ids::SubscriptionId;
@@ -102,6 +102,18 @@ impl Mailbox {
         if let Some(log) = self.log.as_mut() {
             log.start(subscription, start);
         }
+    }
+
+    /// Holds back what is in the log from a subscription until its reader is started, for it is not known yet from where on.
+    pub fn park_reader(&mut self, subscription: SubscriptionId, want: Want) {
+        let start =
+            Start { want, after: PARKED, until: None, route: None, durable: None, filter: None, recovery: None };
+        self.start_reader(subscription, start);
+    }
+
+    /// What can be told of a subscription's reader.
+    pub fn reader(&self, subscription: SubscriptionId) -> Option<&Each> {
+        self.log.as_ref()?.each.get(&subscription)
     }
 
     /// Ends a subscription's reader. Where a named durable subscription stood, for it to be recorded.
