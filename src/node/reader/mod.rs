@@ -21,6 +21,9 @@ pub mod resume;
 pub mod walk;
 pub mod wants;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 

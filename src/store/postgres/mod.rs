@@ -25,6 +25,9 @@ const VERSION: u64 = 1;
 /// The first half of the lock's key: `fnnc`. The other is a hash of the schema's name.
 const LOCK: u32 = 0x666e_6e63;
 
+/// How long the lock of a broker that has just ended is waited for: the server may need a moment to see it.
+const LOCK_WAIT_S: u64 = 3;
+
 /// The writing side.
 pub struct PostgresStore {
     address: Address,
@@ -106,10 +109,14 @@ impl Store for PostgresStore {
 /// A connection that owns the schema.
 fn locked(address: &Address) -> Result<PgSession, StoreError> {
     let mut session = PgSession::connect(address, false)?;
-    let mut lock = Script::new("SELECT CAST(CASE WHEN pg_try_advisory_lock(");
-    lock.push(&format!("{LOCK}, hashtext(?)) THEN 1 ELSE 0 END AS BIGINT)")).text(&address.schema);
-    if session.row(lock)?.is_some_and(|row| row.number(0).is_ok_and(|locked| locked == 1)) {
-        return Ok(session);
+    session.execute(&format!("SET lock_timeout = '{LOCK_WAIT_S}s'"))?;
+    let mut lock = Script::new("SELECT pg_advisory_lock(");
+    lock.push(&format!("{LOCK}, hashtext(?))")).text(&address.schema);
+    let locked = session.row(lock);
+    session.execute("SET lock_timeout = 0")?;
+    match locked {
+        Err(StoreError::InUse(_)) => {}
+        locked => return locked.map(|_| session),
     }
     let mut owner = Script::new(
         "SELECT concat('process ', l.pid, ' of the server, from ', COALESCE(host(a.client_addr), 'this host')) \

@@ -9,6 +9,7 @@ use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Row};
 use tokio::runtime::Runtime;
 
 use crate::store::StoreError;
+use crate::store::block_on::block_on;
 use crate::store::sql::{Dialect, Record, Script, Session};
 
 /// How long the server may take to answer; then the connection counts as lost.
@@ -63,7 +64,8 @@ pub(super) struct PgSession {
     connection: Option<PgConnection>,
     /// Whether a lost connection is made anew by the next call; the writer's is not, for its lock is lost too.
     reconnects: bool,
-    runtime: Runtime,
+    /// Its thread waits for the sockets; `None` only while this is being dropped.
+    runtime: Option<Runtime>,
 }
 
 impl PgSession {
@@ -72,16 +74,17 @@ impl PgSession {
     /// # Errors
     /// [`StoreError::Unavailable`]: the server is away. [`StoreError::Unusable`]: it does not let us in.
     pub(super) fn connect(address: &Address, reconnects: bool) -> Result<Self, StoreError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| StoreError::Unavailable(format!("no runtime: {error}")))?;
-        let mut session = Self { address: address.clone(), connection: None, reconnects, runtime };
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).thread_name("fennec-postgres").enable_all().build();
+        let runtime = runtime.map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
+        let mut session = Self { address: address.clone(), connection: None, reconnects, runtime: Some(runtime) };
         session.connect_again()?;
         Ok(session)
     }
 
     fn connect_again(&mut self) -> Result<(), StoreError> {
         let connecting = self.address.options.connect();
-        let connected = within(&self.runtime, CONNECT_S, connecting).map_err(|error| {
+        let connected = within(self.runtime.as_ref(), CONNECT_S, connecting).map_err(|error| {
             let why = format!("{}: {}", self.address.name(), message(&error));
             match state(&error) {
                 // Too many connections, or the server starts or stops.
@@ -103,7 +106,7 @@ impl PgSession {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
-        let result = within(&self.runtime, ANSWER_S, work(connection));
+        let result = within(self.runtime.as_ref(), ANSWER_S, work(connection));
         if result.as_ref().is_err_and(is_lost) {
             self.connection = None;
         }
@@ -130,9 +133,16 @@ impl PgSession {
 impl Drop for PgSession {
     /// Says goodbye, so that the lock is free at once.
     fn drop(&mut self) {
+        if !self.reconnects && self.connection.is_some() {
+            // Otherwise the lock would stay for the moment that the server needs to end its process.
+            let _ = self.execute("SELECT pg_advisory_unlock_all()");
+        }
         if let Some(connection) = self.connection.take() {
             // A server that does not hear it finds out by itself.
-            let _ = within(&self.runtime, CONNECT_S, connection.close());
+            let _ = within(self.runtime.as_ref(), CONNECT_S, connection.close());
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }
@@ -205,14 +215,13 @@ impl Record for PgRow {
 
 /// Waits for a future, so long.
 fn within<T>(
-    runtime: &Runtime,
+    runtime: Option<&Runtime>,
     seconds: u64,
     future: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    runtime.block_on(async {
-        let answer = tokio::time::timeout(Duration::from_secs(seconds), future).await;
-        answer.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-    })
+    let _entered = runtime.ok_or(sqlx::Error::WorkerCrashed)?.enter();
+    let answer = block_on(async { tokio::time::timeout(Duration::from_secs(seconds), future).await });
+    answer.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
 /// The SQLSTATE that the server answered with (PostgreSQL, Appendix A).
@@ -238,6 +247,7 @@ fn sorted(error: &sqlx::Error) -> StoreError {
         (None, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound) => {
             StoreError::Damaged(error.to_string())
         }
+        (Some(state), _) if state == "55P03" => StoreError::InUse(message(error)),
         _ => StoreError::Unavailable(message(error)),
     }
 }

@@ -1,11 +1,7 @@
 //! One connection to the database, used by blocking calls.
 
 use std::fs;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -15,6 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Row};
 
 use super::Files;
+use crate::store::block_on::block_on;
 use crate::store::sql::{Dialect, Record, Script, Session};
 use crate::store::{StoreError, SyncMode};
 
@@ -234,24 +231,5 @@ fn message(error: &sqlx::Error) -> String {
     match error.as_database_error() {
         Some(error) => format!("SQLite: {} ({})", error.message(), error.code().unwrap_or_default()),
         None => error.to_string(),
-    }
-}
-
-/// Waits for a future that another thread completes. The connection has its thread and needs no runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::park();
     }
 }
