@@ -18,6 +18,7 @@ pub mod past;
 pub mod publish;
 pub mod reader;
 pub mod realm;
+pub mod revoke;
 pub mod rpc;
 pub mod session;
 mod sys;
