@@ -43,6 +43,8 @@ pub struct Stage {
 
 /// What a client does.
 pub trait Actor: Send {
+    fn name(&self) -> &'static str;
+
     /// A client that has never connected.
     fn client(&self, ports: Ports) -> Client;
 
@@ -66,8 +68,8 @@ pub trait Actor: Send {
     fn is_done(&self, stage: Stage) -> bool;
 }
 
-/// Has a client act until it is done.
-pub async fn live(mut actor: impl Actor, mut stages: watch::Receiver<Stage>) {
+/// Has a client act until it is done; gives its name.
+pub async fn live(mut actor: impl Actor, mut stages: watch::Receiver<Stage>) -> &'static str {
     let mut kept: Option<Client> = None;
     while !actor.is_done(*stages.borrow()) {
         let stage = *stages.borrow_and_update();
@@ -88,6 +90,10 @@ pub async fn live(mut actor: impl Actor, mut stages: watch::Receiver<Stage>) {
             Ok(opened) => {
                 actor.opened(&opened, stage, &mut client);
                 session(&mut actor, &mut client, stage.life, &mut stages).await;
+                // What has come is known, whether the connection stands or not.
+                while let Some(event) = client.waiting_event() {
+                    actor.event(event, &mut client);
+                }
                 actor.closed();
             }
             // It was killed meanwhile, or soon will have been.
@@ -98,6 +104,7 @@ pub async fn live(mut actor: impl Actor, mut stages: watch::Receiver<Stage>) {
     if let Some(client) = kept {
         client.close().await;
     }
+    actor.name()
 }
 
 /// Acts on one connection until it is lost, or the actor is done.

@@ -79,6 +79,10 @@ impl Locker {
 }
 
 impl Actor for Locker {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn client(&self, ports: Ports) -> Client {
         wamp_client(Format::Json, ports)
     }
@@ -162,6 +166,10 @@ impl Keeper {
 }
 
 impl Actor for Keeper {
+    fn name(&self) -> &'static str {
+        self.key
+    }
+
     fn client(&self, ports: Ports) -> Client {
         wamp_client(Format::MsgPack, ports)
     }

@@ -79,6 +79,9 @@ fn random() -> u64 {
     u64::from_ne_bytes(seed)
 }
 
+/// Clients and their names.
+type People = (Vec<&'static str>, JoinSet<&'static str>);
+
 struct Test {
     store: String,
     config: PathBuf,
@@ -88,8 +91,8 @@ struct Test {
     stages: watch::Sender<Stage>,
     not_subscribed: Arc<AtomicUsize>,
     /// Who subscribes, and who does anything else.
-    passive: JoinSet<()>,
-    active: JoinSet<()>,
+    passive: People,
+    active: People,
 }
 
 impl Test {
@@ -104,8 +107,8 @@ impl Test {
             runtime: runtime.expect("threads"),
             stages: watch::channel(first).0,
             not_subscribed: Arc::default(),
-            passive: JoinSet::new(),
-            active: JoinSet::new(),
+            passive: People::default(),
+            active: People::default(),
         };
         test.people();
         test
@@ -123,7 +126,8 @@ impl Test {
         ] {
             let dice = Dice(self.dice.roll());
             let subscriber = Subscriber::new(name, resumes, &recorder, dice, &self.not_subscribed);
-            self.passive.spawn_on(live(subscriber, self.stages.subscribe()), self.runtime.handle());
+            self.passive.0.push(name);
+            self.passive.1.spawn_on(live(subscriber, self.stages.subscribe()), self.runtime.handle());
         }
         for (name, speaks) in [
             ("one", Speaks::Mqtt(Level::V5, Qos::AtLeastOnce)),
@@ -145,14 +149,15 @@ impl Test {
     }
 
     fn act(&mut self, actor: impl Actor + 'static) {
-        self.active.spawn_on(live(actor, self.stages.subscribe()), self.runtime.handle());
+        self.active.0.push(actor.name());
+        self.active.1.spawn_on(live(actor, self.stages.subscribe()), self.runtime.handle());
     }
 
     fn run(mut self, rounds: u64) -> History {
         for round in 0..rounds {
-            let mut broker = self.start();
+            let broker = self.start();
             if round == 0 {
-                self.until("all have subscribed", |test| test.not_subscribed.load(Ordering::Relaxed) == 0, &mut broker);
+                self.until("all have subscribed", |test| test.not_subscribed.load(Ordering::Relaxed) == 0, &broker);
                 self.stages.send_modify(|stage| stage.phase = Phase::Working);
             }
             let wanted = self.recorder.acknowledgements() + self.dice.within(WORK);
@@ -191,7 +196,7 @@ impl Test {
     }
 
     /// Polls what has no other way to be waited for.
-    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool, broker: &mut Broker) {
+    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool, broker: &Broker) {
         let wait = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(5));
             while !is_so(self) {
@@ -204,10 +209,10 @@ impl Test {
 
     /// Lets all clients come to their end, and reads the log.
     fn finish(mut self) -> History {
-        let mut broker = self.start();
+        let broker = self.start();
         self.stages.send_modify(|stage| stage.phase = Phase::Finishing);
-        let (mut active, mut passive) = (std::mem::take(&mut self.active), std::mem::take(&mut self.passive));
-        self.gone("publishers", &mut active, &mut broker);
+        let (active, passive) = (std::mem::take(&mut self.active), std::mem::take(&mut self.passive));
+        self.gone(active, &broker);
         let ports = self.stages.borrow().ports.expect("the broker runs");
         let read = async {
             self.publish_end(ports).await?;
@@ -217,7 +222,7 @@ impl Test {
         };
         let log = self.runtime.block_on(async { timeout(LIMIT, read).await });
         let Ok(Ok(log)) = log else { panic!("the log has no end: {log:?}; the broker said:\n{}", broker.said()) };
-        self.gone("subscribers", &mut passive, &mut broker);
+        self.gone(passive, &broker);
         if let Err(error) = broker.terminate() {
             self.recorder.problem(error);
         }
@@ -225,16 +230,17 @@ impl Test {
     }
 
     /// Waits for clients to come to their end.
-    fn gone(&self, who: &str, clients: &mut JoinSet<()>, broker: &mut Broker) {
+    fn gone(&self, (names, mut clients): People, broker: &Broker) {
+        let mut left = names.clone();
         let all = async {
             while let Some(ended) = clients.join_next().await {
-                ended.expect("a client that does not panic");
+                let name = ended.expect("a client that does not panic");
+                left.retain(|other| *other != name);
             }
         };
         if self.runtime.block_on(async { timeout(LIMIT, all).await }).is_err() {
-            let left = clients.len();
             let said = broker.said();
-            self.recorder.problem(format!("{left} {who} do not come to their end; the broker said:\n{said}"));
+            self.recorder.problem(format!("do not come to their end: {left:?}; the broker said:\n{said}"));
         }
     }
 

@@ -27,6 +27,9 @@ pub enum Speaks {
 /// Numbers its publications, all to a topic of its own.
 pub struct Publisher {
     name: &'static str,
+    /// Whose order is kept: the MQTT session, or that of one WAMP connection.
+    owner: String,
+    connections: u32,
     speaks: Speaks,
     recorder: Arc<Recorder>,
     dice: Dice,
@@ -40,7 +43,18 @@ pub struct Publisher {
 impl Publisher {
     pub fn new(name: &'static str, speaks: Speaks, recorder: &Arc<Recorder>, dice: Dice) -> Self {
         let recorder = recorder.clone();
-        Self { name, speaks, recorder, dice, number: 0, under_way: HashMap::new(), has_session: false, drops: false }
+        Self {
+            name,
+            owner: name.to_owned(),
+            connections: 0,
+            speaks,
+            recorder,
+            dice,
+            number: 0,
+            under_way: HashMap::new(),
+            has_session: false,
+            drops: false,
+        }
     }
 
     fn promise(&self) -> Promise {
@@ -56,8 +70,8 @@ impl Publisher {
             Speaks::Mqtt(_, qos) => (format!("crash/{}", self.name), qos),
             Speaks::Wamp(_) => (format!("crash.{}", self.name), Qos::AtLeastOnce),
         };
-        let text = text(self.name, self.number);
-        self.recorder.sent(self.name, self.promise(), self.number);
+        let text = text(&self.owner, self.number);
+        self.recorder.sent(&self.owner, self.promise(), self.number);
         let published = client.machine().publish(&Publication {
             topic: &topic,
             payload: PayloadRef::Bytes(text.as_bytes()),
@@ -75,6 +89,10 @@ impl Publisher {
 }
 
 impl Actor for Publisher {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn client(&self, ports: Ports) -> Client {
         match self.speaks {
             Speaks::Mqtt(level, _) => mqtt_client(self.name, level, ports),
@@ -92,6 +110,10 @@ impl Actor for Publisher {
             self.recorder.problem(format!("the session of {} is gone", self.name));
         }
         self.has_session = self.is_lasting();
+        self.connections += 1;
+        if !self.is_lasting() {
+            self.owner = format!("{}-{}", self.name, self.connections);
+        }
     }
 
     fn event(&mut self, event: Event, _: &mut Client) {
@@ -104,7 +126,7 @@ impl Actor for Publisher {
                 Fate::Refused
             }
         };
-        self.recorder.settled(self.name, number, fate);
+        self.recorder.settled(&self.owner, number, fate);
         self.drops = self.dice.one_in(DROPS_ONE_IN);
     }
 

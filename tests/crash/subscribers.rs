@@ -103,6 +103,10 @@ impl Subscriber {
 }
 
 impl Actor for Subscriber {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn client(&self, ports: Ports) -> Client {
         match self.resumes {
             Resumes::Session(level, _) => mqtt_client(self.name, level, ports),
@@ -174,6 +178,10 @@ impl Reader {
 }
 
 impl Actor for Reader {
+    fn name(&self) -> &'static str {
+        self.inner.name
+    }
+
     fn client(&self, ports: Ports) -> Client {
         self.inner.client(ports)
     }
