@@ -309,9 +309,9 @@ pub(super) struct PutArgs {
     pub when: Option<String>,
     /// Wait until that is so, rather than fail
     #[arg(long)]
-    pub wait: bool,
+    pub watch: bool,
     /// Seconds to wait for it [default: as long as it takes]
-    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = positive_seconds)]
+    #[arg(long, value_name = "SECONDS", requires = "watch", value_parser = positive_seconds)]
     pub timeout: Option<Duration>,
     /// Seconds after which the key goes
     #[arg(long, value_name = "SECONDS", value_parser = positive_seconds)]

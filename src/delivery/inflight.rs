@@ -12,6 +12,13 @@
 //!
 //! What is unacknowledged when the client reconnects is sent again, oldest first and before anything new, as far as the receive
 //! maximum of the new connection allows; it may be smaller than the old one (MQTT 5, 4.4 and 4.9).
+//!
+//! Sessions that survive the broker record what a repetition would give away: the packet identifier of a QoS 2 message before it
+//! is sent, and that PUBREC came before PUBREL is sent. Until that is done, it waits here:
+//!
+//! ```text
+//! plan -> Planned -begin_recording-> (being recorded) -recorded-> Ready -> Sent -PUBREC-> Received -> ... -> Released -> Empty
+//! ```
 
 use std::collections::VecDeque;
 
@@ -23,31 +30,124 @@ const IDS: u32 = 65_535;
 /// An empty window keeps room for so many messages.
 const SPARE_MAX: usize = 256;
 
-/// A message in the window.
+/// A message under a packet identifier.
+#[derive(Clone, Debug)]
+pub enum Cargo {
+    /// It is kept here as long as it may have to be sent again.
+    Held(Owed),
+    /// It can be read in the log again.
+    Logged { number: u64, qos: Qos },
+}
+
+/// A message that has its packet identifier and was not sent yet.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub owed: Owed,
+    /// It can be read in the log, so it need not be kept once it is sent.
+    pub logged: bool,
+}
+
+/// What has to be remembered of a message that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// Of its event in the log; 0: it is not there.
+    pub number: u64,
+    pub packet_id: u16,
+    pub qos: Qos,
+    /// PUBREC has come: only PUBREL is owed (MQTT 5, 4.3.3).
+    pub released: bool,
+}
+
+/// What a PUBREC leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// No such message is inflight.
+    Unknown,
+    /// PUBREL is due.
+    Release,
+    /// PUBREL is due when it is recorded.
+    Record,
+}
+
+/// A place in the window.
 #[derive(Clone, Debug)]
 enum Slot {
     /// Acknowledged, waits for older ones to go.
     Empty,
+    /// Its packet identifier has to be recorded before it is sent; `true`: that is being done.
+    Planned(Plan, bool),
+    /// May be sent for the first time.
+    Ready(Plan),
     /// PUBLISH sent; PUBACK or PUBREC is awaited.
-    Sent(Owed),
+    Sent(Cargo),
     /// PUBLISH was sent over an earlier connection and has to be sent again.
-    Again(Owed),
+    Again(Cargo),
+    /// PUBREC came, which has to be recorded before PUBREL is sent; `true`: that is being done.
+    Received(u64, bool),
     /// PUBREL sent; PUBCOMP is awaited.
-    Released,
+    Released(u64),
+}
+
+impl Cargo {
+    fn qos(&self) -> Qos {
+        match self {
+            Cargo::Held(owed) => owed.terms.qos,
+            Cargo::Logged { qos, .. } => *qos,
+        }
+    }
+
+    fn number(&self) -> u64 {
+        match self {
+            Cargo::Held(owed) => number_of(owed),
+            Cargo::Logged { number, .. } => *number,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Cargo::Held(owed) => owed.bytes(),
+            Cargo::Logged { .. } => 0,
+        }
+    }
+}
+
+impl Plan {
+    /// What is kept once it is sent.
+    fn into_cargo(self) -> Cargo {
+        match self.owed.event.place {
+            Some(place) if self.logged => Cargo::Logged { number: place.number, qos: self.owed.terms.qos },
+            _ => Cargo::Held(self.owed),
+        }
+    }
+}
+
+fn number_of(owed: &Owed) -> u64 {
+    owed.event.place.map_or(0, |place| place.number)
 }
 
 impl Slot {
-    /// Bytes that the message holds as long as its body may have to be sent again.
+    /// Bytes that the message holds as long as its body may have to be sent.
     fn bytes(&self) -> usize {
         match self {
-            Slot::Sent(owed) | Slot::Again(owed) => owed.bytes(),
-            Slot::Empty | Slot::Released => 0,
+            Slot::Planned(plan, _) | Slot::Ready(plan) => plan.owed.bytes(),
+            Slot::Sent(cargo) | Slot::Again(cargo) => cargo.bytes(),
+            Slot::Empty | Slot::Received(..) | Slot::Released(_) => 0,
         }
     }
 
     /// Whether this is a message of that QoS, sent and not acknowledged.
     fn is_sent(&self, qos: Qos) -> bool {
-        matches!(self, Slot::Sent(owed) | Slot::Again(owed) if owed.terms.qos == qos)
+        matches!(self, Slot::Sent(cargo) | Slot::Again(cargo) if cargo.qos() == qos)
+    }
+
+    /// Number, QoS, and whether PUBREC came.
+    fn flight(&self) -> Option<(u64, Qos, bool)> {
+        match self {
+            Slot::Empty => None,
+            Slot::Planned(plan, _) | Slot::Ready(plan) => Some((number_of(&plan.owed), plan.owed.terms.qos, false)),
+            Slot::Sent(cargo) | Slot::Again(cargo) => Some((cargo.number(), cargo.qos(), false)),
+            Slot::Received(number, _) | Slot::Released(number) => Some((*number, Qos::ExactlyOnce, true)),
+        }
     }
 }
 
@@ -63,7 +163,13 @@ pub struct Inflight {
     again: u32,
     /// None of them is before this index.
     again_at: usize,
-    /// Bytes of all messages that may have to be sent again.
+    /// Slots that are [`Slot::Planned`] or [`Slot::Ready`].
+    unsent: u32,
+    /// None of them is before this index.
+    unsent_at: usize,
+    /// Slots that are [`Slot::Planned`] or [`Slot::Received`] and not being recorded.
+    unrecorded: u32,
+    /// Bytes of all messages that may have to be sent.
     bytes: usize,
     /// The message that brings `bytes` to this closes the window; `None`: nothing but the receive maximum does.
     bytes_max: Option<usize>,
@@ -95,11 +201,162 @@ impl Inflight {
 
     /// Takes a message that is being sent and names its packet identifier. Call only when [`Inflight::has_room`].
     pub fn send(&mut self, owed: Owed) -> u16 {
+        self.send_cargo(Cargo::Held(owed))
+    }
+
+    /// See [`Inflight::send`].
+    pub fn send_cargo(&mut self, cargo: Cargo) -> u16 {
+        self.bytes += cargo.bytes();
+        self.push(Slot::Sent(cargo))
+    }
+
+    /// Takes a message that may be sent when its packet identifier is recorded. Call only when [`Inflight::has_room`].
+    pub fn plan(&mut self, plan: Plan) {
+        self.bytes += plan.owed.bytes();
+        if self.unsent == 0 {
+            self.unsent_at = self.slots.len();
+        }
+        self.unsent += 1;
+        self.unrecorded += 1;
+        self.push(Slot::Planned(plan, false));
+    }
+
+    fn push(&mut self, slot: Slot) -> u16 {
         let packet_id = self.packet_id(self.slots.len());
-        self.bytes += owed.bytes();
-        self.slots.push_back(Slot::Sent(owed));
+        self.slots.push_back(slot);
         self.unacknowledged += 1;
         packet_id
+    }
+
+    /// Messages have a packet identifier and were not sent yet: others must not overtake them.
+    pub fn has_unsent(&self) -> bool {
+        self.unsent > 0
+    }
+
+    /// Messages have to be sent again before anything else.
+    pub fn has_again(&self) -> bool {
+        self.again > 0
+    }
+
+    /// Bytes of messages that are kept here.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Something has to be recorded, and that is not being done.
+    pub fn must_record(&self) -> bool {
+        self.unrecorded > 0
+    }
+
+    /// What has to be remembered, in the order of sending. Messages that a repetition does not harm and that cannot be read in
+    /// the log again are left out.
+    pub fn flights(&self) -> impl Iterator<Item = Flight> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let (number, qos, released) = slot.flight()?;
+            let flight = Flight { number, packet_id: self.packet_id(index), qos, released };
+            (number > 0 || qos == Qos::ExactlyOnce).then_some(flight)
+        })
+    }
+
+    /// [`Inflight::flights`] are being recorded.
+    pub fn begin_recording(&mut self) {
+        self.set_recording(true);
+        self.unrecorded = 0;
+    }
+
+    /// They were not recorded, or it is not known.
+    pub fn cancel_recording(&mut self) {
+        self.unrecorded = self.set_recording(false);
+    }
+
+    fn set_recording(&mut self, recording: bool) -> u32 {
+        let mut count = 0;
+        for slot in &mut self.slots {
+            if let Slot::Planned(_, flag) | Slot::Received(_, flag) = slot {
+                *flag = recording;
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// They are recorded. Gives the packet identifiers for which PUBREL is due now.
+    pub fn recorded(&mut self) -> Vec<u16> {
+        let mut releases = Vec::new();
+        for index in 0..self.slots.len() {
+            match &mut self.slots[index] {
+                Slot::Received(number, true) => {
+                    self.slots[index] = Slot::Released(*number);
+                    releases.push(self.packet_id(index));
+                }
+                slot @ Slot::Planned(_, true) => {
+                    if let Slot::Planned(plan, _) = std::mem::replace(slot, Slot::Empty) {
+                        *slot = Slot::Ready(plan);
+                    }
+                }
+                _ => {}
+            }
+        }
+        releases
+    }
+
+    /// The next message that is ready, as long as a client that takes `receive_max` at a time has room for it. Those that are to be
+    /// sent again come first.
+    pub fn next_ready(&mut self, receive_max: u16) -> Option<(u16, &Plan)> {
+        if self.unsent == 0 || self.again > 0 || self.unacknowledged - self.unsent >= u32::from(receive_max) {
+            return None;
+        }
+        let is_unsent = |slot: &Slot| matches!(slot, Slot::Planned(..) | Slot::Ready(_));
+        self.unsent_at += self.slots.range(self.unsent_at..).position(is_unsent)?;
+        match &self.slots[self.unsent_at] {
+            Slot::Ready(plan) => Some((self.packet_id(self.unsent_at), plan)),
+            _ => None,
+        }
+    }
+
+    /// The message that [`Inflight::next_ready`] named was sent.
+    pub fn sent_ready(&mut self) {
+        let Some(slot) = self.slots.get_mut(self.unsent_at) else { return };
+        match std::mem::replace(slot, Slot::Empty) {
+            Slot::Ready(plan) => {
+                self.bytes -= plan.owed.bytes();
+                let cargo = plan.into_cargo();
+                self.bytes += cargo.bytes();
+                *slot = Slot::Sent(cargo);
+                self.unsent -= 1;
+            }
+            other => *slot = other,
+        }
+    }
+
+    /// The message that [`Inflight::next_ready`] named cannot be sent to this client at all; it counts as done [MQTT-3.1.2-25].
+    pub fn give_up_ready(&mut self) {
+        self.finish(self.packet_id(self.unsent_at), |slot| matches!(slot, Slot::Ready(_)));
+    }
+
+    /// Puts back what was under way before the broker started, in the order of sending: all of it has to be sent again.
+    pub fn restore(&mut self, flights: impl IntoIterator<Item = Flight>) {
+        self.clear();
+        for Flight { number, packet_id, qos, released } in flights {
+            let Some(place) = u32::from(packet_id).checked_sub(1) else { continue };
+            if self.slots.is_empty() {
+                self.first = place;
+            }
+            let at = ((place + IDS - self.first) % IDS) as usize;
+            if at < self.slots.len() {
+                continue;
+            }
+            self.slots.resize_with(at, || Slot::Empty);
+            // A message that is lost cannot be sent again, but its packet identifier has to be given back.
+            let done = released || number == 0;
+            self.slots.push_back(if done {
+                Slot::Released(number)
+            } else {
+                Slot::Again(Cargo::Logged { number, qos })
+            });
+            self.again += u32::from(!done);
+            self.unacknowledged += 1;
+        }
     }
 
     /// PUBACK: the QoS 1 message is done. `false` if no such message is inflight.
@@ -110,14 +367,33 @@ impl Inflight {
     /// PUBREC with success: the body may be forgotten, PUBREL is due. `false` if no such message is inflight. A repeated
     /// PUBREC is answered with PUBREL again.
     pub fn receive(&mut self, packet_id: u16) -> bool {
-        let Some(slot) = self.slot(packet_id) else { return false };
-        if !slot.is_sent(Qos::ExactlyOnce) {
-            return matches!(slot, Slot::Released);
-        }
-        let before = std::mem::replace(slot, Slot::Released);
+        let number = match self.slot(packet_id) {
+            Some(slot) if slot.is_sent(Qos::ExactlyOnce) => slot.flight().map_or(0, |(number, ..)| number),
+            Some(Slot::Released(_)) => return true,
+            _ => return false,
+        };
+        self.receive_as(packet_id, Slot::Released(number));
+        true
+    }
+
+    /// The same where it has to be recorded before PUBREL.
+    pub fn receive_recorded(&mut self, packet_id: u16) -> Receipt {
+        let number = match self.slot(packet_id) {
+            Some(slot) if slot.is_sent(Qos::ExactlyOnce) => slot.flight().map_or(0, |(number, ..)| number),
+            Some(Slot::Released(_)) => return Receipt::Release,
+            Some(Slot::Received(..)) => return Receipt::Record,
+            _ => return Receipt::Unknown,
+        };
+        self.receive_as(packet_id, Slot::Received(number, false));
+        self.unrecorded += 1;
+        Receipt::Record
+    }
+
+    fn receive_as(&mut self, packet_id: u16, received: Slot) {
+        let Some(slot) = self.slot(packet_id) else { return };
+        let before = std::mem::replace(slot, received);
         self.bytes -= before.bytes();
         self.again -= u32::from(matches!(before, Slot::Again(_)));
-        true
     }
 
     /// PUBREC with an error: the message is done, no PUBREL follows (MQTT 5, 4.3.3). `false` if it is not inflight.
@@ -127,7 +403,7 @@ impl Inflight {
 
     /// PUBCOMP: the QoS 2 message is done. `false` if it was not released.
     pub fn complete(&mut self, packet_id: u16) -> bool {
-        self.finish(packet_id, |slot| matches!(slot, Slot::Released))
+        self.finish(packet_id, |slot| matches!(slot, Slot::Released(_)))
     }
 
     /// The client has a new connection: all that is unacknowledged has to be sent again, [`Inflight::releases`] at once, the
@@ -135,9 +411,9 @@ impl Inflight {
     pub fn reconnect(&mut self) {
         for slot in &mut self.slots {
             *slot = match std::mem::replace(slot, Slot::Empty) {
-                Slot::Sent(owed) => {
+                Slot::Sent(cargo) => {
                     self.again += 1;
-                    Slot::Again(owed)
+                    Slot::Again(cargo)
                 }
                 other => other,
             };
@@ -147,18 +423,18 @@ impl Inflight {
 
     /// Packet identifiers of the PUBRELs that are not answered, oldest first.
     pub fn releases(&self) -> impl Iterator<Item = u16> {
-        let released = self.slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Released));
+        let released = self.slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Released(_)));
         released.map(|(index, _)| self.packet_id(index))
     }
 
     /// The next message to be sent again, as long as a client that takes `receive_max` at a time has room for it.
-    pub fn next_again(&mut self, receive_max: u16) -> Option<(u16, &Owed)> {
-        if self.again == 0 || self.unacknowledged - self.again >= u32::from(receive_max) {
+    pub fn next_again(&mut self, receive_max: u16) -> Option<(u16, &Cargo)> {
+        if self.again == 0 || self.unacknowledged - self.again - self.unsent >= u32::from(receive_max) {
             return None;
         }
         self.again_at += self.slots.range(self.again_at..).position(|slot| matches!(slot, Slot::Again(_)))?;
         match &self.slots[self.again_at] {
-            Slot::Again(owed) => Some((self.packet_id(self.again_at), owed)),
+            Slot::Again(cargo) => Some((self.packet_id(self.again_at), cargo)),
             _ => None,
         }
     }
@@ -166,9 +442,12 @@ impl Inflight {
     /// The message that [`Inflight::next_again`] named was sent.
     pub fn sent_again(&mut self) {
         let Some(slot) = self.slots.get_mut(self.again_at) else { return };
-        if let Slot::Again(owed) = slot {
-            *slot = Slot::Sent(owed.clone());
-            self.again -= 1;
+        match std::mem::replace(slot, Slot::Empty) {
+            Slot::Again(cargo) => {
+                *slot = Slot::Sent(cargo);
+                self.again -= 1;
+            }
+            other => *slot = other,
         }
     }
 
@@ -176,6 +455,15 @@ impl Inflight {
     /// [MQTT-3.1.2-25].
     pub fn give_up_again(&mut self) {
         self.finish(self.packet_id(self.again_at), |slot| matches!(slot, Slot::Again(_)));
+    }
+
+    /// The message that [`Inflight::next_again`] named is not in the log any more. The client may have seen it: the packet
+    /// identifier of one of QoS 2 is given back by PUBREL, as if PUBREC had come.
+    pub fn lose_again(&mut self) {
+        let packet_id = self.packet_id(self.again_at);
+        if self.receive_recorded(packet_id) == Receipt::Unknown {
+            self.give_up_again();
+        }
     }
 
     /// Forgets everything, as the end of a session does.
@@ -198,11 +486,13 @@ impl Inflight {
         let before = std::mem::replace(slot, Slot::Empty);
         self.bytes -= before.bytes();
         self.again -= u32::from(matches!(before, Slot::Again(_)));
+        self.unsent -= u32::from(matches!(before, Slot::Ready(_)));
         self.unacknowledged -= 1;
         while matches!(self.slots.front(), Some(Slot::Empty)) {
             self.slots.pop_front();
             self.first = (self.first + 1) % IDS;
             self.again_at = self.again_at.saturating_sub(1);
+            self.unsent_at = self.unsent_at.saturating_sub(1);
         }
         if self.slots.is_empty() && self.slots.capacity() > SPARE_MAX {
             self.slots = VecDeque::new();

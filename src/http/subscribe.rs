@@ -227,7 +227,7 @@ fn farewell(reason: End) -> Bytes {
     let reason = match reason {
         End::Shutdown => "the broker is stopping",
         End::SlowConsumer => "events were not read as fast as they came",
-        End::TakenOver | End::Kicked => "ended by the broker",
+        End::TakenOver | End::Kicked | End::Over => "ended by the broker",
     };
     Bytes::from(format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n"))
 }

@@ -10,14 +10,20 @@
 //! - [`wire`]: events as PUBLISH packets.
 //! - [`session`]: the machine of one connection.
 //! - [`rpc`]: calls by publications under `$rpc/`.
+//! - [`condition`]: conditions on keys, as user properties.
+//! - [`restore`]: sessions as the log had them, when the broker starts.
 
 pub mod codec;
+mod condition;
+mod restore;
 mod rpc;
 pub mod session;
 pub mod topic;
 pub mod wire;
 
 use std::sync::Arc;
+
+pub use restore::{RestoreError, restore};
 
 use crate::types::topic::TopicPattern;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::delivery::Owed;
 use crate::mqtt::codec::{Level, Publish, ReasonCode};
-use crate::mqtt::session::{Open, Verdict, Violation};
+use crate::mqtt::session::{Context, Open, Verdict, Violation, granted};
 use crate::mqtt::wire::INVOCATION_QOS;
 use crate::node::rpc::ReplyTo;
 use crate::node::session::{Session, Touched};
@@ -185,28 +185,18 @@ impl Open {
         }
         true
     }
-
-    /// UNSUBSCRIBE from `$rpc/<procedure>`.
-    pub(super) fn unregister(&mut self, filter: &str) -> ReasonCode {
-        let held = self.client.record.lock().procedures.remove(filter);
-        let Some((_, Some(registration))) = held else { return ReasonCode::NoSubscriptionExisted };
-        let realm = self.publisher.realm.clone();
-        let node = self.publisher.node.clone();
-        let session = self.client.session.clone();
-        realm.command(&node, &mut self.publisher.touched, |dealer, out| {
-            dealer.unregister(session.id, &session, RequestId(1), registration, out);
-        });
-        session.procedures.lock().remove(&registration);
-        ReasonCode::Success
-    }
 }
 
-fn granted(qos: Qos) -> ReasonCode {
-    match qos {
-        Qos::AtMostOnce => ReasonCode::GRANTED_QOS_0,
-        Qos::AtLeastOnce => ReasonCode::GrantedQos1,
-        Qos::ExactlyOnce => ReasonCode::GrantedQos2,
-    }
+/// Ends a registration: UNSUBSCRIBE from `$rpc/<procedure>`.
+pub(super) fn unregister(context: &Context<'_>, filter: &str) {
+    let Context { node, realm, client, .. } = *context;
+    let held = client.record.lock().procedures.remove(filter);
+    let Some((_, Some(registration))) = held else { return };
+    let session = &client.session;
+    realm.command(node, &mut Touched::default(), |dealer, out| {
+        dealer.unregister(session.id, session, RequestId(1), registration, out);
+    });
+    session.procedures.lock().remove(&registration);
 }
 
 /// Gives a call to an MQTT callee: a PUBLISH with a response topic of ours.

@@ -8,6 +8,7 @@ use crate::node::session::{Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use crate::router::output::Output;
 use crate::types::event::{Event, Qos, Terms};
+use crate::types::event_id::EventIdText;
 use crate::types::payload::PayloadRef;
 
 /// Levels 3 and 4 write their PUBLISH alike.
@@ -20,8 +21,13 @@ pub fn of(level: Level) -> WireRef {
 }
 
 /// The properties of a copy; `None` if it has none.
-fn properties_of<'a>(event: &Event<'a>, terms: &'a Terms) -> Option<PublishProperties<'a>> {
+fn properties_of<'a>(
+    event: &Event<'a>,
+    terms: &'a Terms,
+    event_id: Option<&'a EventIdText>,
+) -> Option<PublishProperties<'a>> {
     let plain = event.properties.is_none()
+        && event_id.is_none()
         && event.expires_in_s.is_none()
         && terms.identifiers.is_empty()
         && terms.alias.is_none();
@@ -33,6 +39,7 @@ fn properties_of<'a>(event: &Event<'a>, terms: &'a Terms) -> Option<PublishPrope
         expiry_s: event.expires_in_s,
         subscription_identifiers: SubscriptionIdentifiers::new(&terms.identifiers),
         topic_alias: terms.alias.map(|(alias, _)| alias),
+        event_id: event_id.map(EventIdText::as_str),
         ..passed
     })
 }
@@ -49,7 +56,8 @@ impl Wire for PublishWire {
 
     fn event(&self, event: &Event<'_>, terms: &Terms, split: bool, out: &mut Vec<u8>) -> Result<Encoded, Unencodable> {
         let start = out.len();
-        let own = if self.level == Level::V5 { properties_of(event, terms) } else { None };
+        let event_id = event.place.map(|place| place.id.text());
+        let own = if self.level == Level::V5 { properties_of(event, terms, event_id.as_ref()) } else { None };
         let properties = own.as_ref().map_or(PropertySource::None, PropertySource::Own);
         let known = self.level == Level::V5 && matches!(terms.alias, Some((_, true)));
         let topic = if known { b"" } else { event.topic.as_bytes() };

@@ -1,48 +1,68 @@
 //! MQTT sessions by client id: what outlives a connection (MQTT 5, 4.1).
 //!
 //! ```text
-//! connect --> Client { session + mailbox, subscriptions, will } --disconnect--> kept until it expires
-//!                ^ taken over by the next connection with the same client id and user
+//! connect --> Client { session + mailbox, subscriptions } --disconnect--> ended
+//! enter --log--> Client ------------------------------ disconnect --log--> kept until the log says that it has ended
+//!                   ^ taken over by the next connection with the same client id and user
 //! ```
 //!
-//! Times are milliseconds on the node's clock. A sweep ([`super::Node::tick`]) publishes wills that are due and ends sessions
-//! that expired; both are found by time, so that a sweep costs what it does, not how many sessions there are.
+//! A session that may outlive its connection, or has a will, is *logged*: its connections, subscriptions and end are commands of
+//! the durable log, which also decides when its will is published and when it expires. What is here follows the log: a
+//! connection gets such a session when the log has it, in the order of the log ([`entering`]). Other sessions never
+//! touch the log, except that one which takes the place of a logged session has to end that.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::Node;
 use super::link::{End, Link};
+use super::log::Submission;
+use super::log::tickets::Owner;
 use super::mailbox::Mailbox;
+use super::reader::Reading;
 use super::realm::Realm;
 use super::session::{Identity, Session};
 use super::wire::WireRef;
-use crate::types::event::{Properties, Qos};
+use crate::queue::command::{Command, Cursor, CursorName, WillRow};
+use crate::queue::message::Batch;
+use crate::router::authorize::RoleId;
+use crate::router::broker::Options;
+use crate::types::event::Qos;
 use crate::types::ids::{RegistrationId, SessionId};
-use crate::types::topic::{Topic, TopicPattern};
+use crate::types::topic::TopicPattern;
+
+mod entering;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+pub use entering::{EnterRefused, Entering, Greet};
+pub use restore::Restored;
 
 /// Never: the session expiry 0xFFFFFFFF (MQTT 5, 3.1.2.11.2).
 pub const NEVER_S: u32 = u32::MAX;
 
-/// A will (MQTT 5, 3.1.2.5).
-#[derive(Clone, Debug)]
-pub struct Will {
-    pub topic: Arc<Topic>,
-    pub payload: bytes::Bytes,
-    pub qos: Qos,
-    pub retain: bool,
-    pub delay_s: u32,
-    pub expiry_s: Option<u32>,
-    pub properties: Option<Arc<Properties>>,
-}
-
 /// A subscription of an MQTT session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     pub pattern: TopicPattern,
     pub group: Option<Box<str>>,
+    pub options: Options,
+    /// Events of the log with higher numbers are wanted, where it is read for them.
+    pub since: u64,
+}
+
+/// A QoS 2 message from the client that is not released (MQTT 5, 4.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It is not answered, for it is not known yet what becomes of it.
+    Pending,
+    /// It was routed; only this process knows.
+    Routed,
+    /// It is in the log, and so is its packet identifier.
+    Logged,
 }
 
 /// What a session remembers between connections, besides its mailbox.
@@ -52,13 +72,13 @@ pub struct Record {
     pub subscriptions: HashMap<Box<str>, Held>,
     /// Procedures that the client answers, by the filter it subscribed to; not registered while it is offline.
     pub procedures: HashMap<Box<str>, (Qos, Option<RegistrationId>)>,
-    pub will: Option<Will>,
+    /// By packet identifier.
+    pub received: HashMap<u16, Received>,
     pub(super) last_request: u64,
     /// How long the session is kept without a connection; [`NEVER_S`] for ever.
     pub expiry_s: u32,
-    /// Set while a will waits for its delay.
-    will_at_ms: Option<u64>,
-    expires_at_ms: Option<u64>,
+    /// The log knows the session: the number of its last connection there ([`crate::queue::command::Connect`]).
+    pub logged: Option<u64>,
     /// The session is gone; a connection that has not seen its end may still hold it.
     ended: bool,
 }
@@ -78,16 +98,15 @@ pub struct Clients {
 #[derive(Default)]
 struct Inner {
     by_id: HashMap<String, Arc<Client>>,
-    /// Times at which something is due for a client.
-    due: BTreeSet<(u64, String)>,
 }
 
 /// What a CONNECT brings that the session needs.
 pub struct Connecting {
     pub identity: Identity,
+    pub role: RoleId,
     pub clean_start: bool,
     pub expiry_s: u32,
-    pub will: Option<Will>,
+    pub will: Option<WillRow>,
     pub link: Arc<Link>,
     pub wire: WireRef,
     pub receive_max: u16,
@@ -100,8 +119,8 @@ pub struct Connected {
     pub client: Arc<Client>,
     /// The session was there before (MQTT 5, 3.2.2.1.1).
     pub present: bool,
-    /// The will of the connection that was taken over, to be published.
-    pub old_will: Option<Will>,
+    /// The log knows the session, and this connection by this number.
+    pub logged: Option<u64>,
 }
 
 /// The session cannot be given to this connection.
@@ -122,6 +141,14 @@ pub enum Leaving {
     Broken,
 }
 
+/// What the log has said to a CONNECT.
+#[derive(Clone, Copy)]
+struct Logged {
+    present: bool,
+    session: SessionId,
+    connection: u64,
+}
+
 impl Clients {
     /// Sessions, connected or not.
     pub fn len(&self) -> usize {
@@ -139,57 +166,83 @@ impl Clients {
         (connected, inner.by_id.len())
     }
 
-    /// Dates that wait for their time.
-    #[cfg(test)]
-    pub fn due_len(&self) -> usize {
-        self.inner.lock().due.len()
+    /// Whether a CONNECT has to go through the log ([`Clients::enter`]): because of the session that it asks for, or of the one
+    /// whose place that takes.
+    pub fn must_enter(&self, connecting: &Connecting) -> bool {
+        if connecting.expiry_s > 0 || connecting.will.is_some() {
+            return true;
+        }
+        let inner = self.inner.lock();
+        let known = inner.by_id.get(connecting.client_id());
+        known.is_some_and(|client| client.record.lock().logged.is_some())
     }
 
-    /// Gives a connection its session: the one that is there, taken from the connection it may have, or a new one made by `new`.
-    /// The old connection is told to end, and never touches the session again. `greet` is told whether the session was there, and
-    /// puts CONNACK into the mailbox before anything else can get there.
+    /// Gives a connection a new session that ends with it. The session that is there under its client id ends; the connection
+    /// that this has is told to. `greet` is told that no session was there, and puts CONNACK into the mailbox before anything else
+    /// can get there.
     ///
     /// # Errors
-    /// The client id is another user's, or `sessions_max` are there.
+    /// The client id is another user's, or there are too many sessions.
     pub fn connect(
         &self,
         node: &Arc<Node>,
         realm: &Arc<Realm>,
         connecting: Connecting,
-        sessions_max: usize,
-        new: impl FnOnce(Identity, bool) -> Arc<Session>,
         greet: impl FnOnce(bool, &mut Mailbox),
     ) -> Result<Connected, ConnectRefused> {
-        let client_id = connecting.identity.client_id.clone().unwrap_or_default();
-        let mut inner = self.inner.lock();
-        let mut old_will = None;
-        if let Some(known) = inner.by_id.get(&client_id).cloned() {
-            if known.session.identity.authid != connecting.identity.authid {
-                return Err(ConnectRefused::OtherUser);
-            }
-            let connected = known.session.mailbox().online().is_some();
-            // Without expiry a session ends with its connection, and this is its end (MQTT 5, 3.1.2.11.2).
-            let kept = !connecting.clean_start && known.record.lock().expiry_s > 0;
-            old_will = inner.take_will(&known, connected, kept);
-            inner.forget_dates(&known, &client_id);
-            if kept {
-                known.attach(realm, connecting, |mailbox| greet(true, mailbox));
-                return Ok(Connected { client: known, present: true, old_will });
-            }
-            inner.end(node, realm, &client_id, End::TakenOver);
-        }
-        if inner.by_id.len() >= sessions_max {
-            return Err(ConnectRefused::TooManySessions);
-        }
-        let keeps = connecting.expiry_s > 0;
-        let client = Arc::new(Client { session: new(connecting.identity.clone(), keeps), record: Mutex::default() });
-        inner.by_id.insert(client_id, client.clone());
-        client.attach(realm, connecting, |mailbox| greet(false, mailbox));
-        realm.join(client.session.clone());
-        Ok(Connected { client, present: false, old_will })
+        self.check(node, &connecting)?;
+        self.take_in(node, realm, connecting, None, greet)
     }
 
-    /// A connection ended. Returns the will if it is to be published at once.
+    /// Whether a connection may have a session of its client id.
+    fn check(&self, node: &Node, connecting: &Connecting) -> Result<(), ConnectRefused> {
+        let inner = self.inner.lock();
+        match inner.by_id.get(connecting.client_id()) {
+            Some(known) if !known.is_of(&connecting.identity) => Err(ConnectRefused::OtherUser),
+            None if inner.by_id.len() >= node.limits.sessions_max => Err(ConnectRefused::TooManySessions),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a connection its session: the one that is there, taken from the connection it may have, or a new one. The old
+    /// connection never touches the session again.
+    fn take_in(
+        &self,
+        node: &Arc<Node>,
+        realm: &Arc<Realm>,
+        connecting: Connecting,
+        logged: Option<Logged>,
+        greet: impl FnOnce(bool, &mut Mailbox),
+    ) -> Result<Connected, ConnectRefused> {
+        let mut inner = self.inner.lock();
+        let number = logged.map(|logged| logged.connection);
+        if let Some(known) = inner.by_id.get(connecting.client_id()).cloned() {
+            if !known.is_of(&connecting.identity) {
+                return Err(ConnectRefused::OtherUser);
+            }
+            if logged.is_some_and(|logged| logged.present) {
+                if known.session.mailbox().reads_log() {
+                    known.read_log(node, realm, Some(connecting.role));
+                }
+                known.attach(realm, connecting, number, |mailbox| greet(true, mailbox));
+                return Ok(Connected { client: known, present: true, logged: number });
+            }
+            inner.end(node, realm, connecting.client_id(), End::TakenOver);
+        }
+        let id = logged.map_or_else(|| node.new_session_id(), |logged| logged.session);
+        let keeps = connecting.expiry_s > 0;
+        let session = node.new_session_with_id(id, connecting.identity.clone(), connecting.wire, keeps);
+        let client = Arc::new(Client { session, record: Mutex::default() });
+        if keeps {
+            client.read_log(node, realm, Some(connecting.role));
+        }
+        inner.by_id.insert(connecting.client_id().to_owned(), client.clone());
+        client.attach(realm, connecting, number, |mailbox| greet(false, mailbox));
+        realm.join(client.session.clone());
+        Ok(Connected { client, present: false, logged: number })
+    }
+
+    /// A connection ended. A session that the log does not know ends with it; of others the log is told.
     pub fn disconnect(
         &self,
         node: &Arc<Node>,
@@ -197,40 +250,38 @@ impl Clients {
         client: &Arc<Client>,
         link: &Arc<Link>,
         leaving: Leaving,
-        now_ms: u64,
-    ) -> Option<Will> {
+    ) {
         let mut inner = self.inner.lock();
-        if !client.session.mailbox().detach(link) {
-            return None;
+        let mut mailbox = client.session.mailbox();
+        if !mailbox.detach(link) {
+            return;
         }
-        let client_id = client.session.identity.client_id.clone().unwrap_or_default();
+        let progress = mailbox.take_progress();
+        drop(mailbox);
+        realm.set_away(&client.session, true);
+        let client_id = client.client_id();
         // A callee that is away answers nothing: its calls fail now, and further ones go to others.
         realm.leave_calls(node, &client.session);
         let mut record = client.record.lock();
         record.procedures.values_mut().for_each(|(_, registration)| *registration = None);
-        if leaving == Leaving::Orderly {
-            record.will = None;
+        let (logged, expiry_s) = (record.logged, record.expiry_s);
+        drop(record);
+        if logged.is_none() {
+            inner.end(node, realm, client_id, End::TakenOver);
         }
-        if record.expiry_s == 0 {
-            let will = record.will.take();
-            drop(record);
-            inner.end(node, realm, &client_id, End::TakenOver);
-            return will;
+        drop(inner);
+        if let Some(at) = progress {
+            client.record_progress(node, realm, at);
         }
-        if record.expiry_s != NEVER_S {
-            let at = now_ms + u64::from(record.expiry_s) * 1000;
-            record.expires_at_ms = Some(at);
-            inner.due.insert((at, client_id.clone()));
+        let orderly = leaving == Leaving::Orderly;
+        match logged {
+            Some(connection) => {
+                let (name, client_id) = (realm.name.to_string(), client_id.to_owned());
+                node.owe_log(Command::Disconnect { realm: name, client_id, connection, orderly, expiry_s });
+            }
+            None if client.session.take_holds() => node.leave_log(&realm.name, client.session.id, orderly),
+            None => {}
         }
-        let delay_s = record.will.as_ref()?.delay_s;
-        if delay_s == 0 {
-            return record.will.take();
-        }
-        // A will is due when its delay is over or the session ends, whichever is first (MQTT 5, 3.1.3.2.2).
-        let at = (now_ms + u64::from(delay_s) * 1000).min(record.expires_at_ms.unwrap_or(u64::MAX));
-        record.will_at_ms = Some(at);
-        inner.due.insert((at, client_id));
-        None
     }
 
     /// The log has ended a session: it expired, or a clean one came in its place.
@@ -240,51 +291,9 @@ impl Clients {
             inner.end(node, realm, client_id, End::TakenOver);
         }
     }
-
-    /// Does what is due: ends sessions that expired, and returns wills to be published, at most `work_max` of both.
-    pub fn tick(&self, node: &Arc<Node>, realm: &Arc<Realm>, now_ms: u64, work_max: usize) -> Vec<Will> {
-        let mut wills = Vec::new();
-        let mut inner = self.inner.lock();
-        for _ in 0..work_max {
-            if inner.due.first().is_none_or(|(at, _)| *at > now_ms) {
-                break;
-            }
-            let Some((_, client_id)) = inner.due.pop_first() else { break };
-            let Some(client) = inner.by_id.get(&client_id).cloned() else { continue };
-            let mut record = client.record.lock();
-            if record.will_at_ms.is_some_and(|at| at <= now_ms) {
-                record.will_at_ms = None;
-                wills.extend(record.will.take());
-            }
-            let expired = record.expires_at_ms.is_some_and(|at| at <= now_ms);
-            drop(record);
-            if expired {
-                inner.end(node, realm, &client_id, End::TakenOver);
-            }
-        }
-        wills
-    }
 }
 
 impl Inner {
-    /// A client that is back waits for nothing: else each coming and going would leave a date behind until its time.
-    fn forget_dates(&mut self, client: &Client, client_id: &str) {
-        let mut record = client.record.lock();
-        let dates = [record.will_at_ms.take(), record.expires_at_ms.take()];
-        for at in dates.into_iter().flatten() {
-            self.due.remove(&(at, client_id.to_owned()));
-        }
-    }
-
-    /// The will that a new connection sets off: the old connection's, unless the session goes on and the will may wait
-    /// (MQTT 5, 3.1.3.2.2; in 3.1.1 a will never waits, 3.1.2.5).
-    fn take_will(&mut self, client: &Client, connected: bool, kept: bool) -> Option<Will> {
-        let mut record = client.record.lock();
-        let will = record.will.take()?;
-        let waits = record.will_at_ms.is_some() || (connected && will.delay_s > 0);
-        (!kept || !waits).then_some(will)
-    }
-
     /// Ends a session: its subscriptions go, its connection too.
     fn end(&mut self, node: &Arc<Node>, realm: &Arc<Realm>, client_id: &str, reason: End) {
         let Some(client) = self.by_id.remove(client_id) else { return };
@@ -301,7 +310,37 @@ impl Inner {
     }
 }
 
+impl Connecting {
+    fn client_id(&self) -> &str {
+        self.identity.client_id.as_deref().unwrap_or_default()
+    }
+}
+
 impl Client {
+    pub fn client_id(&self) -> &str {
+        self.session.identity.client_id.as_deref().unwrap_or_default()
+    }
+
+    /// Has the session read the log, with the permissions of a role: it is kept, and so is what it is owed.
+    fn read_log(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: Option<RoleId>) {
+        let (session, reading) = (&self.session, (Arc::downgrade(node), Arc::downgrade(realm)));
+        let (node, realm) = reading;
+        let reading = Reading { node, realm, session: Arc::downgrade(session), role, recorded: true };
+        session.mailbox().read_log(reading);
+    }
+
+    /// Records how far the session has come that has lost its connection. Should that fail, more is repeated after a crash.
+    fn record_progress(&self, node: &Arc<Node>, realm: &Realm, at: Cursor) {
+        let cursor = CursorName::Client(self.client_id().to_owned());
+        let mut batch = Batch::default();
+        batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, at });
+        node.submit(Submission { batch, owner: Owner::Nobody });
+    }
+
+    fn is_of(&self, identity: &Identity) -> bool {
+        self.session.identity.authid == identity.authid
+    }
+
     /// To be called behind every subscription and registration: the session may have been ended by another connection meanwhile,
     /// and then nobody else will undo them.
     pub fn let_go_if_ended(&self, node: &Arc<Node>, realm: &Arc<Realm>) {
@@ -318,11 +357,13 @@ impl Client {
         realm.leave_calls(node, &self.session);
     }
 
-    fn attach(&self, realm: &Realm, connecting: Connecting, greet: impl FnOnce(&mut Mailbox)) {
+    fn attach(&self, realm: &Realm, connecting: Connecting, logged: Option<u64>, greet: impl FnOnce(&mut Mailbox)) {
         let Connecting { link, wire, receive_max, frame_bytes_max, alias_max, .. } = connecting;
         let mut record = self.record.lock();
-        record.will = connecting.will;
         record.expiry_s = connecting.expiry_s;
+        record.logged = logged;
+        // What became of these the client has not been told. It sends them again; the log knows them if it has them.
+        record.received.retain(|_, received| *received != Received::Pending);
         drop(record);
         let old = {
             let mut mailbox = self.session.mailbox();
@@ -332,6 +373,7 @@ impl Client {
             old
         };
         realm.set_wire(&self.session, wire, alias_max > 0);
+        realm.set_away(&self.session, false);
         if let Some(old) = old {
             old.end(End::TakenOver);
         }

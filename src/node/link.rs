@@ -16,6 +16,8 @@ pub enum End {
     SlowConsumer,
     /// An administrator asked.
     Kicked,
+    /// Its own machine has ended it between two reads, and has said why.
+    Over,
 }
 
 /// One connection.
@@ -53,6 +55,7 @@ impl Link {
             2 => Some(End::Shutdown),
             3 => Some(End::SlowConsumer),
             4 => Some(End::Kicked),
+            5 => Some(End::Over),
             _ => None,
         }
     }

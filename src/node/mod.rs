@@ -13,7 +13,9 @@ pub mod link;
 pub mod log;
 pub mod mailbox;
 pub mod metrics;
+pub mod past;
 pub mod publish;
+pub mod reader;
 pub mod realm;
 pub mod rpc;
 pub mod session;
@@ -40,10 +42,9 @@ use crate::store::Store;
 use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::limits::Limits;
-use crate::types::payload::{Codec, PayloadRef};
+use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
-use clients::Will;
 use house::House;
 use link::End;
 use log::keys::Loader;
@@ -51,13 +52,14 @@ use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
 use publish::{Publication, Publisher};
+use reader::moved::MovedSessions;
 use realm::Realm;
 use session::{Identity, Session};
 use users::Users;
 use wire::WireRef;
 
-/// How many wills and expired sessions of a realm one tick handles.
-const TICK_WORK_MAX: usize = 1000;
+/// Threads that read the log for subscribers.
+const HISTORY_THREADS: usize = 2;
 
 /// What a node is made of; checked by who builds it.
 pub struct Settings {
@@ -87,6 +89,8 @@ pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
     pub log: Log,
+    /// Cursors to be recorded.
+    pub moved: MovedSessions,
     /// Answers the broker's own procedures.
     pub house: House,
     pub users: Users,
@@ -109,6 +113,7 @@ impl Node {
             log: Log::new(settings.limits.log_unresolved_bytes_max),
             limits: settings.limits,
             metrics: Metrics::default(),
+            moved: MovedSessions::default(),
             house: House::default(),
             users: settings.users,
             default_realm: settings.default_realm,
@@ -190,15 +195,14 @@ impl Node {
         Arc::new(Session::new(id, identity, wire, mailbox))
     }
 
-    /// Does what time brings: wills, expired sessions and retained values, calls that took too long. Called several times a second.
+    /// Does what time brings, as far as that is not the log's business: expired retained values, calls that took too long. Called
+    /// several times a second.
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
         for realm in self.realms() {
-            for will in realm.clients.tick(self, &realm, now_ms, TICK_WORK_MAX) {
-                self.publish_will(&realm, &will, now_ms);
-            }
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
+        self.record_moved();
         self.house.tick();
     }
 
@@ -220,6 +224,7 @@ impl Node {
         self.log.open_publications(&mut *store, key)?;
         let retention = Retention::new(self.policies.clone(), self.limits.session_log_bytes_max);
         let mut engine = Engine::new(store, retention, self.state_limits())?;
+        self.log.history.begin(engine.state().last_number());
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.
         while let Some(fed) = engine.step(now_ms * 1000) {
@@ -248,18 +253,25 @@ impl Node {
     /// Has the log worked by threads of its own.
     ///
     /// # Errors
-    /// The system has no threads left.
+    /// The system has no threads left, or the store none for readers.
     pub fn run_log(
         self: &Arc<Self>,
         (engine, feed): (Engine, Feed),
         clock: ClockFn,
         sync_every: Option<Duration>,
     ) -> std::io::Result<Threads> {
+        for _ in 0..HISTORY_THREADS {
+            self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
+        }
         Threads::start(self, engine, feed, clock, sync_every)
     }
 
     /// Has the log worked by whoever submits.
     pub fn run_log_inline(self: &Arc<Self>, (engine, feed): (Engine, Feed), clock: ClockFn) {
+        match engine.store().reader() {
+            Ok(reader) => self.log.history.inline(reader),
+            Err(error) => tracing::error!(%error, "the log cannot be read"),
+        }
         self.log.set_inline(engine, feed, clock);
     }
 
@@ -277,24 +289,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    /// Publishes a will for a client that is gone. It was authorized when it was made.
-    pub fn publish_will(self: &Arc<Self>, realm: &Arc<Realm>, will: &Will, now_ms: u64) {
-        let publication = Publication {
-            payload: PayloadRef::Bytes(&will.payload),
-            qos: will.qos,
-            retain: will.retain,
-            properties: will.properties.as_ref(),
-            publisher: None,
-            expires_in_s: will.expiry_s,
-            exclude_publisher: false,
-            filter: None,
-            condition: None,
-            packet: None,
-            backing: Some(&will.payload),
-        };
-        self.publish_as_broker(realm, &will.topic, &publication, Protocol::Mqtt, now_ms);
     }
 
     /// Publishes something of the broker's own, `$SYS` and `wamp.*` included.

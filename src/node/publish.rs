@@ -460,6 +460,9 @@ impl Publisher {
         }
         let mut keep = false;
         for (lane, frames) in route.lanes.iter().zip(&mut self.run.lanes) {
+            if lane.filter.as_ref().is_some_and(|filter| !filter.hold(event.payload)) {
+                continue;
+            }
             let terms = lane.form.terms(qos, retain);
             keep |= terms.qos != Qos::AtMostOnce;
             match frames.append(lane, event, &terms, self.run.events.len()) {
@@ -475,7 +478,8 @@ impl Publisher {
     /// Delivers an event whose copies are not all alike, or which is large.
     fn deliver_alone(&mut self, route: &SharedRoute, version: u64, event: &Event<'_>, publication: &Publication<'_>) {
         let stored = Arc::new(event.store(publication.backing));
-        for lane in &route.lanes {
+        let wanted = |lane: &&Lane<_>| lane.filter.as_ref().is_none_or(|filter| filter.hold(event.payload));
+        for lane in route.lanes.iter().filter(wanted) {
             let terms = lane.form.terms(event.qos, event.retain);
             let mut shared = None;
             for member in &lane.members {
@@ -493,7 +497,10 @@ impl Publisher {
                         mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms)
                     }
                     Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
-                        Ok(frame) => mailbox.offer_shared(lane.wire, frame),
+                        Ok(frame) => {
+                            let number = event.place.map(|place| place.number);
+                            mailbox.offer_shared(lane.wire, terms.subscription, number, frame)
+                        }
                         Err(Unencodable::TooLarge) => Offered { dropped_large: 1, ..Offered::default() },
                         Err(_) => Offered { untranslatable: 1, ..Offered::default() },
                     },
@@ -512,7 +519,7 @@ impl Publisher {
         let Some((session, form)) = choose(group, turn, filter) else { return };
         let terms = form.terms(event.qos, event.retain);
         let mut mailbox = session.mailbox();
-        let offered = mailbox.offer(Owed { event: event.clone(), terms }, self.now_ms);
+        let offered = mailbox.offer_apart(Owed { event: event.clone(), terms }, self.now_ms);
         self.account(offered, &mut mailbox);
     }
 
@@ -704,6 +711,10 @@ impl Frames {
         };
         let len = self.bytes.len() - start;
         self.ends.push(self.bytes.len() as u32);
+        if let Some(place) = event.place {
+            self.numbers.push(place.number);
+            self.topic.get_or_insert_with(|| event.topic.clone());
+        }
         if let Some(at) = encoded.packet_id_at {
             self.numbered.push(Numbered { packet_id_at: at as u32, event: index as u32 });
         }

@@ -15,7 +15,7 @@ use super::session::Session;
 use super::wire::WireRef;
 use crate::delivery::replay::Source;
 use crate::router::authorize::{Action, Authorizer, RoleId};
-use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed};
+use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed, Variant};
 use crate::router::dealer::Dealer;
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
@@ -170,6 +170,57 @@ impl Realm {
         removed
     }
 
+    /// Subscribes to a variant of a pattern, for events of its own; see [`Realm::subscribe`].
+    pub fn subscribe_variant(
+        &self,
+        session: &Arc<Session>,
+        pattern: &TopicPattern,
+        variant: &Variant,
+        reply: impl FnOnce(Subscribed, &mut Mailbox),
+    ) -> Subscribed {
+        let mut broker = self.broker.write();
+        let subscribed = broker.subscribe_variant(pattern, variant, session.clone());
+        let mut mailbox = session.mailbox();
+        mailbox.subscriptions.insert(subscribed.id);
+        reply(subscribed, &mut mailbox);
+        self.version.store(broker.version(), Ordering::Release);
+        subscribed
+    }
+
+    /// Ends a subscription for events of its own by its id; see [`Realm::unsubscribe`].
+    pub fn unsubscribe_id(
+        &self,
+        session: &Arc<Session>,
+        id: SubscriptionId,
+        reply: impl FnOnce(Option<Unsubscribed>, &mut Mailbox),
+    ) -> Option<Unsubscribed> {
+        let mut broker = self.broker.write();
+        let removed = broker.unsubscribe_id(id, session.id);
+        self.version.store(broker.version(), Ordering::Release);
+        let mut mailbox = session.mailbox();
+        if removed.is_some() {
+            mailbox.subscriptions.remove(&id);
+            mailbox.unsubscribed_at = broker.version();
+            mailbox.replay.forget(id);
+        }
+        reply(removed, &mut mailbox);
+        removed
+    }
+
+    /// Ends many such subscriptions of a session that ends.
+    pub fn unsubscribe_ids(&self, session: SessionId, ids: impl IntoIterator<Item = SubscriptionId>) {
+        let mut broker = self.broker.write();
+        for id in ids {
+            broker.unsubscribe_id(id, session);
+        }
+        self.version.store(broker.version(), Ordering::Release);
+    }
+
+    /// What a subscription is a variant by.
+    pub fn variant(&self, id: SubscriptionId) -> Variant {
+        self.broker.read().variant(id)
+    }
+
     /// Removes many subscriptions of a session that ends.
     pub fn unsubscribe_all<'a>(
         &self,
@@ -186,6 +237,17 @@ impl Realm {
     /// Makes every cached route stale, because a session's encoding changed.
     pub fn set_wire(&self, session: &Session, wire: WireRef, apart: bool) {
         if session.set_wire(wire, apart) {
+            let mut broker = self.broker.write();
+            broker.touch();
+            self.version.store(broker.version(), Ordering::Release);
+        }
+    }
+
+    /// Says whether a session that reads the log is away: nothing is offered to it then. To be called when it lost its connection,
+    /// and behind the attaching of a new one, before that refills. Does nothing for other sessions.
+    pub fn set_away(&self, session: &Session, away: bool) {
+        let away = away && session.mailbox().reads_log();
+        if session.away.swap(away, Ordering::AcqRel) != away {
             let mut broker = self.broker.write();
             broker.touch();
             self.version.store(broker.version(), Ordering::Release);

@@ -35,6 +35,8 @@ pub struct Session {
     wire: Mutex<(WireRef, bool)>,
     /// It outlives its connection; what is changed here must make the realm's routes stale.
     pub(super) persistent: AtomicBool,
+    /// It reads the log and has no connection; what is changed here must make the realm's routes stale.
+    pub(super) away: AtomicBool,
     mailbox: Mutex<Mailbox>,
     /// It may have waits, locks or wills: the log is told when it goes.
     holds: AtomicBool,
@@ -53,6 +55,7 @@ impl Session {
             identity,
             wire: Mutex::new((wire, false)),
             persistent: AtomicBool::new(mailbox.keeps),
+            away: AtomicBool::new(false),
             mailbox: Mutex::new(mailbox),
             holds: AtomicBool::new(false),
             inbox: OnceLock::new(),
@@ -108,6 +111,10 @@ impl Subscriber for Arc<Session> {
 
     fn persistent(&self) -> bool {
         self.persistent.load(Ordering::Relaxed)
+    }
+
+    fn away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the tests of this room and of those above it share: an encoding, a node, and publications, all as small as can be.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::log::ClockFn;
 use super::mailbox::Mailbox;
 use super::metrics::Protocol;
 use super::publish::{Publication, Publisher};
@@ -15,7 +16,9 @@ use crate::delivery::outbox::Taken;
 use crate::router::authorize::{Authorizer, Role};
 use crate::router::broker::Options;
 use crate::router::output::Output;
+
 use crate::store::memory::MemoryStore;
+use crate::store::{Commit, Store, StoreError, StoreReader};
 use crate::types::event::{Event, Qos, Terms};
 use crate::types::ids::SubscriptionId;
 use crate::types::limits::Limits;
@@ -176,6 +179,13 @@ pub fn take(mailbox: &mut Mailbox) -> Vec<String> {
 
 /// A node with one realm, `realm1`, in which the role `anyone` may do everything.
 pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
+    let (node, realm) = node_without_log(limits);
+    run_log(&node);
+    (node, realm)
+}
+
+/// The same, but what is given to its log stays there.
+pub fn node_without_log(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
     let settings = Settings {
         limits,
         realms: vec![RealmSettings { name: "realm1".to_owned(), ..RealmSettings::default() }],
@@ -186,15 +196,67 @@ pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
         policies: Vec::new(),
     };
     let node = Node::new(settings, 1);
-    run_log(&node);
     let realm = node.realm("realm1").unwrap();
     (node, realm)
 }
 
 /// Opens a log in memory that is worked by whoever submits.
 pub fn run_log(node: &Arc<Node>) {
-    let log = node.open_log(Box::new(MemoryStore::default()), NOW_MS).unwrap();
-    node.run_log_inline(log, Arc::new(|| NOW_MS));
+    run_log_on(node, Box::new(MemoryStore::default()), Arc::new(|| NOW_MS));
+}
+
+/// The same on this store and with this clock. What was submitted before is worked off.
+pub fn run_log_on(node: &Arc<Node>, store: Box<dyn Store>, clock: ClockFn) {
+    let log = node.open_log(store, clock()).unwrap();
+    node.run_log_inline(log, clock);
+    let_time_pass(node);
+}
+
+/// Has the log do what is due by its clock, and whoever else works in the background.
+pub fn let_time_pass(node: &Arc<Node>) {
+    node.house.work(node, NOW_MS);
+    node.log.run_inline(node);
+}
+
+/// Opens a log on a store, worked by whoever submits, at the time that the clock says.
+pub fn run_log_at(node: &Arc<Node>, store: Box<dyn Store>, clock_ms: &Arc<AtomicU64>) {
+    let log = node.open_log(store, clock_ms.load(Ordering::Relaxed)).unwrap();
+    let clock_ms = clock_ms.clone();
+    node.run_log_inline(log, Arc::new(move || clock_ms.load(Ordering::Relaxed)));
+}
+
+/// Has the log do what is due.
+pub fn run_due(node: &Arc<Node>) {
+    node.log.run_inline(node);
+}
+
+/// Has the log go on after its store has failed.
+pub fn recover(node: &Arc<Node>) {
+    node.log.recover_inline(node).unwrap();
+}
+
+/// A store in memory that cannot be written while it is `broken`.
+#[derive(Default)]
+pub struct Flaky {
+    store: MemoryStore,
+    pub broken: Arc<AtomicBool>,
+}
+
+impl Store for Flaky {
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the disk is full".to_owned()));
+        }
+        self.store.commit(commit)
+    }
+
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        self.store.reader()
+    }
 }
 
 pub fn node() -> (Arc<Node>, Arc<Realm>) {

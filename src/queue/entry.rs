@@ -14,12 +14,13 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::digest::digest;
-use super::envelope::{Draft, Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+use self::segments::{Clock, End, Gathered, Part, Unresolved};
+use super::envelope::{Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
 use super::message::Batch;
 use super::outcome::Refused;
 use super::quorum::Members;
 
+mod segments;
 #[cfg(test)]
 mod tests;
 
@@ -116,54 +117,6 @@ enum Life {
     Present(u64),
     /// Ended by another INIT, or LOST.
     Cut,
-}
-
-/// Makes segments that ascend.
-#[derive(Debug)]
-struct Clock {
-    last: u64,
-    /// The highest that storages told of.
-    heard: u64,
-    /// It goes wrong and is not asked.
-    dropped: bool,
-}
-
-#[derive(Debug, Default)]
-struct Gathered {
-    batch: Batch,
-    /// Offsets count from the piece's first message.
-    tickets: Vec<TicketRange>,
-}
-
-#[derive(Debug)]
-struct Unresolved {
-    id: SegmentId,
-    slot: u32,
-    /// One part, once it is closed.
-    parts: Vec<Part>,
-    count: u32,
-    bytes: usize,
-    tickets: Vec<TicketRange>,
-    /// Storages that have room for it, and whether they find our clock ahead.
-    trims: Vec<(NodeId, bool)>,
-    /// Set when it is closed.
-    over: Option<Draft>,
-    end: Option<End>,
-}
-
-/// Messages as they were sent.
-#[derive(Clone, Debug)]
-struct Part {
-    /// From 1 on.
-    offset: u32,
-    count: u32,
-    body: Bytes,
-}
-
-#[derive(Clone, Debug)]
-enum End {
-    Resolved { position: u64, resolution: Resolution },
-    Refused(Refusal),
 }
 
 impl Default for EntryLimits {
@@ -465,66 +418,5 @@ impl EntryRole {
             self.send(&node, RoleMessage::FollowFeed { after: self.fed }, out);
             self.feeder = Some(node);
         }
-    }
-}
-
-impl Clock {
-    fn hear(&mut self, heard: u64) {
-        self.heard = self.heard.max(heard);
-    }
-
-    fn next(&mut self, now_us: u64) -> u64 {
-        let now_us = if self.dropped { 0 } else { now_us };
-        self.last = now_us.max(self.last + 1).max(self.heard + 1);
-        self.last
-    }
-}
-
-impl Gathered {
-    fn of(batch: Batch, ticket: u64) -> Self {
-        Self { tickets: vec![TicketRange { ticket, offset: 0, count: batch.count }], batch }
-    }
-
-    #[inline]
-    fn push(&mut self, batch: Batch, ticket: u64) {
-        self.tickets.push(TicketRange { ticket, offset: self.batch.count, count: batch.count });
-        self.batch.append(&batch);
-    }
-}
-
-impl Unresolved {
-    fn new(id: SegmentId, slot: u32) -> Self {
-        let (parts, tickets, trims) = (Vec::new(), Vec::new(), Vec::new());
-        Self { id, slot, parts, count: 0, bytes: 0, tickets, trims, over: None, end: None }
-    }
-
-    fn is_open(&self) -> bool {
-        self.over.is_none()
-    }
-
-    fn push(&mut self, piece: Gathered) -> Part {
-        let base = self.count;
-        let Gathered { batch, mut tickets } = piece;
-        if base == 0 {
-            self.tickets = tickets;
-        } else {
-            tickets.iter_mut().for_each(|ticket| ticket.offset += base);
-            self.tickets.append(&mut tickets);
-        }
-        self.count += batch.count;
-        self.bytes += batch.len();
-        let part = Part { offset: base + 1, count: batch.count, body: batch.into_bytes() };
-        self.parts.push(part.clone());
-        part
-    }
-
-    fn close(&mut self, previous: u64) -> Draft {
-        if self.parts.len() > 1 {
-            let bodies: Vec<&[u8]> = self.parts.iter().map(|part| &part.body[..]).collect();
-            self.parts = vec![Part { offset: 1, count: self.count, body: bodies.concat().into() }];
-        }
-        let digest = self.parts.first().map_or(0, |part| digest(&part.body));
-        let (id, slot, count) = (self.id.clone(), self.slot, self.count);
-        self.over.insert(Draft { id, slot, count, digest, previous }).clone()
     }
 }

@@ -313,6 +313,11 @@ impl<'a> Runs<'a> {
         Self { rest: bytes }
     }
 
+    /// What was not read yet: whoever stops between two runs goes on with these bytes.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn read(&mut self) -> Result<Run<'a>, Malformed> {
         let mut reader = Reader { rest: self.rest };
         let run = match reader.u8()? {
@@ -410,16 +415,26 @@ impl<'a> Events<'a> {
 
     /// The messages, in order. Ends behind the first that is malformed.
     pub fn iter(&self) -> impl Iterator<Item = Result<Message<'a>, Malformed>> + use<'a> {
-        let (mut rest, format) = (self.bytes, self.format);
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let mut reader = Reader { rest };
-            let message = read_message(&mut reader, format);
-            rest = if message.is_ok() { reader.rest } else { &[] };
-            Some(message)
-        })
+        let mut rest = *self;
+        std::iter::from_fn(move || rest.take_first())
+    }
+
+    /// The first message, which is none of them any more. Behind one that is malformed there are none.
+    #[inline]
+    pub fn take_first(&mut self) -> Option<Result<Message<'a>, Malformed>> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let mut reader = Reader { rest: self.bytes };
+        let message = read_message(&mut reader, self.format);
+        self.bytes = if message.is_ok() { reader.rest } else { &[] };
+        Some(message)
+    }
+
+    /// Without what has so many bytes at the front: whole messages that were taken before.
+    pub fn without_first(mut self, bytes: usize) -> Self {
+        self.bytes = self.bytes.get(bytes..).unwrap_or_default();
+        self
     }
 }
 

@@ -42,7 +42,8 @@ pub enum Done {
     },
     /// There was nothing to change: no such session, subscription, wait, lock or name.
     NotFound,
-    /// A named durable subscription belongs to another user, or is of another kind or pattern.
+    /// The MQTT session or named durable subscription belongs to another user, or the latter is of another kind or pattern.
+    /// Nothing has changed.
     Conflict,
 }
 

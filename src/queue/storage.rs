@@ -295,8 +295,9 @@ impl StorageRole {
     }
 
     fn take_applying(&mut self, position: u64) -> Option<Apply> {
-        debug_assert_eq!(position, self.position + 1, "positions are applied one after the other");
-        self.applying.take()
+        let applying = self.applying.take()?;
+        assert_eq!(position, self.position + 1, "positions are applied one after the other");
+        Some(applying)
     }
 
     fn resolved(&mut self, id: SegmentId, position: u64, resolution: Resolution, out: &mut Vec<Output>) {

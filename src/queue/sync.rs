@@ -105,7 +105,7 @@ impl SyncRole {
 
     /// The last decision was not carried out, and is none: the only storage could not commit it.
     pub fn take_back(&mut self, position: u64) {
-        debug_assert_eq!(position, self.position, "only the last decision can be taken back");
+        assert_eq!(position, self.position, "only the last decision can be taken back");
         if self.decisions.remove(&position).is_some() {
             self.position = position - 1;
             self.lives.extend(self.before.take());

@@ -16,7 +16,7 @@ pub struct MemoryStore {
     kept: Arc<Mutex<Kept>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Kept {
     /// By first number.
     segments: BTreeMap<u64, Segment>,
@@ -28,6 +28,13 @@ struct Kept {
     /// Bodies and what was set off.
     segment_bytes: u64,
     row_bytes: u64,
+}
+
+impl MemoryStore {
+    /// One that holds the same and shares nothing.
+    pub(super) fn copy(&self) -> Self {
+        Self { kept: Arc::new(Mutex::new(self.kept.lock().clone())) }
+    }
 }
 
 impl Store for MemoryStore {

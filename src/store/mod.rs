@@ -10,16 +10,19 @@
 //! reading thread-> StoreReader::segments, scan, …   sees whatever was committed before the call
 //! ```
 //!
-//! Methods block: they are called by the log's own threads, never by a connection's nor from within an async task. Left out: what
-//! segments hold (`queue`), when to delete them (`node`), caching of segments for readers (`node`).
+//! Methods block: they are called by the log's own threads, never by a connection's. Left out: what segments hold (`queue`), when
+//! to delete them (`node`), caching of segments for readers (`node`).
 
 use crate::queue::retention::Header;
 use crate::queue::segment::Segment;
 
-mod encode;
+mod block_on;
+pub mod faulty;
 mod folder;
 pub mod memory;
+pub mod postgres;
 pub mod settings;
+mod sql;
 pub mod sqlite;
 
 pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, open};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::memory::MemoryStore;
+use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
 
@@ -75,7 +76,9 @@ pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
             let (store, set_aside) = SqliteStore::open(folder, settings.sync, settings.strict)?;
             Ok(Opened { store: Box::new(store), set_aside })
         }
-        StoreUrl::Postgres(_) => Err(StoreError::Unusable("no PostgreSQL yet".to_owned())),
+        StoreUrl::Postgres(url) => {
+            Ok(Opened { store: Box::new(PostgresStore::open(url, settings.sync)?), set_aside: None })
+        }
     }
 }
 

@@ -3,9 +3,15 @@
 use bytes::Bytes;
 
 use super::memory::MemoryStore;
+use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::*;
 use crate::queue::segment::TopicShare;
+
+#[path = "../../tests/support/postgres.rs"]
+mod server;
+
+pub(super) use server::store_url as postgres_url;
 
 /// A segment of so many numbers from `first` on, which holds these topics.
 pub(super) fn segment(position: u64, first: u64, count: u32, topics: &[(&str, &str)]) -> Segment {
@@ -136,6 +142,18 @@ fn segments_of_very_many_topics_are_found_by_each(store: &mut dyn Store) {
     assert_eq!(reader.topics("r", "device/", None, 1000).unwrap().len(), 300);
     store.commit(&Commit { dropped: vec![2, 3], ..Commit::default() }).unwrap();
     assert_eq!(positions(&reader.segments(0, Some(&topics[..1]), usize::MAX).unwrap()), [4]);
+}
+
+fn headers_tell_all_but_the_messages(store: &mut dyn Store) {
+    append(store, log(1..=5));
+    append(store, vec![segment(6, 60, 1, &[])]);
+    let mut reader = store.reader().unwrap();
+    let mut expected: Vec<Header> = log(1..=5).iter().map(Header::of).collect();
+    expected.push(Header::of(&segment(6, 60, 1, &[])));
+    assert_eq!(reader.headers(0, 100).unwrap(), expected);
+    assert_eq!(reader.headers(20, 2).unwrap(), expected[1..3]);
+    assert_eq!(reader.headers(21, 100).unwrap(), expected[2..], "a segment that began before is not among them");
+    assert!(reader.headers(61, 100).unwrap().is_empty());
 }
 
 fn reading_backwards_meets_every_segment(store: &mut dyn Store) {
@@ -416,6 +434,7 @@ macro_rules! keeps_the_promise {
             reading_is_bounded_by_bytes_but_gets_on
             reading_of_topics_finds_just_the_segments_that_hold_them
             segments_of_very_many_topics_are_found_by_each
+            headers_tell_all_but_the_messages
             reading_backwards_meets_every_segment
             times_and_event_ids_lead_to_numbers
             topics_are_listed_in_order_of_their_bytes
@@ -445,4 +464,31 @@ keeps_the_promise!(
     memory,
     Some((Box::new(crate::store::memory::MemoryStore::default()) as Box<dyn crate::store::Store>, ()))
 );
+keeps_the_promise!(
+    faulty,
+    Some((
+        Box::new(crate::store::faulty::FaultyStore::new(crate::store::SyncMode::Interval).0)
+            as Box<dyn crate::store::Store>,
+        ()
+    ))
+);
 keeps_the_promise!(sqlite, Some(crate::store::tests::in_folder()));
+
+/// A store in a schema of its own; `None`: there is no server.
+fn in_schema() -> Option<(Box<dyn Store>, ())> {
+    let store = PostgresStore::open(&postgres_url()?, SyncMode::Never).unwrap();
+    Some((Box::new(store), ()))
+}
+
+keeps_the_promise!(postgres, crate::store::tests::in_schema());
+
+#[tokio::test]
+async fn stores_can_be_opened_and_dropped_within_a_task() {
+    let url = postgres_url().map(StoreUrl::Postgres);
+    let folder = tempfile::tempdir().unwrap();
+    for url in [Some(StoreUrl::Memory), Some(StoreUrl::Folder(folder.path().to_owned())), url].into_iter().flatten() {
+        let mut opened = open(&StoreSettings { url, ..StoreSettings::default() }).unwrap();
+        append(&mut *opened.store, log(1..=1));
+        assert_eq!(opened.store.reader().unwrap().segments(0, None, 1).unwrap(), log(1..=1));
+    }
+}

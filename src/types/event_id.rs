@@ -10,6 +10,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::time::{civil, days};
+
 /// See the module. Ordered like its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
@@ -26,21 +28,62 @@ pub struct EventId {
 #[error("is no event id")]
 pub struct NotAnEventId;
 
-/// Appends `key(n)`.
-fn push_key(mut n: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 13];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize];
-        n /= 36;
-        if n == 0 {
-            break;
-        }
+/// Longest text: the date, and keys of a `u64` and a `u32`.
+const TEXT_BYTES_MAX: usize = 10 + 14 + 8;
+
+/// The text of an id, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct EventIdText {
+    bytes: [u8; TEXT_BYTES_MAX],
+    len: usize,
+}
+
+impl EventIdText {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
     }
-    let digits = &digits[at..];
-    out.push(b'a' + digits.len() as u8 - 1);
-    out.extend_from_slice(digits);
+
+    fn push_two(&mut self, number: u32) {
+        self.push(b'0' + (number / 10 % 10) as u8);
+        self.push(b'0' + (number % 10) as u8);
+    }
+
+    /// Appends `key(n)`.
+    fn push_key(&mut self, mut n: u64) {
+        let mut digits = [0; 13];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize];
+            n /= 36;
+            if n == 0 {
+                break;
+            }
+        }
+        let digits = &digits[at..];
+        self.push(b'a' + digits.len() as u8 - 1);
+        digits.iter().for_each(|digit| self.push(*digit));
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Nothing but digits and letters is pushed.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl EventId {
+    pub fn text(&self) -> EventIdText {
+        let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
+        let (year, month, day) = civil(day);
+        let mut text = EventIdText { bytes: [0; TEXT_BYTES_MAX], len: 0 };
+        for two in [year.rem_euclid(100) as u32, month.into(), day.into(), minute / 60, minute % 60] {
+            text.push_two(two);
+        }
+        text.push_key(self.generator);
+        text.push_key(self.offset.into());
+        text
+    }
 }
 
 /// Reads `key(n)` at the front of `text`; the number and what follows.
@@ -67,39 +110,9 @@ fn read_key(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((n, rest))
 }
 
-/// Year (from 0), month and day (from 1) of a day since 1970, by the civil calendar (H. Hinnant, days algorithms).
-fn civil(days: i64) -> (i64, u8, u8) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = (day_of_year - (153 * shifted + 2) / 5 + 1) as u8;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 } as u8;
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-/// Days since 1970 of a civil date.
-fn days(year: i64, month: u8, day: u8) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let shifted = i64::from(if month > 2 { month - 3 } else { month + 9 });
-    let day_of_year = (153 * shifted + 2) / 5 + i64::from(day) - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (day, minute) = (i64::from(self.minute / 1440), self.minute % 1440);
-        let (year, month, day) = civil(day);
-        let mut keys = Vec::with_capacity(16);
-        push_key(self.generator, &mut keys);
-        push_key(u64::from(self.offset), &mut keys);
-        write!(f, "{:02}{month:02}{day:02}{:02}{:02}", year % 100, minute / 60, minute % 60)?;
-        f.write_str(std::str::from_utf8(&keys).map_err(|_| fmt::Error)?)
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -112,10 +125,7 @@ impl FromStr for EventId {
         let date = bytes.get(..10).filter(|date| date.iter().all(u8::is_ascii_digit)).ok_or(NotAnEventId)?;
         let two = |at: usize| (date[at] - b'0') * 10 + date[at + 1] - b'0';
         let (year, month, day, hour, minute) = (2000 + i64::from(two(0)), two(2), two(4), two(6), two(8));
-        let days = days(year, month.max(1), day.max(1));
-        if civil(days) != (year, month, day) || hour > 23 || minute > 59 {
-            return Err(NotAnEventId);
-        }
+        let days = days(year, month, day).filter(|_| hour <= 23 && minute <= 59).ok_or(NotAnEventId)?;
         let minutes = days * 1440 + i64::from(hour) * 60 + i64::from(minute);
         let (generator, rest) = read_key(&bytes[10..]).ok_or(NotAnEventId)?;
         let (offset, rest) = read_key(rest).ok_or(NotAnEventId)?;
@@ -136,6 +146,8 @@ mod tests {
         assert_eq!(id.to_string(), "2607272218a1a1");
         let late = EventId { generator: 36, offset: 1296 * 36, ..id };
         assert_eq!(late.to_string(), "2607272218b10d1000");
+        let longest = EventId { minute: u32::MAX, generator: u64::MAX, offset: u32::MAX };
+        assert_eq!(longest.to_string().len(), TEXT_BYTES_MAX);
     }
 
     #[test]

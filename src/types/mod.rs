@@ -2,8 +2,10 @@
 
 pub mod event;
 pub mod event_id;
+pub mod fields;
 pub mod ids;
 pub mod limits;
 pub mod payload;
+pub mod time;
 pub mod topic;
 pub mod value;

@@ -40,7 +40,7 @@ pub use connack::{Connack, ConnackProperties};
 pub use connect::{Connect, ConnectProperties, Will, answer_level};
 pub use error::{DecodeError, EncodeError};
 pub use list::{Items, List, ReasonCodes, SubscriptionIdentifiers, TopicFilters, UserProperties};
-pub use publish::{PropertySource, Publish, PublishLayout, PublishProperties, set_dup, set_retain};
+pub use publish::{EVENT_ID, PropertySource, Publish, PublishLayout, PublishProperties, set_dup, set_retain};
 pub use reason::ReasonCode;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, Subscriptions, Unsuback, Unsubscribe};
 pub use topic::{split_shared, validate_subscription_filter, validate_topic_filter, validate_topic_name};

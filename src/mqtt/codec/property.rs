@@ -302,9 +302,13 @@ impl Writer<'_> {
 
     pub(super) fn user_properties(&mut self, properties: UserProperties<'_>) {
         for (name, value) in properties {
-            self.u8(id::USER_PROPERTY);
-            self.string(name);
-            self.string(value);
+            self.user_property(name, value);
         }
+    }
+
+    pub(super) fn user_property(&mut self, name: &str, value: &str) {
+        self.u8(id::USER_PROPERTY);
+        self.string(name);
+        self.string(value);
     }
 }

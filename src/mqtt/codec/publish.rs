@@ -15,6 +15,9 @@ use crate::types::event::{Properties, Qos};
 const FLAG_DUP: u8 = 0x08;
 const FLAG_RETAIN: u8 = 0x01;
 
+/// The user property by which subscribers are told where in the durable log an event is.
+pub const EVENT_ID: &str = "event_id";
+
 const ALLOWED: Set = set(&[
     id::PAYLOAD_FORMAT_INDICATOR,
     id::MESSAGE_EXPIRY_INTERVAL,
@@ -70,6 +73,8 @@ pub struct PublishProperties<'a> {
     pub response_topic: Option<&'a str>,
     pub correlation_data: Option<&'a [u8]>,
     pub user_properties: UserProperties<'a>,
+    /// A user property `event_id`, sent behind the others. One that came is among those.
+    pub event_id: Option<&'a str>,
     /// Only from a server.
     pub subscription_identifiers: SubscriptionIdentifiers<'a>,
 }
@@ -313,6 +318,9 @@ impl<'a> PublishProperties<'a> {
         writer.string_property(id::RESPONSE_TOPIC, self.response_topic);
         writer.binary_property(id::CORRELATION_DATA, self.correlation_data);
         writer.user_properties(self.user_properties);
+        if let Some(id) = self.event_id {
+            writer.user_property(EVENT_ID, id);
+        }
     }
 
     /// Checks that `payload` is UTF-8 if these properties say so. A receiver may do this (MQTT 5, 3.3.2.3.2).

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::answers::{self, Answers};
 use super::{Halt, MqttGate, Open, Phase, Violation};
 use crate::mqtt::codec::{
     AckType, Connack, ConnackProperties, Connect, Level, PacketId, ReasonCode, Will as WillPacket, answer_level,
@@ -11,7 +12,7 @@ use crate::mqtt::codec::{
 use crate::mqtt::{rpc, wire};
 use crate::net::gate::Flow;
 use crate::node::Node;
-use crate::node::clients::{ConnectRefused, Connecting, NEVER_S, Will};
+use crate::node::clients::{ConnectRefused, Connected, Connecting, EnterRefused, Entering, NEVER_S};
 use crate::node::link::End;
 use crate::node::mailbox::Mailbox;
 use crate::node::metrics::Protocol;
@@ -19,7 +20,9 @@ use crate::node::publish::Publisher;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
 use crate::node::users::User;
+use crate::queue::command::{PropertiesRow, WillRow};
 use crate::router::authorize::{Action, RoleId};
+use crate::router::broker::Subscriber;
 use crate::types::topic::Topic;
 
 /// A client whose CONNECT is being looked into.
@@ -35,11 +38,21 @@ pub(super) struct Candidate {
     packet_bytes_max: usize,
     wants_words: bool,
     alias_max: u16,
-    will: Option<Will>,
+    /// With its topic; until the session is asked for.
+    will: Option<(WillRow, Topic)>,
     user_name: Option<String>,
     password: Vec<u8>,
     /// Realm that the user name asks for.
     asked_realm: Option<String>,
+}
+
+/// A candidate that was let in and waits for its session.
+pub(super) struct Opening {
+    candidate: Arc<Candidate>,
+    realm: Arc<Realm>,
+    role: RoleId,
+    /// How the log is asked, if it is.
+    entering: Option<Arc<Entering>>,
 }
 
 /// Why a CONNECT is refused.
@@ -144,7 +157,7 @@ impl MqttGate {
         Flow::Verify(Box::new(move || node.users.check_password(&name, &password)))
     }
 
-    /// Gives the candidate its session, or a CONNACK that says why not.
+    /// Gives the candidate its session, asks the log for it, or says in a CONNACK why not.
     pub(super) fn admit_or_refuse(&mut self, candidate: Candidate, user: Option<Arc<User>>, now_ms: u64) {
         let admitted = match user {
             Some(user) => self.admit(candidate, &user, now_ms),
@@ -154,29 +167,19 @@ impl MqttGate {
                 Err(if named { Refusal::new(ReasonCode::BadUserNameOrPassword, "") } else { NOT_AUTHORIZED })
             }
         };
-        match admitted {
-            Ok(open) => {
-                let us = now_ms.saturating_sub(self.opened_ms) * 1000;
-                self.node.metrics.handshake.observe_us(us);
-                let identity = &open.client.session.identity;
-                let realm = &*open.publisher.realm.name;
-                let (client_id, user) = (&identity.client_id, &identity.authid);
-                tracing::debug!(peer = %self.peer, realm, client_id, user, level = ?self.level, "MQTT client connected");
-                self.phase = Phase::Open(Box::new(open));
-            }
-            Err(refusal) => self.refuse_connect(refusal),
+        if let Err(refusal) = admitted {
+            self.refuse_connect(refusal);
         }
     }
 
-    fn admit(&mut self, candidate: Candidate, user: &User, now_ms: u64) -> Result<Open, Refusal> {
+    fn admit(&mut self, mut candidate: Candidate, user: &User, now_ms: u64) -> Result<(), Refusal> {
         let (realm, role) = self.enter(&candidate, user)?;
-        if let Some(will) = &candidate.will
-            && !realm.authorizer.allows(role, Action::Publish, &will.topic)
+        let (will, will_topic) = candidate.will.take().unzip();
+        if let Some(topic) = will_topic
+            && !realm.authorizer.allows(role, Action::Publish, &topic)
         {
             return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
         }
-        let link = self.link.clone();
-        let wire = wire::of(candidate.level);
         let connecting = Connecting {
             identity: Identity {
                 authid: user.name.to_string(),
@@ -184,58 +187,94 @@ impl MqttGate {
                 authmethod: if candidate.user_name.is_some() { "password" } else { "anonymous" },
                 client_id: Some(candidate.client_id.clone()),
             },
+            role,
             clean_start: candidate.clean_start,
             expiry_s: candidate.expiry_s,
-            will: candidate.will.clone(),
-            link,
-            wire,
+            will,
+            link: self.link.clone(),
+            wire: wire::of(candidate.level),
             receive_max: candidate.receive_max,
             frame_bytes_max: candidate.packet_bytes_max,
             alias_max: candidate.alias_max,
         };
-        let node = self.node.clone();
-        let greet = |present: bool, mailbox: &mut Mailbox| {
-            mailbox.outbox.reply_with(|out| greet(&candidate, &node, present, out));
-            if present {
-                mailbox.release_again(release);
-            } else {
-                mailbox.received.clear();
-            }
+        let candidate = Arc::new(candidate);
+        let greet = {
+            let (candidate, node) = (candidate.clone(), self.node.clone());
+            move |present: bool, mailbox: &mut Mailbox| greet(&candidate, &node, present, mailbox)
         };
-        let new = |identity, keeps| node.new_session(identity, wire, keeps);
-        let connected = realm.clients.connect(&node, &realm, connecting, node.limits.sessions_max, new, greet);
-        let connected = connected.map_err(|refused| match refused {
-            ConnectRefused::OtherUser => {
-                Refusal::new(ReasonCode::ClientIdentifierNotValid, "the client id belongs to another user")
-            }
-            ConnectRefused::TooManySessions => Refusal::new(ReasonCode::QuotaExceeded, "too many sessions"),
-        })?;
-        if let Some(will) = connected.old_will {
-            node.publish_will(&realm, &will, now_ms);
+        let opening = Opening { candidate, realm, role, entering: None };
+        let clients = &opening.realm.clients;
+        if clients.must_enter(&connecting) {
+            let entering = clients.enter(&self.node, &opening.realm, connecting, Box::new(greet)).map_err(refused)?;
+            self.phase = Phase::Opening(Box::new(Opening { entering: Some(entering), ..opening }));
+        } else {
+            let connected = clients.connect(&self.node, &opening.realm, connecting, greet).map_err(refused)?;
+            self.open(opening, connected, now_ms);
         }
-        let session = connected.client.session.id;
-        let mut publisher = Publisher::new(node.clone(), realm, Some(session), Some(role), Protocol::Mqtt);
+        Ok(())
+    }
+
+    /// The log has answered.
+    pub(super) fn opened(&mut self, answer: Result<Connected, EnterRefused>, now_ms: u64) {
+        let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
+        match answer {
+            Ok(connected) => self.open(*opening, connected, now_ms),
+            Err(EnterRefused::Connect(why)) => self.refuse_connect(refused(why)),
+            Err(EnterRefused::Log(why)) => {
+                let what = answers::refusal(why).what;
+                self.refuse_connect(Refusal::new(ReasonCode::ServerUnavailable, what));
+            }
+        }
+    }
+
+    /// The log is not waited for any longer.
+    pub(super) fn refuse_opening(&mut self, refusal: Refusal) {
+        if let Phase::Opening(opening) = std::mem::replace(&mut self.phase, Phase::Gone) {
+            opening.leave();
+            self.refuse_connect(refusal);
+        }
+    }
+
+    /// The connection has its session.
+    fn open(&mut self, opening: Opening, connected: Connected, now_ms: u64) {
+        let Opening { candidate, realm, role, .. } = opening;
+        let client = connected.client;
+        tracing::debug!(
+            peer = %self.peer,
+            realm = &*realm.name,
+            client_id = client.client_id(),
+            user = client.session.identity.authid,
+            level = ?self.level,
+            present = connected.present,
+            "MQTT client connected"
+        );
+        self.node.metrics.handshake.observe_us(now_ms.saturating_sub(self.opened_ms) * 1000);
+        let session = client.session.id;
+        let mut publisher = Publisher::new(self.node.clone(), realm, Some(session), Some(role), Protocol::Mqtt);
+        publisher.listen(self.link.clone());
         publisher.now_ms = now_ms;
+        let kept = connected.logged.filter(|_| client.session.persistent());
         let mut open = Open {
-            client: connected.client,
+            client,
+            link: self.link.clone(),
             publisher,
             role,
             level: candidate.level,
-            replies: Vec::new(),
+            kept,
+            answers: Answers::new(candidate.level, candidate.packet_bytes_max, candidate.wants_words),
             silent: false,
             aliases: HashMap::new(),
             keep_alive_ms: u64::from(candidate.keep_alive_s) * 1500,
             heard_ms: now_ms,
             connect_expiry_s: candidate.expiry_s,
             packet_bytes_max: candidate.packet_bytes_max,
-            wants_words: candidate.wants_words,
         };
         open.register_again();
+        self.phase = Phase::Open(Box::new(open));
         // Its password was being checked, perhaps, when all others were told.
-        if node.is_draining() {
+        if self.node.is_draining() {
             self.link.end(End::Shutdown);
         }
-        Ok(open)
     }
 
     /// The realm that the candidate comes into and its role there.
@@ -262,24 +301,58 @@ impl MqttGate {
     }
 }
 
-fn read_will(will: &WillPacket<'_>) -> Result<Will, Refusal> {
+/// The will, and its topic.
+fn read_will(will: &WillPacket<'_>) -> Result<(WillRow, Topic), Refusal> {
     let refused = Refusal::new(ReasonCode::TopicNameInvalid, "the will's topic");
     if rpc::is_rpc(will.topic.as_bytes()) {
         return Err(refused);
     }
-    Ok(Will {
-        topic: Arc::new(Topic::from_name(will.topic).map_err(|_| refused)?),
+    let topic = Topic::from_name(will.topic).map_err(|_| refused)?;
+    let row = WillRow {
+        topic: will.topic.to_owned(),
         payload: bytes::Bytes::copy_from_slice(will.payload),
-        qos: will.qos,
+        qos: will.qos as u8,
         retain: will.retain,
         delay_s: will.delay_s,
         expiry_s: will.properties.expiry_s,
-        properties: will.properties.to_event(),
-    })
+        properties: will.properties.to_event().map(|properties| PropertiesRow::from(&*properties)),
+    };
+    Ok((row, topic))
+}
+
+fn refused(refused: ConnectRefused) -> Refusal {
+    match refused {
+        ConnectRefused::OtherUser => {
+            Refusal::new(ReasonCode::ClientIdentifierNotValid, "the client id belongs to another user")
+        }
+        ConnectRefused::TooManySessions => Refusal::new(ReasonCode::QuotaExceeded, "too many sessions"),
+    }
+}
+
+impl Opening {
+    /// What the log has answered, once.
+    pub(super) fn answer(&self) -> Option<Result<Connected, EnterRefused>> {
+        self.entering.as_ref()?.take()
+    }
+
+    /// The connection is gone.
+    pub(super) fn leave(&self) {
+        if let Some(entering) = &self.entering {
+            entering.leave();
+        }
+    }
+}
+
+/// The first that a client is told: CONNACK, and PUBRELs that it may have missed.
+fn greet(candidate: &Candidate, node: &Node, present: bool, mailbox: &mut Mailbox) {
+    mailbox.outbox.reply_with(|out| connack(candidate, node, present, out));
+    if present {
+        mailbox.release_again(release);
+    }
 }
 
 /// CONNACK for a session that is given.
-fn greet(candidate: &Candidate, node: &Node, present: bool, out: &mut Vec<u8>) {
+fn connack(candidate: &Candidate, node: &Node, present: bool, out: &mut Vec<u8>) {
     let limits = &node.limits;
     let connack = Connack {
         session_present: present,
@@ -298,7 +371,8 @@ fn greet(candidate: &Candidate, node: &Node, present: bool, out: &mut Vec<u8>) {
     let _ = connack.encode(candidate.level, out);
 }
 
-fn release(packet_id: u16, out: &mut Vec<u8>) {
+/// Encodes PUBREL.
+pub(super) fn release(packet_id: u16, out: &mut Vec<u8>) {
     if let Some(packet_id) = PacketId::new(packet_id) {
         encode_ack(AckType::Pubrel, packet_id, out);
     }

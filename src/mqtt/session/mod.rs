@@ -1,15 +1,18 @@
 //! The machine of one MQTT connection.
 //!
 //! ```text
-//! Fresh --CONNECT--> (Verifying) --right--> Open --DISCONNECT, error, end--> Gone
+//! Fresh --CONNECT--> (Verifying) --right--> (Opening) --> Open --DISCONNECT, error, end--> Gone
 //!                        \--wrong--> CONNACK with a reason, Gone
 //! ```
 //!
-//! Packets of one read are handled in their order; what they are answered with is gathered and put into the mailbox once, behind
-//! the deliveries that they set off. The session itself ([`Client`]) outlives the machine.
+//! *Opening* waits for the log to say that the session is this connection's. Packets of one read are handled in their order; what
+//! they are answered with is gathered ([`Answers`]) and put into the mailbox once, behind the deliveries that they set off. The
+//! session itself ([`Client`]) outlives the machine.
 
 mod acknowledge;
+mod answers;
 mod connect;
+mod filters;
 mod publish;
 mod subscribe;
 
@@ -20,7 +23,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Settings;
 use super::codec::{self, DecodeError, Disconnect, Level, PINGRESP, Packet, ReasonCode, Role};
@@ -32,9 +35,13 @@ use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
 use crate::node::users::User;
+use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::RoleId;
-use connect::Candidate;
+pub(super) use answers::Context;
+use answers::{Answer, Answers};
+use connect::{Candidate, Opening};
 pub(super) use publish::Verdict;
+pub(super) use subscribe::granted;
 
 /// Bytes of the largest CONNECT: every field of it may have 64 KiB.
 const CONNECT_BYTES_MAX: usize = 512 * 1024;
@@ -54,6 +61,8 @@ pub struct MqttGate {
     packet_bytes_max: usize,
     /// What is to be written when the mailbox is not there yet, or not ours any more.
     last_words: Taken,
+    /// What came while the session was awaited, and perhaps the beginning of a packet behind it.
+    early: BytesMut,
     /// When a connection that has no session is closed.
     connect_by_ms: u64,
     opened_ms: u64,
@@ -63,6 +72,7 @@ pub struct MqttGate {
 enum Phase {
     Fresh,
     Verifying(Box<Candidate>),
+    Opening(Box<Opening>),
     Open(Box<Open>),
     Gone,
 }
@@ -70,11 +80,13 @@ enum Phase {
 /// A connection that has its session.
 pub(super) struct Open {
     pub(super) client: Arc<Client>,
+    link: Arc<Link>,
     pub(super) publisher: Publisher,
     pub(super) role: RoleId,
     pub(super) level: Level,
-    /// Answers of this batch.
-    replies: Vec<u8>,
+    /// The log knows the session and keeps it: the number of this connection.
+    kept: Option<u64>,
+    pub(super) answers: Answers,
     /// So far nothing in this batch asked for an answer, nor let anything be sent that waits.
     silent: bool,
     /// Topics that the client gave numbers to.
@@ -86,8 +98,6 @@ pub(super) struct Open {
     connect_expiry_s: u32,
     /// Largest packet that the client takes.
     packet_bytes_max: usize,
-    /// The client wants to be told in words why something failed (MQTT 5, 3.1.2.11.7).
-    wants_words: bool,
 }
 
 /// Why a connection is closed by us.
@@ -145,6 +155,7 @@ impl MqttGate {
             level: Level::V4,
             packet_bytes_max: usize::MAX,
             last_words: Taken::default(),
+            early: BytesMut::new(),
             connect_by_ms,
             opened_ms: now_ms,
             tally: Tally::default(),
@@ -174,7 +185,7 @@ impl MqttGate {
             let handled = match &mut self.phase {
                 Phase::Open(open) => open.packet(frame, input, &self.node, &self.settings),
                 Phase::Fresh => self.connect(frame, now_ms),
-                Phase::Verifying(_) | Phase::Gone => return (at, 0, Ok(())),
+                Phase::Verifying(_) | Phase::Opening(_) | Phase::Gone => return (at, 0, Ok(())),
             };
             at += length;
             if handled.is_err() {
@@ -184,13 +195,18 @@ impl MqttGate {
     }
 
     /// Ends the connection because the client broke a rule. Before level 5 there is nothing to be said about it.
-    fn refuse(&mut self, violation: Violation, now_ms: u64) {
+    fn refuse(&mut self, violation: Violation) {
         let Violation { reason, what } = violation;
         tracing::debug!(peer = %self.peer, reason = reason as u8, what, "MQTT protocol error");
         self.tally.protocol_errors += 1;
+        self.give_up(violation);
+    }
+
+    /// Ends the connection for a reason that is told where it can be.
+    fn give_up(&mut self, Violation { reason, what }: Violation) {
         if matches!(self.phase, Phase::Open(_)) {
-            self.leave(Leaving::Broken, now_ms);
-            self.say_goodbye(violation.reason, violation.what);
+            self.leave(Leaving::Broken);
+            self.say_goodbye(reason, what);
         }
         self.phase = Phase::Gone;
     }
@@ -206,12 +222,15 @@ impl MqttGate {
     }
 
     /// Gives the session back. What waits in the outbox is still written.
-    fn leave(&mut self, leaving: Leaving, now_ms: u64) {
-        let Phase::Open(mut open) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
+    fn leave(&mut self, leaving: Leaving) {
+        let mut open = match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Open(open) => open,
+            Phase::Opening(opening) => return opening.leave(),
+            Phase::Fresh | Phase::Verifying(_) | Phase::Gone => return,
+        };
         open.publisher.finish();
         let client = &open.client;
-        let identity = &client.session.identity;
-        tracing::debug!(peer = %self.peer, client_id = identity.client_id, ?leaving, "MQTT client disconnected");
+        tracing::debug!(peer = %self.peer, client_id = client.client_id(), ?leaving, "MQTT client disconnected");
         {
             let mut mailbox = client.session.mailbox();
             if mailbox.is_held_by(&self.link) {
@@ -219,8 +238,72 @@ impl MqttGate {
             }
         }
         let realm = &open.publisher.realm;
-        if let Some(will) = realm.clients.disconnect(&self.node, realm, client, &self.link, leaving, now_ms) {
-            self.node.publish_will(realm, &will, now_ms);
+        realm.clients.disconnect(&self.node, realm, client, &self.link, leaving);
+    }
+
+    /// Handles input, behind what came too early.
+    fn handle_all(&mut self, input: &Bytes, now_ms: u64) -> (usize, usize, Result<(), Halt>) {
+        if self.early.is_empty() && !matches!(self.phase, Phase::Opening(_)) {
+            let (consumed, needs, result) = self.handle(input, now_ms);
+            if !matches!(self.phase, Phase::Opening(_)) {
+                return (consumed, needs, result);
+            }
+            self.early.extend_from_slice(&input[consumed..]);
+            return (input.len(), 0, result);
+        }
+        self.early.extend_from_slice(input);
+        let result = self.handle_early(now_ms);
+        (input.len(), 0, result)
+    }
+
+    /// Handles what came too early, if it is time now.
+    fn handle_early(&mut self, now_ms: u64) -> Result<(), Halt> {
+        if matches!(self.phase, Phase::Opening(_)) || self.early.is_empty() {
+            return Ok(());
+        }
+        let input = self.early.split().freeze();
+        let (consumed, _, result) = self.handle(&input, now_ms);
+        self.early.extend_from_slice(&input[consumed..]);
+        result
+    }
+
+    /// Ends a read: what it led to, if that is the end.
+    fn conclude(&mut self, result: Result<(), Halt>) -> Flow {
+        if let Phase::Open(open) = &mut self.phase {
+            open.finish();
+        }
+        match result {
+            Ok(()) if matches!(self.phase, Phase::Gone) => Flow::Close,
+            Ok(()) => Flow::Continue,
+            Err(Halt::Violation(violation)) => {
+                self.refuse(violation);
+                Flow::Close
+            }
+            Err(Halt::Goodbye(leaving)) => {
+                self.leave(leaving);
+                Flow::Close
+            }
+            Err(Halt::Verify(candidate)) => self.verify(candidate),
+        }
+    }
+
+    /// Hears what the log has to say.
+    fn hear(&mut self, now_ms: u64) {
+        if let Phase::Opening(opening) = &self.phase
+            && let Some(answer) = opening.answer()
+        {
+            self.opened(answer, now_ms);
+            let result = self.handle_early(now_ms);
+            if matches!(self.conclude(result), Flow::Close) {
+                // Between two reads nobody asks how it goes on.
+                self.link.end(End::Over);
+            }
+        }
+        let Phase::Open(open) = &mut self.phase else { return };
+        if let Some(violation) = open.hear(now_ms) {
+            tracing::debug!(peer = %self.peer, what = violation.what, "MQTT client cannot be answered");
+            self.give_up(violation);
+            self.link.end(End::Over);
         }
     }
 }
@@ -230,7 +313,7 @@ impl Open {
     fn packet(&mut self, frame: &[u8], input: &Bytes, node: &Node, settings: &Settings) -> Result<(), Halt> {
         self.publisher.tally.messages_in += 1;
         let packet = codec::decode(frame, self.level, Role::Server)?;
-        self.silent &= matches!(&packet, Packet::Publish(publish) if publish.packet_id.is_none());
+        self.silent &= matches!(&packet, Packet::Publish(_));
         match packet {
             Packet::Publish(publish) => Ok(self.publish(&publish, input)?),
             Packet::Puback(ack) => self.acknowledged(&ack),
@@ -240,7 +323,8 @@ impl Open {
             Packet::Subscribe(subscribe) => Ok(self.subscribe(&subscribe, node, settings)?),
             Packet::Unsubscribe(unsubscribe) => Ok(self.unsubscribe(&unsubscribe, node)?),
             Packet::Pingreq => {
-                self.replies.extend_from_slice(&PINGRESP);
+                // It answers for the connection, not for what came before it.
+                self.answers.say_at_once(&PINGRESP);
                 Ok(())
             }
             Packet::Disconnect(disconnect) => self.disconnected(&disconnect, node),
@@ -267,21 +351,53 @@ impl Open {
         Err(Halt::Goodbye(if normal { Leaving::Orderly } else { Leaving::Broken }))
     }
 
-    /// Hands deliveries over and puts the answers into the mailbox.
-    fn finish(&mut self, link: &Arc<Link>) {
+    /// What answers are made for.
+    pub(super) fn context(&self) -> Context<'_> {
+        Context { node: &self.publisher.node, realm: &self.publisher.realm, client: &self.client, link: &self.link }
+    }
+
+    /// Answers what the log has settled. Returns why the connection has to end, if it has.
+    fn hear(&mut self, now_ms: u64) -> Option<Violation> {
+        if !self.answers.is_waiting() {
+            return None;
+        }
+        if self.must_wait() {
+            // The client was not read; that it was silent is not its fault.
+            self.heard_ms = now_ms;
+        }
+        self.publisher.now_ms = now_ms;
+        let Self { publisher, answers, client, link, .. } = self;
+        let (node, realm) = (publisher.node.clone(), publisher.realm.clone());
+        let context = Context { node: &node, realm: &realm, client, link };
+        publisher.hear(|settled| answers.settle(&settled, &context));
+        self.finish();
+        self.answers.take_fatal()
+    }
+
+    /// Has the log record how far the session has come.
+    fn record_progress(&mut self, at: Cursor) {
+        let (realm, client_id) = (self.publisher.realm.name.to_string(), self.client.client_id().to_owned());
+        self.publisher.command(Command::Progress { realm, cursor: CursorName::Client(client_id), at });
+        self.answers.expect(Answer::Progress);
         self.publisher.finish();
-        if self.replies.is_empty() {
+    }
+
+    fn must_wait(&self) -> bool {
+        self.publisher.must_wait() || self.answers.must_wait()
+    }
+
+    /// Hands deliveries over and puts the answers into the mailbox.
+    fn finish(&mut self) {
+        self.publisher.finish();
+        if self.answers.ready().is_empty() {
             return;
         }
         let mut mailbox = self.client.session.mailbox();
-        if mailbox.is_held_by(link) {
-            mailbox.outbox.push_reply(&self.replies);
+        if mailbox.is_held_by(&self.link) {
+            mailbox.outbox.push_reply(self.answers.ready());
         }
         drop(mailbox);
-        self.replies.clear();
-        if self.replies.capacity() > 64 * 1024 {
-            self.replies = Vec::new();
-        }
+        self.answers.clear();
     }
 }
 
@@ -293,23 +409,8 @@ impl Gate for MqttGate {
             open.publisher.now_ms = now_ms;
             open.silent = true;
         }
-        let (consumed, needs, result) = self.handle(input, now_ms);
-        if let Phase::Open(open) = &mut self.phase {
-            open.finish(&self.link);
-        }
-        let flow = match result {
-            Ok(()) if matches!(self.phase, Phase::Gone) => Flow::Close,
-            Ok(()) => Flow::Continue,
-            Err(Halt::Violation(violation)) => {
-                self.refuse(violation, now_ms);
-                Flow::Close
-            }
-            Err(Halt::Goodbye(leaving)) => {
-                self.leave(leaving, now_ms);
-                Flow::Close
-            }
-            Err(Halt::Verify(candidate)) => self.verify(candidate),
-        };
+        let (consumed, needs, result) = self.handle_all(input, now_ms);
+        let flow = self.conclude(result);
         self.node.metrics.of(Protocol::Mqtt).add(&mut self.tally);
         let silent = matches!(&self.phase, Phase::Open(open) if open.silent);
         Received { consumed, needs, silent, flow }
@@ -320,16 +421,22 @@ impl Machine for MqttGate {
     fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
         let Phase::Verifying(candidate) = std::mem::replace(&mut self.phase, Phase::Fresh) else { return Flow::Close };
         self.admit_or_refuse(*candidate, user, now_ms);
-        if matches!(self.phase, Phase::Open(_)) { Flow::Continue } else { Flow::Close }
+        if matches!(self.phase, Phase::Open(_) | Phase::Opening(_)) { Flow::Continue } else { Flow::Close }
     }
 
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
+        self.hear(now_ms);
         if let Phase::Open(open) = &mut self.phase {
             let mut mailbox = open.client.session.mailbox();
             if mailbox.is_held_by(&self.link) {
                 open.publisher.count(mailbox.refill(now_ms));
+                let progress = mailbox.take_progress();
                 let taken = mailbox.take(spare);
+                drop(mailbox);
                 self.tally.bytes_out += taken.bytes() as u64;
+                if let Some(at) = progress {
+                    open.record_progress(at);
+                }
                 return taken;
             }
         }
@@ -354,50 +461,61 @@ impl Machine for MqttGate {
 
     fn must_wait(&self) -> bool {
         match &self.phase {
-            Phase::Open(open) => open.publisher.must_wait(),
+            Phase::Open(open) => open.must_wait(),
+            Phase::Opening(_) => true,
             _ => false,
         }
     }
 
     fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
-            Phase::Fresh | Phase::Verifying(_) => Some(self.connect_by_ms),
-            Phase::Open(open) if open.keep_alive_ms > 0 => Some(open.heard_ms + open.keep_alive_ms),
+            Phase::Fresh | Phase::Verifying(_) | Phase::Opening(_) => Some(self.connect_by_ms),
+            Phase::Open(open) if open.keep_alive_ms > 0 && !open.must_wait() => {
+                Some(open.heard_ms + open.keep_alive_ms)
+            }
             Phase::Open(_) | Phase::Gone => None,
         }
     }
 
-    fn expired(&mut self, now_ms: u64) -> Flow {
-        if matches!(self.phase, Phase::Open(_)) {
-            self.leave(Leaving::Broken, now_ms);
-            self.say_goodbye(ReasonCode::KeepAliveTimeout, "");
-        } else {
-            self.tally.handshake_failures += 1;
-            self.phase = Phase::Gone;
+    fn expired(&mut self, _: u64) -> Flow {
+        match self.phase {
+            Phase::Open(_) => {
+                self.leave(Leaving::Broken);
+                self.say_goodbye(ReasonCode::KeepAliveTimeout, "");
+            }
+            Phase::Opening(_) => self.refuse_opening(Violation::new(ReasonCode::ServerUnavailable, "the log is slow")),
+            _ => {
+                self.tally.handshake_failures += 1;
+                self.phase = Phase::Gone;
+            }
         }
         Flow::Close
     }
 
     fn end(&mut self, reason: End, now_ms: u64) {
-        let open = matches!(self.phase, Phase::Open(_));
-        self.leave(Leaving::Broken, now_ms);
-        self.phase = Phase::Gone;
-        if open {
-            let code = match reason {
-                End::TakenOver => ReasonCode::SessionTakenOver,
-                End::Shutdown => ReasonCode::ServerShuttingDown,
-                End::SlowConsumer => ReasonCode::QuotaExceeded,
-                End::Kicked => ReasonCode::AdministrativeAction,
-            };
-            self.say_goodbye(code, "");
+        // It may have its session and not know it yet.
+        self.hear(now_ms);
+        match self.phase {
+            Phase::Open(_) => {
+                self.leave(Leaving::Broken);
+                match reason {
+                    End::TakenOver => self.say_goodbye(ReasonCode::SessionTakenOver, ""),
+                    End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
+                    End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
+                    End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
+                    End::Over => {}
+                }
+            }
+            Phase::Opening(_) => self.refuse_opening(Violation::new(ReasonCode::ServerUnavailable, "")),
+            Phase::Fresh | Phase::Verifying(_) | Phase::Gone => self.phase = Phase::Gone,
         }
     }
 
-    fn closed(&mut self, now_ms: u64) {
-        if matches!(self.phase, Phase::Fresh | Phase::Verifying(_)) {
+    fn closed(&mut self, _: u64) {
+        if matches!(self.phase, Phase::Fresh | Phase::Verifying(_) | Phase::Opening(_)) {
             self.tally.handshake_failures += 1;
         }
-        self.leave(Leaving::Broken, now_ms);
+        self.leave(Leaving::Broken);
         self.phase = Phase::Gone;
         self.tally.connections_closed += 1;
         self.node.metrics.of(Protocol::Mqtt).add(&mut self.tally);

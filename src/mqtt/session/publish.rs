@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::answers::{Answer, refusal};
 use super::{Halt, Open, Violation};
-use crate::mqtt::codec::{
-    Ack, AckType, DecodeError, Level, PacketId, Publish, PublishProperties, ReasonCode, encode_ack,
-};
-use crate::mqtt::rpc;
-use crate::node::publish::{Fate, Publication, PublishRefused, TargetId};
+use crate::mqtt::codec::{AckType, DecodeError, Level, Publish, PublishProperties, ReasonCode, encode_ack};
+use crate::mqtt::{condition, rpc};
+use crate::node::clients::Received;
+use crate::node::publish::{Fate, Publication, PublishRefused, Published, Settled, TargetId};
+use crate::queue::outcome::Void;
 use crate::types::event::{Properties, Qos};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::Topic;
@@ -20,11 +21,50 @@ pub(in crate::mqtt) struct Verdict {
     pub what: &'static str,
 }
 
+/// Whether a PUBLISH can be answered at once.
+pub(in crate::mqtt) enum Taken {
+    Known(Verdict),
+    /// The publisher will tell.
+    Pending,
+}
+
 impl Verdict {
     pub const OK: Verdict = Verdict { reason: ReasonCode::Success, what: "" };
 
     pub const fn new(reason: ReasonCode, what: &'static str) -> Self {
         Self { reason, what }
+    }
+
+    /// What became of a publication; `None`: nothing that this connection could be told, for it has lost its session.
+    pub fn of(settled: &Settled) -> Option<Self> {
+        Some(match settled {
+            Settled::Routed(published) => Self::routed(*published),
+            Settled::Void(Void::ConditionFailed) => {
+                Self::new(ReasonCode::ImplementationSpecificError, "the condition does not hold")
+            }
+            Settled::Void(Void::QuotaExceeded) => Self::new(ReasonCode::QuotaExceeded, "too many keys are held"),
+            Settled::Void(Void::Stale) => return None,
+            Settled::Refused(why) => {
+                let Violation { reason, what } = refusal(*why);
+                Self::new(reason, what)
+            }
+            // A message that came before is answered as it was then.
+            _ => Self::OK,
+        })
+    }
+
+    fn routed(published: Published) -> Self {
+        if published.matched { Self::OK } else { Self::new(ReasonCode::NoMatchingSubscribers, "") }
+    }
+
+    fn refused(refused: PublishRefused) -> Self {
+        match refused {
+            PublishRefused::NotAuthorized => Self::new(ReasonCode::NotAuthorized, ""),
+            PublishRefused::ConditionWithoutRetain => {
+                Self::new(ReasonCode::ImplementationSpecificError, "a condition needs the retain flag")
+            }
+            PublishRefused::RetainedFull => Self::new(ReasonCode::QuotaExceeded, "no room for retained messages"),
+        }
     }
 }
 
@@ -33,13 +73,13 @@ impl Open {
         if self.is_repeated(publish)? {
             return Ok(());
         }
-        let routed = if publish.properties.is_none() {
+        let taken = if publish.properties.is_none() {
             self.route(publish, publish.topic, None, None, input)
         } else {
             self.publish_with_properties(publish, input)
         };
-        match routed {
-            Ok(verdict) => self.acknowledge(publish.qos, publish.packet_id, &verdict),
+        match taken {
+            Ok(taken) => self.answer_publish(publish, &taken),
             Err(halt) => {
                 // It was not taken; sent again on the next connection it is new.
                 self.forget(publish);
@@ -49,13 +89,26 @@ impl Open {
         Ok(())
     }
 
-    fn forget(&mut self, publish: &Publish<'_>) {
-        if let (Qos::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
-            self.client.session.mailbox().received.remove(&packet_id.get());
+    fn answer_publish(&mut self, publish: &Publish<'_>, taken: &Taken) {
+        let acked = publish.packet_id.map(|packet_id| (ack_type(publish.qos), packet_id));
+        match (taken, acked) {
+            (Taken::Known(verdict), Some((kind, packet_id))) => {
+                self.silent = false;
+                self.answers.acknowledge(&self.client, kind, packet_id, verdict);
+            }
+            (Taken::Known(_), None) => {}
+            (Taken::Pending, Some((kind, packet_id))) => self.answers.expect(Answer::Publish(kind, packet_id)),
+            (Taken::Pending, None) => self.answers.expect(Answer::Silence(1)),
         }
     }
 
-    fn publish_with_properties(&mut self, publish: &Publish<'_>, input: &Bytes) -> Result<Verdict, Halt> {
+    fn forget(&mut self, publish: &Publish<'_>) {
+        if let (Qos::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
+            self.client.record.lock().received.remove(&packet_id.get());
+        }
+    }
+
+    fn publish_with_properties(&mut self, publish: &Publish<'_>, input: &Bytes) -> Result<Taken, Halt> {
         let properties = publish.properties()?;
         properties.check_payload_format(publish.payload)?;
         let own;
@@ -82,20 +135,23 @@ impl Open {
         known.ok_or(Violation::new(ReasonCode::ProtocolError, "topic alias without a topic"))
     }
 
-    /// Whether this is a QoS 2 message that came before and is not released: it is only answered again (MQTT 5, 4.3.3).
+    /// Whether this is a QoS 2 message that came before and is not released: it is only answered again (MQTT 5, 4.3.3). One that
+    /// was not answered yet goes the same way again: the log knows whether it has it.
     fn is_repeated(&mut self, publish: &Publish<'_>) -> Result<bool, Violation> {
         let (Qos::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) else { return Ok(false) };
-        let mut mailbox = self.client.session.mailbox();
-        if mailbox.received.contains(&packet_id.get()) {
-            drop(mailbox);
-            encode_ack(AckType::Pubrec, packet_id, &mut self.replies);
+        let mut record = self.client.record.lock();
+        let known = record.received.get(&packet_id.get()).copied();
+        if matches!(known, Some(Received::Routed | Received::Logged)) {
+            drop(record);
+            self.silent = false;
+            self.answers.say(|out| encode_ack(AckType::Pubrec, packet_id, out));
             return Ok(true);
         }
         let max = usize::from(self.publisher.node.limits.mqtt_receive_max);
-        if self.level == Level::V5 && mailbox.received.len() >= max {
+        if self.level == Level::V5 && known.is_none() && record.received.len() >= max {
             return Err(Violation::new(ReasonCode::ReceiveMaximumExceeded, "more than the receive maximum"));
         }
-        mailbox.received.insert(packet_id.get());
+        record.received.insert(packet_id.get(), Received::Pending);
         Ok(false)
     }
 
@@ -106,11 +162,24 @@ impl Open {
         passed: Option<&Arc<Properties>>,
         properties: Option<&PublishProperties<'_>>,
         input: &Bytes,
-    ) -> Result<Verdict, Halt> {
+    ) -> Result<Taken, Halt> {
         if rpc::is_rpc(topic) {
-            return Ok(self.publish_rpc(publish, topic, passed)?);
+            return Ok(Taken::Known(self.publish_rpc(publish, topic, passed)?));
         }
         let target = self.target(topic)?;
+        let condition = match properties.map(|properties| condition::read(properties, publish.retain)).transpose() {
+            Ok(condition) => condition.flatten(),
+            Err(what) => return Ok(Taken::Known(Verdict::new(ReasonCode::ImplementationSpecificError, what))),
+        };
+        if condition.as_ref().is_some_and(|condition| condition.will.is_some()) {
+            self.client.session.note_holds();
+        }
+        let packet = match (self.kept, publish.packet_id) {
+            (Some(connection), Some(id)) if publish.qos == Qos::ExactlyOnce => {
+                Some((self.client.client_id(), connection, id.get()))
+            }
+            _ => None,
+        };
         let publication = Publication {
             payload: PayloadRef::Bytes(publish.payload),
             qos: publish.qos,
@@ -120,21 +189,14 @@ impl Open {
             expires_in_s: properties.and_then(|properties| properties.expiry_s),
             exclude_publisher: false,
             filter: None,
-            condition: None,
-            packet: None,
+            condition: condition.as_ref(),
+            packet,
             backing: Some(input),
         };
         Ok(match self.publisher.publish(target, &publication) {
-            Ok(Fate::Pending) => Verdict::OK,
-            Ok(Fate::Routed(published)) if published.matched => Verdict::OK,
-            Ok(Fate::Routed(_)) => Verdict::new(ReasonCode::NoMatchingSubscribers, ""),
-            Err(PublishRefused::NotAuthorized) => Verdict::new(ReasonCode::NotAuthorized, ""),
-            Err(PublishRefused::ConditionWithoutRetain) => {
-                Verdict::new(ReasonCode::ImplementationSpecificError, "a condition needs the retain flag")
-            }
-            Err(PublishRefused::RetainedFull) => {
-                Verdict::new(ReasonCode::QuotaExceeded, "no room for retained messages")
-            }
+            Ok(Fate::Pending) => Taken::Pending,
+            Ok(Fate::Routed(published)) => Taken::Known(Verdict::routed(published)),
+            Err(refused) => Taken::Known(Verdict::refused(refused)),
         })
     }
 
@@ -145,21 +207,8 @@ impl Open {
             Topic::from_name(name).map_err(|_| Violation::from(DecodeError::EMPTY_TOPIC))
         })
     }
+}
 
-    /// Answers a PUBLISH by its QoS. Before level 5 a refused one is acknowledged all the same: closing would only make the client
-    /// send it again (3.1.1, 3.3.5).
-    pub(super) fn acknowledge(&mut self, qos: Qos, packet_id: Option<PacketId>, verdict: &Verdict) {
-        let Some(packet_id) = packet_id else { return };
-        let kind = if qos == Qos::AtLeastOnce { AckType::Puback } else { AckType::Pubrec };
-        if verdict.reason == ReasonCode::Success || self.level < Level::V5 {
-            return encode_ack(kind, packet_id, &mut self.replies);
-        }
-        if kind == AckType::Pubrec && verdict.reason.is_error() {
-            self.client.session.mailbox().received.remove(&packet_id.get());
-        }
-        let mut ack = Ack::new(packet_id, verdict.reason);
-        ack.diagnostics.reason_string = (self.wants_words && !verdict.what.is_empty()).then_some(verdict.what);
-        // Cannot fail: the strings are ours.
-        let _ = ack.encode_within(self.packet_bytes_max, kind, self.level, &mut self.replies);
-    }
+fn ack_type(qos: Qos) -> AckType {
+    if qos == Qos::AtLeastOnce { AckType::Puback } else { AckType::Pubrec }
 }

@@ -1,14 +1,15 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5, 3.8 to 3.11).
 
+use super::answers::Answer;
+use super::filters::{Filters, Replay, What};
 use super::{Halt, Open, Violation};
 use crate::mqtt::Settings;
-use crate::mqtt::codec::{
-    Diagnostics, Level, ReasonCode, ReasonCodes, RetainHandling, Suback, Subscribe, Subscription, Unsuback, Unsubscribe,
-};
+use crate::mqtt::codec::{ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe};
 use crate::mqtt::rpc;
 use crate::mqtt::topic::Filter;
 use crate::node::Node;
 use crate::node::clients::Held;
+use crate::queue::command::{Command, SubscriptionRow};
 use crate::router::authorize::{Action, covers};
 use crate::router::broker::Options;
 use crate::types::event::{Qos, Terms};
@@ -22,109 +23,173 @@ impl Open {
     ) -> Result<(), Halt> {
         self.publisher.flush();
         check_count(subscribe.subscriptions.iter().count(), node)?;
-        let mut reasons = Vec::new();
+        let mut filters = Filters::subscribe(subscribe.packet_id);
         for subscription in subscribe.subscriptions {
-            reasons.push(self.subscribe_one(&subscription, subscribe.subscription_identifier, node, settings));
+            let identifier = subscribe.subscription_identifier;
+            let reason = self.subscribe_one(&subscription, identifier, settings, &mut filters);
+            filters.reasons.push(reason);
         }
         self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
-        if self.level < Level::V5 {
-            // One code for every failure (3.1.1, 3.9.3).
-            for reason in reasons.iter_mut().filter(|reason| reason.is_error()) {
-                *reason = ReasonCode::UnspecifiedError;
-            }
-        }
-        let suback = Suback {
-            packet_id: subscribe.packet_id,
-            diagnostics: Diagnostics::default(),
-            reasons: ReasonCodes::new(&reasons),
-        };
-        // Cannot fail: there are no strings in it, and as many codes as there were filters.
-        let _ = suback.encode_within(self.packet_bytes_max, self.level, &mut self.replies);
+        self.answer_filters(filters);
         Ok(())
+    }
+
+    /// Answers now, or when the log has what it was asked.
+    fn answer_filters(&mut self, filters: Filters) {
+        if !filters.is_settled() {
+            return self.answers.expect(Answer::Filters(Box::new(filters)));
+        }
+        let (level, max) = (self.level, self.packet_bytes_max);
+        self.answers.say(|out| filters.encode(level, max, out));
     }
 
     fn subscribe_one(
         &mut self,
         wanted: &Subscription<'_>,
         identifier: Option<u32>,
-        node: &Node,
         settings: &Settings,
+        filters: &mut Filters,
     ) -> ReasonCode {
+        let row = SubscriptionRow {
+            filter: wanted.filter.to_owned(),
+            qos: wanted.qos as u8,
+            no_local: wanted.no_local,
+            retain_as_published: wanted.retain_as_published,
+            identifier,
+            since: None,
+        };
         if rpc::is_rpc(wanted.filter.as_bytes()) {
-            return self.register(wanted.filter, wanted.qos);
-        }
-        let Ok(filter) = Filter::parse(wanted.filter) else { return ReasonCode::TopicFilterInvalid };
-        if settings.refuse_filters.iter().any(|refused| covers(refused, &filter.pattern)) {
-            return ReasonCode::NotAuthorized;
-        }
-        let realm = self.publisher.realm.clone();
-        if !realm.authorizer.allows_pattern(self.role, Action::Subscribe, &filter.pattern) {
-            return ReasonCode::NotAuthorized;
-        }
-        let held = Held { pattern: filter.pattern.clone(), group: filter.group.map(Into::into) };
-        {
-            let mut record = self.client.record.lock();
-            let full = record.subscriptions.len() >= node.limits.subscriptions_per_session_max;
-            if full && !record.subscriptions.contains_key(wanted.filter) {
-                return ReasonCode::QuotaExceeded;
+            let reason = self.register(wanted.filter, wanted.qos);
+            if !reason.is_error() && self.log_subscription(row) {
+                filters.ask(wanted.filter, What::Registered, None);
             }
-            record.subscriptions.insert(wanted.filter.into(), held);
+            return reason;
         }
+        let filter = match self.admit_filter(wanted.filter, settings) {
+            Ok(filter) => filter,
+            Err(reason) => return reason,
+        };
         let options = Options::Merged {
             qos: wanted.qos,
             no_local: wanted.no_local,
             retain_as_published: wanted.retain_as_published,
             identifier,
         };
-        let session = &self.client.session;
-        let subscribed = realm.subscribe(session, &filter.pattern, filter.group, options, |_, _| {});
+        let mut held = Held {
+            pattern: filter.pattern.clone(),
+            group: filter.group.map(Into::into),
+            options,
+            since: self.publisher.node.log.history.fed(),
+        };
+        let before = {
+            let mut record = self.client.record.lock();
+            // Replacing a subscription loses nothing (MQTT 5, 3.8.4).
+            let before = record.subscriptions.get(wanted.filter).map_or(held.since, |before| before.since);
+            held.since = before;
+            record.subscriptions.insert(wanted.filter.into(), held.clone())
+        };
+        let realm = self.publisher.realm.clone();
+        let subscribed = self.client.subscribe(&realm, wanted.filter, held, None);
         let send_retained = match wanted.retain_handling {
             RetainHandling::AtSubscribe => true,
             RetainHandling::AtNewSubscribe => !subscribed.existed,
             RetainHandling::Never => false,
         };
-        if send_retained && filter.group.is_none() {
-            let terms = Terms {
+        let replay = (send_retained && filter.group.is_none()).then(|| Replay {
+            subscription: subscribed.id,
+            pattern: filter.pattern,
+            role: self.role,
+            terms: Terms {
                 qos: wanted.qos,
                 retain: true,
                 identifiers: identifier.into_iter().collect(),
                 ..Terms::default()
-            };
-            realm.replay(session, subscribed.id, &filter.pattern, self.role, terms);
+            },
+        });
+        if self.log_subscription(row) {
+            filters.ask(wanted.filter, What::Subscribed(before), replay);
+        } else if let Some(replay) = replay {
+            replay.start(&self.context());
         }
-        match wanted.qos {
-            Qos::AtMostOnce => ReasonCode::GRANTED_QOS_0,
-            Qos::AtLeastOnce => ReasonCode::GrantedQos1,
-            Qos::ExactlyOnce => ReasonCode::GrantedQos2,
+        granted(wanted.qos)
+    }
+
+    /// The filter, if the client may subscribe to it.
+    fn admit_filter<'f>(&self, text: &'f str, settings: &Settings) -> Result<Filter<'f>, ReasonCode> {
+        let filter = Filter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let refused = settings.refuse_filters.iter().any(|refused| covers(refused, &filter.pattern));
+        let realm = &self.publisher.realm;
+        if refused || !realm.authorizer.allows_pattern(self.role, Action::Subscribe, &filter.pattern) {
+            return Err(ReasonCode::NotAuthorized);
         }
+        let record = self.client.record.lock();
+        let full = record.subscriptions.len() >= self.publisher.node.limits.subscriptions_per_session_max;
+        if full && !record.subscriptions.contains_key(text) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(filter)
+    }
+
+    /// Gives the log a subscription of a session that is kept; `false`: this one is not.
+    fn log_subscription(&mut self, row: SubscriptionRow) -> bool {
+        if self.kept.is_none() {
+            return false;
+        }
+        self.publisher.command(Command::Subscribe {
+            realm: self.publisher.realm.name.to_string(),
+            client_id: self.client.client_id().to_owned(),
+            subscription: Box::new(row),
+        });
+        true
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, node: &Node) -> Result<(), Halt> {
         self.publisher.flush();
         check_count(unsubscribe.filters.iter().count(), node)?;
-        let reasons: Vec<_> = unsubscribe.filters.iter().map(|filter| self.unsubscribe_one(filter)).collect();
-        let unsuback = Unsuback {
-            packet_id: unsubscribe.packet_id,
-            diagnostics: Diagnostics::default(),
-            reasons: ReasonCodes::new(&reasons),
-        };
-        // Cannot fail: there are no strings in it, and as many codes as there were filters.
-        let _ = unsuback.encode_within(self.packet_bytes_max, self.level, &mut self.replies);
+        let mut filters = Filters::unsubscribe(unsubscribe.packet_id);
+        for filter in unsubscribe.filters {
+            let reason = self.unsubscribe_one(filter, &mut filters);
+            filters.reasons.push(reason);
+        }
+        self.answer_filters(filters);
         Ok(())
     }
 
-    fn unsubscribe_one(&mut self, filter: &str) -> ReasonCode {
-        if rpc::is_rpc(filter.as_bytes()) {
-            return self.unregister(filter);
-        }
-        let held = self.client.record.lock().subscriptions.remove(filter);
-        let Some(held) = held else {
-            let valid = Filter::parse(filter).is_ok();
-            return if valid { ReasonCode::NoSubscriptionExisted } else { ReasonCode::TopicFilterInvalid };
+    fn unsubscribe_one(&mut self, filter: &str, filters: &mut Filters) -> ReasonCode {
+        let what = if rpc::is_rpc(filter.as_bytes()) {
+            let known = self.client.record.lock().procedures.contains_key(filter);
+            if !known {
+                return ReasonCode::NoSubscriptionExisted;
+            }
+            rpc::unregister(&self.context(), filter);
+            What::Unregistered
+        } else {
+            let held = self.client.record.lock().subscriptions.remove(filter);
+            let Some(held) = held else {
+                let valid = Filter::parse(filter).is_ok();
+                return if valid { ReasonCode::NoSubscriptionExisted } else { ReasonCode::TopicFilterInvalid };
+            };
+            self.client.unsubscribe(&self.publisher.realm, filter, &held);
+            What::Unsubscribed(held)
         };
-        let realm = &self.publisher.realm;
-        realm.unsubscribe(&self.client.session, &held.pattern, held.group.as_deref(), |_, _| {});
+        if self.kept.is_some() {
+            self.publisher.command(Command::Unsubscribe {
+                realm: self.publisher.realm.name.to_string(),
+                client_id: self.client.client_id().to_owned(),
+                filter: filter.to_owned(),
+            });
+            filters.ask(filter, what, None);
+        }
         ReasonCode::Success
+    }
+}
+
+/// The code that grants a QoS.
+pub(in crate::mqtt) fn granted(qos: Qos) -> ReasonCode {
+    match qos {
+        Qos::AtMostOnce => ReasonCode::GRANTED_QOS_0,
+        Qos::AtLeastOnce => ReasonCode::GrantedQos1,
+        Qos::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }
 

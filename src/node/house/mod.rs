@@ -182,7 +182,12 @@ impl Drop for House {
 impl Node {
     /// A session that may have waits, locks or wills is gone: the log is told, however long that takes.
     pub fn leave_log(self: &Arc<Self>, realm: &str, session: SessionId, orderly: bool) {
-        owe(self, &self.house.queue, Command::Leave { realm: realm.to_owned(), session: session.0, orderly });
+        self.owe_log(Command::Leave { realm: realm.to_owned(), session: session.0, orderly });
+    }
+
+    /// Gives the log a command that is to be applied in any case, however long that takes.
+    pub fn owe_log(self: &Arc<Self>, command: Command) {
+        owe(self, &self.house.queue, command);
     }
 }
 

@@ -8,8 +8,8 @@ use super::callee::Call;
 use super::{CallKey, Room};
 use crate::node::realm::Realm;
 use crate::queue::condition::When;
-use crate::queue::state::matching::Fields;
 use crate::types::event::StoredEvent;
+use crate::types::fields::Fields;
 use crate::types::topic::Topic;
 use crate::types::value::Value;
 

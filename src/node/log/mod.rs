@@ -16,6 +16,7 @@ mod cleaner;
 mod engine;
 mod feed;
 mod heads;
+pub mod history;
 mod inline;
 pub mod keys;
 mod threads;
@@ -40,6 +41,7 @@ use crate::types::topic::TopicPattern;
 pub use engine::{Engine, LogError};
 pub use feed::{Details, Fed, Feed};
 use heads::Heads;
+use history::History;
 use inline::Inline;
 pub use threads::Threads;
 use tickets::Owner;
@@ -60,8 +62,8 @@ pub struct Log {
     /// Bytes submitted and not resolved.
     unresolved_bytes: AtomicUsize,
     unresolved_bytes_max: usize,
-    /// Number of the last message that the feed has begun to route; what comes later will be fed.
-    fed: AtomicU64,
+    /// For who reads the past.
+    pub history: History,
     heads: Heads,
     publications: OnceLock<Publications>,
     /// Why durable publishing has stopped, if it has.
@@ -99,7 +101,7 @@ impl Log {
             gathered: Condvar::new(),
             unresolved_bytes: AtomicUsize::new(0),
             unresolved_bytes_max,
-            fed: AtomicU64::new(0),
+            history: History::default(),
             heads: Heads::default(),
             publications: OnceLock::new(),
             health: Mutex::default(),
@@ -137,6 +139,15 @@ impl Log {
         if let Some(inline) = self.inline.get() {
             inline.run(node);
         }
+    }
+
+    /// Where there are no threads: tries to go on after the store has failed.
+    ///
+    /// # Errors
+    /// It still fails.
+    #[cfg(test)]
+    pub(super) fn recover_inline(&self, node: &Arc<Node>) -> Result<(), LogError> {
+        self.inline.get().map_or(Ok(()), |inline| inline.recover(node))
     }
 
     /// Takes all that was submitted; waits for it as long as `patience` (`None`: for ever). `None`: the log is closed for good,
@@ -203,12 +214,12 @@ impl Log {
 
     /// Number of the last message that the feed has begun to route.
     pub fn fed(&self) -> u64 {
-        self.fed.load(Ordering::Acquire)
+        self.history.fed()
     }
 
     /// The feed begins to route a segment.
     fn begin_feeding(&self, segment: &Arc<Segment>) {
-        self.fed.store(segment.last(), Ordering::Release);
+        self.history.fed_segment(segment.clone());
         self.heads.note(segment);
     }
 

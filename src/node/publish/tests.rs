@@ -4,8 +4,7 @@
 use super::*;
 use crate::node::link::Link;
 use crate::node::testing::{
-    NOW_MS, TestWire, UNSAYABLE, filter, identity, lines, merged, node, node_with, publication, publisher, take, uri,
-    wire,
+    NOW_MS, TestWire, UNSAYABLE, filter, identity, lines, merged, node_with, publication, publisher, take, uri, wire,
 };
 use crate::router::broker::Options;
 use crate::types::event::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
@@ -656,25 +655,6 @@ fn event_for_test(topic: &Arc<Topic>) -> Event<'_> {
         expires_at_ms: None,
         expires_in_s: None,
     }
-}
-
-#[test]
-fn a_will_and_the_brokers_own_events_need_no_publisher() {
-    let (node, realm) = node();
-    let world = World { node, realm, wire: wire(1) };
-    let client = world.client("a");
-    world.subscribe(&client, "t", AtLeastOnce);
-    let will = crate::node::clients::Will {
-        topic: Arc::new(Topic::from_name("t").unwrap()),
-        payload: Bytes::from_static(b"gone"),
-        qos: AtLeastOnce,
-        retain: false,
-        delay_s: 0,
-        expiry_s: Some(5),
-        properties: None,
-    };
-    world.node.publish_will(&world.realm, &will, NOW_MS);
-    assert_eq!(client.take(), ["1# t=gone for 5"]);
 }
 
 #[test]

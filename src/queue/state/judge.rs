@@ -147,8 +147,8 @@ impl Step<'_> {
 
     /// Gives a key that has changed to those who wait for it, one after the other, as long as a condition holds.
     pub fn grant(&mut self, key: &str) -> Result<(), StateError> {
-        while let Some((ticket, is_late)) = self.next_heir(key)? {
-            if is_late {
+        while let Some(ticket) = self.next_heir(key)? {
+            if self.state.waits.get(ticket).is_some_and(|waiter| waiter.is_late(self.now_us)) {
                 self.end_wait(ticket, WaitEnd::Timeout);
             } else {
                 self.grant_to(ticket)?;
@@ -157,14 +157,12 @@ impl Step<'_> {
         self.watch_expiry(key)
     }
 
-    /// The first of those who wait for a key whose condition holds or whose time is over, and which of these it is.
-    fn next_heir(&mut self, key: &str) -> Result<Option<(u64, bool)>, StateError> {
+    /// The first of those who wait for a key whose condition holds.
+    fn next_heir(&mut self, key: &str) -> Result<Option<u64>, StateError> {
         let bytes = self.value(key)?;
         let value = candidate(key, bytes.as_deref())?;
-        let mut waiters =
-            self.state.waits.of_key(key).map(|(ticket, waiter)| (ticket, waiter.is_late(self.now_us), waiter));
-        let heir = waiters.find(|(_, is_late, waiter)| *is_late || waiter.test.holds(value.as_ref()));
-        Ok(heir.map(|(ticket, is_late, _)| (ticket, is_late)))
+        let heir = self.state.waits.of_key(key).find(|(_, waiter)| waiter.test.holds(value.as_ref()));
+        Ok(heir.map(|(ticket, _)| ticket))
     }
 
     fn grant_to(&mut self, ticket: u64) -> Result<(), StateError> {

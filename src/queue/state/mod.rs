@@ -23,7 +23,7 @@ mod judge;
 mod keys;
 mod load;
 mod locks;
-pub mod matching;
+mod matching;
 mod numbers;
 pub mod rows;
 mod sessions;

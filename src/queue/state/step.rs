@@ -148,18 +148,16 @@ impl<'a> Step<'a> {
         self.touched_keys.contains(key)
     }
 
-    /// Does what was set off, until nothing is left.
+    /// Does what was set off, then gives away the keys that have changed.
     pub fn settle(&mut self) -> Result<(), StateError> {
-        loop {
-            if let Some(what) = self.pending.pop_front() {
-                self.do_set_off(what)?;
-            } else if let Some(key) = self.touched.pop_front() {
-                self.grant(&key)?;
-                self.touched_keys.remove(&key);
-            } else {
-                return Ok(());
-            }
+        while let Some(what) = self.pending.pop_front() {
+            self.do_set_off(what)?;
         }
+        // A grant changes its own key alone.
+        while let Some(key) = self.touched.pop_front() {
+            self.grant(&key)?;
+        }
+        Ok(())
     }
 
     fn do_set_off(&mut self, what: SetOff) -> Result<(), StateError> {

@@ -10,6 +10,7 @@ struct Client {
     id: u64,
     wire: char,
     apart: bool,
+    away: bool,
 }
 
 impl Subscriber for Client {
@@ -30,10 +31,14 @@ impl Subscriber for Client {
     fn persistent(&self) -> bool {
         false
     }
+
+    fn away(&self) -> bool {
+        self.away
+    }
 }
 
 fn client(id: u64, wire: char) -> Client {
-    Client { id, wire, apart: false }
+    Client { id, wire, apart: false, away: false }
 }
 
 fn filter(text: &str) -> TopicPattern {

@@ -5,7 +5,7 @@ use super::command::Register;
 use super::registration::is_reserved;
 use super::session::{Place, Session};
 use crate::router::output::{Command, Failure, InvocationPolicy, Output, Refusal, RegistrationEvent, Sink};
-use crate::types::ids::{RegistrationId, RequestId, SessionId};
+use crate::types::ids::{ID_MAX, RegistrationId, RequestId, SessionId};
 
 impl<S: Clone> Dealer<S> {
     /// Offers a procedure. Answers REGISTERED, after the revocations it brings about (`force_reregister`), or ERROR.
@@ -42,7 +42,9 @@ impl<S: Clone> Dealer<S> {
 
     /// Offers a procedure of the broker's own, which nobody else can. It is called by its exact name, and told nobody.
     pub fn provide(&mut self, session: SessionId, handle: &S, command: &Register<'_>, now_ms: u64) -> RegistrationId {
-        let (registration, _) = self.registrations.add(session, command, now_ms);
+        // Counted downwards from the highest.
+        let registration = RegistrationId(ID_MAX - self.provided as u64);
+        self.registrations.provide(registration, session, command, now_ms);
         self.provided += 1;
         self.session(session, handle).features = command.features;
         registration

@@ -122,7 +122,21 @@ impl Registrations {
     /// Adds a callee; true if that made the registration.
     pub fn add(&mut self, callee: SessionId, command: &Register<'_>, now_ms: u64) -> (RegistrationId, bool) {
         let known = self.find(command.pattern);
-        let id = known.unwrap_or_else(|| self.create(command, now_ms));
+        let id = known.unwrap_or_else(|| {
+            self.last_id.0 += 1;
+            self.create(self.last_id, command, now_ms)
+        });
+        self.add_endpoint(id, callee, command);
+        (id, known.is_none())
+    }
+
+    /// Adds a procedure of the broker's own, under an id that no other gets.
+    pub fn provide(&mut self, id: RegistrationId, callee: SessionId, command: &Register<'_>, now_ms: u64) {
+        self.create(id, command, now_ms);
+        self.add_endpoint(id, callee, command);
+    }
+
+    fn add_endpoint(&mut self, id: RegistrationId, callee: SessionId, command: &Register<'_>) {
         self.last_endpoint += 1;
         let endpoint = Endpoint {
             callee,
@@ -135,12 +149,9 @@ impl Registrations {
         if let Some(registration) = self.by_id.get_mut(&id) {
             registration.endpoints.push(endpoint);
         }
-        (id, known.is_none())
     }
 
-    fn create(&mut self, command: &Register<'_>, now_ms: u64) -> RegistrationId {
-        self.last_id.0 += 1;
-        let id = self.last_id;
+    fn create(&mut self, id: RegistrationId, command: &Register<'_>, now_ms: u64) -> RegistrationId {
         let pattern = command.pattern.clone();
         self.by_pattern.insert(&pattern, id);
         let policy = command.policy;

@@ -48,3 +48,7 @@ CREATE TABLE counted (
     bytes INTEGER NOT NULL
 );
 INSERT INTO counted VALUES (0, 0, 0);
+
+-- "fnnc" in ASCII.
+PRAGMA application_id = 1718513251;
+PRAGMA user_version = 1;

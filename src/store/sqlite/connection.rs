@@ -1,21 +1,23 @@
 //! One connection to the database, used by blocking calls.
 
 use std::fs;
-use std::future::Future;
-use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Encode, Row, Sqlite, Type};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Row};
 
+use super::Files;
+use crate::store::block_on::block_on;
+use crate::store::sql::{Dialect, Record, Script, Session};
 use crate::store::{StoreError, SyncMode};
+
+/// Pages that the writer keeps in memory, and a reader, in KiB.
+const WRITER_CACHE_KIB: u32 = 32 * 1024;
+const READER_CACHE_KIB: u32 = 4 * 1024;
 
 /// Statements whose compiled form is kept. Commits differ in how many rows they set, so there are some.
 const STATEMENTS_CACHED: usize = 256;
@@ -34,53 +36,20 @@ pub(super) enum Use {
 pub(super) struct Connection {
     /// `None` only while it is being dropped.
     inner: Option<SqliteConnection>,
-}
-
-/// Statements that go to the database in one go, with what their `?` stand for, in order.
-#[derive(Default)]
-pub(super) struct Script {
-    sql: String,
-    arguments: SqliteArguments,
-}
-
-impl Script {
-    pub(super) fn new(sql: &str) -> Self {
-        Self { sql: sql.to_owned(), arguments: SqliteArguments::default() }
-    }
-
-    pub(super) fn push(&mut self, sql: &str) -> &mut Self {
-        self.sql.push_str(sql);
-        self
-    }
-
-    /// `text`, `text`, … `count` times, with commas.
-    pub(super) fn list(&mut self, text: &str, count: usize) -> &mut Self {
-        for n in 0..count {
-            self.sql.push_str(if n == 0 { "" } else { "," });
-            self.sql.push_str(text);
-        }
-        self
-    }
-
-    pub(super) fn bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
-        // Neither numbers nor bytes nor texts fail to encode.
-        let _ = self.arguments.add(value);
-        self
-    }
-
-    pub(super) fn number(&mut self, value: u64) -> &mut Self {
-        self.bind(value as i64)
-    }
-
-    /// Bytes of SQL.
-    pub(super) fn len(&self) -> usize {
-        self.sql.len()
-    }
+    /// The folder stays ours as long as there are connections.
+    files: Arc<Files>,
 }
 
 impl Connection {
     /// Connects. A writer makes the file if it is not there.
-    pub(super) fn open(path: &Path, purpose: Use, cache_kib: u32) -> Result<Self, sqlx::Error> {
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`]: there is no permission. Others as while it is used.
+    pub(super) fn open(files: &Arc<Files>, purpose: Use) -> Result<Self, StoreError> {
+        let (path, cache_kib) = match purpose {
+            Use::Write(_) => (&files.database, WRITER_CACHE_KIB),
+            Use::Read => (&files.database, READER_CACHE_KIB),
+        };
         let synchronous = match purpose {
             Use::Write(SyncMode::Always) => SqliteSynchronous::Full,
             Use::Write(SyncMode::Never) => SqliteSynchronous::Off,
@@ -108,40 +77,77 @@ impl Connection {
             options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
         }
         let options = options.disable_statement_logging();
-        Ok(Self { inner: Some(block_on(options.connect())?) })
+        let inner = block_on(options.connect()).map_err(|error| match sorted_of_open(&error) {
+            StoreError::Unusable(why) => StoreError::Unusable(format!("cannot open {}: {why}", path.display())),
+            StoreError::Unavailable(why) => StoreError::Unavailable(format!("cannot open {}: {why}", path.display())),
+            error => error,
+        })?;
+        Ok(Self { inner: Some(inner), files: files.clone() })
     }
 
-    fn inner(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
-        self.inner.as_mut().ok_or(sqlx::Error::WorkerCrashed)
+    fn inner(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        self.inner.as_mut().ok_or_else(|| StoreError::Unavailable("the database is closed".to_owned()))
     }
 
-    /// Runs the statements.
-    pub(super) fn run(&mut self, script: Script) -> Result<(), sqlx::Error> {
-        let query = sqlx::query_with(AssertSqlSafe(script.sql), script.arguments);
-        block_on(query.execute(self.inner()?)).map(|_| ())
+    /// Runs statements without arguments that are not kept.
+    pub(super) fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        block_on(sqlx::raw_sql(sql).execute(self.inner()?)).map(|_| ()).map_err(|error| sorted(&error))
+    }
+}
+
+impl Session for Connection {
+    const DIALECT: Dialect = Dialect::Sqlite;
+    type Arguments = SqliteArguments;
+    type Record = SqliteRow;
+
+    // Neither numbers nor bytes nor texts fail to encode.
+    fn bind_number(arguments: &mut SqliteArguments, value: i64) {
+        let _ = arguments.add(value);
     }
 
-    /// Runs a statement that needs nothing else.
-    pub(super) fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        block_on(sqlx::query(sql).execute(self.inner()?)).map(|_| ())
+    fn bind_bytes(arguments: &mut SqliteArguments, value: &[u8]) {
+        let _ = arguments.add(value);
     }
 
-    /// Runs the statements and returns their rows.
-    pub(super) fn rows(&mut self, script: Script) -> Result<Vec<SqliteRow>, sqlx::Error> {
-        let query = sqlx::query_with(AssertSqlSafe(script.sql), script.arguments);
-        block_on(query.fetch_all(self.inner()?))
+    fn bind_text(arguments: &mut SqliteArguments, value: &str) {
+        let _ = arguments.add(value);
     }
 
-    pub(super) fn optional(&mut self, script: Script) -> Result<Option<SqliteRow>, sqlx::Error> {
-        Ok(self.rows(script)?.into_iter().next())
+    fn run(&mut self, script: Script<Self>) -> Result<(), StoreError> {
+        let inner = self.inner()?;
+        for (sql, arguments) in script.into_statements() {
+            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+            block_on(query.execute(&mut *inner)).map_err(|error| sorted(&error))?;
+        }
+        Ok(())
     }
 
-    /// The first column of the first row.
-    pub(super) fn value<T>(&mut self, sql: &str) -> Result<T, sqlx::Error>
-    where
-        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
-    {
-        self.optional(Script::new(sql))?.ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+    fn rows(&mut self, script: Script<Self>) -> Result<Vec<SqliteRow>, StoreError> {
+        let inner = self.inner()?;
+        let mut rows = Vec::new();
+        for (sql, arguments) in script.into_statements() {
+            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+            rows = block_on(query.fetch_all(&mut *inner)).map_err(|error| sorted(&error))?;
+        }
+        Ok(rows)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let inner = self.inner()?;
+        block_on(sqlx::query("COMMIT").execute(inner)).map(|_| ()).map_err(|error| sorted_of_commit(&error))
+    }
+
+    fn roll_back(&mut self) -> bool {
+        let Ok(inner) = self.inner() else { return false };
+        match block_on(sqlx::query("ROLLBACK").execute(inner)) {
+            Ok(_) => true,
+            // It was rolled back by itself, and there is no transaction any more.
+            Err(error) => code(&error) == Some(ERROR),
+        }
+    }
+
+    fn disk_bytes(&mut self) -> Result<u64, StoreError> {
+        Ok(self.files.disk_bytes())
     }
 }
 
@@ -155,25 +161,22 @@ impl Drop for Connection {
     }
 }
 
-/// A number that is unsigned.
-pub(super) fn number(row: &SqliteRow, column: usize) -> Result<u64, StoreError> {
-    row.try_get::<i64, _>(column).map(|value| value as u64).map_err(|error| sorted(&error))
-}
+impl Record for SqliteRow {
+    fn number(&self, column: usize) -> Result<u64, StoreError> {
+        self.try_get::<i64, _>(column).map(|value| value as u64).map_err(|error| sorted(&error))
+    }
 
-pub(super) fn number_u32(row: &SqliteRow, column: usize) -> Result<u32, StoreError> {
-    u32::try_from(number(row, column)?).map_err(|_| StoreError::Damaged("a number is too large".to_owned()))
-}
+    fn bytes(&self, column: usize) -> Result<Vec<u8>, StoreError> {
+        self.try_get(column).map_err(|error| sorted(&error))
+    }
 
-pub(super) fn bytes(row: &SqliteRow, column: usize) -> Result<Vec<u8>, StoreError> {
-    row.try_get(column).map_err(|error| sorted(&error))
-}
-
-pub(super) fn text(row: &SqliteRow, column: usize) -> Result<String, StoreError> {
-    row.try_get(column).map_err(|error| sorted(&error))
+    fn text(&self, column: usize) -> Result<String, StoreError> {
+        self.try_get(column).map_err(|error| sorted(&error))
+    }
 }
 
 /// Who must act on an error of anything but a COMMIT: whatever it was, nothing of it stays.
-pub(super) fn sorted(error: &sqlx::Error) -> StoreError {
+fn sorted(error: &sqlx::Error) -> StoreError {
     match code(error) {
         Some(code) => match code & 0xff {
             CORRUPT | NOTADB | CONSTRAINT => StoreError::Damaged(message(error)),
@@ -190,7 +193,7 @@ pub(super) fn sorted(error: &sqlx::Error) -> StoreError {
 }
 
 /// Who must act on an error of a COMMIT. The frame that makes it count is written last, so a full disk tells that it does not.
-pub(super) fn sorted_of_commit(error: &sqlx::Error) -> StoreError {
+fn sorted_of_commit(error: &sqlx::Error) -> StoreError {
     match code(error).map(|code| code & 0xff) {
         Some(FULL | BUSY | READONLY) => StoreError::Unavailable(message(error)),
         Some(CORRUPT | NOTADB) => StoreError::Damaged(message(error)),
@@ -199,7 +202,7 @@ pub(super) fn sorted_of_commit(error: &sqlx::Error) -> StoreError {
 }
 
 /// Who must act when the database cannot be opened.
-pub(super) fn sorted_of_open(error: &sqlx::Error) -> StoreError {
+fn sorted_of_open(error: &sqlx::Error) -> StoreError {
     match code(error).map(|code| code & 0xff) {
         Some(CANTOPEN | READONLY | PERM | AUTH) => StoreError::Unusable(message(error)),
         _ => sorted(error),
@@ -207,6 +210,7 @@ pub(super) fn sorted_of_open(error: &sqlx::Error) -> StoreError {
 }
 
 // SQLite's result codes (sqlite.org/rescode.html).
+const ERROR: i32 = 1;
 const PERM: i32 = 3;
 const BUSY: i32 = 5;
 const READONLY: i32 = 8;
@@ -227,24 +231,5 @@ fn message(error: &sqlx::Error) -> String {
     match error.as_database_error() {
         Some(error) => format!("SQLite: {} ({})", error.message(), error.code().unwrap_or_default()),
         None => error.to_string(),
-    }
-}
-
-/// Waits for a future that another thread completes. The connection has its thread and needs no runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::park();
     }
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use super::*;
 use crate::queue::segment::Segment;
+use crate::store::sql::Record as _;
 use crate::store::tests::segment;
 
 fn open(folder: &Path) -> SqliteStore {
@@ -46,10 +47,11 @@ fn connections_are_set_up_as_the_mode_says() {
         let (mut store, _) = SqliteStore::open(folder.path(), sync, true).unwrap();
         append(&mut store, 1..=1);
         store.sync().unwrap();
-        let connection = store.connection().unwrap();
-        let mut pragma = |name: &str| connection.value::<i64>(&format!("PRAGMA {name}")).unwrap();
+        let connection = &mut store.writer().unwrap().session;
+        let mut pragma = |name: &str| connection.number(&format!("PRAGMA {name}")).unwrap();
         assert_eq!((pragma("synchronous"), pragma("auto_vacuum"), pragma("foreign_keys")), (synchronous, 2, 0));
-        assert_eq!(connection.value::<String>("PRAGMA journal_mode").unwrap(), "wal");
+        let mode = connection.row(Script::new("PRAGMA journal_mode")).unwrap().unwrap();
+        assert_eq!(mode.text(0).unwrap(), "wal");
     }
 }
 
@@ -73,7 +75,7 @@ fn tables_of_a_newer_version_are_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     append(&mut store, 1..=1);
-    store.connection().unwrap().execute("PRAGMA user_version = 2").unwrap();
+    store.writer().unwrap().session.execute("PRAGMA user_version = 2").unwrap();
     drop(store);
     let refused = SqliteStore::open(folder.path(), SyncMode::Always, false).err();
     let Some(StoreError::Unusable(why)) = refused else { panic!("{refused:?}") };
@@ -83,7 +85,8 @@ fn tables_of_a_newer_version_are_refused_and_left_alone() {
 #[test]
 fn a_database_of_another_program_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let mut other = Connection::open(&folder.path().join(NAME), Use::Write(SyncMode::Never), 100).unwrap();
+    let files = Files { database: folder.path().join(NAME), folder: Folder::take(folder.path()).unwrap() };
+    let mut other = Connection::open(&Arc::new(files), Use::Write(SyncMode::Never)).unwrap();
     other.execute("CREATE TABLE t (x)").unwrap();
     drop(other);
     let refused = SqliteStore::open(folder.path(), SyncMode::Always, false).err();
@@ -175,9 +178,9 @@ fn a_full_disk_refuses_the_commit_and_later_takes_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     append(&mut store, 1..=5);
-    let pages: i64 = store.connection().unwrap().value("PRAGMA page_count").unwrap();
-    let limit = |store: &mut SqliteStore, pages: i64| {
-        store.connection().unwrap().value::<i64>(&format!("PRAGMA max_page_count = {pages}")).unwrap()
+    let pages = store.writer().unwrap().session.number("PRAGMA page_count").unwrap();
+    let limit = |store: &mut SqliteStore, pages: u64| {
+        store.writer().unwrap().session.number(&format!("PRAGMA max_page_count = {pages}")).unwrap()
     };
     limit(&mut store, pages + 2);
     let mut large = segment(6, 60, 10, &[("r", "new")]);
@@ -230,7 +233,7 @@ fn nothing_is_done_on_a_connection_that_failed_until_it_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     append(&mut store, 1..=3);
-    store.connection = None;
+    store.writer = None;
     let refused = store.commit(&Commit::default());
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     store.reopen().unwrap();

@@ -337,7 +337,7 @@ impl Machine for WampGate {
     fn end(&mut self, reason: End, _: u64) {
         let (uri, text) = match reason {
             End::Shutdown => ("wamp.close.system_shutdown", "the broker stops"),
-            End::Kicked | End::TakenOver => ("wamp.close.killed", "an administrator ended the session"),
+            End::Kicked | End::TakenOver | End::Over => ("wamp.close.killed", "an administrator ended the session"),
             End::SlowConsumer => (QUOTA_EXCEEDED, "the client does not read what it subscribed to"),
         };
         match &self.state {

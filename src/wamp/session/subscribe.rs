@@ -87,6 +87,7 @@ impl Open {
     /// Retained values that were asked for behind publications that are settled now.
     pub(super) fn settle_retained(&mut self) {
         while let Some((pattern, subscription)) = self.pending.settle_retained() {
+            self.flush();
             self.replay(&pattern, subscription);
         }
     }

@@ -46,6 +46,7 @@ impl<'a> Details<'a> {
         let properties = event.properties.map_or(0, |properties| properties_len(properties));
         let len = usize::from(terms.with_topic)
             + usize::from(terms.retain)
+            + usize::from(event.place.is_some())
             + usize::from(event.expires_in_s.is_some())
             + publisher
             + properties;
@@ -67,6 +68,9 @@ impl<'a> Details<'a> {
         if self.retained {
             writer.map_key("retained");
             writer.scalar(Scalar::Bool(true));
+        }
+        if let Some(place) = self.event.place {
+            text(writer, "event_id", place.id.text().as_str());
         }
         if let Some(publisher) = self.event.publisher {
             uint(writer, "publisher", publisher.session.0);

@@ -92,7 +92,7 @@ fn delayed_will_is_published_when_its_delay_has_passed() {
     world.join(with_will(kept("c", 100), Will { delay_s: 10, ..will("w", "x") })).cut();
     world.pass(9_999);
     assert!(heir.hear().is_empty());
-    world.pass(1);
+    world.pass(2);
     assert_eq!(heir.hear(), ["publish w x"]);
     world.pass(1_000_000);
     assert!(heir.hear().is_empty(), "once");
@@ -105,7 +105,7 @@ fn delayed_will_is_published_when_the_session_ends_if_that_is_earlier() {
     let mut heir = heir(&world);
     let delayed = Will { delay_s: 1000, ..will("w", "x") };
     world.join(with_will(kept("c", 5), delayed.clone())).cut();
-    world.pass(5_000);
+    world.pass(5_001);
     assert_eq!(heir.hear(), ["publish w x"]);
     world.join(with_will(kept("c", 0), delayed.clone())).cut();
     assert_eq!(heir.hear(), ["publish w x"], "a session without expiry ends at once");

@@ -127,6 +127,19 @@ fn a_will_is_undone_when_the_key_has_changed() {
 }
 
 #[test]
+fn what_gives_a_lock_back_does_not_take_it_from_the_next_holder() {
+    let next = Condition { when: None, ..lock() };
+    for give_back in [leave(1), unlock(1, None)] {
+        let mut world = contended();
+        let mut batch = Batch::default();
+        batch.command(&give_back);
+        text("k", "next").by(9).asking(&next).add_to(&mut batch);
+        assert_eq!(world.send(batch), ["0: Done(Yes)", "k is free", "k is held by 9"]);
+        assert_eq!(world.value("k"), Some(("next".into(), 6)));
+    }
+}
+
+#[test]
 fn a_lock_that_stays_stays_when_its_holder_leaves_in_order() {
     let stays = Condition { stays: true, ..lock() };
     for orderly in [true, false] {

@@ -177,10 +177,11 @@ fn a_replaced_subscription_still_wants_what_it_wanted() {
 /// The connection holds locks, not the session: the next connection does not know of them.
 #[test]
 fn locks_go_with_every_end_of_a_connection() {
-    let ends: [(&str, &dyn Fn(&mut World) -> Vec<String>); 3] = [
-        ("disconnect", &|world| world.command(disconnect(1, 100))),
-        ("takeover", &|world| world.command(connect(connecting(2)))),
-        ("clean start", &|world| world.command(connect(Connect { clean_start: true, ..connecting(2) }))),
+    type End = fn(&mut World) -> Vec<String>;
+    let ends: [(&str, End); 3] = [
+        ("disconnect", |world| world.command(disconnect(1, 100))),
+        ("takeover", |world| world.command(connect(connecting(2)))),
+        ("clean start", |world| world.command(connect(Connect { clean_start: true, ..connecting(2) }))),
     ];
     for (what, end) in ends {
         let mut world = World::new();

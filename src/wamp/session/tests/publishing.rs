@@ -193,7 +193,10 @@ fn options_may_begin_with_an_underscore() {
     let world = World::new();
     let mut publisher = world.join();
     publisher.check(r#"[16,1,{"_retain":true},"com.topic",[1]]"#, &[]);
-    publisher.check(r#"[32,2,{"_get_retained":true},"com.topic"]"#, &["[33,2,1]", r#"[36,1,*,{"retained":true},[1]]"#]);
+    publisher.check(
+        r#"[32,2,{"_get_retained":true},"com.topic"]"#,
+        &["[33,2,1]", r#"[36,1,*,{"retained":true,"event_id":"EVENT"},[1]]"#],
+    );
 }
 
 #[test]

@@ -136,9 +136,9 @@ fn a_retained_value_is_sent_to_who_asks() {
     subscriber.check(r#"[32,1,{},"a.b"]"#, &["[33,1,1]"]);
     let publisher =
         format!(r#""publisher":{},"publisher_authid":"anonymous","publisher_authrole":"anonymous""#, publisher.session);
-    let event = format!(r#"[36,1,*,{{"retained":true,{publisher}}},[1]]"#);
+    let event = format!(r#"[36,1,*,{{"retained":true,"event_id":"EVENT",{publisher}}},[1]]"#);
     subscriber.check(r#"[32,2,{"get_retained":true},"a.b"]"#, &["[33,2,1]", &event]);
-    let event = format!(r#"[36,2,*,{{"topic":"a.b","retained":true,{publisher}}},[1]]"#);
+    let event = format!(r#"[36,2,*,{{"topic":"a.b","retained":true,"event_id":"EVENT",{publisher}}},[1]]"#);
     subscriber.check(r#"[32,3,{"get_retained":true,"match":"prefix"},"a"]"#, &["[33,3,2]", &event]);
 }
 
@@ -148,7 +148,7 @@ fn a_live_event_is_not_called_retained() {
     let (mut publisher, mut subscriber) = (world.join(), world.join());
     subscriber.check(r#"[32,1,{"get_retained":true},"a"]"#, &["[33,1,1]"]);
     publisher.check(r#"[16,1,{"retain":true},"a",[1]]"#, &[]);
-    subscriber.expect(&["[36,1,*,{},[1]]"]);
+    subscriber.expect(&[r#"[36,1,*,{"event_id":"EVENT"},[1]]"#]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_retained_value_expires() {
     world.tick(4_000);
     world.join().check(
         r#"[32,2,{"get_retained":true},"a"]"#,
-        &["[33,2,1]", r#"[36,1,*,{"retained":true,"message_expiry_interval":6},[1]]"#],
+        &["[33,2,1]", r#"[36,1,*,{"retained":true,"event_id":"EVENT","message_expiry_interval":6},[1]]"#],
     );
     world.tick(6_000);
     world.join().check(r#"[32,2,{"get_retained":true},"a"]"#, &["[33,2,*]"]);

@@ -6,7 +6,7 @@
 //! varint = 7 bits a byte, low ones first; the high bit: more follows
 //! ```
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// What a segment holds of one topic, by the store's id of the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! A commit as statements.
 
-use super::connection::{Connection, Script, bytes, number, sorted};
+use super::encode::{Share, read_shares, write_shares, write_voids};
 use super::topics::Topics;
+use super::{Record as _, Script, Session};
 use crate::queue::segment::Segment;
-use crate::store::encode::{Share, read_shares, write_shares, write_voids};
 use crate::store::{Commit, StoreError};
 
 /// A segment of more topics than this is a broad one. Bounds what a segment costs: each topic has its own place in the index.
-pub(super) const TOPICS_INDEXED_MAX: usize = 32;
+const TOPICS_INDEXED_MAX: usize = 32;
 /// The topic under which broad segments stand.
 pub(super) const BROAD: u64 = 0;
 /// How many rows a statement sets; the rest goes into smaller ones.
@@ -23,28 +23,80 @@ const TOPICS_SWEPT: usize = 16;
 
 /// How many segments there are, as the table `counted` says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
-    pub segments: u64,
-    pub bytes: u64,
+struct Counted {
+    segments: u64,
+    bytes: u64,
     /// Since the row was written.
-    pub uncounted: u64,
+    uncounted: u64,
+}
+
+/// The writing side of a database.
+pub(in crate::store) struct Writer<S> {
+    pub session: S,
+    topics: Topics,
+    counted: Counted,
+    /// The session cannot be used any more.
+    failed: bool,
+}
+
+impl<S: Session> Writer<S> {
+    /// For tables that are there. `topic_ids`: of a writer before this one in this process; its ids of topics are not given again,
+    /// for readers remember them.
+    pub(in crate::store) fn new(mut session: S, topic_ids: u64) -> Result<Self, StoreError> {
+        let topics = Topics::open(&mut session, topic_ids)?;
+        let (segments, bytes) = count(&mut session)?;
+        Ok(Self { session, topics, counted: Counted { segments, bytes, uncounted: 0 }, failed: false })
+    }
+
+    /// See [`Self::new`].
+    pub(in crate::store) fn topic_ids(&self) -> u64 {
+        self.topics.last_id()
+    }
+
+    /// Whether the database has to be opened again.
+    pub(in crate::store) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// See [`crate::store::Store::commit`].
+    pub(in crate::store) fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        let written = Writing::begin(&mut self.session, &mut self.topics, self.counted).write(commit);
+        let committed = written.and_then(|counted| self.session.commit().map(|()| counted));
+        match committed {
+            Ok(counted) => self.counted = counted,
+            Err(ref error) => {
+                self.topics.forget();
+                self.failed = matches!(error, StoreError::Unknown(_)) || !self.session.roll_back();
+            }
+        }
+        committed.map(|_| ())
+    }
+
+    /// The value of a row.
+    pub(in crate::store) fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut find = Script::new("SELECT value FROM state WHERE ");
+        find.push(S::DIALECT.of_key()).bytes(key);
+        self.session.row(find)?.map(|row| row.bytes(0)).transpose()
+    }
 }
 
 /// A commit on its way.
-pub(super) struct Writing<'a> {
-    connection: &'a mut Connection,
+struct Writing<'a, S: Session> {
+    session: &'a mut S,
     topics: &'a mut Topics,
-    pub counted: Counted,
-    script: Script,
+    counted: Counted,
+    script: Script<S>,
 }
 
-impl<'a> Writing<'a> {
-    pub(super) fn begin(connection: &'a mut Connection, topics: &'a mut Topics, counted: Counted) -> Self {
-        Self { connection, topics, counted, script: Script::new("BEGIN IMMEDIATE;") }
+impl<'a, S: Session> Writing<'a, S> {
+    fn begin(session: &'a mut S, topics: &'a mut Topics, counted: Counted) -> Self {
+        let mut script = Script::new(S::DIALECT.begin());
+        script.end();
+        Self { session, topics, counted, script }
     }
 
     /// All but the COMMIT.
-    pub(super) fn write(mut self, commit: &Commit) -> Result<Counted, StoreError> {
+    fn write(mut self, commit: &Commit) -> Result<Counted, StoreError> {
         let mut recount = false;
         if !commit.dropped.is_empty() || !commit.rewritten.is_empty() {
             self.flush()?;
@@ -55,7 +107,7 @@ impl<'a> Writing<'a> {
                 }
             }
             self.flush()?;
-            self.topics.sweep(self.connection, TOPICS_SWEPT * commit.dropped.len())?;
+            self.topics.sweep(self.session, TOPICS_SWEPT * commit.dropped.len())?;
             recount = true;
         }
         for segment in &commit.segments {
@@ -74,7 +126,7 @@ impl<'a> Writing<'a> {
         if self.script.len() == 0 {
             return Ok(());
         }
-        self.connection.run(std::mem::take(&mut self.script)).map_err(|error| sorted(&error))
+        self.session.run(std::mem::take(&mut self.script))
     }
 
     fn flush_if_long(&mut self) -> Result<(), StoreError> {
@@ -88,12 +140,12 @@ impl<'a> Writing<'a> {
             // Looking up topics needs the transaction.
             self.flush()?;
         }
-        let ids = self.topics.ids(self.connection, &segment.topics, broad.then_some(segment.first))?;
+        let ids = self.topics.ids(self.session, &segment.topics, broad.then_some(segment.first))?;
         let shares = segment.topics.iter().zip(&ids);
         let shares = shares.map(|(share, &topic)| Share { topic, messages: share.messages, bytes: share.bytes });
         let bytes = (segment.body.len() + segment.set_off.len()) as u64;
         self.script
-            .push("INSERT INTO heads VALUES (?,?,?,?,?,?,?,?,?);")
+            .push("INSERT INTO heads VALUES (?,?,?,?,?,?,?,?,?)")
             .number(segment.first)
             .number(segment.position)
             .number(segment.count.into())
@@ -101,19 +153,22 @@ impl<'a> Writing<'a> {
             .number(segment.minute.into())
             .number(segment.generator)
             .number(bytes)
-            .bind(write_voids(&segment.voids))
-            .bind(write_shares(shares))
-            .push("INSERT INTO bodies VALUES (?,?,?,?);")
+            .bytes(&write_voids(&segment.voids))
+            .bytes(&write_shares(shares))
+            .end()
+            .push("INSERT INTO bodies VALUES (?,?,?,?)")
             .number(segment.position)
             .number(segment.first)
-            .bind(&segment.body[..])
-            .bind(&segment.set_off[..]);
+            .bytes(&segment.body)
+            .bytes(&segment.set_off)
+            .end();
         let held = if broad { &[BROAD][..] } else { &ids };
         for chunk in chunks(held, &KEYS) {
-            self.script.push("INSERT OR IGNORE INTO holds VALUES ").list("(?,?)", chunk.len()).push(";");
+            self.script.push("INSERT INTO holds VALUES ").list("(?,?)", chunk.len()).push(" ON CONFLICT DO NOTHING");
             for &topic in chunk {
                 self.script.number(topic).number(segment.first);
             }
+            self.script.end();
         }
         self.counted.segments += 1;
         self.counted.bytes += bytes;
@@ -132,20 +187,21 @@ impl<'a> Writing<'a> {
             for &position in chunk {
                 find.number(position);
             }
-            let found = self.connection.rows(find).map_err(|error| sorted(&error))?;
+            let found = self.session.rows(find)?;
             for row in &found {
-                let first = number(row, 0)?;
-                let shares = read_shares(&bytes(row, 2)?)?;
+                let first = row.number(0)?;
+                let shares = read_shares(&row.bytes(2)?)?;
                 self.delete_from_index(first, &shares)?;
-                self.script.push("DELETE FROM heads WHERE first = ?;").number(first);
+                self.script.push("DELETE FROM heads WHERE first = ?").number(first).end();
                 self.counted.segments = self.counted.segments.saturating_sub(1);
-                self.counted.bytes = self.counted.bytes.saturating_sub(number(row, 1)?);
+                self.counted.bytes = self.counted.bytes.saturating_sub(row.number(1)?);
                 self.flush_if_long()?;
             }
-            self.script.push("DELETE FROM bodies WHERE position IN (").list("?", chunk.len()).push(");");
+            self.script.push("DELETE FROM bodies WHERE position IN (").list("?", chunk.len()).push(")");
             for &position in chunk {
                 self.script.number(position);
             }
+            self.script.end();
             self.flush()?;
             deleted += found.len();
         }
@@ -158,11 +214,12 @@ impl<'a> Writing<'a> {
             _ => vec![BROAD],
         };
         for chunk in chunks(&ids, &KEYS) {
-            self.script.push("DELETE FROM holds WHERE first = ? AND topic IN (").list("?", chunk.len()).push(");");
+            self.script.push("DELETE FROM holds WHERE first = ? AND topic IN (").list("?", chunk.len()).push(")");
             self.script.number(first);
             for &topic in chunk {
                 self.script.number(topic);
             }
+            self.script.end();
         }
         self.flush_if_long()
     }
@@ -173,11 +230,11 @@ impl<'a> Writing<'a> {
             Some(_) => "?",
             None => "COALESCE((SELECT MAX(first) FROM heads), 0)",
         };
-        self.script.push("UPDATE counted SET until = ").push(until).push(", segments = ?, bytes = ?;");
+        self.script.push("UPDATE counted SET until = ").push(until).push(", segments = ?, bytes = ?");
         if let Some(last) = last {
             self.script.number(last);
         }
-        self.script.number(self.counted.segments).number(self.counted.bytes);
+        self.script.number(self.counted.segments).number(self.counted.bytes).end();
     }
 
     fn set_rows(&mut self, rows: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StoreError> {
@@ -186,21 +243,23 @@ impl<'a> Writing<'a> {
             rows.iter().filter_map(|(key, value)| Some((&key[..], value.as_deref()?))).collect();
         set.sort_unstable();
         for chunk in chunks(&set, &ROWS) {
-            self.script.push("INSERT INTO state VALUES ").list("(?,?)", chunk.len());
-            self.script.push(" ON CONFLICT (key) DO UPDATE SET value = excluded.value;");
+            self.script.push("INSERT INTO state VALUES ").list("(?,?)", chunk.len()).push(S::DIALECT.or_replace());
             for &(key, value) in chunk {
-                self.script.bind(key).bind(value);
+                self.script.bytes(key).bytes(value);
             }
+            self.script.end();
             self.flush_if_long()?;
         }
         let mut removed: Vec<&[u8]> =
             rows.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| &key[..]).collect();
         removed.sort_unstable();
         for chunk in chunks(&removed, &KEYS) {
-            self.script.push("DELETE FROM state WHERE key IN (").list("?", chunk.len()).push(");");
+            let [before, item, behind] = S::DIALECT.delete_keys();
+            self.script.push(before).list(item, chunk.len()).push(behind);
             for &key in chunk {
-                self.script.bind(key);
+                self.script.bytes(key);
             }
+            self.script.end();
             self.flush_if_long()?;
         }
         Ok(())
@@ -216,4 +275,39 @@ pub(super) fn chunks<'l, T>(list: &'l [T], lengths: &'l [usize]) -> impl Iterato
         rest = tail;
         Some(chunk)
     })
+}
+
+/// Segments and their bytes, without counting them all.
+pub(super) fn count<S: Session>(session: &mut S) -> Result<(u64, u64), StoreError> {
+    let row = session.row(Script::new(
+        "SELECT segments + (SELECT COUNT(*) FROM heads WHERE first > until), \
+         bytes + CAST((SELECT COALESCE(SUM(bytes), 0) FROM heads WHERE first > until) AS BIGINT) FROM counted",
+    ))?;
+    let row = row.ok_or_else(|| StoreError::Damaged("the counts are missing".to_owned()))?;
+    Ok((row.number(0)?, row.number(1)?))
+}
+
+/// Looks at both ends of the log. Takes no longer for a long one.
+pub(in crate::store) fn look_for_damage<S: Session>(session: &mut S) -> Result<(), StoreError> {
+    for order in ["", "DESC"] {
+        let end = format!(
+            "SELECT h.position, h.first, h.count, h.bytes, b.first, CAST(length(b.body) + length(b.set_off) AS BIGINT) \
+             FROM heads h JOIN bodies b ON b.position = h.position WHERE h.first = \
+             (SELECT first FROM heads ORDER BY first {order} LIMIT 1)"
+        );
+        let heads = session.number("SELECT COUNT(*) FROM (SELECT 1 FROM heads LIMIT 1) AS t")?;
+        let whole = match session.row(Script::new(&end))? {
+            Some(row) => row.number(2)? > 0 && row.number(1)? == row.number(4)? && row.number(3)? == row.number(5)?,
+            None => heads == 0,
+        };
+        if !whole {
+            return Err(StoreError::Damaged("a segment at an end of the log is not whole".to_owned()));
+        }
+    }
+    let bodies = session.number("SELECT COALESCE(MAX(position), 0) FROM bodies")?;
+    let heads = session.number("SELECT COALESCE((SELECT position FROM heads ORDER BY first DESC LIMIT 1), 0)")?;
+    if bodies != heads || session.number("SELECT COUNT(*) FROM counted")? != 1 {
+        return Err(StoreError::Damaged("its tables do not belong together".to_owned()));
+    }
+    Ok(())
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::connection::{Connection, Script, number, sorted, text};
 use super::write::chunks;
+use super::{Record as _, Script, Session};
 use crate::queue::segment::TopicShare;
 use crate::store::StoreError;
 
@@ -34,14 +34,14 @@ struct Known {
 }
 
 impl Topics {
-    pub(super) fn open(connection: &mut Connection) -> Result<Self, StoreError> {
-        let last = connection.value::<i64>("SELECT COALESCE(MAX(id), 0) FROM topics");
-        Ok(Self { last_id: last.map_err(|error| sorted(&error))? as u64, ..Self::default() })
+    /// `before`: the last id that was given before.
+    pub(super) fn open<S: Session>(session: &mut S, before: u64) -> Result<Self, StoreError> {
+        let last = session.number("SELECT COALESCE(MAX(id), 0) FROM topics")?;
+        Ok(Self { last_id: last.max(before), ..Self::default() })
     }
 
-    /// Ids that were given before shall not be given again.
-    pub(super) fn go_on_from(&mut self, before: &Topics) {
-        self.last_id = self.last_id.max(before.last_id);
+    pub(super) fn last_id(&self) -> u64 {
+        self.last_id
     }
 
     /// After a transaction failed.
@@ -66,42 +66,42 @@ impl Topics {
     }
 
     /// The ids of these topics, in their order. New ones are written. `broad`: the number of the broad segment that holds them.
-    pub(super) fn ids(
+    pub(super) fn ids<S: Session>(
         &mut self,
-        connection: &mut Connection,
+        session: &mut S,
         shares: &[TopicShare],
         broad: Option<u64>,
     ) -> Result<Vec<u64>, StoreError> {
         if self.len > KNOWN_MAX {
             self.forget();
         }
-        self.look_up(connection, shares)?;
-        self.add(connection, shares)?;
+        self.look_up(session, shares)?;
+        self.add(session, shares)?;
         if let Some(first) = broad {
-            self.mark_broad(connection, shares, first)?;
+            self.mark_broad(session, shares, first)?;
         }
         let known = shares.iter().filter_map(|share| self.get(share));
         Ok(known.map(|known| known.id).collect())
     }
 
-    fn look_up(&mut self, connection: &mut Connection, shares: &[TopicShare]) -> Result<(), StoreError> {
+    fn look_up<S: Session>(&mut self, session: &mut S, shares: &[TopicShare]) -> Result<(), StoreError> {
         let missing: Vec<&TopicShare> = shares.iter().filter(|share| self.get(share).is_none()).collect();
         for chunk in chunks(&missing, &LENGTHS) {
-            let mut find =
-                Script::new("SELECT id, broad_until, realm, name FROM topics WHERE (realm, name) IN (VALUES ");
-            find.list("(?,?)", chunk.len()).push(")");
+            let [before, item, behind] = S::DIALECT.of_names();
+            let mut find = Script::<S>::new("SELECT id, broad_until, realm, name FROM topics");
+            find.push(before).list(item, chunk.len()).push(behind);
             for share in chunk {
-                find.bind(&*share.realm).bind(&*share.topic);
+                find.text(&share.realm).text(&share.topic);
             }
-            for row in connection.rows(find).map_err(|error| sorted(&error))? {
-                let known = Known { id: number(&row, 0)?, broad_until: number(&row, 1)? };
-                self.put(text(&row, 2)?.into(), text(&row, 3)?.into(), known);
+            for row in session.rows(find)? {
+                let known = Known { id: row.number(0)?, broad_until: row.number(1)? };
+                self.put(row.text(2)?.into(), row.text(3)?.into(), known);
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, connection: &mut Connection, shares: &[TopicShare]) -> Result<(), StoreError> {
+    fn add<S: Session>(&mut self, session: &mut S, shares: &[TopicShare]) -> Result<(), StoreError> {
         let mut new = Vec::new();
         for share in shares {
             if self.get(share).is_none() {
@@ -111,17 +111,17 @@ impl Topics {
             }
         }
         for chunk in chunks(&new, &LENGTHS) {
-            let mut insert = Script::new("INSERT INTO topics VALUES ");
+            let mut insert = Script::<S>::new("INSERT INTO topics VALUES ");
             insert.list("(?,?,?,0)", chunk.len());
             for (id, share) in chunk {
-                insert.number(*id).bind(&*share.realm).bind(&*share.topic);
+                insert.number(*id).text(&share.realm).text(&share.topic);
             }
-            connection.run(insert).map_err(|error| sorted(&error))?;
+            session.run(insert)?;
         }
         Ok(())
     }
 
-    fn mark_broad(&mut self, connection: &mut Connection, shares: &[TopicShare], first: u64) -> Result<(), StoreError> {
+    fn mark_broad<S: Session>(&mut self, session: &mut S, shares: &[TopicShare], first: u64) -> Result<(), StoreError> {
         let until = first + BROAD_FOR;
         let mut marked = Vec::new();
         for share in shares {
@@ -132,48 +132,49 @@ impl Topics {
             }
         }
         for chunk in chunks(&marked, &LENGTHS) {
-            let mut update = Script::new("UPDATE topics SET broad_until = ? WHERE id IN (");
+            let mut update = Script::<S>::new("UPDATE topics SET broad_until = ? WHERE id IN (");
             update.list("?", chunk.len()).push(")").number(until);
             for &id in chunk {
                 update.number(id);
             }
-            connection.run(update).map_err(|error| sorted(&error))?;
+            session.run(update)?;
         }
         Ok(())
     }
 
     /// Looks through the next `count` topics and deletes those that no segment holds.
-    pub(super) fn sweep(&mut self, connection: &mut Connection, count: usize) -> Result<(), StoreError> {
-        let failed = |error| sorted(&error);
-        let mut find = Script::new(
-            "SELECT id, realm, name, broad_until < COALESCE((SELECT MIN(first) FROM heads), 1 << 62) \
-             AND NOT EXISTS (SELECT 1 FROM holds WHERE topic = id) FROM topics WHERE id > ? ORDER BY id LIMIT ?",
+    pub(super) fn sweep<S: Session>(&mut self, session: &mut S, count: usize) -> Result<(), StoreError> {
+        let mut find = Script::<S>::new(
+            "SELECT id, realm, name, CAST(CASE WHEN \
+             broad_until < COALESCE((SELECT MIN(first) FROM heads), 4611686018427387904) \
+             AND NOT EXISTS (SELECT 1 FROM holds WHERE topic = id) THEN 1 ELSE 0 END AS BIGINT) \
+             FROM topics WHERE id > ? ORDER BY id LIMIT ?",
         );
         find.number(self.swept).number(count as u64);
-        let rows = connection.rows(find).map_err(failed)?;
+        let rows = session.rows(find)?;
         self.swept = 0;
         let mut unused = Vec::new();
         for row in &rows {
-            let id = number(row, 0)?;
+            let id = row.number(0)?;
             if rows.len() == count {
                 self.swept = id;
             }
-            if number(row, 3)? == 0 {
+            if row.number(3)? == 0 {
                 continue;
             }
-            let (realm, name) = (text(row, 1)?, text(row, 2)?);
+            let (realm, name) = (row.text(1)?, row.text(2)?);
             if self.known.get_mut(&*realm).and_then(|topics| topics.remove(&*name)).is_some() {
                 self.len -= 1;
             }
             unused.push(id);
         }
         for chunk in chunks(&unused, &LENGTHS) {
-            let mut delete = Script::new("DELETE FROM topics WHERE id IN (");
+            let mut delete = Script::<S>::new("DELETE FROM topics WHERE id IN (");
             delete.list("?", chunk.len()).push(")");
             for &id in chunk {
                 delete.number(id);
             }
-            connection.run(delete).map_err(failed)?;
+            session.run(delete)?;
         }
         Ok(())
     }

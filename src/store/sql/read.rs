@@ -1,18 +1,14 @@
 //! The reading side: a connection of its own, so that it waits for nobody.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
-use super::Files;
-use super::connection::{Connection, Script, bytes, number, number_u32, sorted, text};
-use super::write::{BROAD, chunks};
+use super::encode::{Share, read_shares, read_voids};
+use super::write::{BROAD, chunks, count};
+use super::{Record, Script, Session};
 use crate::queue::retention::Header;
 use crate::queue::segment::{Segment, TopicShare};
-use crate::store::encode::{Share, read_shares, read_voids};
 use crate::store::{Row, Stats, StoreError, StoreReader};
 
 /// Topics whose names are kept in memory. Above, all are forgotten and looked up again as they come.
@@ -31,9 +27,8 @@ const HEAD: &str = "SELECT first, position, count, at_us, minute, generator, byt
 const START: &str = "COALESCE((SELECT CASE WHEN first + count > ?1 THEN first ELSE ?1 END FROM heads \
                      WHERE first <= ?1 ORDER BY first DESC LIMIT 1), ?1)";
 
-pub(super) struct SqliteReader {
-    connection: Connection,
-    files: Arc<Files>,
+pub(in crate::store) struct Reader<S> {
+    session: S,
     /// Realm and name by id.
     names: HashMap<u64, (Box<str>, Box<str>)>,
 }
@@ -46,21 +41,21 @@ struct Head {
 }
 
 impl Head {
-    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    fn read(row: &impl Record) -> Result<Self, StoreError> {
         let segment = Segment {
-            first: number(row, 0)?,
-            position: number(row, 1)?,
-            count: number_u32(row, 2)?,
-            at_us: number(row, 3)?,
-            minute: number_u32(row, 4)?,
-            generator: number(row, 5)?,
-            voids: read_voids(&bytes(row, 7)?)?,
+            first: row.number(0)?,
+            position: row.number(1)?,
+            count: row.number_u32(2)?,
+            at_us: row.number(3)?,
+            minute: row.number_u32(4)?,
+            generator: row.number(5)?,
+            voids: read_voids(&row.bytes(7)?)?,
             ..Segment::default()
         };
         if segment.count == 0 || segment.first == 0 {
             return Err(StoreError::Damaged("a segment without messages".to_owned()));
         }
-        Ok(Self { segment, shares: read_shares(&bytes(row, 8)?)?, bytes: number(row, 6)? })
+        Ok(Self { segment, shares: read_shares(&row.bytes(8)?)?, bytes: row.number(6)? })
     }
 
     fn holds_any(&self, topics: &HashSet<u64>) -> bool {
@@ -68,25 +63,18 @@ impl Head {
     }
 }
 
-impl SqliteReader {
-    pub(super) fn new(connection: Connection, files: Arc<Files>) -> Self {
-        Self { connection, files, names: HashMap::new() }
+impl<S: Session> Reader<S> {
+    pub(in crate::store) fn new(session: S) -> Self {
+        Self { session, names: HashMap::new() }
     }
 
     /// Does it with one view of the database.
     fn reading<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.connection.execute("BEGIN").map_err(|error| sorted(&error))?;
+        self.session.run(Script::new(S::DIALECT.begin_reading()))?;
         let result = read(self);
-        let ended = self.connection.execute("ROLLBACK").map_err(|error| sorted(&error));
-        result.and_then(|value| ended.map(|()| value))
-    }
-
-    fn rows(&mut self, script: Script) -> Result<Vec<SqliteRow>, StoreError> {
-        self.connection.rows(script).map_err(|error| sorted(&error))
-    }
-
-    fn row(&mut self, script: Script) -> Result<Option<SqliteRow>, StoreError> {
-        self.connection.optional(script).map_err(|error| sorted(&error))
+        // If this fails, the next BEGIN tells.
+        self.session.roll_back();
+        result
     }
 
     /// Heads from `from` on that `wanted` lets pass, until they have so many bytes.
@@ -97,7 +85,7 @@ impl SqliteReader {
             let mut find = Script::new(HEAD);
             find.push("WHERE first >= ").push(START).push(" ORDER BY first LIMIT ?2");
             find.number(from).number(limit as u64);
-            let rows = self.rows(find)?;
+            let rows = self.session.rows(find)?;
             for row in &rows {
                 let head = Head::read(row)?;
                 from = head.segment.last() + 1;
@@ -116,7 +104,7 @@ impl SqliteReader {
     fn heads_of(&mut self, from: u64, topics: &HashSet<u64>, bytes_max: usize) -> Result<Vec<Head>, StoreError> {
         let mut start = Script::new("SELECT ");
         start.push(START).number(from);
-        let mut start = self.row(start)?.map_or(Ok(from), |row| number(&row, 0))?;
+        let mut start = self.session.row(start)?.map_or(Ok(from), |row| row.number(0))?;
         let mut heads = Heads::new(bytes_max);
         loop {
             let (firsts, next) = self.entries(start, topics)?;
@@ -126,7 +114,7 @@ impl SqliteReader {
                 for &first in chunk {
                     find.number(first);
                 }
-                for row in self.rows(find)? {
+                for row in self.session.rows(find)? {
                     let head = Head::read(&row)?;
                     if head.holds_any(topics) && !heads.push(head) {
                         return Ok(heads.list);
@@ -146,9 +134,9 @@ impl SqliteReader {
         for &topic in topics.iter().chain(&[BROAD]) {
             let mut find = Script::new("SELECT first FROM holds WHERE topic = ? AND first >= ? ORDER BY first LIMIT ?");
             find.number(topic).number(start).number(ENTRIES as u64);
-            let rows = self.rows(find)?;
+            let rows = self.session.rows(find)?;
             for row in &rows {
-                all.push(number(row, 0)?);
+                all.push(row.number(0)?);
             }
             if rows.len() == ENTRIES {
                 end = end.into_iter().chain(all.last().copied()).min();
@@ -171,8 +159,8 @@ impl SqliteReader {
             for &position in chunk {
                 find.number(position);
             }
-            for row in self.rows(find)? {
-                bodies.insert(number(&row, 0)?, (Bytes::from(bytes(&row, 1)?), Bytes::from(bytes(&row, 2)?)));
+            for row in self.session.rows(find)? {
+                bodies.insert(row.number(0)?, (Bytes::from(row.bytes(1)?), Bytes::from(row.bytes(2)?)));
             }
         }
         let segments = heads.into_iter().map(|Head { mut segment, shares, bytes }| {
@@ -206,8 +194,8 @@ impl SqliteReader {
             for &id in chunk {
                 find.number(id);
             }
-            for row in self.rows(find)? {
-                self.names.insert(number(&row, 0)?, (text(&row, 1)?.into(), text(&row, 2)?.into()));
+            for row in self.session.rows(find)? {
+                self.names.insert(row.number(0)?, (row.text(1)?.into(), row.text(2)?.into()));
             }
         }
         Ok(())
@@ -217,13 +205,14 @@ impl SqliteReader {
     fn ids(&mut self, topics: &[(&str, &str)]) -> Result<HashSet<u64>, StoreError> {
         let mut ids = HashSet::new();
         for chunk in chunks(topics, &KEYS) {
-            let mut find = Script::new("SELECT id FROM topics WHERE (realm, name) IN (VALUES ");
-            find.list("(?,?)", chunk.len()).push(")");
+            let [before, item, behind] = S::DIALECT.of_names();
+            let mut find = Script::new("SELECT id FROM topics");
+            find.push(before).list(item, chunk.len()).push(behind);
             for &(realm, name) in chunk {
-                find.bind(realm).bind(name);
+                find.text(realm).text(name);
             }
-            for row in self.rows(find)? {
-                ids.insert(number(&row, 0)?);
+            for row in self.session.rows(find)? {
+                ids.insert(row.number(0)?);
             }
         }
         Ok(ids)
@@ -233,23 +222,24 @@ impl SqliteReader {
     fn search(
         &mut self,
         column: &str,
-        before: impl Fn(&SqliteRow) -> Result<bool, StoreError>,
+        before: impl Fn(&S::Record) -> Result<bool, StoreError>,
     ) -> Result<Option<u64>, StoreError> {
-        let ends = self.row(Script::new("SELECT (SELECT MIN(first) FROM heads), (SELECT MAX(first) FROM heads)"))?;
-        let ends = ends.filter(|row| row.try_get::<Option<i64>, _>(0).is_ok_and(|first| first.is_some()));
+        let ends = self.session.row(Script::new(
+            "SELECT COALESCE((SELECT MIN(first) FROM heads), 0), COALESCE((SELECT MAX(first) FROM heads), 0)",
+        ))?;
         let Some(ends) = ends else { return Ok(None) };
         // All that begin below `low` are before; the one that begins at `found` is not.
-        let (mut low, mut high) = (number(&ends, 0)?, number(&ends, 1)? + 1);
+        let (mut low, mut high) = (ends.number(0)?, ends.number(1)? + 1);
         let mut found = None;
         while low < high {
             let middle = low + (high - low) / 2;
             let mut find = Script::new("SELECT first, ");
             find.push(column).push(" FROM heads WHERE first >= ? ORDER BY first LIMIT 1").number(middle);
-            let row = self.row(find)?;
+            let row = self.session.row(find)?;
             match row {
-                Some(row) if before(&row)? => low = number(&row, 0)? + 1,
+                Some(row) if before(&row)? => low = row.number(0)? + 1,
                 Some(row) => {
-                    found = Some(number(&row, 0)?);
+                    found = Some(row.number(0)?);
                     high = middle;
                 }
                 None => high = middle,
@@ -279,21 +269,17 @@ impl Heads {
     }
 }
 
-impl StoreReader for SqliteReader {
+impl<S: Session> StoreReader for Reader<S> {
     fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let (begin, key) = match after {
-            Some(after) if after >= prefix => (">", after),
-            _ => (">=", prefix),
-        };
-        let mut find = Script::new("SELECT key, value FROM state WHERE key ");
-        find.push(begin).push(" ?");
-        find.bind(key);
+        let after = after.filter(|&after| after >= prefix);
+        let mut find = Script::new("SELECT key, value FROM state WHERE ");
+        find.push(S::DIALECT.keys_from(after.is_some())).bytes(after.unwrap_or(prefix));
         if let Some(end) = behind(prefix) {
-            find.push(" AND key < ?").bind(end);
+            find.push(" AND ").push(S::DIALECT.keys_before()).bytes(&end);
         }
-        find.push(" ORDER BY key LIMIT ?").number(limit as u64);
-        let rows = self.rows(find)?;
-        rows.iter().map(|row| Ok((bytes(row, 0)?, bytes(row, 1)?))).collect()
+        find.push(S::DIALECT.key_order()).push(" LIMIT ?").number(limit as u64);
+        let rows = self.session.rows(find)?;
+        rows.iter().map(|row| Ok((row.bytes(0)?, row.bytes(1)?))).collect()
     }
 
     fn segments(
@@ -317,7 +303,7 @@ impl StoreReader for SqliteReader {
         self.reading(|reader| {
             let mut find = Script::new(HEAD);
             find.push("WHERE first >= ? ORDER BY first LIMIT ?").number(from).number(limit as u64);
-            let heads = reader.rows(find)?.iter().map(Head::read).collect::<Result<Vec<_>, _>>()?;
+            let heads = reader.session.rows(find)?.iter().map(Head::read).collect::<Result<Vec<_>, _>>()?;
             reader.learn_names(&heads)?;
             let named = |head: Head| {
                 let topics = head.shares.iter().map(|share| reader.named(share)).collect::<Result<_, _>>()?;
@@ -331,7 +317,7 @@ impl StoreReader for SqliteReader {
         self.reading(|reader| {
             let mut find = Script::new(HEAD);
             find.push("WHERE first < ? ORDER BY first DESC LIMIT 2").number(number);
-            for row in reader.rows(find)? {
+            for row in reader.session.rows(find)? {
                 let head = Head::read(&row)?;
                 if head.segment.last() < number {
                     return Ok(reader.with_bodies(vec![head])?.pop());
@@ -342,12 +328,12 @@ impl StoreReader for SqliteReader {
     }
 
     fn first_since(&mut self, at_us: u64) -> Result<Option<u64>, StoreError> {
-        self.reading(|reader| reader.search("at_us", |row| Ok(number(row, 1)? < at_us)))
+        self.reading(|reader| reader.search("at_us", |row| Ok(row.number(1)? < at_us)))
     }
 
     fn first_of(&mut self, minute: u32, generator: u64) -> Result<Option<u64>, StoreError> {
         self.reading(|reader| {
-            reader.search("minute, generator", |row| Ok((number_u32(row, 1)?, number(row, 2)?) < (minute, generator)))
+            reader.search("minute, generator", |row| Ok((row.number_u32(1)?, row.number(2)?) < (minute, generator)))
         })
     }
 
@@ -358,27 +344,25 @@ impl StoreReader for SqliteReader {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Box<str>>, StoreError> {
-        let (begin, name) = match after {
-            Some(after) if after >= prefix => (">", after),
-            _ => (">=", prefix),
-        };
-        let mut find = Script::new("SELECT name FROM topics WHERE realm = ? AND name ");
-        find.bind(realm);
-        find.push(begin).push(" ? ORDER BY name LIMIT ?").bind(name).number(limit as u64);
-        let names = self.rows(find)?;
-        let names = names.iter().map(|row| text(row, 0).map(Box::from));
-        names
-            .take_while(|name: &Result<Box<str>, _>| {
-                name.as_ref().is_ok_and(|name| name.starts_with(prefix)) || name.is_err()
-            })
-            .collect()
+        let after = after.filter(|&after| after >= prefix);
+        let mut find = Script::new("SELECT name FROM topics WHERE ");
+        find.push(S::DIALECT.names_from(after.is_some())).push(" LIMIT ?");
+        find.text(realm).text(after.unwrap_or(prefix)).number(limit as u64);
+        let mut names = Vec::new();
+        for row in self.session.rows(find)? {
+            let name = row.text(0)?;
+            if !name.starts_with(prefix) {
+                break;
+            }
+            names.push(name.into());
+        }
+        Ok(names)
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {
-        let files = self.files.clone();
         self.reading(|reader| {
-            let (segments, segment_bytes) = super::count(&mut reader.connection)?;
-            let ends = reader.row(Script::new(
+            let (segments, segment_bytes) = count(&mut reader.session)?;
+            let ends = reader.session.row(Script::new(
                 "SELECT COALESCE((SELECT MIN(first) FROM heads), 0), \
                  COALESCE((SELECT first + count - 1 FROM heads ORDER BY first DESC LIMIT 1), 0), \
                  COALESCE((SELECT position FROM heads ORDER BY first DESC LIMIT 1), 0), \
@@ -388,11 +372,11 @@ impl StoreReader for SqliteReader {
             Ok(Stats {
                 segments,
                 segment_bytes,
-                first_number: number(&ends, 0)?,
-                last_number: number(&ends, 1)?,
-                last_position: number(&ends, 2)?,
-                rows: number(&ends, 3)?,
-                disk_bytes: files.disk_bytes(),
+                first_number: ends.number(0)?,
+                last_number: ends.number(1)?,
+                last_position: ends.number(2)?,
+                rows: ends.number(3)?,
+                disk_bytes: reader.session.disk_bytes()?,
             })
         })
     }

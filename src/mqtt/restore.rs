@@ -1,0 +1,137 @@
+//! Sessions as the log had them, when the broker starts.
+//!
+//! ```text
+//! rows of sessions, then of their subscriptions and QoS 2 messages, then cursors --> Clients, routes, mailboxes
+//! ```
+//!
+//! To be called when the log is open and before a listener is: so nothing that is published passes a session by that has not come
+//! back yet. It costs what the sessions do, not what is stored for them.
+
+use std::sync::Arc;
+
+use super::codec::Level;
+use super::topic::Filter;
+use super::{rpc, wire};
+use crate::node::Node;
+use crate::node::clients::{Client, Held, Restored};
+use crate::node::realm::Realm;
+use crate::node::session::Identity;
+use crate::queue::command::{Cursor, CursorName, SubscriptionRow};
+use crate::queue::state::StateError;
+use crate::queue::state::rows::{self, RowKey, SessionRow};
+use crate::router::broker::Options;
+use crate::store::{StoreError, StoreReader};
+use crate::types::event::Qos;
+use crate::types::ids::SessionId;
+
+/// Rows that are read at a time.
+const SLICE: usize = 4096;
+
+/// Why the sessions are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("cannot read the sessions: the store {0}")]
+    Store(#[from] StoreError),
+    #[error("cannot read the sessions: {0}")]
+    Damaged(#[from] StateError),
+}
+
+/// Gives a node the sessions that the log has; tells how many. Those of realms that are not configured any more stay where they
+/// are.
+///
+/// # Errors
+/// The store cannot be read, or is damaged.
+pub fn restore(node: &Arc<Node>, reader: &mut dyn StoreReader) -> Result<usize, RestoreError> {
+    let mut count = 0;
+    each_row(reader, rows::SESSION, |key, value| {
+        count += usize::from(restore_session(node, key, rows::decode(value.0, value.1)?));
+        Ok(())
+    })?;
+    each_row(reader, rows::SUBSCRIPTION, |key, value| {
+        restore_subscription(node, key, &rows::decode(value.0, value.1)?);
+        Ok(())
+    })?;
+    each_row(reader, rows::PACKET, |key, _| {
+        if let RowKey::Packet { realm, client_id, packet_id } = key
+            && let Some((_, client)) = find(node, &realm, &client_id)
+        {
+            client.restore_received(packet_id);
+        }
+        Ok(())
+    })?;
+    each_row(reader, rows::CURSOR, |key, value| {
+        if let RowKey::Cursor { realm, name: CursorName::Client(client_id) } = key {
+            let at: Cursor = rows::decode(value.0, value.1)?;
+            if let Some((_, client)) = find(node, &realm, &client_id) {
+                client.restore_cursor(&at);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+/// Reads all rows of a letter, in slices. `each` is given the key taken apart, and key and value as they are.
+fn each_row(
+    reader: &mut dyn StoreReader,
+    letter: u8,
+    mut each: impl FnMut(RowKey, (&[u8], &[u8])) -> Result<(), StateError>,
+) -> Result<(), RestoreError> {
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let slice = reader.scan(&[letter], after.as_deref(), SLICE)?;
+        for (key, value) in &slice {
+            let parsed = RowKey::parse(key).ok_or_else(|| StateError::Damaged(key.escape_ascii().to_string()))?;
+            each(parsed, (key, value))?;
+        }
+        match slice.into_iter().next_back() {
+            Some((last, _)) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn restore_session(node: &Arc<Node>, key: RowKey, row: SessionRow) -> bool {
+    let RowKey::Session { realm, client_id } = key else { return false };
+    let Some(realm) = node.realm(&realm) else {
+        tracing::warn!(realm, client_id, "a session is in a realm that is not there");
+        return false;
+    };
+    let SessionRow { session, authid, authrole, authmethod, expiry_s, created, .. } = row;
+    let authmethod = if authmethod == "password" { "password" } else { "anonymous" };
+    let identity = Identity { authid, authrole, authmethod, client_id: Some(client_id) };
+    let (session, wire) = (SessionId(session), wire::of(Level::V4));
+    realm.clients.restore(node, &realm, Restored { identity, session, expiry_s, created, wire });
+    true
+}
+
+fn find(node: &Node, realm: &str, client_id: &str) -> Option<(Arc<Realm>, Arc<Client>)> {
+    let realm = node.realm(realm)?;
+    let client = realm.clients.get(client_id)?;
+    Some((realm, client))
+}
+
+fn restore_subscription(node: &Arc<Node>, key: RowKey, row: &SubscriptionRow) {
+    let RowKey::Subscription { realm, client_id, filter: text } = key else { return };
+    let Some((realm, client)) = find(node, &realm, &client_id) else { return };
+    let qos = match row.qos {
+        0 => Qos::AtMostOnce,
+        1 => Qos::AtLeastOnce,
+        _ => Qos::ExactlyOnce,
+    };
+    if rpc::is_rpc(text.as_bytes()) {
+        return client.restore_procedure(&text, qos);
+    }
+    let Ok(filter) = Filter::parse(&text) else {
+        return tracing::warn!(client_id, filter = text, "a subscription is not one any more");
+    };
+    let options = Options::Merged {
+        qos,
+        no_local: row.no_local,
+        retain_as_published: row.retain_as_published,
+        identifier: row.identifier,
+    };
+    let since = row.since.unwrap_or_default();
+    let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options, since };
+    client.restore_subscription(&realm, &text, held);
+}

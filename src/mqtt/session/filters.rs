@@ -1,0 +1,145 @@
+//! SUBSCRIBE and UNSUBSCRIBE of a session that is kept: answered when the log has them.
+//!
+//! A subscription is live before the log is asked, so that no event that comes behind it in the log is missed; what the log does not
+//! take is undone.
+
+use std::collections::VecDeque;
+
+use super::answers::{Context, refusal};
+use crate::mqtt::codec::{Diagnostics, Level, PacketId, ReasonCode, ReasonCodes, Suback, Unsuback};
+use crate::mqtt::rpc;
+use crate::node::clients::Held;
+use crate::node::publish::Settled;
+use crate::queue::outcome::Done;
+use crate::router::authorize::RoleId;
+use crate::types::event::Terms;
+use crate::types::ids::SubscriptionId;
+use crate::types::topic::TopicPattern;
+
+/// A packet on its way to its answer.
+pub(super) struct Filters {
+    packet_id: PacketId,
+    subscribes: bool,
+    /// One per topic filter.
+    pub reasons: Vec<ReasonCode>,
+    asked: VecDeque<Asked>,
+}
+
+/// A topic filter that the log was asked about.
+pub(super) struct Asked {
+    /// Its place in the packet.
+    pub at: usize,
+    pub filter: Box<str>,
+    pub what: What,
+    /// Retained messages that are due when the log has it.
+    pub replay: Option<Replay>,
+}
+
+/// What was changed, for it to be undone.
+pub(super) enum What {
+    /// Subscribed; what was there under this filter.
+    Subscribed(Option<Held>),
+    Unsubscribed(Held),
+    /// A procedure was registered.
+    Registered,
+    /// A procedure is registered no more. It stays so: calls would fail if the client does not answer.
+    Unregistered,
+}
+
+/// Retained messages for a new subscription.
+pub(super) struct Replay {
+    pub subscription: SubscriptionId,
+    pub pattern: TopicPattern,
+    pub role: RoleId,
+    pub terms: Terms,
+}
+
+impl Replay {
+    pub fn start(self, context: &Context<'_>) {
+        let Self { subscription, pattern, role, terms } = self;
+        context.realm.replay(&context.client.session, subscription, &pattern, role, terms);
+    }
+}
+
+impl Filters {
+    pub fn subscribe(packet_id: PacketId) -> Self {
+        Self { packet_id, subscribes: true, reasons: Vec::new(), asked: VecDeque::new() }
+    }
+
+    pub fn unsubscribe(packet_id: PacketId) -> Self {
+        Self { subscribes: false, ..Self::subscribe(packet_id) }
+    }
+
+    /// The log is asked about the filter whose reason comes next.
+    pub fn ask(&mut self, filter: &str, what: What, replay: Option<Replay>) {
+        self.asked.push_back(Asked { at: self.reasons.len(), filter: filter.into(), what, replay });
+    }
+
+    /// Nothing is to be waited for.
+    pub fn is_settled(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// What became of the next filter that the log was asked about; `true` if that was the last.
+    pub fn settle(&mut self, settled: &Settled, context: &Context<'_>) -> bool {
+        let Some(asked) = self.asked.pop_front() else { return true };
+        match settled {
+            Settled::Done(Done::Yes) => {
+                if let Some(replay) = asked.replay {
+                    replay.start(context);
+                }
+            }
+            Settled::Refused(why) => {
+                self.reasons[asked.at] = refusal(*why).reason;
+                asked.undo(context);
+            }
+            // The log has no such session: this connection has lost it, and ends.
+            _ if self.subscribes => self.reasons[asked.at] = ReasonCode::UnspecifiedError,
+            _ => {}
+        }
+        self.asked.is_empty()
+    }
+
+    /// Whether the answer can be said before level 5, where UNSUBACK is always a success.
+    pub fn can_be_said(&self) -> bool {
+        self.subscribes || !self.reasons.iter().any(|reason| *reason == ReasonCode::ImplementationSpecificError)
+    }
+
+    pub fn encode(&self, level: Level, packet_bytes_max: usize, out: &mut Vec<u8>) {
+        let (packet_id, diagnostics) = (self.packet_id, Diagnostics::default());
+        let reasons = ReasonCodes::new(&self.reasons);
+        // Cannot fail: there are as many codes as there were filters.
+        let _ = if self.subscribes {
+            Suback { packet_id, diagnostics, reasons }.encode_within(packet_bytes_max, level, out)
+        } else {
+            Unsuback { packet_id, diagnostics, reasons }.encode_within(packet_bytes_max, level, out)
+        };
+    }
+}
+
+impl Asked {
+    fn undo(self, context: &Context<'_>) {
+        let Context { realm, client, .. } = *context;
+        let before = match self.what {
+            What::Subscribed(before) => before,
+            What::Unsubscribed(held) => Some(held),
+            What::Registered => return rpc::unregister(context, &self.filter),
+            What::Unregistered => return,
+        };
+        let filter = self.filter;
+        let mut record = client.record.lock();
+        let now = match &before {
+            Some(held) => record.subscriptions.insert(filter.clone(), held.clone()),
+            None => record.subscriptions.remove(&filter),
+        };
+        drop(record);
+        match (before, now) {
+            (Some(held), _) => {
+                client.subscribe(realm, &filter, held, None);
+                client.let_go_if_ended(context.node, realm);
+            }
+            (None, Some(held)) => client.unsubscribe(realm, &filter, &held),
+            (None, None) => {}
+        }
+    }
+}
