@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::index::Index;
-use crate::types::fields::Fields;
 use crate::types::event::{Identifiers, Qos, Terms};
+use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::topic::{Topic, TopicPattern};
 

@@ -13,7 +13,8 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
     if !date.iter().enumerate().all(|(at, byte)| is_form(at, *byte)) {
         return None;
     }
-    let number = |from: usize, to: usize| date[from..to].iter().fold(0_u64, |n, digit| n * 10 + u64::from(digit - b'0'));
+    let number =
+        |from: usize, to: usize| date[from..to].iter().fold(0_u64, |n, digit| n * 10 + u64::from(digit - b'0'));
     let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
     let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
     let days = days(year as i64, month as u8, day as u8)?;

@@ -113,12 +113,7 @@ fn of_event(reader: &mut dyn StoreReader, id: EventId) -> Result<(u64, bool), St
 }
 
 /// Behind the last `count` events of a target.
-fn last(
-    reader: &mut dyn StoreReader,
-    target: &Target,
-    count: u64,
-    floor: u64,
-) -> Result<(u64, bool), StoreError> {
+fn last(reader: &mut dyn StoreReader, target: &Target, count: u64, floor: u64) -> Result<(u64, bool), StoreError> {
     let end = before(reader, END)?;
     if count == 0 {
         return Ok((end, true));

@@ -70,8 +70,13 @@ pub struct Page {
 /// The store cannot be read.
 pub(super) fn read(reader: &mut dyn StoreReader, node: &Node, query: &Query) -> Result<Page, StoreError> {
     let floor = super::find::floor(reader, &query.target)?;
-    let mut reading = Reading { node, query, page: Page { complete: query.numbers.0 >= floor, ..Page::default() }, bytes: 0 };
-    if query.reverse { reading.backwards(reader)? } else { reading.forwards(reader)? }
+    let mut reading =
+        Reading { node, query, page: Page { complete: query.numbers.0 >= floor, ..Page::default() }, bytes: 0 };
+    if query.reverse {
+        reading.backwards(reader)?
+    } else {
+        reading.forwards(reader)?
+    }
     Ok(reading.page)
 }
 
@@ -168,7 +173,10 @@ impl Reading<'_> {
             };
             while let Ok(Some((number, message))) = walker.message() {
                 if let Ok(Some(event)) = self.event(segment, &head, &topic, number, &message) {
-                    found.push(Past { event: StoredEvent { codec: realm.codec(&topic), ..event }, at_us: segment.at_us });
+                    found.push(Past {
+                        event: StoredEvent { codec: realm.codec(&topic), ..event },
+                        at_us: segment.at_us,
+                    });
                 }
             }
         }
