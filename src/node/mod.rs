@@ -202,7 +202,7 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
-        self.record_moved();
+        self.record_moved(now_ms);
         self.house.tick();
     }
 
