@@ -11,7 +11,6 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use fennec::client::backoff::Backoff;
 use fennec::client::machine::{Event, Publication};
 use fennec::client::tls::Trust;
 use fennec::client::url::{Protocol, Url};
@@ -27,7 +26,7 @@ const RESOURCE: &str = "myapp.resource";
 const DEFAULT_URL: &str = "ws://127.0.0.1:9780/ws";
 /// How long the resource is used each time.
 const USE_S: f64 = 5.0;
-/// How long a worker rests before it wants the resource again.
+/// How long a worker rests before it wants the resource, or a connection, again.
 const REST: Duration = Duration::from_secs(1);
 
 struct Worker {
@@ -54,21 +53,17 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 impl Worker {
     /// Connects, works, and connects again when the connection is lost.
     async fn work_for_ever(&self) -> Error {
-        let mut backoff = Backoff::new(u64::from(std::process::id()));
         loop {
             // A new client each time: nothing of the last session is sent again.
             let error = match self.connect().await {
-                Ok(mut client) => {
-                    backoff.reset();
-                    self.work(&mut client).await
-                }
+                Ok(mut client) => self.work(&mut client).await,
                 Err(error) => error,
             };
             if !error.may_pass() {
                 return error;
             }
             println!("{error}; trying again");
-            tokio::time::sleep(backoff.after_failure()).await;
+            tokio::time::sleep(REST).await;
         }
     }
 

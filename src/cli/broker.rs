@@ -11,6 +11,7 @@ use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use crate::http::{self, Entrance};
+use crate::mqtt;
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::{Pump, drive};
@@ -20,7 +21,7 @@ use crate::net::workers::Workers;
 use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
-use crate::node::{Node, RealmSettings, Settings};
+use crate::node::{self, Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
 use crate::store::{self, StoreUrl, SyncMode};
 use crate::wamp::{self, session::Access};
@@ -73,6 +74,8 @@ impl Broker {
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
         let log = open_log(config, &node, clock)?;
+        // The thread ends with the node.
+        node::house::House::start(&node, Arc::new(move || clock.now_ms())).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
@@ -209,6 +212,8 @@ fn open_log(config: &Config, node: &Arc<Node>, clock: Clock) -> Result<Threads, 
     }
     let log = node.open_log(opened.store, clock.now_ms());
     let log = log.map_err(|error| Failure::Run(format!("cannot open the log: {error}")))?;
+    let reader = log.0.store().reader().map_err(|error| Failure::Run(format!("cannot read the store: {error}")))?;
+    mqtt::restore(node, { reader }.as_mut()).map_err(|error| Failure::Run(error.to_string()))?;
     let interval = Duration::from_millis(config.store.sync_interval_ms);
     let sync_every = (config.store.sync == SyncMode::Interval).then_some(interval);
     let threads = node.run_log(log, Arc::new(move || clock.now_ms()), sync_every);

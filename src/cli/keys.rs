@@ -100,14 +100,15 @@ async fn delete(link: &mut Link, args: &KeyArgs) -> Result<(), Failure> {
 async fn watch(link: &mut Link, args: &WatchArgs) -> Result<(), Failure> {
     let key = uri(link, &args.key)?;
     let mut output = Output::new(false);
-    let mut known = args.token;
+    // 0: any value is news.
+    let mut known = args.token.unwrap_or(0);
     let mut seen = 0;
     while args.count.is_none_or(|count| seen < count) {
-        let options: Vec<_> = known.map(|token| ("token", Value::from(token))).into_iter().collect();
-        match result(&mut link.client, "fennec.key.watch", vec![key.as_str().into(), Value::map(options)]).await {
+        let options = Value::map([("token", Value::from(known))]);
+        match result(&mut link.client, "fennec.key.watch", vec![key.as_str().into(), options]).await {
             Ok(entry) => {
                 // Without a value there is nothing newer than no value.
-                known = Some(entry.get("token").and_then(Value::as_u64).unwrap_or(0));
+                known = entry.get("token").and_then(Value::as_u64).unwrap_or(0);
                 seen += 1;
                 output.line(&shown(link, &entry, args.json))?;
                 output.flush()?;

@@ -216,7 +216,7 @@ fn import_store(args: FileArgs) -> Result<(), Failure> {
 
 /// Microseconds since 1970, as people write it.
 fn time(at_us: u64) -> String {
-    let (year, month, day) = crate::types::event_id::civil((at_us / 86_400_000_000) as i64);
+    let (year, month, day) = crate::types::time::civil((at_us / 86_400_000_000) as i64);
     let seconds = at_us / 1_000_000 % 86_400;
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -61,7 +61,10 @@ pub fn restore(node: &Arc<Node>, reader: &mut dyn StoreReader) -> Result<usize, 
     })?;
     each_row(reader, rows::CURSOR, |key, value| {
         if let RowKey::Cursor { realm, name: CursorName::Client(client_id) } = key {
-            restore_cursor(node, &realm, &client_id, rows::decode(value.0, value.1)?);
+            let at: Cursor = rows::decode(value.0, value.1)?;
+            if let Some((_, client)) = find(node, &realm, &client_id) {
+                client.restore_cursor(&at);
+            }
         }
         Ok(())
     })?;
@@ -94,11 +97,11 @@ fn restore_session(node: &Arc<Node>, key: RowKey, row: SessionRow) -> bool {
         tracing::warn!(realm, client_id, "a session is in a realm that is not there");
         return false;
     };
-    let SessionRow { session, authid, authrole, authmethod, expiry_s, .. } = row;
+    let SessionRow { session, authid, authrole, authmethod, expiry_s, created, .. } = row;
     let authmethod = if authmethod == "password" { "password" } else { "anonymous" };
     let identity = Identity { authid, authrole, authmethod, client_id: Some(client_id) };
-    let wire = wire::of(Level::V4);
-    realm.clients.restore(node, &realm, Restored { identity, session: SessionId(session), expiry_s, wire });
+    let (session, wire) = (SessionId(session), wire::of(Level::V4));
+    realm.clients.restore(node, &realm, Restored { identity, session, expiry_s, created, wire });
     true
 }
 
@@ -128,11 +131,7 @@ fn restore_subscription(node: &Arc<Node>, key: RowKey, row: &SubscriptionRow) {
         retain_as_published: row.retain_as_published,
         identifier: row.identifier,
     };
-    let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options };
+    let since = row.since.unwrap_or_default();
+    let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options, since };
     client.restore_subscription(&realm, &text, held);
-}
-
-fn restore_cursor(node: &Arc<Node>, realm: &str, client_id: &str, cursor: Cursor) {
-    let Some((_, client)) = find(node, realm, client_id) else { return };
-    let _ = (client, cursor);
 }

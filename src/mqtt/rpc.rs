@@ -189,7 +189,7 @@ impl Open {
 
 /// Ends a registration: UNSUBSCRIBE from `$rpc/<procedure>`.
 pub(super) fn unregister(context: &Context<'_>, filter: &str) {
-    let Context { node, realm, client } = *context;
+    let Context { node, realm, client, .. } = *context;
     let held = client.record.lock().procedures.remove(filter);
     let Some((_, Some(registration))) = held else { return };
     let session = &client.session;

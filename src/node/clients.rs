@@ -18,11 +18,16 @@ use parking_lot::Mutex;
 
 use super::Node;
 use super::link::{End, Link};
+use super::log::Submission;
+use super::log::tickets::Owner;
 use super::mailbox::Mailbox;
+use super::reader::Reading;
 use super::realm::Realm;
 use super::session::{Identity, Session};
 use super::wire::WireRef;
-use crate::queue::command::{Command, WillRow};
+use crate::queue::command::{Command, Cursor, CursorName, WillRow};
+use crate::queue::message::Batch;
+use crate::router::authorize::RoleId;
 use crate::router::broker::Options;
 use crate::types::event::Qos;
 use crate::types::ids::{RegistrationId, SessionId};
@@ -45,6 +50,8 @@ pub struct Held {
     pub pattern: TopicPattern,
     pub group: Option<Box<str>>,
     pub options: Options,
+    /// Events of the log with higher numbers are wanted, where it is read for them.
+    pub since: u64,
 }
 
 /// A QoS 2 message from the client that is not released (MQTT 5, 4.3.3).
@@ -96,6 +103,7 @@ struct Inner {
 /// What a CONNECT brings that the session needs.
 pub struct Connecting {
     pub identity: Identity,
+    pub role: RoleId,
     pub clean_start: bool,
     pub expiry_s: u32,
     pub will: Option<WillRow>,
@@ -213,6 +221,9 @@ impl Clients {
                 return Err(ConnectRefused::OtherUser);
             }
             if logged.is_some_and(|logged| logged.present) {
+                if known.session.mailbox().reads_log() {
+                    known.read_log(node, realm, Some(connecting.role));
+                }
                 known.attach(realm, connecting, number, |mailbox| greet(true, mailbox));
                 return Ok(Connected { client: known, present: true, logged: number });
             }
@@ -222,6 +233,9 @@ impl Clients {
         let keeps = connecting.expiry_s > 0;
         let session = node.new_session_with_id(id, connecting.identity.clone(), connecting.wire, keeps);
         let client = Arc::new(Client { session, record: Mutex::default() });
+        if keeps {
+            client.read_log(node, realm, Some(connecting.role));
+        }
         inner.by_id.insert(connecting.client_id().to_owned(), client.clone());
         client.attach(realm, connecting, number, |mailbox| greet(false, mailbox));
         realm.join(client.session.clone());
@@ -238,9 +252,13 @@ impl Clients {
         leaving: Leaving,
     ) {
         let mut inner = self.inner.lock();
-        if !client.session.mailbox().detach(link) {
+        let mut mailbox = client.session.mailbox();
+        if !mailbox.detach(link) {
             return;
         }
+        let progress = mailbox.take_progress();
+        drop(mailbox);
+        realm.set_away(&client.session, true);
         let client_id = client.client_id();
         // A callee that is away answers nothing: its calls fail now, and further ones go to others.
         realm.leave_calls(node, &client.session);
@@ -252,6 +270,9 @@ impl Clients {
             inner.end(node, realm, client_id, End::TakenOver);
         }
         drop(inner);
+        if let Some(at) = progress {
+            client.record_progress(node, realm, at);
+        }
         let orderly = leaving == Leaving::Orderly;
         match logged {
             Some(connection) => {
@@ -300,6 +321,22 @@ impl Client {
         self.session.identity.client_id.as_deref().unwrap_or_default()
     }
 
+    /// Has the session read the log, with the permissions of a role: it is kept, and so is what it is owed.
+    fn read_log(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: Option<RoleId>) {
+        let (session, reading) = (&self.session, (Arc::downgrade(node), Arc::downgrade(realm)));
+        let (node, realm) = reading;
+        let reading = Reading { node, realm, session: Arc::downgrade(session), role, recorded: true };
+        session.mailbox().read_log(reading);
+    }
+
+    /// Records how far the session has come that has lost its connection. Should that fail, more is repeated after a crash.
+    fn record_progress(&self, node: &Arc<Node>, realm: &Realm, at: Cursor) {
+        let cursor = CursorName::Client(self.client_id().to_owned());
+        let mut batch = Batch::default();
+        batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, at });
+        node.submit(Submission { batch, owner: Owner::Nobody });
+    }
+
     fn is_of(&self, identity: &Identity) -> bool {
         self.session.identity.authid == identity.authid
     }
@@ -336,6 +373,7 @@ impl Client {
             old
         };
         realm.set_wire(&self.session, wire, alias_max > 0);
+        realm.set_away(&self.session, false);
         if let Some(old) = old {
             old.end(End::TakenOver);
         }

@@ -8,14 +8,17 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod durables;
 pub mod house;
 pub mod link;
 pub mod log;
 pub mod mailbox;
 pub mod metrics;
+pub mod past;
 pub mod publish;
 pub mod reader;
 pub mod realm;
+pub mod revoke;
 pub mod rpc;
 pub mod session;
 mod sys;
@@ -201,7 +204,7 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
-        self.record_moved();
+        self.record_moved(now_ms);
         self.house.tick();
     }
 
@@ -236,6 +239,16 @@ impl Node {
         let mut keys = Loader::new(engine.store().reader()?);
         while keys.step(self)? {}
         self.realms().iter().for_each(|realm| realm.retained_is_loaded());
+        for (realm, topic, session, _) in engine.state().locks() {
+            if let Some(realm) = self.realm(&realm) {
+                realm.set_lock_holder(&topic, Some(SessionId(session)));
+            }
+        }
+        let mut reader = engine.store().reader()?;
+        self.load_durables(&mut *reader)?;
+        if let Some(last) = reader.segment_before(engine.state().last_number() + 1)? {
+            self.log.note_head(&last);
+        }
         Ok((engine, feed))
     }
 
@@ -249,7 +262,7 @@ impl Node {
         }
     }
 
-    /// Has the log worked by threads of its own.
+    /// Has the log worked by threads of its own, and the broker's procedures by one.
     ///
     /// # Errors
     /// The system has no threads left, or the store none for readers.
@@ -262,6 +275,7 @@ impl Node {
         for _ in 0..HISTORY_THREADS {
             self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
         }
+        House::start(self, clock.clone())?;
         Threads::start(self, engine, feed, clock, sync_every)
     }
 

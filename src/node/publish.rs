@@ -460,6 +460,9 @@ impl Publisher {
         }
         let mut keep = false;
         for (lane, frames) in route.lanes.iter().zip(&mut self.run.lanes) {
+            if lane.filter.as_ref().is_some_and(|filter| !filter.hold(event.payload)) {
+                continue;
+            }
             let terms = lane.form.terms(qos, retain);
             keep |= terms.qos != Qos::AtMostOnce;
             match frames.append(lane, event, &terms, self.run.events.len()) {
@@ -475,7 +478,8 @@ impl Publisher {
     /// Delivers an event whose copies are not all alike, or which is large.
     fn deliver_alone(&mut self, route: &SharedRoute, version: u64, event: &Event<'_>, publication: &Publication<'_>) {
         let stored = Arc::new(event.store(publication.backing));
-        for lane in &route.lanes {
+        let wanted = |lane: &&Lane<_>| lane.filter.as_ref().is_none_or(|filter| filter.hold(event.payload));
+        for lane in route.lanes.iter().filter(wanted) {
             let terms = lane.form.terms(event.qos, event.retain);
             let mut shared = None;
             for member in &lane.members {

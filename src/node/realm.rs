@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::clients::Clients;
+use super::durables::Durables;
 use super::house::Bell;
 use super::link::End;
 use super::mailbox::Mailbox;
@@ -15,7 +16,7 @@ use super::session::Session;
 use super::wire::WireRef;
 use crate::delivery::replay::Source;
 use crate::router::authorize::{Action, Authorizer, RoleId};
-use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed};
+use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed, Variant};
 use crate::router::dealer::Dealer;
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
@@ -59,6 +60,8 @@ pub struct Realm {
     retained_bytes_max: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     pub clients: Clients,
+    /// Named durable subscriptions.
+    pub(super) durables: Durables,
     /// Rung when keys change that somebody watches.
     pub(super) bell: Bell,
     /// Keys that are held, by name.
@@ -95,6 +98,7 @@ impl Realm {
             retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
             clients: Clients::default(),
+            durables: Durables::default(),
             bell: Bell::default(),
             holders: Mutex::default(),
         }
@@ -168,6 +172,85 @@ impl Realm {
         }
         reply(removed, &mut mailbox);
         removed
+    }
+
+    /// Subscribes to a variant of a pattern, for events of its own; see [`Realm::subscribe`].
+    pub fn subscribe_variant(
+        &self,
+        session: &Arc<Session>,
+        pattern: &TopicPattern,
+        variant: &Variant,
+        reply: impl FnOnce(Subscribed, &mut Mailbox),
+    ) -> Subscribed {
+        let mut broker = self.broker.write();
+        let subscribed = broker.subscribe_variant(pattern, variant, session.clone());
+        let mut mailbox = session.mailbox();
+        mailbox.subscriptions.insert(subscribed.id);
+        reply(subscribed, &mut mailbox);
+        self.version.store(broker.version(), Ordering::Release);
+        subscribed
+    }
+
+    /// Subscribes to the past of a pattern: what is published from now on is not for this subscription.
+    pub fn subscribe_past(
+        &self,
+        session: &Arc<Session>,
+        pattern: &TopicPattern,
+        variant: &Variant,
+        reply: impl FnOnce(SubscriptionId, &mut Mailbox),
+    ) -> SubscriptionId {
+        let mut broker = self.broker.write();
+        let id = broker.subscribe_past(pattern, variant);
+        let mut mailbox = session.mailbox();
+        mailbox.subscriptions.insert(id);
+        reply(id, &mut mailbox);
+        id
+    }
+
+    /// Ends a subscription for events of its own by its id; see [`Realm::unsubscribe`].
+    pub fn unsubscribe_id(
+        &self,
+        session: &Arc<Session>,
+        id: SubscriptionId,
+        reply: impl FnOnce(Option<Unsubscribed>, &mut Mailbox),
+    ) -> Option<Unsubscribed> {
+        let mut broker = self.broker.write();
+        let removed = broker.unsubscribe_id(id, session.id);
+        self.version.store(broker.version(), Ordering::Release);
+        let mut mailbox = session.mailbox();
+        if removed.is_some() {
+            mailbox.subscriptions.remove(&id);
+            mailbox.unsubscribed_at = broker.version();
+            mailbox.replay.forget(id);
+            mailbox.stop_reader(id);
+        }
+        reply(removed, &mut mailbox);
+        removed
+    }
+
+    /// Ends many such subscriptions of a session that ends.
+    pub fn unsubscribe_ids(&self, session: SessionId, ids: impl IntoIterator<Item = SubscriptionId>) {
+        let mut broker = self.broker.write();
+        for id in ids {
+            broker.unsubscribe_id(id, session);
+        }
+        self.version.store(broker.version(), Ordering::Release);
+    }
+
+    /// What a subscription is a variant by.
+    pub fn variant(&self, id: SubscriptionId) -> Variant {
+        self.broker.read().variant(id)
+    }
+
+    /// Begins or ends to have the events of a pattern in the log, whoever is subscribed.
+    pub(super) fn want(&self, pattern: &TopicPattern, wanted: bool) {
+        let mut broker = self.broker.write();
+        if wanted {
+            broker.want(pattern);
+        } else {
+            broker.unwant(pattern);
+        }
+        self.version.store(broker.version(), Ordering::Release);
     }
 
     /// Removes many subscriptions of a session that ends.
@@ -352,8 +435,16 @@ impl Realm {
         terms: Terms,
     ) {
         let realm = self.clone();
+        let filter = self.variant(subscription).filter;
         let mut walk = Walk::new(pattern.clone());
-        let mut fetch = move |events: &mut VecDeque<_>| realm.fetch_retained(&mut walk, role, events);
+        let mut fetch = move |events: &mut VecDeque<_>| {
+            let wanted = |event: &StoredEvent| {
+                let filter = filter.as_ref();
+                filter.is_none_or(|filter| filter.hold(event.payload.as_ref()))
+                    && realm.authorizer.allows(role, Action::Subscribe, &event.topic)
+            };
+            realm.fetch_retained(&mut walk, &wanted, events)
+        };
         let mut events = VecDeque::new();
         let more = fetch(&mut events);
         let source = more.then(|| Box::new(fetch) as Source);
@@ -361,9 +452,14 @@ impl Realm {
     }
 
     /// Goes on with a walk; `false` if it is done.
-    fn fetch_retained(&self, walk: &mut Walk, role: RoleId, events: &mut VecDeque<Arc<StoredEvent>>) -> bool {
+    fn fetch_retained(
+        &self,
+        walk: &mut Walk,
+        wanted: &dyn Fn(&StoredEvent) -> bool,
+        events: &mut VecDeque<Arc<StoredEvent>>,
+    ) -> bool {
         !self.retained.read().slice(walk, SLICE_TOPICS_MAX, |event| {
-            if self.authorizer.allows(role, Action::Subscribe, &event.topic) {
+            if wanted(event) {
                 events.push_back(event.clone());
             }
             if events.len() < SLICE_EVENTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -92,8 +92,7 @@ impl Realm {
     /// to stay do.
     pub fn leave(self: &Arc<Self>, node: &Arc<Node>, session: &Arc<Session>, orderly: bool) {
         let subscriptions: Vec<_> = session.mailbox().subscriptions.drain().collect();
-        let patterns: Vec<_> = subscriptions.into_iter().filter_map(|id| self.pattern(id)).collect();
-        self.unsubscribe_all(session.id, patterns.iter().map(|pattern| (pattern, None)));
+        self.unsubscribe_ids(session.id, subscriptions);
         self.leave_calls(node, session);
         self.forget(session.id);
         if session.take_holds() {

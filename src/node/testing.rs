@@ -179,6 +179,13 @@ pub fn take(mailbox: &mut Mailbox) -> Vec<String> {
 
 /// A node with one realm, `realm1`, in which the role `anyone` may do everything.
 pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
+    let (node, realm) = node_without_log(limits);
+    run_log(&node);
+    (node, realm)
+}
+
+/// The same, but what is given to its log stays there.
+pub fn node_without_log(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
     let settings = Settings {
         limits,
         realms: vec![RealmSettings { name: "realm1".to_owned(), ..RealmSettings::default() }],
@@ -189,7 +196,6 @@ pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
         policies: Vec::new(),
     };
     let node = Node::new(settings, 1);
-    run_log(&node);
     let realm = node.realm("realm1").unwrap();
     (node, realm)
 }

@@ -8,12 +8,13 @@
 //! (MQTT 5, 3.3.4). A [`Route`] holds subscribers whose copies are byte for byte the same in one [`Lane`], so that a copy is
 //! encoded once for all of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::index::Index;
 use crate::types::event::{Identifiers, Qos, Terms};
+use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::topic::{Topic, TopicPattern};
 
@@ -42,6 +43,22 @@ pub enum Options {
     Each,
     /// One merged copy per session (MQTT).
     Merged { qos: Qos, no_local: bool, retain_as_published: bool, identifier: Option<u32> },
+}
+
+/// What makes a subscription another one than the plain one of its pattern, with an id of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Variant {
+    /// Only events whose data have these fields.
+    pub filter: Option<Arc<Fields>>,
+    /// Name of the durable subscription that it is.
+    pub name: Option<Arc<str>>,
+}
+
+impl Variant {
+    /// It is the plain one.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the copies of a lane have in common.
@@ -111,6 +128,8 @@ pub struct Lane<S: Subscriber> {
     pub form: Form,
     /// See [`Subscriber::apart`].
     pub apart: bool,
+    /// Only events with these fields are for its members.
+    pub filter: Option<Arc<Fields>>,
     pub members: Vec<Member<S>>,
 }
 
@@ -154,6 +173,10 @@ pub struct Unsubscribed {
 pub struct Broker<S: Subscriber> {
     index: Index<Subscription<S>>,
     by_id: HashMap<SubscriptionId, TopicPattern>,
+    /// Of subscriptions that are not plain.
+    variants: HashMap<SubscriptionId, Variant>,
+    /// Subscriptions to the past alone.
+    past: HashSet<SubscriptionId>,
     last_id: u64,
     version: u64,
 }
@@ -165,6 +188,15 @@ struct Subscription<S> {
     /// Sorted by session.
     subscribers: Vec<(SessionId, S, Options)>,
     groups: Vec<SharedGroup<S>>,
+    variants: Vec<VariantSubscription<S>>,
+}
+
+/// A subscription to the same pattern with an id of its own; each of its subscribers gets an event of its own.
+struct VariantSubscription<S> {
+    id: SubscriptionId,
+    variant: Variant,
+    /// Sorted by session.
+    subscribers: Vec<(SessionId, S)>,
 }
 
 struct SharedGroup<S> {
@@ -176,7 +208,14 @@ struct SharedGroup<S> {
 
 impl<S: Subscriber> Default for Broker<S> {
     fn default() -> Self {
-        Self { index: Index::default(), by_id: HashMap::new(), last_id: 0, version: 0 }
+        Self {
+            index: Index::default(),
+            by_id: HashMap::new(),
+            variants: HashMap::new(),
+            past: HashSet::new(),
+            last_id: 0,
+            version: 0,
+        }
     }
 }
 
@@ -242,9 +281,95 @@ impl<S: Subscriber> Broker<S> {
             *last_id += 1;
             created = true;
             by_id.insert(SubscriptionId(*last_id), pattern.clone());
-            Subscription { id: SubscriptionId(*last_id), wanted: 0, subscribers: Vec::new(), groups: Vec::new() }
+            Subscription {
+                id: SubscriptionId(*last_id),
+                wanted: 0,
+                subscribers: Vec::new(),
+                groups: Vec::new(),
+                variants: Vec::new(),
+            }
         });
         (subscription, created)
+    }
+
+    /// Subscribes a session to a variant of a pattern, for events of its own.
+    pub fn subscribe_variant(&mut self, pattern: &TopicPattern, variant: &Variant, session: S) -> Subscribed {
+        if variant.is_plain() {
+            return self.subscribe(pattern, None, session, Options::Each);
+        }
+        // A subscription that the pattern itself need not have.
+        let (subscription, _) = self.subscription(pattern);
+        let known = subscription.variants.iter().position(|known| known.variant == *variant);
+        let created = known.is_none();
+        let at = known.unwrap_or(subscription.variants.len());
+        if created {
+            self.last_id += 1;
+            let id = SubscriptionId(self.last_id);
+            self.by_id.insert(id, pattern.clone());
+            self.variants.insert(id, variant.clone());
+            let made = VariantSubscription { id, variant: variant.clone(), subscribers: Vec::new() };
+            self.subscription(pattern).0.variants.push(made);
+        }
+        let found = &mut self.subscription(pattern).0.variants[at];
+        let key = session.id();
+        let existed = match found.subscribers.binary_search_by_key(&key, |(id, _)| *id) {
+            Ok(at) => {
+                found.subscribers[at] = (key, session);
+                true
+            }
+            Err(at) => {
+                found.subscribers.insert(at, (key, session));
+                false
+            }
+        };
+        Subscribed { id: found.id, existed, created }
+    }
+
+    /// An id for a subscription of one session that gets no events from here, only what the session reads of the past.
+    pub fn subscribe_past(&mut self, pattern: &TopicPattern, variant: &Variant) -> SubscriptionId {
+        self.last_id += 1;
+        let id = SubscriptionId(self.last_id);
+        self.by_id.insert(id, pattern.clone());
+        self.past.insert(id);
+        if !variant.is_plain() {
+            self.variants.insert(id, variant.clone());
+        }
+        id
+    }
+
+    /// What a subscription is a variant by; the default for a plain one.
+    pub fn variant(&self, id: SubscriptionId) -> Variant {
+        self.variants.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Removes a session's subscription for events of its own; `None` if it had none.
+    pub fn unsubscribe_id(&mut self, id: SubscriptionId, session: SessionId) -> Option<Unsubscribed> {
+        if self.past.remove(&id) {
+            self.by_id.remove(&id);
+            self.variants.remove(&id);
+            return Some(Unsubscribed { id, deleted: true });
+        }
+        let pattern = self.by_id.get(&id)?.clone();
+        if !self.variants.contains_key(&id) {
+            return self.unsubscribe(&pattern, None, session);
+        }
+        let subscription = self.index.get_mut(&pattern)?;
+        let at = subscription.variants.iter().position(|variant| variant.id == id)?;
+        let subscribers = &mut subscription.variants[at].subscribers;
+        subscribers.remove(subscribers.binary_search_by_key(&session, |(id, _)| *id).ok()?);
+        let deleted = subscribers.is_empty();
+        if deleted {
+            subscription.variants.remove(at);
+            let (plain, is_empty) = (subscription.id, subscription.is_empty());
+            self.by_id.remove(&id);
+            self.variants.remove(&id);
+            if is_empty {
+                self.index.remove(&pattern);
+                self.by_id.remove(&plain);
+            }
+        }
+        self.version += 1;
+        Some(Unsubscribed { id, deleted })
     }
 
     /// A named durable subscription wants the events of a pattern in the durable log, whether or not anybody is there.
@@ -299,7 +424,7 @@ impl<S: Subscriber> Broker<S> {
 
 impl<S> Subscription<S> {
     fn is_empty(&self) -> bool {
-        self.subscribers.is_empty() && self.groups.is_empty() && self.wanted == 0
+        self.subscribers.is_empty() && self.groups.is_empty() && self.variants.is_empty() && self.wanted == 0
     }
 
     fn group(&mut self, name: &str) -> &mut Vec<(SessionId, S, Options)> {
@@ -345,11 +470,18 @@ impl<S: Subscriber> RouteBuilder<S> {
             match options {
                 Options::Each => {
                     let form = Form::Each { subscription: subscription.id, with_topic };
-                    place(&mut self.lanes, first, Member { session: session.clone(), no_local: false }, form);
+                    place(&mut self.lanes, first, Member { session: session.clone(), no_local: false }, form, None);
                 }
                 Options::Merged { no_local, .. } => {
                     self.merge(session, *no_local, Form::of(options, subscription.id, with_topic));
                 }
+            }
+        }
+        for VariantSubscription { id, variant, subscribers } in &subscription.variants {
+            for (_, session) in subscribers.iter().filter(|(_, session)| !session.away()) {
+                let form = Form::Each { subscription: *id, with_topic };
+                let member = Member { session: session.clone(), no_local: false };
+                place(&mut self.lanes, first, member, form, variant.filter.as_ref());
             }
         }
         for group in &subscription.groups {
@@ -376,17 +508,23 @@ impl<S: Subscriber> RouteBuilder<S> {
     fn finish(mut self) -> Route<S> {
         let first = self.lanes.len();
         for (_, (member, form)) in self.merged {
-            place(&mut self.lanes, first, member, form);
+            place(&mut self.lanes, first, member, form, None);
         }
         Route { log_qos: self.log_qos, lanes: self.lanes, groups: self.groups }
     }
 }
 
 /// Puts a member into the lane (from `first` on) of its wire and form.
-fn place<S: Subscriber>(lanes: &mut Vec<Lane<S>>, first: usize, member: Member<S>, form: Form) {
+fn place<S: Subscriber>(
+    lanes: &mut Vec<Lane<S>>,
+    first: usize,
+    member: Member<S>,
+    form: Form,
+    filter: Option<&Arc<Fields>>,
+) {
     let (wire, apart) = (member.session.wire(), member.session.apart());
     match lanes[first..].iter_mut().find(|l| l.wire == wire && l.apart == apart && l.form == form) {
         Some(lane) => lane.members.push(member),
-        None => lanes.push(Lane { wire, form, apart, members: vec![member] }),
+        None => lanes.push(Lane { wire, form, apart, filter: filter.cloned(), members: vec![member] }),
     }
 }

@@ -10,6 +10,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::time::{civil, days};
+
 /// See the module. Ordered like its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
@@ -108,30 +110,6 @@ fn read_key(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((n, rest))
 }
 
-/// Year (from 0), month and day (from 1) of a day since 1970, by the civil calendar (H. Hinnant, days algorithms).
-pub(crate) fn civil(days: i64) -> (i64, u8, u8) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = (day_of_year - (153 * shifted + 2) / 5 + 1) as u8;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 } as u8;
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-/// Days since 1970 of a civil date.
-fn days(year: i64, month: u8, day: u8) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let shifted = i64::from(if month > 2 { month - 3 } else { month + 9 });
-    let day_of_year = (153 * shifted + 2) / 5 + i64::from(day) - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text().as_str())
@@ -147,10 +125,7 @@ impl FromStr for EventId {
         let date = bytes.get(..10).filter(|date| date.iter().all(u8::is_ascii_digit)).ok_or(NotAnEventId)?;
         let two = |at: usize| (date[at] - b'0') * 10 + date[at + 1] - b'0';
         let (year, month, day, hour, minute) = (2000 + i64::from(two(0)), two(2), two(4), two(6), two(8));
-        let days = days(year, month.max(1), day.max(1));
-        if civil(days) != (year, month, day) || hour > 23 || minute > 59 {
-            return Err(NotAnEventId);
-        }
+        let days = days(year, month, day).filter(|_| hour <= 23 && minute <= 59).ok_or(NotAnEventId)?;
         let minutes = days * 1440 + i64::from(hour) * 60 + i64::from(minute);
         let (generator, rest) = read_key(&bytes[10..]).ok_or(NotAnEventId)?;
         let (offset, rest) = read_key(rest).ok_or(NotAnEventId)?;

@@ -6,5 +6,6 @@ pub mod fields;
 pub mod ids;
 pub mod limits;
 pub mod payload;
+pub mod time;
 pub mod topic;
 pub mod value;

@@ -2,6 +2,7 @@
 
 use super::answers::Answer;
 use super::{Halt, Open};
+use crate::delivery::inflight::Receipt;
 use crate::mqtt::codec::{Ack, AckType, Level, ReasonCode, encode_ack};
 use crate::node::clients::Received;
 use crate::queue::command::Command;
@@ -9,7 +10,7 @@ use crate::queue::command::Command;
 impl Open {
     /// PUBACK: a QoS 1 message is done, whatever its reason code says. One for nothing is ignored: it may cross a reconnect.
     pub(super) fn acknowledged(&mut self, ack: &Ack<'_>) -> Result<(), Halt> {
-        self.client.session.mailbox().inflight.acknowledge(ack.packet_id.get());
+        self.client.session.mailbox().acknowledge(ack.packet_id.get());
         Ok(())
     }
 
@@ -17,12 +18,17 @@ impl Open {
     pub(super) fn received(&mut self, ack: &Ack<'_>) -> Result<(), Halt> {
         let mut mailbox = self.client.session.mailbox();
         if ack.reason.is_error() {
-            mailbox.inflight.refuse(ack.packet_id.get());
+            mailbox.refuse(ack.packet_id.get());
             return Ok(());
         }
-        let known = mailbox.inflight.receive(ack.packet_id.get());
+        let receipt = mailbox.receive(ack.packet_id.get());
         drop(mailbox);
-        self.answer(AckType::Pubrel, ack, known);
+        match receipt {
+            Receipt::Release => self.answer(AckType::Pubrel, ack, true),
+            Receipt::Unknown => self.answer(AckType::Pubrel, ack, false),
+            // It follows when the log has that.
+            Receipt::Record => {}
+        }
         Ok(())
     }
 
@@ -53,7 +59,7 @@ impl Open {
 
     /// PUBCOMP: a QoS 2 message is done.
     pub(super) fn completed(&mut self, ack: &Ack<'_>) -> Result<(), Halt> {
-        self.client.session.mailbox().inflight.complete(ack.packet_id.get());
+        self.client.session.mailbox().complete(ack.packet_id.get());
         Ok(())
     }
 

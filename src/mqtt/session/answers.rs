@@ -12,11 +12,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Violation;
+use super::connect::release;
 use super::filters::Filters;
 use super::publish::Verdict;
 use crate::mqtt::codec::{Ack, AckType, Level, PacketId, ReasonCode, encode_ack};
 use crate::node::Node;
 use crate::node::clients::{Client, Received};
+use crate::node::link::Link;
 use crate::node::publish::Settled;
 use crate::node::realm::Realm;
 use crate::queue::outcome::Refused;
@@ -47,6 +49,8 @@ pub(super) enum Answer {
     Publish(AckType, PacketId),
     /// PUBCOMP.
     Release(PacketId),
+    /// What waits for the session's progress to be recorded: PUBREL, and the first sending of QoS 2 messages.
+    Progress,
     /// SUBACK or UNSUBACK, when the last of its filters is settled.
     Filters(Box<Filters>),
     /// Known since the packet came; waits for those before it.
@@ -115,7 +119,7 @@ impl Answers {
         let Some(answer) = self.waiting.pop_front() else { return };
         // The client learns nothing more; what it is not told it repeats.
         if self.fatal.is_none() {
-            self.give(answer, settled, context.client);
+            self.give(answer, settled, context);
         }
         while let Some(Answer::Said(_)) = self.waiting.front() {
             if let Some(Answer::Said(bytes)) = self.waiting.pop_front()
@@ -126,8 +130,8 @@ impl Answers {
         }
     }
 
-    fn give(&mut self, answer: Answer, settled: &Settled, client: &Client) {
-        let words = self.words();
+    fn give(&mut self, answer: Answer, settled: &Settled, context: &Context<'_>) {
+        let (words, client) = (self.words(), context.client);
         match answer {
             Answer::Silence(_) | Answer::Said(_) => {}
             Answer::Publish(kind, packet_id) => {
@@ -149,6 +153,13 @@ impl Answers {
                     encode_ack(AckType::Pubcomp, packet_id, &mut self.ready);
                 }
             },
+            Answer::Progress => {
+                let mut mailbox = client.session.mailbox();
+                match settled {
+                    Settled::Refused(_) => mailbox.progress_refused(context.link),
+                    _ => mailbox.progress_recorded(context.link, release),
+                }
+            }
             Answer::Filters(filters) => {
                 if self.level < Level::V5 && !filters.can_be_said() {
                     self.fatal =
@@ -192,6 +203,7 @@ pub(in crate::mqtt) struct Context<'a> {
     pub node: &'a Arc<Node>,
     pub realm: &'a Arc<Realm>,
     pub client: &'a Client,
+    pub link: &'a Arc<Link>,
 }
 
 /// How the client wants to be told.

@@ -22,6 +22,7 @@ use crate::node::session::Identity;
 use crate::node::users::User;
 use crate::queue::command::{PropertiesRow, WillRow};
 use crate::router::authorize::{Action, RoleId};
+use crate::router::broker::Subscriber;
 use crate::types::topic::Topic;
 
 /// A client whose CONNECT is being looked into.
@@ -186,6 +187,7 @@ impl MqttGate {
                 authmethod: if candidate.user_name.is_some() { "password" } else { "anonymous" },
                 client_id: Some(candidate.client_id.clone()),
             },
+            role,
             clean_start: candidate.clean_start,
             expiry_s: candidate.expiry_s,
             will,
@@ -251,12 +253,14 @@ impl MqttGate {
         let mut publisher = Publisher::new(self.node.clone(), realm, Some(session), Some(role), Protocol::Mqtt);
         publisher.listen(self.link.clone());
         publisher.now_ms = now_ms;
+        let kept = connected.logged.filter(|_| client.session.persistent());
         let mut open = Open {
             client,
+            link: self.link.clone(),
             publisher,
             role,
             level: candidate.level,
-            kept: connected.logged.filter(|_| candidate.expiry_s > 0),
+            kept,
             answers: Answers::new(candidate.level, candidate.packet_bytes_max, candidate.wants_words),
             silent: false,
             aliases: HashMap::new(),
@@ -367,7 +371,8 @@ fn connack(candidate: &Candidate, node: &Node, present: bool, out: &mut Vec<u8>)
     let _ = connack.encode(candidate.level, out);
 }
 
-fn release(packet_id: u16, out: &mut Vec<u8>) {
+/// Encodes PUBREL.
+pub(super) fn release(packet_id: u16, out: &mut Vec<u8>) {
     if let Some(packet_id) = PacketId::new(packet_id) {
         encode_ack(AckType::Pubrel, packet_id, out);
     }

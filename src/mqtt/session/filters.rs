@@ -126,20 +126,19 @@ impl Asked {
             What::Registered => return rpc::unregister(context, &self.filter),
             What::Unregistered => return,
         };
+        let filter = self.filter;
         let mut record = client.record.lock();
         let now = match &before {
-            Some(held) => record.subscriptions.insert(self.filter, held.clone()),
-            None => record.subscriptions.remove(&self.filter),
+            Some(held) => record.subscriptions.insert(filter.clone(), held.clone()),
+            None => record.subscriptions.remove(&filter),
         };
         drop(record);
         match (before, now) {
-            (Some(Held { pattern, group, options }), _) => {
-                realm.subscribe(&client.session, &pattern, group.as_deref(), options, |_, _| {});
+            (Some(held), _) => {
+                client.subscribe(realm, &filter, held, None);
                 client.let_go_if_ended(context.node, realm);
             }
-            (None, Some(held)) => {
-                realm.unsubscribe(&client.session, &held.pattern, held.group.as_deref(), |_, _| {});
-            }
+            (None, Some(held)) => client.unsubscribe(realm, &filter, &held),
             (None, None) => {}
         }
     }

@@ -35,9 +35,10 @@ use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
 use crate::node::users::User;
+use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::RoleId;
-use answers::Answers;
 pub(super) use answers::Context;
+use answers::{Answer, Answers};
 use connect::{Candidate, Opening};
 pub(super) use publish::Verdict;
 pub(super) use subscribe::granted;
@@ -79,6 +80,7 @@ enum Phase {
 /// A connection that has its session.
 pub(super) struct Open {
     pub(super) client: Arc<Client>,
+    link: Arc<Link>,
     pub(super) publisher: Publisher,
     pub(super) role: RoleId,
     pub(super) level: Level,
@@ -268,7 +270,7 @@ impl MqttGate {
     /// Ends a read: what it led to, if that is the end.
     fn conclude(&mut self, result: Result<(), Halt>) -> Flow {
         if let Phase::Open(open) = &mut self.phase {
-            open.finish(&self.link);
+            open.finish();
         }
         match result {
             Ok(()) if matches!(self.phase, Phase::Gone) => Flow::Close,
@@ -298,7 +300,7 @@ impl MqttGate {
             }
         }
         let Phase::Open(open) = &mut self.phase else { return };
-        if let Some(violation) = open.hear(&self.link, now_ms) {
+        if let Some(violation) = open.hear(now_ms) {
             tracing::debug!(peer = %self.peer, what = violation.what, "MQTT client cannot be answered");
             self.give_up(violation);
             self.link.end(End::Over);
@@ -351,11 +353,11 @@ impl Open {
 
     /// What answers are made for.
     pub(super) fn context(&self) -> Context<'_> {
-        Context { node: &self.publisher.node, realm: &self.publisher.realm, client: &self.client }
+        Context { node: &self.publisher.node, realm: &self.publisher.realm, client: &self.client, link: &self.link }
     }
 
     /// Answers what the log has settled. Returns why the connection has to end, if it has.
-    fn hear(&mut self, link: &Arc<Link>, now_ms: u64) -> Option<Violation> {
+    fn hear(&mut self, now_ms: u64) -> Option<Violation> {
         if !self.answers.is_waiting() {
             return None;
         }
@@ -364,12 +366,20 @@ impl Open {
             self.heard_ms = now_ms;
         }
         self.publisher.now_ms = now_ms;
-        let Self { publisher, answers, client, .. } = self;
+        let Self { publisher, answers, client, link, .. } = self;
         let (node, realm) = (publisher.node.clone(), publisher.realm.clone());
-        let context = Context { node: &node, realm: &realm, client };
+        let context = Context { node: &node, realm: &realm, client, link };
         publisher.hear(|settled| answers.settle(&settled, &context));
-        self.finish(link);
+        self.finish();
         self.answers.take_fatal()
+    }
+
+    /// Has the log record how far the session has come.
+    fn record_progress(&mut self, at: Cursor) {
+        let (realm, client_id) = (self.publisher.realm.name.to_string(), self.client.client_id().to_owned());
+        self.publisher.command(Command::Progress { realm, cursor: CursorName::Client(client_id), at });
+        self.answers.expect(Answer::Progress);
+        self.publisher.finish();
     }
 
     fn must_wait(&self) -> bool {
@@ -377,13 +387,13 @@ impl Open {
     }
 
     /// Hands deliveries over and puts the answers into the mailbox.
-    fn finish(&mut self, link: &Arc<Link>) {
+    fn finish(&mut self) {
         self.publisher.finish();
         if self.answers.ready().is_empty() {
             return;
         }
         let mut mailbox = self.client.session.mailbox();
-        if mailbox.is_held_by(link) {
+        if mailbox.is_held_by(&self.link) {
             mailbox.outbox.push_reply(self.answers.ready());
         }
         drop(mailbox);
@@ -420,8 +430,13 @@ impl Machine for MqttGate {
             let mut mailbox = open.client.session.mailbox();
             if mailbox.is_held_by(&self.link) {
                 open.publisher.count(mailbox.refill(now_ms));
+                let progress = mailbox.take_progress();
                 let taken = mailbox.take(spare);
+                drop(mailbox);
                 self.tally.bytes_out += taken.bytes() as u64;
+                if let Some(at) = progress {
+                    open.record_progress(at);
+                }
                 return taken;
             }
         }

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5, 3.8 to 3.11).
 
-use super::answers::{Answer, Context};
+use super::answers::Answer;
 use super::filters::{Filters, Replay, What};
 use super::{Halt, Open, Violation};
 use crate::mqtt::Settings;
@@ -75,11 +75,21 @@ impl Open {
             retain_as_published: wanted.retain_as_published,
             identifier,
         };
-        let held =
-            Held { pattern: filter.pattern.clone(), group: filter.group.map(Into::into), options: options.clone() };
-        let before = self.client.record.lock().subscriptions.insert(wanted.filter.into(), held);
-        let (realm, session) = (self.publisher.realm.clone(), &self.client.session);
-        let subscribed = realm.subscribe(session, &filter.pattern, filter.group, options, |_, _| {});
+        let mut held = Held {
+            pattern: filter.pattern.clone(),
+            group: filter.group.map(Into::into),
+            options,
+            since: self.publisher.node.log.history.fed(),
+        };
+        let before = {
+            let mut record = self.client.record.lock();
+            // Replacing a subscription loses nothing (MQTT 5, 3.8.4).
+            let before = record.subscriptions.get(wanted.filter).map_or(held.since, |before| before.since);
+            held.since = before;
+            record.subscriptions.insert(wanted.filter.into(), held.clone())
+        };
+        let realm = self.publisher.realm.clone();
+        let subscribed = self.client.subscribe(&realm, wanted.filter, held, None);
         let send_retained = match wanted.retain_handling {
             RetainHandling::AtSubscribe => true,
             RetainHandling::AtNewSubscribe => !subscribed.existed,
@@ -99,7 +109,7 @@ impl Open {
         if self.log_subscription(row) {
             filters.ask(wanted.filter, What::Subscribed(before), replay);
         } else if let Some(replay) = replay {
-            replay.start(&Context { node: &self.publisher.node, realm: &realm, client: &self.client });
+            replay.start(&self.context());
         }
         granted(wanted.qos)
     }
@@ -159,8 +169,7 @@ impl Open {
                 let valid = Filter::parse(filter).is_ok();
                 return if valid { ReasonCode::NoSubscriptionExisted } else { ReasonCode::TopicFilterInvalid };
             };
-            let realm = &self.publisher.realm;
-            realm.unsubscribe(&self.client.session, &held.pattern, held.group.as_deref(), |_, _| {});
+            self.client.unsubscribe(&self.publisher.realm, filter, &held);
             What::Unsubscribed(held)
         };
         if self.kept.is_some() {

@@ -8,9 +8,12 @@ use parking_lot::Mutex;
 
 use super::{Client, Clients, Held, Received, Record};
 use crate::node::Node;
+use crate::node::reader::wants::Want;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
 use crate::node::wire::WireRef;
+use crate::queue::command::Cursor;
+use crate::router::broker::Subscribed;
 use crate::types::event::Qos;
 use crate::types::ids::SessionId;
 
@@ -21,6 +24,8 @@ pub struct Restored {
     pub identity: Identity,
     pub session: SessionId,
     pub expiry_s: u32,
+    /// Number of the CONNECT that made it: what came before does not concern it.
+    pub created: u64,
     /// That of most clients; it costs something to change it.
     pub wire: WireRef,
 }
@@ -28,17 +33,24 @@ pub struct Restored {
 impl Clients {
     /// Adds a session, unless there is one with its client id.
     pub fn restore(&self, node: &Arc<Node>, realm: &Arc<Realm>, restored: Restored) {
-        let Restored { identity, session, expiry_s, wire } = restored;
+        let Restored { identity, session, expiry_s, created, wire } = restored;
         let client_id = identity.client_id.clone().unwrap_or_default();
         let mut inner = self.inner.lock();
         if inner.by_id.contains_key(&client_id) {
             return;
         }
         let keeps = expiry_s > 0;
+        let role = realm.authorizer.role(&identity.authrole);
         let session = node.new_session_with_id(session, identity, wire, keeps);
         let record = Record { expiry_s, logged: Some(0), ..Record::default() };
-        realm.join(session.clone());
-        inner.by_id.insert(client_id, Arc::new(Client { session, record: Mutex::new(record) }));
+        let client = Arc::new(Client { session, record: Mutex::new(record) });
+        if keeps {
+            client.read_log(node, realm, role);
+            client.restore_cursor(&Cursor { sent_to: created, inflight: Vec::new() });
+            realm.set_away(&client.session, true);
+        }
+        realm.join(client.session.clone());
+        inner.by_id.insert(client_id, client);
     }
 
     /// A session that was restored.
@@ -48,10 +60,34 @@ impl Clients {
 }
 
 impl Client {
+    /// Subscribes to a filter. A session that reads the log does so for this, too.
+    pub fn subscribe(&self, realm: &Realm, filter: &str, held: Held, after: Option<u64>) -> Subscribed {
+        let Held { pattern, group, options, since } = held;
+        let shared = group.is_some();
+        realm.subscribe(&self.session, &pattern, group.as_deref(), options.clone(), |subscribed, mailbox| {
+            // What a group gets is given to one of its members, who keeps it.
+            if !shared {
+                let want =
+                    Want { pattern: pattern.clone(), options, subscription: subscribed.id, since, follows: false };
+                mailbox.want(filter, want, after);
+            }
+        })
+    }
+
+    /// Undoes [`Client::subscribe`].
+    pub fn unsubscribe(&self, realm: &Realm, filter: &str, held: &Held) {
+        realm.unsubscribe(&self.session, &held.pattern, held.group.as_deref(), |_, mailbox| mailbox.unwant(filter));
+    }
+
     /// Gives a restored session one of its subscriptions.
     pub fn restore_subscription(&self, realm: &Realm, filter: &str, held: Held) {
-        realm.subscribe(&self.session, &held.pattern, held.group.as_deref(), held.options.clone(), |_, _| {});
+        self.subscribe(realm, filter, held.clone(), None);
         self.record.lock().subscriptions.insert(filter.into(), held);
+    }
+
+    /// Takes a restored session to where it was.
+    pub fn restore_cursor(&self, at: &Cursor) {
+        self.session.mailbox().restore(at);
     }
 
     /// Gives a restored session a procedure that it answers when it is there.

@@ -22,14 +22,17 @@ use crate::node::link::Link;
 use crate::queue::segment::Segment;
 use crate::store::{StoreError, StoreReader};
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes of segments that are kept in memory.
 pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What one fetch is to bring; less while many wait.
-const CHUNK_BYTES: usize = 1024 * 1024;
-const CHUNK_BYTES_MIN: usize = 64 * 1024;
+/// What one fetch is to bring is this part of what is kept in memory; less, at least that, while many wait.
+const CHUNK_PART: usize = 32;
+const CHUNK_PART_MIN: usize = 512;
 /// Questions of [`History::ask`] that wait.
 const ASKS_MAX: usize = 64;
-/// How long a chunk that nobody has looked at stays, although others wait for its room.
+/// How long a chunk stays that its waiters have not looked at, although others wait for its room.
 const FRESH: Duration = Duration::from_millis(200);
 /// How soon a store that failed is tried again, at first and at last.
 const RETRY: Duration = Duration::from_millis(100);
@@ -78,12 +81,14 @@ pub struct History {
 
 struct Shared {
     inner: Mutex<Inner>,
-    work: Condvar,
+    /// Somebody asks for something.
+    asked: Condvar,
     /// Number of the last message that the feed has begun to route; what comes later will be fed.
     fed: AtomicU64,
     /// Number of the last message that has been offered to all.
     routed: AtomicU64,
     bytes_max: usize,
+    fresh: Duration,
     counts: HistoryCounts,
 }
 
@@ -112,6 +117,8 @@ struct Chunk {
     bytes: usize,
     /// When it was looked at last; 0: it was not.
     used: u64,
+    /// Somebody has been woken for it.
+    awaited: bool,
     fetched: Instant,
 }
 
@@ -158,13 +165,24 @@ impl History {
         };
         let shared = Shared {
             inner: Mutex::new(inner),
-            work: Condvar::new(),
+            asked: Condvar::new(),
             fed: AtomicU64::new(0),
             routed: AtomicU64::new(0),
             bytes_max,
+            fresh: FRESH,
             counts: HistoryCounts::default(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// A history that holds no chunk for who is slow to look at it.
+    #[cfg(test)]
+    pub fn impatient(bytes_max: usize) -> Self {
+        let mut history = Self::new(bytes_max);
+        if let Some(shared) = Arc::get_mut(&mut history.shared) {
+            shared.fresh = Duration::ZERO;
+        }
+        history
     }
 
     /// The log goes on behind this number: everything up to it is in the store. To be called before the first segment is fed.
@@ -183,6 +201,13 @@ impl History {
         let shared = self.shared.clone();
         std::thread::Builder::new().name("history".to_owned()).spawn(move || shared.run(reader))?;
         Ok(())
+    }
+
+    /// Does one piece of a reading thread's work; `false`: there is none now.
+    #[cfg(test)]
+    pub fn work(&self, reader: &mut dyn StoreReader) -> bool {
+        let job = self.shared.try_job(&mut self.shared.inner.lock(), true);
+        job.map(|job| self.shared.work(job, reader)).is_ok()
     }
 
     /// Has whoever asks read by himself.
@@ -248,7 +273,7 @@ impl History {
             return self.read_inline(&mut inner, number, topics, fed);
         }
         inner.request(number, topics, Some(link));
-        self.shared.work.notify_one();
+        self.shared.asked.notify_one();
         Look::Wait
     }
 
@@ -262,10 +287,10 @@ impl History {
         let (look, ahead) = chunk.look(number);
         if first_look {
             // Its room may be taken now.
-            self.shared.work.notify_one();
+            self.shared.asked.notify_one();
         }
         if ahead <= fed && ahead < inner.recent_from && inner.request_ahead(ahead, topics) {
-            self.shared.work.notify_one();
+            self.shared.asked.notify_one();
         }
         Some(look)
     }
@@ -273,7 +298,7 @@ impl History {
     fn read_inline(&self, inner: &mut Inner, number: u64, topics: Option<Topics<'_>>, fed: u64) -> Look {
         let Some(reader) = inner.inline.as_mut() else { return Look::Wait };
         let want = topics.map(|topics| (topics.realm.into(), topics.names.into()));
-        match self.shared.fetch(&mut **reader, &want, number, CHUNK_BYTES) {
+        match self.shared.fetch(&mut **reader, &want, number, self.shared.bytes_max / CHUNK_PART) {
             Ok(segments) => {
                 let mut chunk = Chunk::new(want, number, fed, segments);
                 chunk.used = inner.looks;
@@ -302,7 +327,7 @@ impl History {
             return Err(Busy);
         }
         inner.asks.push_back(question);
-        self.shared.work.notify_one();
+        self.shared.asked.notify_one();
         Ok(())
     }
 }
@@ -310,7 +335,7 @@ impl History {
 impl Drop for History {
     fn drop(&mut self) {
         self.shared.inner.lock().stopping = true;
-        self.shared.work.notify_all();
+        self.shared.asked.notify_all();
     }
 }
 
@@ -320,7 +345,7 @@ impl Chunk {
         let to = segments.last().map_or(fed.max(from), Segment::last);
         let bytes = segments.iter().map(Segment::bytes).sum();
         let segments = segments.into_iter().map(Arc::new).collect();
-        Self { want, from, to, segments, bytes, used: 0, fetched: Instant::now() }
+        Self { want, from, to, segments, bytes, used: 0, awaited: false, fetched: Instant::now() }
     }
 
     /// What there is from a number on that it covers, and from where on more should be fetched ahead (never, if not yet).
@@ -381,14 +406,14 @@ impl Inner {
         self.chunks.push(chunk);
     }
 
-    /// Whether another chunk would drive out one for which somebody has just been woken.
-    fn must_hold(&self, bytes_max: usize) -> Option<Instant> {
-        let fresh = self.chunks.iter().filter(|chunk| chunk.used == 0);
+    /// Until when to wait with another chunk, for it could drive out one for which somebody has just been woken.
+    fn must_hold(&self, bytes_max: usize, patience: Duration) -> Option<Instant> {
+        let fresh = self.chunks.iter().filter(|chunk| chunk.used == 0 && chunk.awaited);
         let bytes: usize = fresh.clone().map(|chunk| chunk.bytes).sum();
-        if bytes + CHUNK_BYTES <= bytes_max / 2 {
+        if bytes + bytes_max / CHUNK_PART <= bytes_max / 2 {
             return None;
         }
-        fresh.map(|chunk| chunk.fetched + FRESH).min().filter(|until| *until > Instant::now())
+        fresh.map(|chunk| chunk.fetched + patience).min().filter(|until| *until > Instant::now())
     }
 }
 
@@ -405,41 +430,45 @@ impl Shared {
         loop {
             turn = !turn;
             match self.next_job(turn) {
-                Job::Fetch { want, from, bytes } => {
-                    let fed = self.fed.load(Ordering::Acquire);
-                    let fetched = self.fetch(&mut *reader, &want, from, bytes);
-                    self.settle(want, from, fed, fetched);
-                }
-                Job::Answer(question) => question(&mut *reader),
                 Job::Stop => return,
+                job => self.work(job, &mut *reader),
             }
         }
     }
 
-    /// Waits for something to do. Questions and fetches take turns.
+    fn work(&self, job: Job, reader: &mut dyn StoreReader) {
+        match job {
+            Job::Fetch { want, from, bytes } => {
+                let fed = self.fed.load(Ordering::Acquire);
+                let fetched = self.fetch(reader, &want, from, bytes);
+                self.settle(want, from, fed, fetched);
+            }
+            Job::Answer(question) => question(reader),
+            Job::Stop => {}
+        }
+    }
+
+    /// Waits for something to do.
     fn next_job(&self, questions_first: bool) -> Job {
         let mut inner = self.inner.lock();
         loop {
-            if inner.stopping {
-                return Job::Stop;
-            }
-            if (questions_first || !inner.fetches.iter().any(|fetch| !fetch.running))
-                && let Some(question) = inner.asks.pop_front()
-            {
-                return Job::Answer(question);
-            }
-            let until = match self.next_fetch(&mut inner) {
+            match self.try_job(&mut inner, questions_first) {
                 Ok(job) => return job,
-                Err(until) => until,
-            };
-            if let Some(question) = inner.asks.pop_front() {
-                return Job::Answer(question);
-            }
-            match until {
-                Some(until) => drop(self.work.wait_until(&mut inner, until)),
-                None => self.work.wait(&mut inner),
+                Err(Some(until)) => drop(self.asked.wait_until(&mut inner, until)),
+                Err(None) => self.asked.wait(&mut inner),
             }
         }
+    }
+
+    /// Something to do now, or until when there is nothing if nobody asks for anything. Questions and fetches take turns.
+    fn try_job(&self, inner: &mut Inner, questions_first: bool) -> Result<Job, Option<Instant>> {
+        if inner.stopping {
+            return Ok(Job::Stop);
+        }
+        if questions_first && let Some(question) = inner.asks.pop_front() {
+            return Ok(Job::Answer(question));
+        }
+        self.next_fetch(inner).or_else(|until| inner.asks.pop_front().map(Job::Answer).ok_or(until))
     }
 
     /// A fetch that can be made now, or until when there is none if nobody asks for another.
@@ -447,10 +476,11 @@ impl Shared {
         if !inner.fetches.iter().any(|fetch| !fetch.running) {
             return Err(None);
         }
-        if let Some(until) = inner.must_hold(self.bytes_max) {
+        if let Some(until) = inner.must_hold(self.bytes_max, self.fresh) {
             return Err(Some(until));
         }
-        let bytes = (self.bytes_max / 4 / inner.fetches.len()).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES);
+        let least = self.bytes_max / CHUNK_PART_MIN;
+        let bytes = (self.bytes_max / 4 / inner.fetches.len()).clamp(least, self.bytes_max / CHUNK_PART);
         let now = Instant::now();
         let due = |fetch: &&mut Fetch| !fetch.running && fetch.retry.is_none_or(|(at, _)| at <= now);
         match inner.fetches.iter_mut().find(due) {
@@ -500,7 +530,9 @@ impl Shared {
             return;
         };
         let fetch = inner.fetches.remove(at);
-        inner.keep(Chunk::new(want, from, fed, segments), self.bytes_max);
+        let mut chunk = Chunk::new(want, from, fed, segments);
+        chunk.awaited = !fetch.waiters.is_empty();
+        inner.keep(chunk, self.bytes_max);
         drop(inner);
         fetch.waiters.iter().for_each(|link| link.wake());
     }

@@ -223,6 +223,13 @@ impl Log {
         self.heads.note(segment);
     }
 
+    /// The last segment that the log has when it is opened.
+    pub(super) fn note_head(&self, segment: &Segment) {
+        if self.heads.last().is_none() {
+            self.heads.note(segment);
+        }
+    }
+
     /// The event id of a number that was fed lately.
     pub fn event_id_of(&self, number: u64) -> Option<EventId> {
         self.heads.id_of(number)

@@ -16,6 +16,7 @@ use crate::queue::message::{Head, Malformed, Message};
 use crate::queue::segment::Segment;
 use crate::router::authorize::RoleId;
 use crate::types::event::{Event, Place, Qos, Terms};
+use crate::types::fields::Fields;
 use crate::types::payload::Codec;
 use crate::types::topic::Topic;
 
@@ -61,6 +62,8 @@ pub struct Reader {
     pub wants: Wants,
     /// What it gets with QoS 1 or 2 is its business, whatever its subscriptions say.
     pub owed: bool,
+    /// Only events with these fields.
+    pub filter: Option<Arc<Fields>>,
     /// The segment it is in; not kept alive by it, so that a thousand readers do not hold a thousand segments.
     segment: Weak<Segment>,
     mark: Mark,
@@ -68,7 +71,7 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(position: Position, wants: Wants, owed: bool) -> Self {
-        Self { position, wants, owed, segment: Weak::new(), mark: Mark::default() }
+        Self { position, wants, owed, filter: None, segment: Weak::new(), mark: Mark::default() }
     }
 
     /// A reader for one subscription, which gets what matches with any QoS.
@@ -177,7 +180,8 @@ impl Reader {
             let own = head.publisher == Some(around.session.id);
             match (target, terms) {
                 (Some(target), Some(terms)) if !(own && (target.no_local || head.exclude_publisher)) => {
-                    let run = Run { segment, around, head, target: &target, terms: &terms };
+                    let filter = self.filter.clone();
+                    let run = Run { segment, around, head, target: &target, terms: &terms, filter: filter.as_deref() };
                     if let Some(stopped) = self.read_run(&mut walker, &run, to, steps, sink)? {
                         return Ok(Some(stopped));
                     }
@@ -242,6 +246,7 @@ struct Run<'a, 's> {
     head: Head<'a>,
     target: &'a Target,
     terms: &'a Terms,
+    filter: Option<&'a Fields>,
 }
 
 impl Run<'_, '_> {
@@ -252,6 +257,9 @@ impl Run<'_, '_> {
         message: &Message<'_>,
         sink: &mut impl FnMut(&Event<'_>, &Terms) -> Take,
     ) -> Result<Take, Malformed> {
+        if self.filter.is_some_and(|filter| !filter.hold(message.payload)) {
+            return Ok(Take::Taken);
+        }
         let details = if message.has_extras() { Some(Details::read(message)?) } else { None };
         if let Some(details) = &details {
             let expired = details.expires_at_ms.is_some_and(|at| at <= self.around.now_ms);

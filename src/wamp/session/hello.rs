@@ -17,6 +17,7 @@ use crate::node::users::{ANONYMOUS, Method, User};
 use crate::router::dealer::CalleeFeatures;
 use crate::types::ids::SessionId;
 use crate::types::payload::Format;
+use crate::types::time::rfc3339;
 use crate::types::topic::Topic;
 use crate::types::value::{Raw, Value};
 use crate::wamp::message::{Dict, Message};
@@ -29,6 +30,7 @@ pub(super) struct Hello {
     /// Empty if it named none.
     methods: Vec<String>,
     features: CalleeFeatures,
+    subscription_revocation: bool,
     /// How it is to prove who it is.
     method: AuthMethod,
 }
@@ -80,20 +82,26 @@ impl Hello {
             authid,
             methods,
             features: callee_features(roles.value),
+            subscription_revocation: feature(roles.value, "subscriber", "subscription_revocation"),
             method: AuthMethod::Anonymous,
         })
     }
 }
 
 fn callee_features(roles: Raw<'_>) -> CalleeFeatures {
-    let features = roles.get("callee").and_then(|callee| callee.get("features"));
-    let has = |name| features.and_then(|features| features.get(name)?.as_bool()).unwrap_or(false);
+    let has = |name| feature(roles, "callee", name);
     CalleeFeatures {
         call_canceling: has("call_canceling"),
         progressive_call_results: has("progressive_call_results"),
         call_timeout: has("call_timeout"),
         registration_revocation: has("registration_revocation"),
     }
+}
+
+/// Whether a feature of a role is announced.
+fn feature(roles: Raw<'_>, role: &str, name: &str) -> bool {
+    let found = roles.get(role).and_then(|role| role.get("features")?.get(name)?.as_bool());
+    found.unwrap_or(false)
 }
 
 impl WampGate {
@@ -226,6 +234,9 @@ impl WampGate {
         let id = session.unwrap_or_else(|| self.node.new_session_id());
         let wire = wire::of(self.wire);
         let session = self.node.new_session_with_id(id, identity, wire, false);
+        if hello.subscription_revocation {
+            session.tell_of_revocations();
+        }
         session.mailbox().attach(self.link.clone(), wire, u16::MAX, self.frame_bytes_max, 0);
         let before = self.out.tail.len();
         self.say(&Message::Welcome { session: id, details: welcome_details(&hello, user, true) });
@@ -247,12 +258,14 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 5] = [
+const BROKER_FEATURES: [&str; 7] = [
+    "event_history",
     "event_retention",
     "pattern_based_subscription",
     "publisher_exclusion",
     "publisher_identification",
     "subscriber_blackwhite_listing",
+    "subscription_revocation",
 ];
 const DEALER_FEATURES: [&str; 7] = [
     "call_canceling",
@@ -291,44 +304,8 @@ fn challenge_text(authid: &str, session: SessionId, now_ms: u64) -> Option<Strin
         ("authmethod", Value::from(AuthMethod::WampCra.name())),
         ("authprovider", Value::from("static")),
         ("nonce", Value::from(BASE64.encode(nonce))),
-        ("timestamp", Value::from(timestamp(now_ms))),
+        ("timestamp", Value::from(rfc3339(now_ms * 1000))),
         ("session", Value::from(session.0)),
     ]);
     String::from_utf8(challenge.to_bytes(Format::Json)).ok()
-}
-
-/// Milliseconds since 1970 as ISO 8601, in UTC.
-fn timestamp(now_ms: u64) -> String {
-    let (days, ms) = (now_ms / 86_400_000, now_ms % 86_400_000);
-    // The civil calendar counted from 1 March of the year 0, in eras of 400 years.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::timestamp;
-
-    #[test]
-    fn timestamps_follow_the_calendar() {
-        let table = [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_403_455_901_643, "2014-06-22T16:51:41.643Z"),
-            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-            (1_735_689_599_001, "2024-12-31T23:59:59.001Z"),
-        ];
-        for (now_ms, text) in table {
-            assert_eq!(timestamp(now_ms), text);
-        }
-    }
 }

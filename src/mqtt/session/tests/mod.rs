@@ -12,6 +12,8 @@ mod retaining;
 mod rpc;
 mod sharing;
 mod subscribing;
+mod surviving;
+mod waiting;
 mod wills;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::node::realm::Realm;
 use crate::node::testing::{let_time_pass, run_log_on};
 use crate::node::users::{UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings as NodeSettings};
+use crate::queue::retention::Policy;
 use crate::router::authorize::{Authorizer, Role};
 use crate::store::memory::MemoryStore;
 use crate::store::{Commit, Store, StoreError, StoreReader};
@@ -85,6 +88,8 @@ struct Setup {
     roles: Vec<Role>,
     realms: Vec<&'static str>,
     settings: Settings,
+    /// Topics whose events are all in the log.
+    durable: Vec<TopicPattern>,
 }
 
 impl Default for Setup {
@@ -95,6 +100,7 @@ impl Default for Setup {
             roles: vec![Role::unrestricted("anonymous"), Role::unrestricted("user")],
             realms: vec!["realm1"],
             settings: Settings { realm: None, anonymous: true, refuse_filters: Vec::new() },
+            durable: Vec::new(),
         }
     }
 }
@@ -128,10 +134,14 @@ impl Setup {
             default_realm: self.realms[0].to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users.clone()).unwrap(),
-            policies: Vec::new(),
+            policies: self.durable.iter().map(policy).collect(),
         };
         Node::new(settings, 1)
     }
+}
+
+fn policy(pattern: &TopicPattern) -> Policy {
+    Policy { realm: None, pattern: pattern.clone(), age_us_max: u64::MAX, bytes_max: u64::MAX, messages_max: u64::MAX }
 }
 
 impl World {
@@ -559,6 +569,8 @@ fn conformance_page_names_tests_that_exist() {
         include_str!("rpc.rs"),
         include_str!("sharing.rs"),
         include_str!("subscribing.rs"),
+        include_str!("surviving.rs"),
+        include_str!("waiting.rs"),
         include_str!("wills.rs"),
         include_str!("../../codec/tests/malformed.rs"),
     ]
