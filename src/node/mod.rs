@@ -18,6 +18,7 @@ pub mod past;
 pub mod publish;
 pub mod reader;
 pub mod realm;
+pub mod revoke;
 pub mod rpc;
 pub mod session;
 mod sys;
@@ -203,7 +204,7 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
-        self.record_moved();
+        self.record_moved(now_ms);
         self.house.tick();
     }
 

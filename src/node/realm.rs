@@ -196,10 +196,11 @@ impl Realm {
         &self,
         session: &Arc<Session>,
         pattern: &TopicPattern,
+        variant: &Variant,
         reply: impl FnOnce(SubscriptionId, &mut Mailbox),
     ) -> SubscriptionId {
         let mut broker = self.broker.write();
-        let id = broker.subscribe_past(pattern);
+        let id = broker.subscribe_past(pattern, variant);
         let mut mailbox = session.mailbox();
         mailbox.subscriptions.insert(id);
         reply(id, &mut mailbox);
@@ -434,8 +435,16 @@ impl Realm {
         terms: Terms,
     ) {
         let realm = self.clone();
+        let filter = self.variant(subscription).filter;
         let mut walk = Walk::new(pattern.clone());
-        let mut fetch = move |events: &mut VecDeque<_>| realm.fetch_retained(&mut walk, role, events);
+        let mut fetch = move |events: &mut VecDeque<_>| {
+            let wanted = |event: &StoredEvent| {
+                let filter = filter.as_ref();
+                filter.is_none_or(|filter| filter.hold(event.payload.as_ref()))
+                    && realm.authorizer.allows(role, Action::Subscribe, &event.topic)
+            };
+            realm.fetch_retained(&mut walk, &wanted, events)
+        };
         let mut events = VecDeque::new();
         let more = fetch(&mut events);
         let source = more.then(|| Box::new(fetch) as Source);
@@ -443,9 +452,14 @@ impl Realm {
     }
 
     /// Goes on with a walk; `false` if it is done.
-    fn fetch_retained(&self, walk: &mut Walk, role: RoleId, events: &mut VecDeque<Arc<StoredEvent>>) -> bool {
+    fn fetch_retained(
+        &self,
+        walk: &mut Walk,
+        wanted: &dyn Fn(&StoredEvent) -> bool,
+        events: &mut VecDeque<Arc<StoredEvent>>,
+    ) -> bool {
         !self.retained.read().slice(walk, SLICE_TOPICS_MAX, |event| {
-            if self.authorizer.allows(role, Action::Subscribe, &event.topic) {
+            if wanted(event) {
                 events.push_back(event.clone());
             }
             if events.len() < SLICE_EVENTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -326,11 +326,14 @@ impl<S: Subscriber> Broker<S> {
     }
 
     /// An id for a subscription of one session that gets no events from here, only what the session reads of the past.
-    pub fn subscribe_past(&mut self, pattern: &TopicPattern) -> SubscriptionId {
+    pub fn subscribe_past(&mut self, pattern: &TopicPattern, variant: &Variant) -> SubscriptionId {
         self.last_id += 1;
         let id = SubscriptionId(self.last_id);
         self.by_id.insert(id, pattern.clone());
         self.past.insert(id);
+        if !variant.is_plain() {
+            self.variants.insert(id, variant.clone());
+        }
         id
     }
 
@@ -343,6 +346,7 @@ impl<S: Subscriber> Broker<S> {
     pub fn unsubscribe_id(&mut self, id: SubscriptionId, session: SessionId) -> Option<Unsubscribed> {
         if self.past.remove(&id) {
             self.by_id.remove(&id);
+            self.variants.remove(&id);
             return Some(Unsubscribed { id, deleted: true });
         }
         let pattern = self.by_id.get(&id)?.clone();

@@ -15,6 +15,8 @@ use crate::store::sql::{Dialect, Record, Script, Session};
 /// How long the server may take to answer; then the connection counts as lost.
 const ANSWER_S: u64 = 60;
 const CONNECT_S: u64 = 10;
+/// The same for tools that read or write everything.
+const PATIENT_S: u64 = 24 * 60 * 60;
 /// Statements whose compiled form is kept.
 const STATEMENTS_CACHED: usize = 256;
 
@@ -64,6 +66,8 @@ pub(super) struct PgSession {
     connection: Option<PgConnection>,
     /// Whether a lost connection is made anew by the next call; the writer's is not, for its lock is lost too.
     reconnects: bool,
+    /// How long an answer is waited for.
+    answer_s: u64,
     /// Its thread waits for the sockets; `None` only while this is being dropped.
     runtime: Option<Runtime>,
 }
@@ -77,7 +81,8 @@ impl PgSession {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("fennec-postgres").enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
-        let mut session = Self { address: address.clone(), connection: None, reconnects, runtime: Some(runtime) };
+        let mut session =
+            Self { address: address.clone(), connection: None, reconnects, answer_s: ANSWER_S, runtime: Some(runtime) };
         session.connect_again()?;
         Ok(session)
     }
@@ -100,13 +105,19 @@ impl PgSession {
         Ok(())
     }
 
+    /// From here on statements may take as long as they like.
+    pub(super) fn be_patient(&mut self) -> Result<(), StoreError> {
+        self.answer_s = PATIENT_S;
+        self.execute("SET statement_timeout = 0")
+    }
+
     /// Does something with the connection. Lets go of one that is lost.
     fn with<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
-        let result = within(self.runtime.as_ref(), ANSWER_S, work(connection));
+        let result = within(self.runtime.as_ref(), self.answer_s, work(connection));
         if result.as_ref().is_err_and(is_lost) {
             self.connection = None;
         }

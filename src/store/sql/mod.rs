@@ -11,6 +11,7 @@
 use super::StoreError;
 
 mod encode;
+mod integrity;
 mod read;
 mod topics;
 mod write;
@@ -45,6 +46,11 @@ pub(super) trait Session: Send + Sized {
 
     /// What the database takes on disk.
     fn disk_bytes(&mut self) -> Result<u64, StoreError>;
+
+    /// What the database says is wrong with it.
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 
     fn row(&mut self, script: Script<Self>) -> Result<Option<Self::Record>, StoreError> {
         Ok(self.rows(script)?.into_iter().next())

@@ -7,7 +7,7 @@ use crate::queue::segment::Segment;
 use crate::store::{Commit, StoreError};
 
 /// A segment of more topics than this is a broad one. Bounds what a segment costs: each topic has its own place in the index.
-const TOPICS_INDEXED_MAX: usize = 32;
+pub(super) const TOPICS_INDEXED_MAX: usize = 32;
 /// The topic under which broad segments stand.
 pub(super) const BROAD: u64 = 0;
 /// How many rows a statement sets; the rest goes into smaller ones.

@@ -149,6 +149,12 @@ impl Session for Connection {
     fn disk_bytes(&mut self) -> Result<u64, StoreError> {
         Ok(self.files.disk_bytes())
     }
+
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        let rows = self.rows(Script::new("PRAGMA integrity_check"))?;
+        let lines = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").map(|line| format!("SQLite: {line}")).collect())
+    }
 }
 
 impl Drop for Connection {
