@@ -233,7 +233,7 @@ impl MqttGate {
             Phase::Opening(opening) => return opening.leave(),
             Phase::Fresh | Phase::Verifying(_) | Phase::Gone => return,
         };
-        open.publisher.finish();
+        open.publisher.part();
         let client = &open.client;
         tracing::debug!(peer = %self.peer, client_id = client.client_id(), ?leaving, "MQTT client disconnected");
         {
