@@ -10,6 +10,8 @@
 //! the calls of a caller that is gone.
 //!
 //! - [`keys`] and [`locks`]: `fennec.key.*`, `fennec.lock.*`; what they change goes through the log and is [`placed`] there.
+//! - [`subscriptions`], [`durables`] and [`history`]: `fennec.subscription.*`, `fennec.durable.*`, `wamp.subscription.get_events`;
+//!   what they read of the past is [`asked`] for.
 //! - [`watches`]: calls that wait for a key to change.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
 //!
@@ -17,11 +19,15 @@
 
 mod answer;
 mod arguments;
+mod asked;
 mod bell;
 mod callee;
+mod durables;
+mod history;
 mod keys;
 mod locks;
 mod placed;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod watches;
@@ -36,14 +42,17 @@ use parking_lot::{Condvar, Mutex};
 use super::Node;
 use super::link::Link;
 use super::log::{ClockFn, Submission, tickets::Owner};
+use super::past::{Found, Page};
 use super::realm::Realm;
 use crate::queue::command::Command;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
+use crate::store::StoreError;
 use crate::types::event_id::EventId;
 use crate::types::ids::{InvocationId, SessionId};
 
 use answer::{Failure, Given};
+use asked::Asked;
 pub use bell::Bell;
 pub use callee::Inbox;
 use callee::{Call, Procedure};
@@ -83,6 +92,16 @@ enum Item {
         realm: Arc<str>,
         topic: Box<str>,
     },
+    /// A place in the log was found, or could not be.
+    Found {
+        key: CallKey,
+        found: Result<Found, StoreError>,
+    },
+    /// Events of the past were read, or could not be.
+    Page {
+        key: CallKey,
+        page: Result<Page, StoreError>,
+    },
     /// A connection waits for the log to have an event.
     Await(Awaited),
     Tick,
@@ -100,6 +119,8 @@ struct Queue {
 struct Desk {
     /// Calls that wait for the log.
     placed: HashMap<CallKey, Placed>,
+    /// Calls that wait for the log's past.
+    asked: HashMap<CallKey, Asked>,
     watches: Watches,
     awaited: Vec<Awaited>,
     /// To be submitted again.
@@ -232,6 +253,8 @@ impl Room<'_> {
             Item::Outcome { key, outcome } => self.outcome(&key, outcome),
             Item::Owed(command) => self.desk.owed.push(command),
             Item::Changed { realm, topic } => self.changed(&realm, &topic),
+            Item::Found { key, found } => self.found(&key, found),
+            Item::Page { key, page } => self.page(&key, page),
             Item::Await(awaited) => self.desk.awaited.push(awaited),
             Item::Tick => self.tick(),
         }
@@ -247,6 +270,12 @@ impl Room<'_> {
             Procedure::LockAcquire => self.lock_acquire(&call),
             Procedure::LockRelease => self.lock_release(&call),
             Procedure::LockList => self.lock_list(&call),
+            Procedure::SubscriptionReplay => self.replay(&call),
+            Procedure::SubscriptionAck => self.ack(&call),
+            Procedure::SubscriptionStatus => self.status(&call),
+            Procedure::DurableList => self.durable_list(&call),
+            Procedure::DurableRemove => self.durable_remove(&call),
+            Procedure::GetEvents => self.get_events(&call),
         };
         match done {
             Ok(Given::Now(answer)) => self.answer(&call, Ok(answer)),
@@ -263,7 +292,9 @@ impl Room<'_> {
             }
             return;
         }
-        self.cancel_placed(key, answer);
+        if !self.cancel_asked(key, answer) {
+            self.cancel_placed(key, answer);
+        }
     }
 
     fn tick(&mut self) {
