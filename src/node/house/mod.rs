@@ -127,11 +127,18 @@ struct Desk {
     owed: Vec<Command>,
 }
 
-/// A connection that is to be woken when the log has an event, or the time is over.
+/// Something that is to go on when the log has an event, or when the time is over.
 struct Awaited {
     id: EventId,
-    link: Arc<Link>,
+    who: Waiter,
     until_ms: u64,
+}
+
+enum Waiter {
+    /// A connection, to be woken.
+    Link(Arc<Link>),
+    /// A call that reads a key.
+    Call(Box<Call>),
 }
 
 /// Who works, and with what.
@@ -201,7 +208,7 @@ impl House {
 
     /// Wakes a connection when the log has got as far as an event, or when the time is over.
     pub fn await_event(&self, id: EventId, link: &Arc<Link>, until_ms: u64) {
-        self.queue.push(Item::Await(Awaited { id, link: link.clone(), until_ms }));
+        self.queue.push(Item::Await(Awaited { id, who: Waiter::Link(link.clone()), until_ms }));
     }
 
     /// Time has passed.
@@ -292,6 +299,14 @@ impl Room<'_> {
             }
             return;
         }
+        let waits = |awaited: &mut Awaited| matches!(&awaited.who, Waiter::Call(call) if call.key == *key);
+        let waited: Vec<Awaited> = self.desk.awaited.extract_if(.., waits).collect();
+        if let Some(Waiter::Call(call)) = waited.into_iter().next().map(|awaited| awaited.who) {
+            if answer {
+                self.answer(&call, Err(Failure::canceled()));
+            }
+            return;
+        }
         if !self.cancel_asked(key, answer) {
             self.cancel_placed(key, answer);
         }
@@ -302,13 +317,16 @@ impl Room<'_> {
             owe(self.node, self.queue, command);
         }
         let (last, now_ms) = (self.node.log.last_event_id(), self.now_ms);
-        self.desk.awaited.retain(|awaited| {
-            let over = awaited.until_ms <= now_ms || last.is_some_and(|last| last >= awaited.id);
-            if over {
-                awaited.link.wake();
+        let has = |id: EventId| last.is_some_and(|last| last >= id);
+        let over = |awaited: &mut Awaited| awaited.until_ms <= now_ms || has(awaited.id);
+        let over: Vec<Awaited> = self.desk.awaited.extract_if(.., over).collect();
+        for awaited in over {
+            match awaited.who {
+                Waiter::Link(link) => link.wake(),
+                Waiter::Call(call) if has(awaited.id) => self.call(*call),
+                Waiter::Call(call) => self.answer(&call, Err(Failure::timeout())),
             }
-            !over
-        });
+        }
         for watch in self.desk.watches.late(self.now_ms) {
             self.answer(&watch.call, Err(Failure::timeout()));
         }

@@ -79,6 +79,8 @@ impl Room<'_> {
         let subscription = SubscriptionId(arguments.id("subscription")?);
         let event = arguments.value("event")?;
         arguments.options(&[])?;
+        let realm = self.realm(call)?;
+        let (_, pattern) = self.held(&realm, call, subscription)?;
         let since = after(&event).ok().filter(|since| !matches!(since, Since::Time(_)));
         match since.ok_or_else(|| Failure::invalid("event must be an event id or a publication id"))? {
             Since::Publication(id) => {
@@ -87,8 +89,6 @@ impl Room<'_> {
                 Ok(self.acknowledge(call, subscription, number)?.into())
             }
             since => {
-                let realm = self.realm(call)?;
-                let (_, pattern) = self.held(&realm, call, subscription)?;
                 self.find(call, Target { realm: realm.name.clone(), pattern, filter: None }, since)?;
                 self.desk.asked.insert(call.key.clone(), Asked::Ack { call: call.clone(), subscription });
                 Ok(Given::Later)

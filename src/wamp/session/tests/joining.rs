@@ -18,7 +18,7 @@ fn hello(details: &str) -> String {
 }
 
 /// A hash that costs next to nothing.
-fn hash(password: &str) -> String {
+pub(super) fn hash(password: &str) -> String {
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
     let salt = SaltString::encode_b64(b"salt of a test").unwrap();
     argon2.hash_password(password.as_bytes(), &salt).unwrap().to_string()

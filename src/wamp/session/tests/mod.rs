@@ -2,6 +2,7 @@
 
 mod calling;
 mod fuzz;
+mod history;
 mod joining;
 mod keys;
 mod locking;
@@ -205,6 +206,15 @@ impl Client {
         let mut all = std::mem::take(&mut self.early);
         all.extend(frames(&self.written()).iter().flat_map(|frame| messages(self.encoding, frame)));
         all
+    }
+
+    /// The RESULT or ERROR that is among what comes; the others are left for later.
+    fn received_answer(&mut self) -> String {
+        let mut received = self.received();
+        let answer = received.iter().position(|message| message.starts_with("[50,") || message.starts_with("[8,48,"));
+        let answer = received.remove(answer.unwrap_or_else(|| panic!("no answer: {received:?}")));
+        self.early = received;
+        answer
     }
 
     /// The subscription of the SUBSCRIBED that is the next message; the others are left for later.

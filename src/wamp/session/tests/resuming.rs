@@ -7,12 +7,12 @@ const HELLO_REVOCABLE: &str =
     r#"[1,"realm1",{"roles":{"subscriber":{"features":{"subscription_revocation":true}},"publisher":{}}}]"#;
 
 /// Publishes `[number]` for each of these to `log.a`, each in a commit of its own.
-fn publish(client: &mut Client, numbers: std::ops::RangeInclusive<u32>) -> Vec<u64> {
+pub(super) fn publish(client: &mut Client, numbers: std::ops::RangeInclusive<u32>) -> Vec<u64> {
     numbers.map(|number| publish_to(client, "log.a", &number.to_string())).collect()
 }
 
 /// The publication id.
-fn publish_to(client: &mut Client, topic: &str, value: &str) -> u64 {
+pub(super) fn publish_to(client: &mut Client, topic: &str, value: &str) -> u64 {
     client.send(&format!(r#"[16,7,{{"acknowledge":true}},"{topic}",[{value}]]"#));
     let received = client.received();
     let id = received[0].strip_prefix("[17,7,").and_then(|rest| rest.strip_suffix(']'));
@@ -20,7 +20,7 @@ fn publish_to(client: &mut Client, topic: &str, value: &str) -> u64 {
 }
 
 /// The event id of a publication.
-fn event_id(world: &World, publication: u64) -> EventId {
+pub(super) fn event_id(world: &World, publication: u64) -> EventId {
     let number = world.node.log.number_of(crate::types::ids::PublicationId(publication)).unwrap();
     world.node.log.event_id_of(number).unwrap()
 }
