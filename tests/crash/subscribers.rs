@@ -145,6 +145,8 @@ impl Actor for Subscriber {
             Event::Subscribed { outcome: Err(error), .. } => {
                 self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
             }
+            // It cannot be read at the moment, or another connection of this client has it: once more.
+            Event::Unsubscribed { .. } => self.drops = true,
             _ => {}
         }
     }
