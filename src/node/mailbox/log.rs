@@ -87,6 +87,20 @@ impl Mailbox {
         own.wants.set(filter, want);
     }
 
+    /// Sends once what the log has now that `want` wants, with higher numbers than `after`, and nothing that comes later.
+    pub fn snapshot(&mut self, name: &str, want: Want, after: u64) {
+        let Some(log) = self.log.as_mut() else { return };
+        let history = log.reading.node.upgrade().map(|node| (node.log.history.fed(), node.log.history.routed()));
+        let (fed, routed) = history.unwrap_or_default();
+        if let Some(own) = &mut log.own {
+            // What is newer comes behind it.
+            own.position.step_back(routed);
+        }
+        let want = Want { since: after, ..want };
+        let reader = Reader::for_one(want, Position::new(after + 1, Some(fed)));
+        log.older.push_back((name.into(), reader));
+    }
+
     /// Removes a subscription of [`Mailbox::want`].
     pub fn unwant(&mut self, filter: &str) {
         let Some(log) = self.log.as_mut() else { return };
