@@ -72,7 +72,8 @@ impl Subscriber {
     fn reading(&self) -> Reading {
         match self.resumes {
             Resumes::Session(_, Qos::ExactlyOnce) => Reading::ExactlyOnce,
-            Resumes::Session(..) | Resumes::Named(..) => Reading::AtLeastOnce,
+            Resumes::Session(..) => Reading::AtLeastOnce,
+            Resumes::Named(..) => Reading::OnDelivery,
             Resumes::After(_) => Reading::ByEventId,
         }
     }
