@@ -45,6 +45,7 @@ pub struct Subscriber {
     /// Counted down when it has subscribed for the first time.
     not_subscribed: Option<Arc<AtomicUsize>>,
     has_seen_end: bool,
+    phase: Phase,
     drops: bool,
 }
 
@@ -65,6 +66,7 @@ impl Subscriber {
             cursor: None,
             not_subscribed: Some(not_subscribed.clone()),
             has_seen_end: false,
+            phase: Phase::Subscribing,
             drops: false,
         }
     }
@@ -136,7 +138,9 @@ impl Actor for Subscriber {
                 self.cursor = sight.event_id.clone().or(self.cursor.take());
                 self.has_seen_end |= sight.publisher == END;
                 self.recorder.saw(self.name, self.reading(), sight);
-                self.drops = self.dice.one_in(DROPS_ONE_IN);
+                // Who is promised no more than that events are sent must be there when the end is.
+                let may_drop = self.phase != Phase::Finishing || self.reading() != Reading::OnDelivery;
+                self.drops = may_drop && self.dice.one_in(DROPS_ONE_IN);
             }
             Event::Subscribed { outcome: Ok(()), .. } => {
                 if let Some(not_subscribed) = self.not_subscribed.take() {
@@ -152,7 +156,9 @@ impl Actor for Subscriber {
         }
     }
 
-    fn act(&mut self, _: Stage, _: &mut Client) {}
+    fn act(&mut self, stage: Stage, _: &mut Client) {
+        self.phase = stage.phase;
+    }
 
     fn drops(&mut self) -> bool {
         std::mem::take(&mut self.drops)
