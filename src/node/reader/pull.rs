@@ -64,6 +64,8 @@ pub struct Reader {
     pub owed: bool,
     /// Only events with these fields.
     pub filter: Option<Arc<Fields>>,
+    /// What the session's subscriptions look for is not its business.
+    pub alone: bool,
     /// The segment it is in; not kept alive by it, so that a thousand readers do not hold a thousand segments.
     segment: Weak<Segment>,
     mark: Mark,
@@ -71,7 +73,7 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(position: Position, wants: Wants, owed: bool) -> Self {
-        Self { position, wants, owed, filter: None, segment: Weak::new(), mark: Mark::default() }
+        Self { position, wants, owed, filter: None, alone: false, segment: Weak::new(), mark: Mark::default() }
     }
 
     /// A reader for one subscription, which gets what matches with any QoS.
@@ -181,7 +183,15 @@ impl Reader {
             match (target, terms) {
                 (Some(target), Some(terms)) if !(own && (target.no_local || head.exclude_publisher)) => {
                     let filter = self.filter.clone();
-                    let run = Run { segment, around, head, target: &target, terms: &terms, filter: filter.as_deref() };
+                    let run = Run {
+                        segment,
+                        around,
+                        head,
+                        target: &target,
+                        terms: &terms,
+                        filter: filter.as_deref(),
+                        alone: self.alone,
+                    };
                     if let Some(stopped) = self.read_run(&mut walker, &run, to, steps, sink)? {
                         return Ok(Some(stopped));
                     }
@@ -247,6 +257,7 @@ struct Run<'a, 's> {
     target: &'a Target,
     terms: &'a Terms,
     filter: Option<&'a Fields>,
+    alone: bool,
 }
 
 impl Run<'_, '_> {
@@ -257,7 +268,14 @@ impl Run<'_, '_> {
         message: &Message<'_>,
         sink: &mut impl FnMut(&Event<'_>, &Terms) -> Take,
     ) -> Result<Take, Malformed> {
-        if self.filter.is_some_and(|filter| !filter.hold(message.payload)) {
+        let wanted = match self.filter {
+            Some(filter) => filter.hold(message.payload),
+            None => {
+                let apart = self.alone || self.terms.subscription.is_some();
+                apart || self.around.session.wants(&self.target.topic, message.payload)
+            }
+        };
+        if !wanted {
             return Ok(Take::Taken);
         }
         let details = if message.has_extras() { Some(Details::read(message)?) } else { None };
