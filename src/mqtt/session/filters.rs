@@ -109,7 +109,9 @@ impl Filters {
                 }
             }
             Settled::Refused(why) => {
-                self.reasons[asked.at] = refusal(*why).reason;
+                // UNSUBACK has few codes (MQTT 5, table 3-9).
+                let unsubscribed = ReasonCode::ImplementationSpecificError;
+                self.reasons[asked.at] = if self.subscribes { refusal(*why).reason } else { unsubscribed };
                 asked.undo(context);
             }
             // The log has no such session: this connection has lost it, and ends.
@@ -121,7 +123,7 @@ impl Filters {
 
     /// Whether the answer can be said before level 5, where UNSUBACK is always a success.
     pub fn can_be_said(&self) -> bool {
-        self.subscribes || !self.reasons.iter().any(|reason| *reason == ReasonCode::ImplementationSpecificError)
+        self.subscribes || !self.reasons.contains(&ReasonCode::ImplementationSpecificError)
     }
 
     /// `words`: the client wants to be told more than codes [MQTT-3.1.2-29].
