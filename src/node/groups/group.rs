@@ -280,6 +280,7 @@ impl Inner {
     fn cursor(&self) -> Cursor {
         let flight = |it: Undone| Flight { number: it.number, attempts: it.attempts, ..Flight::default() };
         Cursor {
+            older: Vec::new(),
             sent_to: self.machine.dealt_to(self.reader.position.next() - 1),
             inflight: self.machine.undone().map(flight).collect(),
         }
