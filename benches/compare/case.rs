@@ -1,7 +1,8 @@
 //! The cases: what is driven through the brokers, and what fennec must reach.
 
+use crate::durable::Durable;
 use crate::outcome::Metric;
-use crate::peer::PeerKind;
+use crate::peer::{Keep, PeerKind};
 use crate::schedule::Schedule;
 
 /// One case.
@@ -25,6 +26,8 @@ pub enum Work {
     Idle(usize),
     /// Calls, so many under way.
     Calls(u64),
+    /// Messages on disk.
+    Durable(Durable),
 }
 
 /// Publishers and subscribers. One subscriber hears all publishers, subscribers of one publisher all hear it, else
@@ -94,6 +97,23 @@ const fn rate(per_second: f64) -> Floor {
 }
 
 impl Case {
+    /// Where brokers keep what they have.
+    pub fn keep(&self) -> Keep {
+        match self.work {
+            Work::Durable(_) => Keep::Disk,
+            _ => Keep::Memory,
+        }
+    }
+
+    /// How often it is run, if so many rounds are asked for.
+    pub fn rounds(&self, asked: usize) -> usize {
+        match self.work {
+            // It makes its log but once and starts on it several times.
+            Work::Durable(Durable::Start) => asked.min(1),
+            _ => asked,
+        }
+    }
+
     /// Whether the case can be driven through such a peer.
     pub fn suits(&self, peer: PeerKind) -> bool {
         let (mqtt_only, relayed) = match self.work {
@@ -105,9 +125,11 @@ impl Case {
             Work::Latency(_) => (true, true),
             Work::OtherSubscriptions(..) | Work::Idle(_) => (true, false),
             Work::Calls(_) => (false, true),
+            Work::Durable(work) => return work.suits(peer),
         };
         match peer {
             PeerKind::Relay => relayed,
+            PeerKind::Sqlx => false,
             peer => mqtt_only || peer.speaks_wamp(),
         }
     }
@@ -222,5 +244,50 @@ pub const CASES: &[Case] = &[
         what: "WAMP publish in JSON to MQTT QoS 0, 1 to 1, closed loop; deliveries",
         work: Work::Flow(Flow::between(Gate::Wamp, Gate::Mqtt)),
         floors: &[rate(1e6)],
+    },
+    Case {
+        name: "durable-offline-1",
+        what: "QoS 1 to a persistent session that is away, 1 publisher, 100 under way; acknowledgements",
+        work: Work::Durable(Durable::Away { publishers: 1, under_way: 100, drain: false }),
+        floors: &[rate(2e5)],
+    },
+    Case {
+        name: "durable-offline-10",
+        what: "the same, 10 publishers, 1000 under way each; then the session comes back and gets it all (drain)",
+        work: Work::Durable(Durable::Away { publishers: 10, under_way: 1000, drain: true }),
+        floors: &[rate(6e5), floor(Metric::DrainPerSecond, Bound::Least(1e6))],
+    },
+    Case {
+        name: "durable-1",
+        what: "the same, 1 publisher, 1 under way; beside it, one small commit after the other to SQLite through sqlx \
+               (WAL, synchronous FULL)",
+        work: Work::Durable(Durable::OneUnderWay),
+        floors: &[floor(Metric::PerSecond, Bound::LeastTimes(0.7, PeerKind::Sqlx))],
+    },
+    Case {
+        name: "durable-sessions-10000",
+        what: "QoS 1, 1 publisher, 1000 under way, to 10 000 persistent sessions that are away; kept is the share of the \
+               rate with one such session",
+        work: Work::Durable(Durable::Sessions(10_000)),
+        floors: &[floor(Metric::KeptPercent, Bound::Least(90.0)), floor(Metric::DiskBytes, Bound::Most(1000.0))],
+    },
+    Case {
+        name: "durable-resume",
+        what: "1 000 000 messages to a persistent session that is away and subscribes to #; the broker is started anew, and \
+               the session comes back (drain)",
+        work: Work::Durable(Durable::Resume(1_000_000)),
+        floors: &[floor(Metric::DrainPerSecond, Bound::Least(7e5)), floor(Metric::GrownMb, Bound::Most(64.0))],
+    },
+    Case {
+        name: "durable-start",
+        what: "start with a log of 10 GB (--gigabytes), files not in memory, until ready for MQTT and by /readyz",
+        work: Work::Durable(Durable::Start),
+        floors: &[floor(Metric::ReadyMs, Bound::Most(1000.0))],
+    },
+    Case {
+        name: "durable-retained",
+        what: "1 000 000 retained values, QoS 1; the broker is started anew, and a subscriber to # gets them all (drain)",
+        work: Work::Durable(Durable::Retained(1_000_000)),
+        floors: &[floor(Metric::ReadyMs, Bound::Most(1000.0))],
     },
 ];

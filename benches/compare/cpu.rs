@@ -120,8 +120,17 @@ fn threads_ns(pid: u32) -> io::Result<BTreeMap<u32, u64>> {
 
 /// Resident memory of process `pid` in kB.
 pub fn resident_kb(pid: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kb = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
-    kb.ok_or_else(|| io::Error::other(format!("no VmRSS in /proc/{pid}/status")))
+    number_of(pid, "status", "VmRSS:")
+}
+
+/// Bytes that process `pid` had written to disk so far (more precisely: made the system write, sooner or later).
+pub fn disk_bytes(pid: u32) -> io::Result<u64> {
+    number_of(pid, "io", "write_bytes:")
+}
+
+fn number_of(pid: u32, file: &str, name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("no {name} in /proc/{pid}/{file}")))
 }

@@ -46,7 +46,7 @@ pub fn run(target: Target, connections: usize) -> io::Result<Outcome> {
     let resident_after = resident()?;
 
     let faults = Faults { lost: connections as u64 - alive(&mut clients), ..Faults::default() };
-    let mut outcome = Outcome::of(&Measured { spent, counted: connections as u64, faults });
+    let mut outcome = Outcome::of(&Measured { spent, counted: connections as u64, faults, sent: Vec::new() });
     outcome.rename(Metric::PerSecond, Metric::ConnectsPerSecond);
     if let (Some(before), Some(after)) = (resident_before, resident_after) {
         outcome.set(Metric::KbPerConnection, (after as f64 - before as f64) / connections as f64);
@@ -74,7 +74,7 @@ fn connect_all(target: Target, connections: usize) -> io::Result<Vec<TcpStream>>
 }
 
 fn accepted(stream: Option<TcpStream>) -> io::Result<Option<TcpStream>> {
-    stream.map(|mut stream| mqtt_load::expect_connack(&mut stream).map(|()| stream)).transpose()
+    stream.map(|mut stream| mqtt_load::expect_connack(&mut stream).map(|_| stream)).transpose()
 }
 
 /// How many answer a ping.

@@ -63,6 +63,7 @@ pub fn run(pair: Pair, schedule: Schedule, timing: Timing) -> io::Result<Outcome
         spent: Reading::now(timing.broker_pid)?.since(&before),
         counted: tracker.delivered().saturating_sub(warm_up),
         faults: tracker.faults(&[sent]),
+        sent: vec![sent],
     };
     let mut outcome = Outcome::of(&measured);
     add_percentiles(&mut outcome, &tracker.into_latencies_ns(), warm_up as usize);
@@ -82,7 +83,7 @@ fn write_all(wire: &mut Wire, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Adds the percentiles of all messages but the first `skipped`.
-fn add_percentiles(outcome: &mut Outcome, latencies_ns: &[u64], skipped: usize) {
+pub fn add_percentiles(outcome: &mut Outcome, latencies_ns: &[u64], skipped: usize) {
     let mut latencies_ns: Vec<u64> = latencies_ns.iter().skip(skipped).copied().collect();
     latencies_ns.sort_unstable();
     let metrics = [(Metric::P50Us, 0.5), (Metric::P99Us, 0.99), (Metric::P999Us, 0.999), (Metric::MaxUs, 1.0)];

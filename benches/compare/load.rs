@@ -21,6 +21,10 @@ use crate::tracker::{Faults, Tracker};
 const DRAIN_S: u64 = 10;
 /// Nothing arrived for so long: the rest is lost.
 const DRAIN_IDLE_MS: u128 = 1000;
+/// Where a number of messages is counted: nothing is acknowledged for so long, the rest never is.
+const ACK_IDLE: Duration = Duration::from_secs(10);
+/// How often a run of a number of messages is looked at.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Makes the packets of one publisher.
 pub trait Source: Send {
@@ -66,8 +70,11 @@ pub struct Load {
     /// With each subscriber the publishers that it hears.
     pub sinks: Vec<(TcpStream, Box<dyn Sink>, Vec<u16>)>,
     pub pace: Pace,
-    /// Count what came back to the publishers (results of calls) instead of what subscribers received.
+    /// Count what came back to the publishers (acknowledgements, results of calls) instead of what subscribers received.
     pub count_acked: bool,
+    /// Each publisher stops after so many messages, and measured is the time from the first to the last acknowledgement,
+    /// however long that is.
+    pub each: Option<u64>,
 }
 
 /// How long a run takes, and whose CPU is read meanwhile.
@@ -83,6 +90,8 @@ pub struct Measured {
     pub spent: Spent,
     pub counted: u64,
     pub faults: Faults,
+    /// Messages sent by each publisher in the whole run.
+    pub sent: Vec<u64>,
 }
 
 /// Runs a load to its end.
@@ -95,14 +104,17 @@ pub fn run(load: Load, timing: Timing) -> io::Result<Measured> {
     for (stream, sink, hears) in load.sinks {
         receiving.add(Subscriber::new(stream, sink, hears, Tracker::new(publishers))?)?;
     }
-    let mut publishing = Publishing::new(board.clone(), load.pace)?;
+    let mut publishing = Publishing::new(board.clone(), load.pace, load.each)?;
     for (stream, source) in load.sources {
         publishing.add(Publisher::new(stream, source)?)?;
     }
 
     let receiver = thread::Builder::new().name("receive".into()).spawn(move || receiving.run())?;
     let publisher = thread::Builder::new().name("publish".into()).spawn(move || publishing.run())?;
-    let measured = measure(&board, timing, load.count_acked);
+    let measured = match load.each {
+        Some(each) => measure_all(&board, timing, each * publishers as u64),
+        None => measure(&board, timing, load.count_acked),
+    };
 
     board.stop_publishing();
     let published = publisher.join().map_err(|_| io::Error::other("the publishing thread panicked"))?;
@@ -117,6 +129,7 @@ pub fn run(load: Load, timing: Timing) -> io::Result<Measured> {
     for subscriber in received {
         measured.faults.add(subscriber.faults(&published.sent));
     }
+    measured.sent = published.sent;
     Ok(measured)
 }
 
@@ -126,7 +139,25 @@ fn measure(board: &Board, timing: Timing, count_acked: bool) -> io::Result<Measu
     let (counted_before, before) = (count(), Reading::now(timing.broker_pid)?);
     thread::sleep(timing.measured);
     let (counted_after, after) = (count(), Reading::now(timing.broker_pid)?);
-    Ok(Measured { spent: after.since(&before), counted: counted_after - counted_before, faults: Faults::default() })
+    let (spent, counted) = (after.since(&before), counted_after - counted_before);
+    Ok(Measured { spent, counted, faults: Faults::default(), sent: Vec::new() })
+}
+
+/// From now until `total` messages are acknowledged.
+fn measure_all(board: &Board, timing: Timing, total: u64) -> io::Result<Measured> {
+    let before = Reading::now(timing.broker_pid)?;
+    let (mut acked, mut last) = (0, Instant::now());
+    while acked < total {
+        thread::sleep(LOOK);
+        let now = board.acked();
+        if now != acked {
+            (acked, last) = (now, Instant::now());
+        } else if last.elapsed() > ACK_IDLE {
+            return Err(io::Error::other(format!("only {acked} of {total} messages are acknowledged")));
+        }
+    }
+    let spent = Reading::now(timing.broker_pid)?.since(&before);
+    Ok(Measured { spent, counted: total, faults: Faults::default(), sent: Vec::new() })
 }
 
 /// Waits until `owed` deliveries were made or no more come.

@@ -3,9 +3,12 @@
 //! Every run starts a broker in a process of its own, drives one case through it and ends it; rounds are interleaved, so
 //! that whatever else the machine does hits all brokers alike. `docs/benchmarks.md` says what is measured and how.
 
+mod away;
 mod board;
 mod case;
+mod commits;
 mod cpu;
+mod durable;
 mod idle;
 mod latency;
 mod load;
@@ -19,6 +22,7 @@ mod relay;
 mod report;
 mod run;
 mod schedule;
+mod segments;
 mod tracker;
 mod wamp_load;
 mod websocket;
@@ -34,8 +38,9 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::case::{CASES, Case};
+use crate::load::Timing;
 use crate::payload::Shape;
-use crate::peer::{Become, Peer, PeerKind, Target};
+use crate::peer::{Become, Keep, Peer, PeerKind, Target};
 use crate::report::{Record, Report};
 use crate::run::Settings;
 
@@ -58,11 +63,14 @@ struct Args {
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
     /// Brokers to compare
-    #[arg(long, value_delimiter = ',', default_values = ["fennec", "mosquitto", "rumqttd"])]
+    #[arg(long, value_delimiter = ',', default_values = ["fennec", "mosquitto", "rumqttd", "sqlx"])]
     peers: Vec<PeerKind>,
     /// Messages that a subscriber may lag behind (closed loop)
     #[arg(long, default_value_t = 20_000)]
     window: u64,
+    /// Gigabytes of the log that a broker is started on
+    #[arg(long, default_value_t = 10)]
+    gigabytes: u64,
     /// What the 64 bytes of a payload look like
     #[arg(long, value_enum, default_value_t)]
     payload: Shape,
@@ -96,6 +104,8 @@ struct Args {
     peer_port: Vec<u16>,
     #[arg(long, hide = true, default_value = ".")]
     peer_directory: PathBuf,
+    #[arg(long, hide = true)]
+    peer_on_disk: bool,
 }
 
 fn main() -> ExitCode {
@@ -108,7 +118,8 @@ fn main() -> ExitCode {
     let done = match args.become_peer {
         Some(kind) => {
             let (ports, directory) = (args.peer_port, args.peer_directory);
-            peer::become_peer(Become { kind, fennec: args.fennec, ports, directory }).map(|()| true)
+            let keep = if args.peer_on_disk { Keep::Disk } else { Keep::Memory };
+            peer::become_peer(Become { kind, fennec: args.fennec, ports, directory, keep }).map(|()| true)
         }
         None => compare(&args),
     };
@@ -125,14 +136,14 @@ fn main() -> ExitCode {
 /// Runs what was asked for; false if a run failed.
 fn compare(args: &Args) -> io::Result<bool> {
     if args.list {
-        CASES.iter().for_each(|case| println!("{:<18} {}", case.name, case.what));
+        CASES.iter().for_each(|case| println!("{:<22} {}", case.name, case.what));
         return Ok(true);
     }
     let cases = selected(args)?;
     idle::raise_open_files()?;
     let mut runs = Vec::new();
     for case in cases {
-        for round in 0..args.rounds {
+        for round in 0..case.rounds(args.rounds) {
             let peers = peers(args).into_iter().filter(|peer| case.suits(*peer));
             runs.extend(peers.map(|peer| record(case, peer, round, args)));
         }
@@ -173,13 +184,17 @@ fn record(case: &Case, peer: PeerKind, round: usize, args: &Args) -> Record {
         measured: Duration::from_secs_f64(args.seconds),
         window: args.window,
         shape: args.payload,
+        gigabytes: args.gigabytes,
     };
     let result = match (peer, args.addr) {
-        (PeerKind::Running, Some(mqtt)) => {
-            run::run(case, Target { mqtt, http: args.http_addr, pid: args.pid }, settings)
+        (PeerKind::Sqlx, _) => {
+            commits::bare_commits(Timing { warm_up: settings.warm_up, measured: settings.measured, broker_pid: None })
         }
-        _ => Peer::start(peer, &args.fennec)
-            .and_then(|peer| run::run(case, peer.target, settings).map_err(|error| peer.failure(&error.to_string()))),
+        (PeerKind::Running, Some(mqtt)) => {
+            run::run(case, &mut Peer::running(Target { mqtt, http: args.http_addr, pid: args.pid }), settings)
+        }
+        _ => Peer::new(peer, &args.fennec, case.keep())
+            .and_then(|mut peer| run::run(case, &mut peer, settings).map_err(|error| peer.failure(&error.to_string()))),
     };
     let (outcome, error) = match result {
         Ok(outcome) => (Some(outcome), None),

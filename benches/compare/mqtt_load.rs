@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::load::{Fed, Sink, Source};
-use crate::payload::{self, Finder, MARK_BYTES, Shape};
+use crate::payload::{self, Finder, MARK_BYTES, Shape, letters};
 use crate::tracker::{Faults, Tracker};
 
 /// Bytes of publishes that are written at once.
@@ -15,9 +15,22 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Packet ids in use, 1 to this.
 const PACKET_IDS: u32 = 65_535;
 
-/// The CONNECT of a clean session.
+/// The CONNECT of a session that ends with its connection.
 pub fn connect_packet(client_id: &str) -> Vec<u8> {
-    let mut body = b"\x00\x04MQTT\x04\x02".to_vec();
+    connect_packet_of(client_id, Stay::Clean)
+}
+
+/// What becomes of a session when its connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    Clean,
+    Persistent,
+}
+
+/// A CONNECT.
+pub fn connect_packet_of(client_id: &str, stay: Stay) -> Vec<u8> {
+    let mut body = b"\x00\x04MQTT\x04".to_vec();
+    body.push(if stay == Stay::Clean { 2 } else { 0 });
     // Long enough that no broker asks for a ping during a run.
     body.extend(600u16.to_be_bytes());
     push_text(&mut body, client_id);
@@ -75,12 +88,24 @@ pub fn connect(addr: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads the CONNACK that accepts the client.
-pub fn expect_connack(stream: &mut TcpStream) -> io::Result<()> {
+/// Connects the client of a persistent session that is there already.
+pub fn resume(addr: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(&connect_packet_of(client_id, Stay::Persistent))?;
+    match expect_connack(&mut stream)? {
+        true => Ok(stream),
+        false => Err(io::Error::other(format!("the broker does not know the session of {client_id} any more"))),
+    }
+}
+
+/// Reads the CONNACK that accepts the client; whether its session was there.
+pub fn expect_connack(stream: &mut TcpStream) -> io::Result<bool> {
     let mut connack = [0; 4];
     stream.read_exact(&mut connack)?;
     match connack {
-        [0x20, 2, _, 0] => Ok(()),
+        [0x20, 2, present, 0] => Ok(present == 1),
         other => Err(io::Error::other(format!("connection refused: {other:?}"))),
     }
 }
@@ -88,6 +113,11 @@ pub fn expect_connack(stream: &mut TcpStream) -> io::Result<()> {
 /// Subscribes a client that is connected and hears nothing yet.
 pub fn subscribe(stream: &mut TcpStream, filters: &[String], qos: u8) -> io::Result<()> {
     stream.write_all(&subscribe_packet(1, filters, qos))?;
+    expect_suback(stream, qos)
+}
+
+/// Reads the SUBACK that grants all of what was asked for as packet 1.
+pub fn expect_suback(stream: &mut TcpStream, qos: u8) -> io::Result<()> {
     let mut header = [0; 2];
     stream.read_exact(&mut header)?;
     let mut rest_bytes = usize::from(header[1]);
@@ -111,6 +141,8 @@ pub struct MqttSource {
     /// Where mark and packet id stand in a packet; no packet id with QoS 0.
     mark_at: usize,
     packet_id_at: Option<usize>,
+    /// Where the topic names the message, if each has a topic of its own.
+    topic_mark_at: Option<usize>,
     publisher: u16,
     next: u32,
     filled_bytes: usize,
@@ -122,13 +154,27 @@ pub struct MqttSource {
 
 impl MqttSource {
     pub fn new(publisher: u16, topic: &str, qos: u8, shape: Shape) -> Self {
-        let packet = publish_packet(topic, qos, &shape.template(publisher));
+        Self::of(publisher, publish_packet(topic, qos, &shape.template(publisher)), qos, shape)
+    }
+
+    /// Retained messages, each to a topic of its own: `<prefix>/<number in letters>`.
+    pub fn retained(publisher: u16, prefix: &str, qos: u8, shape: Shape) -> Self {
+        let topic = format!("{prefix}/aaaaaaaa");
+        let mut packet = publish_packet(&topic, qos, &shape.template(publisher));
+        packet[0] |= 1;
+        let topic_end = packet.len() - payload::SIZE - if qos > 0 { 2 } else { 0 };
+        let source = Self::of(publisher, packet, qos, shape);
+        Self { topic_mark_at: Some(topic_end - 8), ..source }
+    }
+
+    fn of(publisher: u16, packet: Vec<u8>, qos: u8, shape: Shape) -> Self {
         let payload_at = packet.len() - payload::SIZE;
         Self {
             buffer: packet.repeat(BATCH_BYTES / packet.len()),
             packet_bytes: packet.len(),
             mark_at: payload_at + shape.mark_at(),
             packet_id_at: (qos > 0).then(|| payload_at - 2),
+            topic_mark_at: None,
             publisher,
             next: 0,
             filled_bytes: 0,
@@ -150,6 +196,9 @@ impl Source for MqttSource {
             packet[self.mark_at..self.mark_at + MARK_BYTES].copy_from_slice(&payload::mark(self.publisher, self.next));
             if let Some(at) = self.packet_id_at {
                 packet[at..at + 2].copy_from_slice(&packet_id(self.next));
+            }
+            if let Some(at) = self.topic_mark_at {
+                packet[at..at + 8].copy_from_slice(&letters(self.next));
             }
             self.next += 1;
             filled += 1;
@@ -197,6 +246,11 @@ impl MqttSink {
             Some(mark) => tracker.note(mark.publisher, mark.sequence),
             None => tracker.note_strange(),
         }
+        Self::acknowledge(packet, body_at, replies)
+    }
+
+    /// Appends the acknowledgement of a PUBLISH, if it wants one.
+    pub fn acknowledge(packet: &[u8], body_at: usize, replies: &mut Vec<u8>) -> io::Result<()> {
         let ack = match packet[0] >> 1 & 3 {
             0 => return Ok(()),
             1 => 0x40,

@@ -31,6 +31,16 @@ pub enum Metric {
     ConnectsPerSecond,
     /// Resident memory of the broker per idle connection, in kB.
     KbPerConnection,
+    /// What a subscriber that was away receives per second until it has everything.
+    DrainPerSecond,
+    /// Bytes that the broker wrote to disk per message.
+    DiskBytes,
+    /// Milliseconds from the start of the broker's process until it answers `/readyz` with 200 and accepts an MQTT client.
+    ReadyMs,
+    /// Resident memory of the broker when it is ready, in MB.
+    ResidentMb,
+    /// By how much the broker's resident memory grew at most meanwhile, in MB.
+    GrownMb,
 }
 
 impl Metric {
@@ -48,6 +58,11 @@ impl Metric {
             Metric::KeptPercent => "kept %",
             Metric::ConnectsPerSecond => "connects/s",
             Metric::KbPerConnection => "kB each",
+            Metric::DrainPerSecond => "drain/s",
+            Metric::DiskBytes => "disk bytes",
+            Metric::ReadyMs => "ready ms",
+            Metric::ResidentMb => "MB resident",
+            Metric::GrownMb => "MB grown",
         }
     }
 }

@@ -9,23 +9,28 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::relay;
 
 /// Longest wait until a broker accepts connections.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(60);
+/// Longest wait until a broker that was told to end has ended.
+const STOP: Duration = Duration::from_secs(60);
 /// Messages in flight with QoS 1 and 2, as far as a peer lets it be configured.
 pub const IN_FLIGHT: u64 = 1000;
 
-/// A broker, or the toy relay in its place.
+/// A broker, or what stands in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerKind {
     Fennec,
     Mosquitto,
     Rumqttd,
+    /// No broker: one small commit after the other through sqlx, by the driver itself.
+    Sqlx,
     /// Forwards bytes; the ceiling of the driver.
     Relay,
     /// A broker that runs already (`--driver-only`).
@@ -39,6 +44,7 @@ impl PeerKind {
             PeerKind::Fennec => "fennec",
             PeerKind::Mosquitto => "mosquitto",
             PeerKind::Rumqttd => "rumqttd",
+            PeerKind::Sqlx => "sqlx",
             PeerKind::Relay => "relay",
             PeerKind::Running => "running",
         }
@@ -47,6 +53,14 @@ impl PeerKind {
     pub fn speaks_wamp(self) -> bool {
         matches!(self, PeerKind::Fennec | PeerKind::Relay | PeerKind::Running)
     }
+}
+
+/// Where a broker keeps what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    Memory,
+    /// In its folder, `data`, as safely as it can.
+    Disk,
 }
 
 /// Where a running broker is reached.
@@ -59,52 +73,112 @@ pub struct Target {
     pub pid: Option<u32>,
 }
 
-/// A broker that lives as long as this value.
+/// A broker. One that was started ends with this value.
 pub struct Peer {
-    child: Child,
-    /// Its configuration and what it printed.
-    directory: TempDir,
+    /// `None`: it is not running, or runs already without us.
+    child: Option<Child>,
+    /// How it is started; `None`: it runs already without us.
+    start: Option<Start>,
     pub target: Target,
 }
 
+struct Start {
+    kind: PeerKind,
+    fennec: PathBuf,
+    keep: Keep,
+    ports: [SocketAddr; 3],
+    /// Its configuration, its data and what it printed.
+    directory: TempDir,
+}
+
 impl Peer {
-    /// Starts a broker on ports of its own and waits until it accepts connections.
-    pub fn start(kind: PeerKind, fennec: &Path) -> io::Result<Self> {
+    /// A broker with ports of its own that is not started yet.
+    pub fn new(kind: PeerKind, fennec: &Path, keep: Keep) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
+        fs::create_dir(directory.path().join("data"))?;
         let ports = free_ports()?;
-        let [mqtt, http, _] = ports;
-        // The bench starts itself and then becomes the broker, so that no broker outlives a bench that is killed.
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--become-peer", kind.name(), "--fennec"]).arg(fennec);
-        command.args(ports.map(|port| format!("--peer-port={}", port.port())));
-        command.arg("--peer-directory").arg(directory.path());
-        let printed = fs::File::create(directory.path().join("printed"))?;
-        command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed);
-        let child = command.spawn()?;
-        let target = Target { mqtt, http: kind.speaks_wamp().then_some(http), pid: Some(child.id()) };
-        let mut peer = Self { child, directory, target };
-        peer.wait_until_up()?;
-        Ok(peer)
+        let target = Target { mqtt: ports[0], http: kind.speaks_wamp().then_some(ports[1]), pid: None };
+        let start = Start { kind, fennec: fennec.to_path_buf(), keep, ports, directory };
+        Ok(Self { child: None, start: Some(start), target })
     }
 
-    fn wait_until_up(&mut self) -> io::Result<()> {
-        let begin = Instant::now();
-        let addrs = [Some(self.target.mqtt), self.target.http];
-        for addr in addrs.into_iter().flatten() {
-            while TcpStream::connect(addr).is_err() {
-                let ended = self.child.try_wait()?;
-                if ended.is_some() || begin.elapsed() > START {
-                    return Err(self.failure(&format!("it does not listen on {addr}")));
-                }
-                thread::sleep(Duration::from_millis(5));
-            }
+    /// A broker that runs already.
+    pub fn running(target: Target) -> Self {
+        Self { child: None, start: None, target }
+    }
+
+    /// Where the data of one that is ours are.
+    pub fn data(&self) -> io::Result<PathBuf> {
+        Ok(self.ours()?.directory.path().join("data"))
+    }
+
+    fn ours(&self) -> io::Result<&Start> {
+        self.start.as_ref().ok_or_else(|| io::Error::other("the case needs a broker that it may start and end"))
+    }
+
+    /// Starts it and waits until it accepts connections; nothing to do for one that is not ours.
+    pub fn up(&mut self) -> io::Result<()> {
+        if self.start.is_none() {
+            return Ok(());
         }
+        self.launch()?;
+        self.wait_until(|target| [Some(target.mqtt), target.http].into_iter().flatten().all(accepts))
+    }
+
+    /// Starts it without waiting.
+    pub fn launch(&mut self) -> io::Result<()> {
+        let start = self.ours()?;
+        // The bench starts itself and then becomes the broker, so that no broker outlives a bench that is killed.
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--become-peer", start.kind.name(), "--fennec"]).arg(&start.fennec);
+        command.args(start.ports.map(|port| format!("--peer-port={}", port.port())));
+        command.arg("--peer-directory").arg(start.directory.path());
+        if start.keep == Keep::Disk {
+            command.arg("--peer-on-disk");
+        }
+        let printed = fs::File::create(start.directory.path().join("printed"))?;
+        let child = command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed).spawn()?;
+        self.target.pid = Some(child.id());
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it is as it should be.
+    pub fn wait_until(&mut self, ready: impl Fn(Target) -> bool) -> io::Result<()> {
+        let begin = Instant::now();
+        while !ready(self.target) {
+            let ended = self.child.as_mut().map(Child::try_wait).transpose()?.flatten();
+            if ended.is_some() || begin.elapsed() > START {
+                return Err(self.failure(&format!("it is not ready on {}", self.target.mqtt)));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Ends it in order (SIGTERM), so that it can be started again with what it has.
+    pub fn down(&mut self) -> io::Result<()> {
+        self.ours()?;
+        let Some(child) = &mut self.child else { return Ok(()) };
+        if let Some(pid) = Pid::from_raw(child.id() as i32) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        let begin = Instant::now();
+        while child.try_wait()?.is_none() {
+            if begin.elapsed() > STOP {
+                return Err(self.failure("it does not end"));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.child = None;
+        self.target.pid = None;
         Ok(())
     }
 
     /// What went wrong, with the last lines that the broker printed.
     pub fn failure(&self, what: &str) -> io::Error {
-        let printed = fs::read(self.directory.path().join("printed")).unwrap_or_default();
+        let printed = self.start.as_ref().map(|start| start.directory.path().join("printed"));
+        let printed = printed.and_then(|path| fs::read(path).ok()).unwrap_or_default();
         let printed = String::from_utf8_lossy(&printed);
         let last: Vec<&str> = printed.lines().rev().take(5).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
@@ -118,10 +192,16 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Errors mean that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            // Errors mean that it has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
+}
+
+fn accepts(addr: SocketAddr) -> bool {
+    TcpStream::connect(addr).is_ok()
 }
 
 /// Ports that are free now; all are held until all are known, so that they differ.
@@ -138,45 +218,66 @@ pub struct Become {
     /// MQTT, HTTP, RawSocket.
     pub ports: Vec<u16>,
     pub directory: PathBuf,
+    pub keep: Keep,
 }
 
 /// Turns this process into a broker. Returns only if that fails.
 pub fn become_peer(peer: Become) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let &[mqtt, http, rawsocket] = peer.ports.as_slice() else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "a peer needs three ports"));
     };
     match peer.kind {
-        PeerKind::Fennec => {
-            let local = |port: u16| format!("127.0.0.1:{port}");
-            let mut command = Command::new(&peer.fennec);
-            command.args([
-                "--mqtt",
-                &local(mqtt),
-                "--http",
-                &local(http),
-                "--rawsocket",
-                &local(rawsocket),
-                "--memory",
-            ]);
-            Err(command.current_dir(&peer.directory).env("FENNEC_LOG", "warn").exec())
-        }
+        PeerKind::Fennec => become_fennec(&peer, [mqtt, http, rawsocket]),
         PeerKind::Mosquitto => {
             let config = peer.directory.join("mosquitto.conf");
-            fs::write(&config, mosquitto_config(mqtt))?;
-            Err(Command::new("mosquitto").arg("-c").arg(config).exec())
+            fs::write(&config, mosquitto_config(mqtt, peer.keep))?;
+            Err(Command::new("mosquitto").current_dir(&peer.directory).arg("-c").arg(config).exec())
         }
         PeerKind::Rumqttd => run_rumqttd(mqtt),
         PeerKind::Relay => relay::serve((Ipv4Addr::LOCALHOST, mqtt).into(), (Ipv4Addr::LOCALHOST, http).into()),
-        PeerKind::Running => Ok(()),
+        PeerKind::Sqlx | PeerKind::Running => Ok(()),
     }
 }
 
-/// No limit that would make it drop, no file, and the same number of messages in flight as the driver has.
-fn mosquitto_config(port: u16) -> String {
+fn become_fennec(peer: &Become, ports: [u16; 3]) -> io::Result<()> {
+    let mut command = Command::new(&peer.fennec);
+    for (flag, port) in ["--mqtt", "--http", "--rawsocket"].into_iter().zip(ports) {
+        command.args([flag, &format!("127.0.0.1:{port}")]);
+    }
+    match peer.keep {
+        Keep::Memory => command.arg("--memory"),
+        Keep::Disk => {
+            let config = peer.directory.join("fennec.toml");
+            fs::write(&config, FENNEC_CONFIG)?;
+            command.args(["--data", "data", "--config"]).arg(config)
+        }
+    };
+    Err(command.current_dir(&peer.directory).env("FENNEC_LOG", "warn").exec())
+}
+
+/// Sync as by default: before every acknowledgement. Topics under `log` are kept whoever wants them, all of them; no
+/// bound is met, however long a run is.
+const FENNEC_CONFIG: &str = r#"
+sync = "always"
+[limits]
+session_log_bytes_max = 1099511627776
+retained_messages_max = 10000000
+[[durable]]
+topic = "log/#"
+max_bytes = 1099511627776
+"#;
+
+/// No limit that would make it drop, and the same number of messages in flight as the driver has; on disk, no limit of
+/// these either. It writes what it has every half hour and when it ends, and so acknowledges from memory.
+fn mosquitto_config(port: u16, keep: Keep) -> String {
+    let kept = match keep {
+        Keep::Memory => format!("persistence false\nmax_inflight_messages {IN_FLIGHT}\n"),
+        Keep::Disk => "persistence true\npersistence_location data/\nmax_inflight_messages 0\nuser root\n".into(),
+    };
     format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n\
-         max_queued_messages 0\nmax_inflight_messages {IN_FLIGHT}\nsys_interval 0\nlog_type error\nlog_dest stderr\n"
+        "listener {port} 127.0.0.1\nallow_anonymous true\n{kept}set_tcp_nodelay true\nmax_queued_messages 0\n\
+         sys_interval 0\nlog_type error\nlog_dest stderr\n"
     )
 }
 

@@ -115,15 +115,18 @@ impl Publisher {
 pub struct Publishing {
     board: Arc<Board>,
     pace: Pace,
+    /// Messages that each publisher sends; closed loop only.
+    each: u64,
     poller: Poller,
     publishers: Vec<Publisher>,
 }
 
 impl Publishing {
-    pub fn new(board: Arc<Board>, pace: Pace) -> io::Result<Self> {
+    /// Publishers send `each` messages at most, where that is said.
+    pub fn new(board: Arc<Board>, pace: Pace, each: Option<u64>) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add_bell(board.bell(), usize::MAX)?;
-        Ok(Self { board, pace, poller, publishers: Vec::new() })
+        Ok(Self { board, pace, each: each.unwrap_or(u64::MAX), poller, publishers: Vec::new() })
     }
 
     pub fn add(&mut self, publisher: Publisher) -> io::Result<()> {
@@ -153,7 +156,7 @@ impl Publishing {
                 moved |= publisher.write()?;
                 if publisher.batch_is_written() {
                     let room = publisher.room(self.board.seen_by_all(index), window);
-                    let room = room.min(publisher.room_in_flight(in_flight));
+                    let room = room.min(publisher.room_in_flight(in_flight)).min(self.each - publisher.sent);
                     if room >= least {
                         publisher.fill(room);
                         moved |= publisher.write()?;

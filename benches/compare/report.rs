@@ -169,7 +169,7 @@ impl Summary {
     fn cell(&self, metric: Metric) -> String {
         let Some(median) = self.medians.get(&metric) else { return "-".into() };
         match (metric, self.ranges.get(&metric)) {
-            (Metric::PerSecond | Metric::ConnectsPerSecond, Some((least, most))) => {
+            (Metric::PerSecond | Metric::ConnectsPerSecond | Metric::DrainPerSecond, Some((least, most))) => {
                 format!("{} ({} - {})", number(*median), number(*least), number(*most))
             }
             _ => number(*median),

@@ -5,13 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::case::{Case, Flow, Gate, Work};
+use crate::durable;
 use crate::idle;
 use crate::latency::{self, Pair};
 use crate::load::{self, Load, Pace, Sink, Source, Timing};
 use crate::mqtt_load::{self, MqttSink, MqttSource};
 use crate::outcome::{Metric, Outcome};
 use crate::payload::Shape;
-use crate::peer::{IN_FLIGHT, Target};
+use crate::peer::{IN_FLIGHT, Peer, Target};
 use crate::schedule::Schedule;
 use crate::wamp_load::{self, Request, WampSink, WampSource};
 
@@ -28,11 +29,18 @@ pub struct Settings {
     /// Messages that a subscriber may lag behind what is published for it (closed loop).
     pub window: u64,
     pub shape: Shape,
+    /// Of the log that a broker is started on.
+    pub gigabytes: u64,
 }
 
-/// Runs a case once.
-pub fn run(case: &Case, target: Target, settings: Settings) -> io::Result<Outcome> {
+/// Runs a case once, with a broker that is not started yet, or is not ours.
+pub fn run(case: &Case, peer: &mut Peer, settings: Settings) -> io::Result<Outcome> {
+    if !matches!(case.work, Work::Durable(_)) {
+        peer.up()?;
+    }
+    let target = peer.target;
     match case.work {
+        Work::Durable(work) => durable::run(work, peer, settings),
         Work::Flow(flow) => run_flow(flow, target, settings),
         Work::Latency(schedule) => run_latency(schedule, target, settings),
         Work::OtherSubscriptions(flow, others) => run_with_others(flow, others, target, settings),
@@ -41,7 +49,8 @@ pub fn run(case: &Case, target: Target, settings: Settings) -> io::Result<Outcom
     }
 }
 
-fn timing(target: Target, settings: Settings) -> Timing {
+/// When to measure, and whose CPU.
+pub fn timing(target: Target, settings: Settings) -> Timing {
     Timing { warm_up: settings.warm_up, measured: settings.measured, broker_pid: target.pid }
 }
 
@@ -77,7 +86,7 @@ fn connect_flow(flow: Flow, target: Target, settings: Settings) -> io::Result<Lo
         None if flow.qos > 0 => Pace::Closed { window, in_flight: Some(IN_FLIGHT), batch: 1 },
         None => Pace::Closed { window, in_flight: None, batch: (window / 4).max(1) },
     };
-    Ok(Load { sources, sinks, pace, count_acked: false })
+    Ok(Load { sources, sinks, pace, count_acked: false, each: None })
 }
 
 fn connect_sink(
@@ -116,7 +125,7 @@ fn connect_source(flow: Flow, index: u16, target: Target, shape: Shape) -> io::R
 }
 
 /// Differs from those of another driver at the same broker.
-fn client_id(role: &str, index: u16) -> String {
+pub fn client_id(role: &str, index: u16) -> String {
     format!("bench-{}-{role}-{index}", std::process::id())
 }
 
@@ -167,6 +176,7 @@ fn run_calls(under_way: u64, target: Target, settings: Settings) -> io::Result<O
         // The window is what is under way: whatever has a result is out of the callee's hands too.
         pace: Pace::Closed { window: u64::MAX, in_flight: Some(under_way), batch: 1 },
         count_acked: true,
+        each: None,
     };
     Ok(Outcome::of(&load::run(load, timing(target, settings))?))
 }

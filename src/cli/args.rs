@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use super::client_args::{CallArgs, KeysArgs, LockArgs, PubArgs, RegisterArgs, SubArgs};
 use super::config::{Flag, Sources};
+use super::store::StoreCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
 #[derive(Debug, Parser)]
@@ -37,6 +38,9 @@ pub(super) enum Command {
     Lock(LockArgs),
     /// List, read and change retained values
     Keys(KeysArgs),
+    /// Look at what a broker keeps, make it smaller, or move it
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// Each flag stands for a key of the configuration and wins over the environment (FENNEC_…), which wins over the file.

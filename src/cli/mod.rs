@@ -32,6 +32,7 @@ pub mod log;
 mod pub_;
 mod register;
 mod serve;
+mod store;
 mod sub;
 
 /// Why the program ends without having done what was asked. Each line names the key, the file or the value it is about.
@@ -129,6 +130,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Register(args) => register::run(args),
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Store(command) => store::run(command),
     }
 }
 

@@ -17,8 +17,10 @@
 //! due when the outbox was emptied or the client acknowledged something, and both happen in that task: so what is kept behind
 //! a full window or outbox needs no other wake.
 
+mod live;
 mod log;
 mod offer;
+mod record;
 mod refill;
 mod send;
 

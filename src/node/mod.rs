@@ -204,7 +204,7 @@ impl Node {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
         }
-        self.record_moved();
+        self.record_moved(now_ms);
         self.house.tick();
     }
 
@@ -219,13 +219,13 @@ impl Node {
     ///
     /// # Errors
     /// The store cannot be read or written, or is damaged.
-    pub fn open_log(self: &Arc<Self>, mut store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
+    pub fn open_log(self: &Arc<Self>, store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.random().to_le_bytes());
         key[8..].copy_from_slice(&self.random().to_le_bytes());
-        self.log.open_publications(&mut *store, key)?;
         let retention = Retention::new(self.policies.clone(), self.limits.session_log_bytes_max);
         let mut engine = Engine::new(store, retention, self.state_limits())?;
+        self.log.open_publications(engine.store_mut(), key)?;
         self.log.history.begin(engine.state().last_number());
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.

@@ -58,6 +58,7 @@ impl Folder {
     pub(super) fn set_aside(&self, name: &str) -> Result<PathBuf, StoreError> {
         let aside = (0..).map(|n| self.path.join(aside_name(name, n))).find(|path| !path.exists());
         let aside = aside.unwrap_or_else(|| self.path.join(aside_name(name, 0)));
+        // The log goes first: left behind, it would be taken for that of the new database.
         for suffix in ["-wal", "-shm", ""] {
             let from = self.path.join(format!("{name}{suffix}"));
             let mut to = aside.clone().into_os_string();

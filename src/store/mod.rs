@@ -17,6 +17,7 @@ use crate::queue::retention::Header;
 use crate::queue::segment::Segment;
 
 mod block_on;
+pub mod check;
 pub mod faulty;
 mod folder;
 pub mod memory;
@@ -24,8 +25,9 @@ pub mod postgres;
 pub mod settings;
 mod sql;
 pub mod sqlite;
+pub mod transfer;
 
-pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, open};
+pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, inspect, open};
 
 /// A row of state: key and value. Keys compare bytewise.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -87,6 +89,11 @@ pub trait Store: Send {
         Ok(false)
     }
 
+    /// Writes the database anew without what it does not use any more. Takes long, and for a while as much space again.
+    fn compact(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Connects anew, after [`StoreError::Unknown`] or to see whether the store works again. Nobody else can take the store
     /// meanwhile, if it can be helped. Readers stay.
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -129,6 +136,11 @@ pub trait StoreReader: Send {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Box<str>>, StoreError>;
+
+    /// What is wrong with the database itself, a sentence each. Reads all of it.
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// What is there, for `fennec store stats` and metrics. May take a second: rows are counted.
     fn stats(&mut self) -> Result<Stats, StoreError>;

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::memory::MemoryStore;
-use super::postgres::PostgresStore;
-use super::sqlite::SqliteStore;
-use super::{Store, StoreError};
+use super::postgres::{self, PostgresStore};
+use super::sqlite::{self, SqliteStore};
+use super::transfer::UNFINISHED;
+use super::{Store, StoreError, StoreReader};
 
 /// Where the store is. Shown without user, password and options.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,6 +71,15 @@ impl StoreUrl {
 /// [`StoreError::InUse`]: another broker has it. [`StoreError::Damaged`] with `strict`. [`StoreError::Unusable`]: a newer version
 /// wrote it, or it cannot be reached or made. [`StoreError::Unavailable`]: the disk is full, the database server is away.
 pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
+    let mut opened = open_any(settings)?;
+    if opened.store.get(UNFINISHED)?.is_some() {
+        let why = format!("an import into {} was not finished: remove it, and import again", settings.url);
+        return Err(StoreError::Unusable(why));
+    }
+    Ok(opened)
+}
+
+fn open_any(settings: &StoreSettings) -> Result<Opened, StoreError> {
     match &settings.url {
         StoreUrl::Memory => Ok(Opened { store: Box::new(MemoryStore::default()), set_aside: None }),
         StoreUrl::Folder(folder) => {
@@ -79,6 +89,18 @@ pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
         StoreUrl::Postgres(url) => {
             Ok(Opened { store: Box::new(PostgresStore::open(url, settings.sync)?), set_aside: None })
         }
+    }
+}
+
+/// Opens a store that is there for reading only, also if a broker uses it. Changes nothing.
+///
+/// # Errors
+/// [`StoreError::Unusable`]: there is none, or it has tables of another version.
+pub fn inspect(url: &StoreUrl) -> Result<Box<dyn StoreReader>, StoreError> {
+    match url {
+        StoreUrl::Memory => MemoryStore::default().reader(),
+        StoreUrl::Folder(folder) => sqlite::inspect(folder),
+        StoreUrl::Postgres(url) => postgres::inspect(url),
     }
 }
 

@@ -408,8 +408,21 @@ fn what_is_done_at_random_is_as_in_memory(store: &mut dyn Store) {
             "{topic} from {from}"
         );
     }
+    assert_eq!(reader.integrity().unwrap(), [""; 0]);
     let (stats, expected) = (reader.stats().unwrap(), model.stats().unwrap());
     assert_eq!(Stats { disk_bytes: 0, ..stats }, Stats { disk_bytes: 0, ..expected });
+}
+
+fn compacting_changes_nothing(store: &mut dyn Store) {
+    append(store, log(1..=50));
+    set(store, &[(b"k", Some(b"v"))]);
+    store.commit(&Commit { dropped: (1..=40).collect(), ..Commit::default() }).unwrap();
+    store.compact().unwrap();
+    append(store, log(51..=51));
+    let mut reader = store.reader().unwrap();
+    assert_eq!(reader.segments(0, None, usize::MAX).unwrap(), log(41..=51));
+    assert_eq!(store.get(b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    assert_eq!(reader.integrity().unwrap(), [""; 0]);
 }
 
 /// All of them, for the stores that `$open` makes: what it gives is dropped when the test is done, the store first.
@@ -448,6 +461,7 @@ macro_rules! keeps_the_promise {
             the_counts_are_right
             syncing_reopening_and_maintenance_change_nothing
             what_is_done_at_random_is_as_in_memory
+            compacting_changes_nothing
         );
     };
 }

@@ -72,7 +72,7 @@ pub(super) fn days(year: i64, month: u8, day: u8) -> Option<i64> {
 }
 
 /// Year, month and day (from 1) of a day since 1970.
-pub(super) fn civil(days: i64) -> (i64, u8, u8) {
+pub fn civil(days: i64) -> (i64, u8, u8) {
     // The civil calendar counted from 1 March of the year 0, in eras of 400 years.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -61,3 +61,14 @@ fn packets_are_as_the_specification_draws_them() {
     assert_eq!(frame(&packet(0x30, &[0; 200])).unwrap(), Some((3, 203)));
     assert!(frame(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]).is_err());
 }
+
+#[test]
+fn retained_messages_have_a_topic_each() {
+    let mut source = MqttSource::retained(2, "kept/2", 1, Shape::Text);
+    source.fill(3);
+    let packets: Vec<&[u8]> = source.bytes().chunks(source.bytes().len() / 3).collect();
+    let topics = packets.iter().map(|packet| &packet[4..4 + 15]);
+    assert_eq!(topics.collect::<Vec<_>>(), [b"kept/2/aaaaaaaa", b"kept/2/baaaaaaa", b"kept/2/caaaaaaa"]);
+    assert!(packets.iter().all(|packet| packet[0] == 0x33));
+    assert_eq!(packets.iter().map(|packet| packet[20]).collect::<Vec<_>>(), [1, 2, 3]);
+}

@@ -22,6 +22,9 @@ use crate::node::link::Link;
 use crate::queue::segment::Segment;
 use crate::store::{StoreError, StoreReader};
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes of segments that are kept in memory.
 pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What one fetch is to bring is this part of what is kept in memory; less, at least that, while many wait.

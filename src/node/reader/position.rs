@@ -88,3 +88,57 @@ impl Position {
         self.until.unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live_at(next: u64) -> Position {
+        let mut position = Position::new(next, None);
+        assert!(position.meet(next - 1));
+        position
+    }
+
+    #[test]
+    fn it_meets_the_feed_only_when_it_has_passed_all_that_is_being_routed() {
+        let mut position = Position::new(5, None);
+        assert!(!position.meet(5) && !position.takes(6));
+        position.pass(5);
+        assert!(position.meet(5) && position.takes(6));
+    }
+
+    #[test]
+    fn what_is_still_being_routed_is_not_taken_twice() {
+        let mut position = live_at(10);
+        assert!(!position.takes(9) && position.takes(10));
+        position.pass(12);
+        assert!(!position.takes(12) && position.takes(13));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_read_from_there_on() {
+        let mut position = live_at(10);
+        position.fall_behind(14);
+        assert_eq!((position.next(), position.is_live()), (14, false));
+        position.fall_behind(20);
+        assert_eq!(position.next(), 14, "offers to who is behind count for nothing");
+    }
+
+    #[test]
+    fn who_steps_back_has_passed_what_was_offered_to_all() {
+        let mut position = live_at(10);
+        position.step_back(30);
+        assert_eq!((position.next(), position.is_live()), (31, false));
+        position.step_back(50);
+        assert_eq!(position.next(), 31, "who was behind was not offered that");
+    }
+
+    #[test]
+    fn a_snapshot_is_over_behind_its_last_number() {
+        let mut position = Position::new(1, Some(3));
+        position.pass(2);
+        assert!(!position.is_over());
+        position.pass(3);
+        assert!(position.is_over());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! open   -> lock of the schema (advisory, held by the writer's connection) -> tables -> generation + 1
-//! commit -> BEGIN, statements, COMMIT, on the writer's connection
+//! commit -> one statement, if it is small, else BEGIN, statements, COMMIT, on the writer's connection
 //! read   -> a connection each, made anew when it is lost
 //! ```
 //!
@@ -89,6 +89,15 @@ impl Store for PostgresStore {
         Ok(())
     }
 
+    fn compact(&mut self) -> Result<(), StoreError> {
+        let session = &mut self.writer()?.session;
+        session.be_patient()?;
+        for table in ["heads", "bodies", "topics", "holds", "state", "counted"] {
+            session.execute(&format!("VACUUM (FULL, ANALYZE) {table}"))?;
+        }
+        Ok(())
+    }
+
     fn reopen(&mut self) -> Result<(), StoreError> {
         if let Some(before) = self.writer.take() {
             self.topic_ids = before.topic_ids();
@@ -104,6 +113,18 @@ impl Store for PostgresStore {
         self.writer = Some(writer(session, self.sync, self.topic_ids)?);
         Ok(())
     }
+}
+
+/// See [`super::inspect`].
+pub(super) fn inspect(url: &str) -> Result<Box<dyn StoreReader>, StoreError> {
+    let address = Address::parse(url)?;
+    let mut session = PgSession::connect(&address, true)?;
+    if tables(&mut session, &address)?.0 == 0 {
+        return Err(StoreError::Unusable(format!("there is no store in {}", address.name())));
+    }
+    check_version(&mut session, &address)?;
+    session.be_patient()?;
+    Ok(Box::new(Reader::new(session)))
 }
 
 /// A connection that owns the schema.
@@ -147,21 +168,28 @@ fn writer(mut session: PgSession, sync: SyncMode, topic_ids: u64) -> Result<Writ
 
 /// Brings the tables to this version. The schema is locked.
 fn migrate(session: &mut PgSession, address: &Address) -> Result<(), StoreError> {
+    if tables(session, address)?.0 > 0 {
+        return check_version(session, address);
+    }
+    let schema = format!("BEGIN; CREATE SCHEMA IF NOT EXISTS {0}; SET LOCAL search_path = {0};", address.schema);
+    let tables = include_str!("../schema/postgres-1.sql");
+    session
+        .execute(&format!("{schema} {tables} COMMIT"))
+        .map_err(|error| StoreError::Unusable(format!("cannot make the tables in {}: {error}", address.name())))
+}
+
+/// How many tables there are, and how many of them are named `store`.
+fn tables(session: &mut PgSession, address: &Address) -> Result<(u64, u64), StoreError> {
     let mut tables = Script::new(
         "SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN tablename = 'store' THEN 1 ELSE 0 END), 0) AS BIGINT) \
          FROM pg_tables WHERE schemaname = ?",
     );
     tables.text(&address.schema);
-    let tables = session.row(tables)?.map_or(Ok((0, 0)), |row| Ok((row.number(0)?, row.number(1)?)))?;
-    match tables {
-        (0, _) => {
-            let schema =
-                format!("BEGIN; CREATE SCHEMA IF NOT EXISTS {0}; SET LOCAL search_path = {0};", address.schema);
-            let tables = include_str!("../schema/postgres-1.sql");
-            session
-                .execute(&format!("{schema} {tables} COMMIT"))
-                .map_err(|error| StoreError::Unusable(format!("cannot make the tables in {}: {error}", address.name())))
-        }
+    session.row(tables)?.map_or(Ok((0, 0)), |row| Ok((row.number(0)?, row.number(1)?)))
+}
+
+fn check_version(session: &mut PgSession, address: &Address) -> Result<(), StoreError> {
+    match tables(session, address)? {
         (_, 0) => Err(StoreError::Unusable(format!("{} has tables of another program", address.name()))),
         _ => match session.number("SELECT version FROM store")? {
             VERSION => Ok(()),

@@ -15,6 +15,8 @@ use crate::store::sql::{Dialect, Record, Script, Session};
 /// How long the server may take to answer; then the connection counts as lost.
 const ANSWER_S: u64 = 60;
 const CONNECT_S: u64 = 10;
+/// The same for tools that read or write everything.
+const PATIENT_S: u64 = 24 * 60 * 60;
 /// Statements whose compiled form is kept.
 const STATEMENTS_CACHED: usize = 256;
 
@@ -64,6 +66,8 @@ pub(super) struct PgSession {
     connection: Option<PgConnection>,
     /// Whether a lost connection is made anew by the next call; the writer's is not, for its lock is lost too.
     reconnects: bool,
+    /// How long an answer is waited for.
+    answer_s: u64,
     /// Its thread waits for the sockets; `None` only while this is being dropped.
     runtime: Option<Runtime>,
 }
@@ -77,7 +81,8 @@ impl PgSession {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("fennec-postgres").enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
-        let mut session = Self { address: address.clone(), connection: None, reconnects, runtime: Some(runtime) };
+        let mut session =
+            Self { address: address.clone(), connection: None, reconnects, answer_s: ANSWER_S, runtime: Some(runtime) };
         session.connect_again()?;
         Ok(session)
     }
@@ -100,17 +105,28 @@ impl PgSession {
         Ok(())
     }
 
+    /// From here on statements may take as long as they like.
+    pub(super) fn be_patient(&mut self) -> Result<(), StoreError> {
+        self.answer_s = PATIENT_S;
+        self.execute("SET statement_timeout = 0")
+    }
+
     /// Does something with the connection. Lets go of one that is lost.
     fn with<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
-        let result = within(self.runtime.as_ref(), ANSWER_S, work(connection));
+        let result = within(self.runtime.as_ref(), self.answer_s, work(connection));
         if result.as_ref().is_err_and(is_lost) {
             self.connection = None;
         }
         result
+    }
+
+    fn answer(&mut self, script: Script<Self>) -> Result<Vec<PgRow>, sqlx::Error> {
+        let (sql, arguments) = script.into_statement();
+        self.with(async |connection| sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await)
     }
 
     fn ready(&mut self) -> Result<(), StoreError> {
@@ -171,20 +187,28 @@ impl Session for PgSession {
 
     fn rows(&mut self, script: Script<Self>) -> Result<Vec<PgRow>, StoreError> {
         self.ready()?;
-        let done = self.with(async |connection| {
-            let mut rows = Vec::new();
-            for (sql, arguments) in script.into_statements() {
-                rows = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await?;
-            }
-            Ok(rows)
-        });
-        done.map_err(|error| sorted(&error))
+        self.answer(script).map_err(|error| sorted(&error))
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
         self.ready()?;
         let done = self.with(async |connection| sqlx::raw_sql("COMMIT").execute(connection).await);
         done.map(|_| ()).map_err(|error| sorted_of_commit(&error))
+    }
+
+    /// What fits into one statement needs no transaction around it.
+    fn conclude(&mut self, script: Script<Self>, begun: bool) -> Result<(), StoreError> {
+        if !begun {
+            self.ready()?;
+            return match script.len() {
+                0 => Ok(()),
+                _ => self.answer(script).map(|_| ()).map_err(|error| sorted_of_commit(&error)),
+            };
+        }
+        if script.len() > 0 {
+            self.run(script)?;
+        }
+        self.commit()
     }
 
     fn roll_back(&mut self) -> bool {

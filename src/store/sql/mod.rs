@@ -11,6 +11,7 @@
 use super::StoreError;
 
 mod encode;
+mod integrity;
 mod read;
 mod topics;
 mod write;
@@ -40,11 +41,22 @@ pub(super) trait Session: Send + Sized {
     /// [`StoreError::Unknown`], if it may have happened.
     fn commit(&mut self) -> Result<(), StoreError>;
 
+    /// Runs the rest of a transaction, and COMMIT. `begun`: BEGIN was run or is in the script.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn conclude(&mut self, script: Script<Self>, begun: bool) -> Result<(), StoreError>;
+
     /// ROLLBACK. Whether the session can be used further.
     fn roll_back(&mut self) -> bool;
 
     /// What the database takes on disk.
     fn disk_bytes(&mut self) -> Result<u64, StoreError>;
+
+    /// What the database says is wrong with it.
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 
     fn row(&mut self, script: Script<Self>) -> Result<Option<Self::Record>, StoreError> {
         Ok(self.rows(script)?.into_iter().next())
@@ -72,21 +84,20 @@ pub(super) trait Record {
     }
 }
 
-/// Statements with what their `?` stand for, in order; `?1` is the first once more.
+/// Statements that go to the database together, with what their `?` stand for, in order. In a script of one statement `?1` is the
+/// first once more. None of several may see what another changes.
 pub(super) struct Script<S: Session> {
-    /// Those that are whole; SQLite takes them all in one.
-    statements: Vec<(String, S::Arguments)>,
     sql: String,
     arguments: S::Arguments,
-    /// How many `?` there were in this statement.
+    /// How many `?` there were.
     asked: usize,
-    /// Bytes of SQL in all.
-    len: usize,
+    /// Where statements end.
+    ends: Vec<usize>,
 }
 
 impl<S: Session> Default for Script<S> {
     fn default() -> Self {
-        Self { statements: Vec::new(), sql: String::new(), arguments: S::Arguments::default(), asked: 0, len: 0 }
+        Self { sql: String::new(), arguments: S::Arguments::default(), asked: 0, ends: Vec::new() }
     }
 }
 
@@ -98,7 +109,6 @@ impl<S: Session> Script<S> {
     }
 
     pub(super) fn push(&mut self, sql: &str) -> &mut Self {
-        self.len += sql.len();
         match S::DIALECT {
             Dialect::Sqlite => self.sql.push_str(sql),
             Dialect::Postgres => self.push_numbered(sql),
@@ -122,12 +132,9 @@ impl<S: Session> Script<S> {
 
     /// The statement is whole.
     pub(super) fn end(&mut self) -> &mut Self {
-        match S::DIALECT {
-            Dialect::Sqlite => self.sql.push(';'),
-            Dialect::Postgres => {
-                self.statements.push((std::mem::take(&mut self.sql), std::mem::take(&mut self.arguments)));
-                self.asked = 0;
-            }
+        self.ends.push(self.sql.len());
+        if S::DIALECT == Dialect::Sqlite {
+            self.sql.push(';');
         }
         self
     }
@@ -160,15 +167,27 @@ impl<S: Session> Script<S> {
 
     /// Bytes of SQL.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.sql.len()
     }
 
-    /// The statements: of SQLite, all in one.
-    pub(super) fn into_statements(mut self) -> Vec<(String, S::Arguments)> {
-        if !self.sql.is_empty() {
-            self.statements.push((self.sql, self.arguments));
+    /// All of it in one. PostgreSQL takes one statement with arguments at a time: what changes something can be part of another.
+    pub(super) fn into_statement(self) -> (String, S::Arguments) {
+        let [parts @ .., _] = &self.ends[..] else { return (self.sql, self.arguments) };
+        if S::DIALECT == Dialect::Sqlite || parts.is_empty() {
+            return (self.sql, self.arguments);
         }
-        self.statements
+        let (mut sql, mut from) = (String::with_capacity(self.sql.len() + parts.len() * 16), 0);
+        for (n, &end) in parts.iter().enumerate() {
+            sql.push_str(if n == 0 { "WITH s" } else { ", s" });
+            sql.push_str(&n.to_string());
+            sql.push_str(" AS (");
+            sql.push_str(&self.sql[from..end]);
+            sql.push(')');
+            from = end;
+        }
+        sql.push(' ');
+        sql.push_str(&self.sql[from..]);
+        (sql, self.arguments)
     }
 }
 
@@ -181,13 +200,6 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    pub(super) fn begin(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
-
     /// Several statements that see the same.
     pub(super) fn begin_reading(self) -> &'static str {
         match self {

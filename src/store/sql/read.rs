@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 
 use super::encode::{Share, read_shares, read_voids};
+use super::integrity::integrity;
 use super::write::{BROAD, chunks, count};
 use super::{Record, Script, Session};
 use crate::queue::retention::Header;
@@ -357,6 +358,10 @@ impl<S: Session> StoreReader for Reader<S> {
             names.push(name.into());
         }
         Ok(names)
+    }
+
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        self.reading(|reader| integrity(&mut reader.session))
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {

@@ -114,27 +114,27 @@ impl Session for Connection {
     }
 
     fn run(&mut self, script: Script<Self>) -> Result<(), StoreError> {
-        let inner = self.inner()?;
-        for (sql, arguments) in script.into_statements() {
-            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-            block_on(query.execute(&mut *inner)).map_err(|error| sorted(&error))?;
-        }
-        Ok(())
+        let (sql, arguments) = script.into_statement();
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+        block_on(query.execute(self.inner()?)).map(|_| ()).map_err(|error| sorted(&error))
     }
 
     fn rows(&mut self, script: Script<Self>) -> Result<Vec<SqliteRow>, StoreError> {
-        let inner = self.inner()?;
-        let mut rows = Vec::new();
-        for (sql, arguments) in script.into_statements() {
-            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-            rows = block_on(query.fetch_all(&mut *inner)).map_err(|error| sorted(&error))?;
-        }
-        Ok(rows)
+        let (sql, arguments) = script.into_statement();
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+        block_on(query.fetch_all(self.inner()?)).map_err(|error| sorted(&error))
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
         let inner = self.inner()?;
         block_on(sqlx::query("COMMIT").execute(inner)).map(|_| ()).map_err(|error| sorted_of_commit(&error))
+    }
+
+    fn conclude(&mut self, script: Script<Self>, _begun: bool) -> Result<(), StoreError> {
+        if script.len() > 0 {
+            self.run(script)?;
+        }
+        self.commit()
     }
 
     fn roll_back(&mut self) -> bool {
@@ -148,6 +148,12 @@ impl Session for Connection {
 
     fn disk_bytes(&mut self) -> Result<u64, StoreError> {
         Ok(self.files.disk_bytes())
+    }
+
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        let rows = self.rows(Script::new("PRAGMA integrity_check"))?;
+        let lines = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").map(|line| format!("SQLite: {line}")).collect())
     }
 }
 

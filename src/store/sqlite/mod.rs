@@ -29,11 +29,12 @@ const APPLICATION_ID: u64 = 0x666e_6e63;
 /// The version of `schema/`.
 const VERSION: u64 = 1;
 
-/// Where it is. As long as anybody uses the database, the folder is ours.
+/// Where it is.
 #[derive(Debug)]
 struct Files {
-    folder: Folder,
     database: PathBuf,
+    /// As long as anybody uses the database, the folder is ours; `None`: it is only looked at.
+    _folder: Option<Arc<Folder>>,
 }
 
 impl Files {
@@ -71,27 +72,31 @@ impl SqliteStore {
     /// # Errors
     /// As [`super::open`].
     pub fn open(folder: &Path, sync: SyncMode, strict: bool) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let folder = Folder::take(folder)?;
-        let database = folder.path().join(NAME);
-        let files = Arc::new(Files { folder, database });
+        let folder = Arc::new(Folder::take(folder)?);
+        let files = Arc::new(Files { database: folder.path().join(NAME), _folder: Some(folder.clone()) });
         match Self::open_files(&files, sync, 0) {
             Err(StoreError::Damaged(why)) if !strict => {
-                let aside = files.folder.set_aside(NAME)?;
+                let aside = folder.set_aside(NAME)?;
                 tracing::error!(
                     database = %files.database.display(), set_aside = %aside.display(), why,
                     "the database is damaged: set aside, and begun anew; what it held is missing"
                 );
-                Ok((Self::open_files(&files, sync, 0)?, Some(aside)))
+                let opened = Self::open_files(&files, sync, 0)?;
+                folder.sync()?;
+                Ok((opened, Some(aside)))
             }
             Err(StoreError::Damaged(why)) => Err(StoreError::Damaged(format!("{}: {why}", files.database.display()))),
-            opened => Ok((opened?, None)),
+            opened => {
+                let opened = opened?;
+                folder.sync()?;
+                Ok((opened, None))
+            }
         }
     }
 
     fn open_files(files: &Arc<Files>, sync: SyncMode, topic_ids: u64) -> Result<Self, StoreError> {
         let mut connection = Connection::open(files, Use::Write(sync))?;
         migrate(&mut connection, &files.database)?;
-        files.folder.sync()?;
         look_at_tables(&mut connection)?;
         let writer = Writer::new(connection, topic_ids)?;
         let wal = File::open(files.beside("-wal"));
@@ -138,6 +143,12 @@ impl Store for SqliteStore {
         Ok(true)
     }
 
+    fn compact(&mut self) -> Result<(), StoreError> {
+        let connection = &mut self.writer()?.session;
+        connection.execute("VACUUM")?;
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    }
+
     fn reopen(&mut self) -> Result<(), StoreError> {
         if let Some(before) = self.writer.take() {
             self.topic_ids = before.topic_ids();
@@ -150,17 +161,32 @@ impl Store for SqliteStore {
     }
 }
 
+/// See [`super::inspect`].
+pub(super) fn inspect(folder: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
+    let database = folder.join(NAME);
+    if !database.exists() {
+        return Err(StoreError::Unusable(format!("there is no store in {}", folder.display())));
+    }
+    let files = Arc::new(Files { database, _folder: None });
+    let mut connection = Connection::open(&files, Use::Read)?;
+    check_version(&mut connection, &files.database)?;
+    Ok(Box::new(Reader::new(connection)))
+}
+
 /// Brings the tables to this version.
 fn migrate(connection: &mut Connection, database: &Path) -> Result<(), StoreError> {
+    if connection.number("SELECT COUNT(*) FROM sqlite_schema")? == 0 {
+        return connection.execute(concat!("BEGIN IMMEDIATE;", include_str!("../schema/sqlite-1.sql"), "COMMIT"));
+    }
+    check_version(connection, database)
+}
+
+fn check_version(connection: &mut Connection, database: &Path) -> Result<(), StoreError> {
     let version = connection.number("PRAGMA user_version")?;
     let application = connection.number("PRAGMA application_id")?;
-    let tables = connection.number("SELECT COUNT(*) FROM sqlite_schema")?;
     let database = database.display();
     match version {
         VERSION if application == APPLICATION_ID => Ok(()),
-        0 if tables == 0 => {
-            connection.execute(concat!("BEGIN IMMEDIATE;", include_str!("../schema/sqlite-1.sql"), "COMMIT"))
-        }
         _ if application != APPLICATION_ID => {
             Err(StoreError::Unusable(format!("{database} is a database of another program")))
         }

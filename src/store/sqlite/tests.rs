@@ -85,7 +85,7 @@ fn tables_of_a_newer_version_are_refused_and_left_alone() {
 #[test]
 fn a_database_of_another_program_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let files = Files { database: folder.path().join(NAME), folder: Folder::take(folder.path()).unwrap() };
+    let files = Files { database: folder.path().join(NAME), _folder: None };
     let mut other = Connection::open(&Arc::new(files), Use::Write(SyncMode::Never)).unwrap();
     other.execute("CREATE TABLE t (x)").unwrap();
     drop(other);
@@ -226,6 +226,45 @@ fn space_comes_back_in_slices() {
     let bytes = fs::metadata(folder.path().join(NAME)).unwrap().len();
     assert!(bytes < 25_000_000, "{bytes} bytes");
     assert_eq!(read(&open(folder.path())).unwrap().len(), 5);
+}
+
+#[test]
+fn tables_that_do_not_belong_together_are_told() {
+    let cases = [
+        ("DELETE FROM bodies WHERE position = 2", "1 segments are without messages"),
+        ("DELETE FROM heads WHERE first = 20", "1 messages belong to no segment"),
+        ("DELETE FROM holds WHERE first = 20", "the index has 2 entries, not 3"),
+        ("INSERT INTO holds VALUES (1, 5)", "1 entries of the index lead to no segment"),
+        ("UPDATE holds SET topic = 7 WHERE first = 20", "1 entries of the index are for no topic"),
+        ("UPDATE counted SET segments = 1", "4 segments of"),
+    ];
+    for (spoil, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(folder.path());
+        append(&mut store, 1..=3);
+        store.writer().unwrap().session.execute(spoil).unwrap();
+        let problems = store.reader().unwrap().integrity().unwrap();
+        assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{spoil}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_store_in_use_can_be_inspected_and_none_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = inspect(&folder.path().join("none")).err();
+    assert!(matches!(none, Some(StoreError::Unusable(_))), "{none:?}");
+    assert!(inspect(folder.path()).is_err());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let mut store = open(folder.path());
+    append(&mut store, 1..=3);
+    let mut reader = inspect(folder.path()).unwrap();
+    assert_eq!(reader.segments(0, None, usize::MAX).unwrap().len(), 3);
+    append(&mut store, 4..=4);
+    assert_eq!(reader.stats().unwrap().segments, 4);
+    drop(store);
+    assert_eq!(reader.stats().unwrap().segments, 4);
+    drop(reader);
+    assert_eq!(inspect(folder.path()).unwrap().stats().unwrap().segments, 4, "also when nobody uses it");
 }
 
 #[test]

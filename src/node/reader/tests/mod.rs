@@ -1,6 +1,8 @@
 //! Sessions that read a log which the test writes: what a segment holds, when the feed routes it, when the store is read, when a
 //! connection runs and what its client does are all the test's to say.
 
+mod each;
+mod own;
 mod random;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -61,6 +63,8 @@ pub struct World {
     publisher: Publisher,
     /// By number, from 1 on.
     pub log: Vec<Said>,
+    /// Bytes of each payload, at least.
+    pub width: usize,
     segments: Vec<Segment>,
     /// Segments that the feed has begun to route.
     fed: usize,
@@ -84,6 +88,7 @@ impl World {
             store: MemoryStore::default(),
             publisher,
             log: Vec::new(),
+            width: 0,
             segments: Vec::new(),
             fed: 0,
             routing: VecDeque::new(),
@@ -102,7 +107,7 @@ impl World {
         let mut topics: BTreeMap<&str, u32> = BTreeMap::new();
         for (at, said) in all.iter().enumerate() {
             let batch = if at + set_off < all.len() { &mut body } else { &mut other };
-            let text = (first + at as u64).to_string();
+            let text = self.text(first + at as u64);
             let (topic, qos, publisher) = match said {
                 Said::Event { topic, qos, from } => (*topic, *qos, *from),
                 Said::Void { topic } => {
@@ -141,6 +146,10 @@ impl World {
         self.log.extend_from_slice(all);
     }
 
+    fn text(&self, number: u64) -> String {
+        format!("{number:0width$}", width = self.width)
+    }
+
     /// Commits and routes.
     pub fn publish(&mut self, all: &[Said]) {
         self.commit(all, 0);
@@ -177,7 +186,7 @@ impl World {
         self.publisher.now_ms = NOW_MS;
         let target = self.publisher.look_up(topic.as_bytes(), |_| Topic::from_name(topic)).unwrap();
         let topic = Arc::new(Topic::from_name(topic).unwrap());
-        let text = number.to_string();
+        let text = self.text(number);
         let event = Event {
             topic: &topic,
             payload: PayloadRef::Bytes(text.as_bytes()),
