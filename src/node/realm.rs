@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::clients::Clients;
 use super::durables::Durables;
+use super::groups::Groups;
 use super::house::Bell;
 use super::link::End;
 use super::mailbox::Mailbox;
@@ -61,6 +62,8 @@ pub struct Realm {
     retained_bytes_max: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     pub clients: Clients,
+    /// Consumer groups whose events are in the log.
+    pub groups: Groups,
     /// Named durable subscriptions.
     pub(super) durables: Durables,
     /// Rung when keys change that somebody watches.
@@ -99,6 +102,7 @@ impl Realm {
             retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
             clients: Clients::default(),
+            groups: Groups::default(),
             durables: Durables::default(),
             bell: Bell::default(),
             holders: Mutex::default(),

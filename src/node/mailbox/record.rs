@@ -20,6 +20,9 @@ const PASSED_MIN: u64 = 1000;
 impl Mailbox {
     /// PUBACK: the QoS 1 message is done. `false` if no such message is inflight.
     pub fn acknowledge(&mut self, packet_id: u16) -> bool {
+        if self.acknowledge_shared(packet_id) {
+            return true;
+        }
         let known = self.inflight.acknowledge(packet_id);
         self.touch_if(known)
     }
@@ -165,6 +168,7 @@ impl Mailbox {
 
     /// The connection takes what is in the outbox: events of named durable subscriptions that need no word of the client are done.
     pub(super) fn note_taken(&mut self) {
+        self.note_taken_shared();
         let Some(log) = &mut self.log else { return };
         if log.automatic == 0 {
             return;
@@ -184,6 +188,7 @@ impl Mailbox {
 
     /// The connection is gone, or another one comes: from here on nothing is pushed until a refill has met the feed again.
     pub(super) fn step_back(&mut self) {
+        self.leave_groups();
         let Some(log) = &mut self.log else { return };
         let routed = log.reading.node.upgrade().map_or(0, |node| node.log.history.routed());
         for reader in log.own.iter_mut().chain(log.each.values_mut().map(|each| &mut each.reader)) {
