@@ -282,6 +282,7 @@ impl Inner {
         Cursor {
             sent_to: self.machine.dealt_to(self.reader.position.next() - 1),
             inflight: self.machine.undone().map(flight).collect(),
+            ..Cursor::default()
         }
     }
 }

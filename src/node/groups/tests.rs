@@ -84,7 +84,7 @@ fn each_event_goes_to_one_member_in_turn() {
     assert_eq!(group.undone_len(), 5);
     acknowledge_all(&mut a);
     acknowledge_all(&mut b);
-    assert_eq!((group.undone_len(), group.cursor()), (0, Cursor { sent_to: 5, inflight: vec![] }));
+    assert_eq!((group.undone_len(), group.cursor()), (0, Cursor { sent_to: 5, ..Cursor::default() }));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_restored_group_gives_what_was_not_done_with_again() {
     let mut world = World::new(MUCH);
     world.publish(&some(6));
     let flight = |number, attempts| Flight { number, attempts, ..Flight::default() };
-    let at = Cursor { sent_to: 4, inflight: vec![flight(2, 1), flight(3, 4)] };
+    let at = Cursor { sent_to: 4, inflight: vec![flight(2, 1), flight(3, 4)], ..Cursor::default() };
     let group = world.realm.groups.open(key(), "n", &row(), Some(&at));
     assert_eq!(group.cursor(), at);
     let mut a = member(&world, &group, "a", 10);
