@@ -507,6 +507,9 @@ impl Publisher {
                 if unwanted || publication.filter.is_some_and(|filter| !admits(filter, &member.session)) {
                     continue;
                 }
+                if matches!(lane.form, Form::Merged { .. }) && !member.session.wants(event.topic, event.payload) {
+                    continue;
+                }
                 let mut mailbox = member.session.mailbox();
                 if !still_subscribed(&mailbox, &lane.form, version) {
                     continue;

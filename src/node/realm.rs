@@ -21,6 +21,7 @@ use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed, Va
 use crate::router::dealer::Dealer;
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
+use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::limits::{CallLimits, Limits};
 use crate::types::payload::Codec;
@@ -438,8 +439,21 @@ impl Realm {
         role: RoleId,
         terms: Terms,
     ) {
-        let realm = self.clone();
         let filter = self.variant(subscription).filter;
+        self.replay_those(session, subscription, pattern, filter, role, terms);
+    }
+
+    /// The same, of values with these fields.
+    pub fn replay_those(
+        self: &Arc<Self>,
+        session: &Session,
+        subscription: SubscriptionId,
+        pattern: &TopicPattern,
+        filter: Option<Arc<Fields>>,
+        role: RoleId,
+        terms: Terms,
+    ) {
+        let realm = self.clone();
         let mut walk = Walk::new(pattern.clone());
         let mut fetch = move |events: &mut VecDeque<_>| {
             let wanted = |event: &StoredEvent| {

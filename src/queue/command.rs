@@ -132,6 +132,9 @@ pub struct SubscriptionRow {
     pub identifier: Option<u32>,
     /// Events with higher numbers are wanted. Set when it is applied, unless the client asked for older ones.
     pub since: Option<u64>,
+    /// Only events whose data have these fields: a JSON object's text.
+    #[serde(default)]
+    pub fields: Option<String>,
 }
 
 /// Whose cursor it is.

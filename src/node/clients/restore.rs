@@ -60,8 +60,8 @@ impl Clients {
 impl Client {
     /// Gives a restored session one of its subscriptions.
     pub fn restore_subscription(&self, realm: &Realm, filter: &str, held: Held) {
-        self.subscribe(realm, filter, held.clone(), None);
-        self.record.lock().subscriptions.insert(filter.into(), held);
+        self.record.lock().subscriptions.insert(filter.into(), held.clone());
+        self.subscribe(realm, filter, held, None);
     }
 
     /// Takes a restored session to where it was.

@@ -66,6 +66,8 @@ pub struct Reader {
     pub filter: Option<Arc<Fields>>,
     /// It reads for several sessions: what only some of them may get is not its business.
     pub for_all: bool,
+    /// What the session's subscriptions look for is not its business.
+    pub alone: bool,
     /// The segment it is in; not kept alive by it, so that a thousand readers do not hold a thousand segments.
     segment: Weak<Segment>,
     mark: Mark,
@@ -73,7 +75,16 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(position: Position, wants: Wants, owed: bool) -> Self {
-        Self { position, wants, owed, filter: None, for_all: false, segment: Weak::new(), mark: Mark::default() }
+        Self {
+            position,
+            wants,
+            owed,
+            filter: None,
+            for_all: false,
+            alone: false,
+            segment: Weak::new(),
+            mark: Mark::default(),
+        }
     }
 
     /// A reader for one subscription, which gets what matches with any QoS.
@@ -183,8 +194,16 @@ impl Reader {
             match (target, terms) {
                 (Some(target), Some(terms)) if !(own && (target.no_local || head.exclude_publisher)) => {
                     let filter = self.filter.clone();
-                    let (filter, for_all) = (filter.as_deref(), self.for_all);
-                    let run = Run { segment, around, head, target: &target, terms: &terms, filter, for_all };
+                    let run = Run {
+                        segment,
+                        around,
+                        head,
+                        target: &target,
+                        terms: &terms,
+                        filter: filter.as_deref(),
+                        for_all: self.for_all,
+                        alone: self.alone,
+                    };
                     if let Some(stopped) = self.read_run(&mut walker, &run, to, steps, sink)? {
                         return Ok(Some(stopped));
                     }
@@ -251,6 +270,7 @@ struct Run<'a, 's> {
     terms: &'a Terms,
     filter: Option<&'a Fields>,
     for_all: bool,
+    alone: bool,
 }
 
 impl Run<'_, '_> {
@@ -261,7 +281,14 @@ impl Run<'_, '_> {
         message: &Message<'_>,
         sink: &mut impl FnMut(&Event<'_>, &Terms) -> Take,
     ) -> Result<Take, Malformed> {
-        if self.filter.is_some_and(|filter| !filter.hold(message.payload)) {
+        let wanted = match self.filter {
+            Some(filter) => filter.hold(message.payload),
+            None => {
+                let apart = self.alone || self.for_all || self.terms.subscription.is_some();
+                apart || self.around.session.wants(&self.target.topic, message.payload)
+            }
+        };
+        if !wanted {
             return Ok(Take::Taken);
         }
         let details = if message.has_extras() { Some(Details::read(message)?) } else { None };
