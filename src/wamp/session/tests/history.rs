@@ -47,7 +47,7 @@ fn history_is_told_in_pages() {
     publish_to(&mut publisher, "log.b", "0");
     client.send(r#"[32,1,{},"log.a"]"#);
     let id = client.received_subscription();
-    let all = vec![1, 2, 3, 4, 5];
+    let all = [1, 2, 3, 4, 5];
     let publication = |at: usize| ids[at - 1];
     for (options, expected, more) in [
         (String::new(), &all[..], false),
