@@ -101,6 +101,8 @@ pub enum Failure {
     NoSubprotocol { example: &'static str },
     #[error("the broker is stopping")]
     Draining,
+    #[error("durable publishing has stopped, the rest goes on: {why}")]
+    LogStopped { why: String },
 }
 
 impl Failure {
@@ -116,7 +118,7 @@ impl Failure {
             Self::ForeignOrigin { .. } | Self::NotAuthorized { .. } => StatusCode::FORBIDDEN,
             Self::RetainedFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManySessions | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManySessions | Self::Draining | Self::LogStopped { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -139,6 +141,7 @@ impl Failure {
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
             Self::Draining => "wamp.close.system_shutdown",
+            Self::LogStopped { .. } => "fennec.error.store_unavailable",
         }
     }
 

@@ -19,9 +19,9 @@ pub fn read(properties: UserProperties<'_>) -> Result<Option<Asked>, &'static st
     let (mut since, mut snapshot) = (None, false);
     for (name, value) in properties {
         let found = match name {
-            "after" => Since::after_text(value).map_err(|_| {
-                "the user property after is neither an event id nor a publication id nor an RFC 3339 time"
-            })?,
+            "after" => Since::after_text(value).map_err(
+                |_| "the user property after is neither an event id nor a publication id nor an RFC 3339 time",
+            )?,
             "rewind" => Since::Last(value.parse().map_err(|_| "the user property rewind is no number of events")?),
             "snapshot" => {
                 snapshot = value.parse().map_err(|_| "the user property snapshot is neither true nor false")?;

@@ -6,9 +6,7 @@
 use std::collections::VecDeque;
 
 use super::answers::{Context, refusal};
-use crate::mqtt::codec::{
-    Diagnostics, Level, PacketId, ReasonCode, ReasonCodes, Suback, Unsuback, UserProperties,
-};
+use crate::mqtt::codec::{Diagnostics, Level, PacketId, ReasonCode, ReasonCodes, Suback, Unsuback, UserProperties};
 use crate::mqtt::rpc;
 use crate::node::clients::Held;
 use crate::node::past::Found;
