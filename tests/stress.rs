@@ -354,7 +354,9 @@ fn many_retained_topics_are_sent_to_those_who_read_and_wait_for_those_who_do_not
         publish(&format!("house/{}/sensor/{number}", number % 100), b"21.5", None, true, &mut bytes);
     }
     publisher.write(&bytes);
-    publisher.check_unhurt();
+    // Answered when all of them are on their way into the log.
+    publisher.write(&[0xc0, 0]);
+    assert_eq!(publisher.read(), [0xd0, 0]);
     let stored = broker.peak();
     let mut lazy: Vec<Client> = (0..20).map(|number| broker.join(&format!("lazy{number}"))).collect();
     for client in &mut lazy {

@@ -37,6 +37,8 @@ pub enum Cargo {
     Held(Owed),
     /// It can be read in the log again.
     Logged { number: u64, qos: Qos },
+    /// It was given to the session by a group, which gives it to another if the connection ends. Never with the highest QoS.
+    Shared { number: u64, group: u64 },
 }
 
 /// A message that has its packet identifier and was not sent yet.
@@ -93,20 +95,21 @@ impl Cargo {
         match self {
             Cargo::Held(owed) => owed.terms.qos,
             Cargo::Logged { qos, .. } => *qos,
+            Cargo::Shared { .. } => Qos::AtLeastOnce,
         }
     }
 
     fn number(&self) -> u64 {
         match self {
             Cargo::Held(owed) => number_of(owed),
-            Cargo::Logged { number, .. } => *number,
+            Cargo::Logged { number, .. } | Cargo::Shared { number, .. } => *number,
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Cargo::Held(owed) => owed.bytes(),
-            Cargo::Logged { .. } => 0,
+            Cargo::Logged { .. } | Cargo::Shared { .. } => 0,
         }
     }
 }
@@ -140,10 +143,10 @@ impl Slot {
         matches!(self, Slot::Sent(cargo) | Slot::Again(cargo) if cargo.qos() == qos)
     }
 
-    /// Number, QoS, and whether PUBREC came.
+    /// Number, QoS, and whether PUBREC came, of a message that the session has to be sent again.
     fn flight(&self) -> Option<(u64, Qos, bool)> {
         match self {
-            Slot::Empty => None,
+            Slot::Empty | Slot::Sent(Cargo::Shared { .. }) | Slot::Again(Cargo::Shared { .. }) => None,
             Slot::Planned(plan, _) | Slot::Ready(plan) => Some((number_of(&plan.owed), plan.owed.terms.qos, false)),
             Slot::Sent(cargo) | Slot::Again(cargo) => Some((cargo.number(), cargo.qos(), false)),
             Slot::Received(number, _) | Slot::Released(number) => Some((*number, Qos::ExactlyOnce, true)),
@@ -362,6 +365,27 @@ impl Inflight {
     /// PUBACK: the QoS 1 message is done. `false` if no such message is inflight.
     pub fn acknowledge(&mut self, packet_id: u16) -> bool {
         self.finish(packet_id, |slot| slot.is_sent(Qos::AtLeastOnce))
+    }
+
+    /// The number of the message and the group that gave it, if one has.
+    pub fn shared(&mut self, packet_id: u16) -> Option<(u64, u64)> {
+        match self.slot(packet_id)? {
+            Slot::Sent(Cargo::Shared { number, group }) | Slot::Again(Cargo::Shared { number, group }) => {
+                Some((*number, *group))
+            }
+            _ => None,
+        }
+    }
+
+    /// The connection is gone: what groups have given the session is not its any more.
+    pub fn drop_shared(&mut self) {
+        for index in (0..self.slots.len()).rev() {
+            let shared =
+                |slot: &Slot| matches!(slot, Slot::Sent(Cargo::Shared { .. }) | Slot::Again(Cargo::Shared { .. }));
+            if self.slots.get(index).is_some_and(shared) {
+                self.finish(self.packet_id(index), shared);
+            }
+        }
     }
 
     /// PUBREC with success: the body may be forgotten, PUBREL is due. `false` if no such message is inflight. A repeated

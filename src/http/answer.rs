@@ -6,14 +6,20 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::subscribe::Events;
+use crate::node::log::history::Busy;
 use crate::node::publish::PublishRefused;
+use crate::queue::outcome::Refused;
+use crate::store::StoreError;
 use crate::types::topic::TopicError;
+
+/// When a request that the store could not serve may be tried again.
+const RETRY_AFTER_S: &str = "2";
 
 /// The body of an answer.
 pub enum Body {
@@ -93,6 +99,12 @@ pub enum Failure {
     NoSuchRealm { realm: String },
     #[error("there is no room for another retained value")]
     RetainedFull,
+    #[error("the condition does not hold")]
+    ConditionFailed,
+    #[error("a durable subscription of this name is another user's, or of another topic or kind")]
+    Conflict,
+    #[error("{0}")]
+    StoreUnavailable(String),
     #[error("as many sessions as there may be")]
     TooManySessions,
     #[error("this speaks WebSocket, version 13, only")]
@@ -101,8 +113,6 @@ pub enum Failure {
     NoSubprotocol { example: &'static str },
     #[error("the broker is stopping")]
     Draining,
-    #[error("durable publishing has stopped, the rest goes on: {why}")]
-    LogStopped { why: String },
 }
 
 impl Failure {
@@ -116,9 +126,10 @@ impl Failure {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoCredentials | Self::WrongCredentials => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin { .. } | Self::NotAuthorized { .. } => StatusCode::FORBIDDEN,
+            Self::ConditionFailed | Self::Conflict => StatusCode::CONFLICT,
             Self::RetainedFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManySessions | Self::Draining | Self::LogStopped { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable(_) | Self::TooManySessions | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -137,11 +148,13 @@ impl Failure {
             Self::ForeignOrigin { .. } => "fennec.error.foreign_origin",
             Self::NotAuthorized { .. } => "wamp.error.not_authorized",
             Self::NoSuchRealm { .. } => "wamp.error.no_such_realm",
+            Self::ConditionFailed => "fennec.error.condition_failed",
+            Self::Conflict => "fennec.error.conflict",
+            Self::StoreUnavailable(_) => "fennec.error.store_unavailable",
             Self::RetainedFull | Self::TooManySessions => "fennec.error.quota_exceeded",
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
             Self::Draining => "wamp.close.system_shutdown",
-            Self::LogStopped { .. } => "fennec.error.store_unavailable",
         }
     }
 
@@ -157,6 +170,9 @@ impl Failure {
                 let basic = HeaderValue::from_static("Basic realm=\"fennec\", charset=\"UTF-8\"");
                 headers.insert(WWW_AUTHENTICATE, basic);
             }
+            Self::StoreUnavailable(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+            }
             Self::NoWebSocket => {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -164,6 +180,27 @@ impl Failure {
             _ => {}
         }
         answer
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::StoreUnavailable | Refused::Full => Self::StoreUnavailable(refused.to_string()),
+            Refused::Stopping => Self::Draining,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(format!("the store {error}"))
+    }
+}
+
+impl From<Busy> for Failure {
+    fn from(busy: Busy) -> Self {
+        Self::StoreUnavailable(busy.to_string())
     }
 }
 

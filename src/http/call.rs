@@ -42,7 +42,7 @@ impl<'a> Request<'a> {
     /// A field is unknown, or of another type.
     pub fn read(body: &'a [u8]) -> Result<Self, Failure> {
         let mut request = Self::default();
-        for field in fields(body)? {
+        for field in fields(body, &[])? {
             match &*field.name {
                 "realm" => request.realm = Some(field.text()?),
                 "procedure" => {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::answer::Failure;
+use crate::queue::condition::When;
 use crate::types::ids::SessionId;
 use crate::types::payload::Format;
 use crate::types::value::Raw;
@@ -15,17 +16,17 @@ pub struct Field<'a> {
     pub value: Raw<'a>,
 }
 
-/// The fields of a body. Those that are null are absent, as everywhere.
+/// The fields of a body. Those that are null are absent, as everywhere, but for those in which null is a value.
 ///
 /// # Errors
 /// It is not one JSON object.
-pub fn fields(body: &[u8]) -> Result<impl Iterator<Item = Field<'_>>, Failure> {
+pub fn fields<'a>(body: &'a [u8], nullable: &'static [&str]) -> Result<impl Iterator<Item = Field<'a>>, Failure> {
     let object = Raw::parse(Format::Json, body).map_err(|error| Failure::Invalid(format!("not JSON: {error}")))?;
     if !object.is_map() {
         return Err(Failure::Invalid("the body must be a JSON object".to_owned()));
     }
     let fields = object.entries().map(|(name, value)| Field { name, value });
-    Ok(fields.filter(|field| !field.value.is_null()))
+    Ok(fields.filter(|field| !field.value.is_null() || nullable.contains(&&*field.name)))
 }
 
 impl<'a> Field<'a> {
@@ -58,6 +59,11 @@ impl<'a> Field<'a> {
     pub fn one_or_zero(&self) -> Result<bool, Failure> {
         let value = self.value.as_u64().filter(|value| *value <= 1);
         self.or_wrong(value, "0 or 1").map(|value| value == 1)
+    }
+
+    /// A condition on the retained value.
+    pub fn when(&self) -> Result<When, Failure> {
+        self.or_wrong(When::read(self.value), "null, an object of fields or the number of an event")
     }
 
     /// An encoded list.
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn a_field_that_is_null_is_absent_and_one_of_another_type_is_named() {
         let body = br#"{"a": null, "b": "text", "c": {"x": ["1", "2"], "y": "3"}}"#;
-        let fields: Vec<_> = fields(body).expect("an object").collect();
+        let fields: Vec<_> = fields(body, &[]).expect("an object").collect();
         assert_eq!(fields.iter().map(|field| &*field.name).collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(fields[0].bool(), Err(Failure::Invalid("b must be true or false".to_owned())));
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -175,7 +181,7 @@ mod tests {
     #[test]
     fn a_body_is_one_json_object() {
         for wrong in ["", "[]", "1", "{", "{}{}", "nul", "{\"a\":1,}"] {
-            assert!(fields(wrong.as_bytes()).is_err(), "{wrong:?}");
+            assert!(fields(wrong.as_bytes(), &[]).is_err(), "{wrong:?}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `POST /publish`.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,13 +15,16 @@ use super::route::Guest;
 use super::write::Object;
 use super::{Server, sse};
 use crate::node::Node;
+use crate::node::link::Link;
 use crate::node::metrics::Protocol;
-use crate::node::publish::{Fate, Publication, Publisher};
+use crate::node::publish::{Fate, Publication, Publisher, Settled};
+use crate::queue::condition::{Condition, When};
+use crate::queue::outcome::Void;
 use crate::types::event::{Discloser, Filter, Properties};
 use crate::types::payload::{Format, PayloadRef};
 use crate::types::topic::{Topic, TopicError};
 
-const KNOWN: &str = "realm, topic or mqtt_topic, args and kwargs or payload or payload_base64, retain, disclose_me, exclude, \
+const KNOWN: &str = "realm, topic or mqtt_topic, args and kwargs or payload or payload_base64, retain, when, disclose_me, exclude, \
                      exclude_authid, exclude_authrole, eligible, eligible_authid, eligible_authrole, \
                      message_expiry_interval, content_type, response_topic, correlation_data, user_properties, \
                      payload_format_indicator";
@@ -33,6 +38,7 @@ pub struct Request<'a> {
     kwargs: Option<&'a [u8]>,
     payload: Option<Bytes>,
     retain: bool,
+    when: Option<When>,
     disclose_me: bool,
     filter: Option<Filter>,
     expires_in_s: Option<u32>,
@@ -44,7 +50,7 @@ impl<'a> Request<'a> {
     /// A field is unknown, of another type, or excludes another one.
     pub fn read(body: &'a [u8]) -> Result<Self, Failure> {
         let mut request = Self::default();
-        for field in fields(body)? {
+        for field in fields(body, &["when"])? {
             request.set(&field)?;
         }
         if request.payload.is_some() && (request.args.is_some() || request.kwargs.is_some()) {
@@ -63,6 +69,7 @@ impl<'a> Request<'a> {
             "payload" => self.set_payload(payload(field))?,
             "payload_base64" => self.set_payload(decode(field)?)?,
             "retain" => self.retain = field.bool()?,
+            "when" => self.when = Some(field.when()?),
             "disclose_me" => self.disclose_me = field.bool()?,
             "exclude" => self.filter().exclude = field.sessions()?,
             "exclude_authid" => self.filter().exclude_authid = field.texts()?,
@@ -142,17 +149,52 @@ fn decode(field: &Field<'_>) -> Result<Bytes, Failure> {
 }
 
 impl Server {
-    /// Publishes, and answers with the publication's id.
+    /// Publishes, and answers with the publication's id; if the event is durable, when it is in the log.
     ///
     /// # Errors
-    /// There is no topic, the guest may not publish to it, or a retained value has no room.
-    pub(super) fn publish(&self, guest: &Guest, request: Request<'_>, body: &Bytes) -> Result<Answer, Failure> {
+    /// There is no topic, the guest may not publish to it, a retained value has no room, the condition does not hold, or the store
+    /// cannot write.
+    pub(super) async fn publish(&self, guest: &Guest, request: Request<'_>, body: &Bytes) -> Result<Answer, Failure> {
+        let (node, realm) = (self.node.clone(), guest.realm.clone());
+        let link = Arc::new(Link::default());
+        let mut publisher = Publisher::new(node, realm, None, Some(guest.role), Protocol::Http);
+        publisher.listen(link.clone());
+        publisher.now_ms = self.clock.now_ms();
+        let settled = match self.hand_over(&mut publisher, guest, &request, body)? {
+            Fate::Routed(published) => Settled::Routed(published),
+            Fate::Pending => settled(&mut publisher, &link).await,
+        };
+        let (publication, number) = match settled {
+            Settled::Routed(published) => (published.publication, None),
+            Settled::Event { number } => (self.node.log.publication_of(number), Some(number)),
+            Settled::Void(Void::ConditionFailed) => return Err(Failure::ConditionFailed),
+            Settled::Refused(why) => return Err(why.into()),
+            // What has no session neither waits nor holds anything.
+            _ => return Err(Failure::StoreUnavailable("the publication was not taken".to_owned())),
+        };
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        object.uint("publication", publication.0);
+        if let Some(id) = number.and_then(|number| self.node.log.event_id_of(number)) {
+            object.text("event_id", id.text().as_str());
+        }
+        object.end();
+        Ok(answer::json(StatusCode::OK, out))
+    }
+
+    fn hand_over(
+        &self,
+        publisher: &mut Publisher,
+        guest: &Guest,
+        request: &Request<'_>,
+        body: &Bytes,
+    ) -> Result<Fate, Failure> {
         let topic = request.topic()?;
-        let payload = request.payload();
         let properties = request.properties.clone().map(Arc::new);
         let discloser = request.disclose_me.then(|| Arc::new(self.disclose(guest)));
+        let condition = request.when.clone().map(|when| Condition { when: Some(when), ..Condition::default() });
         let publication = Publication {
-            payload,
+            payload: request.payload(),
             qos: Node::UNSAID_QOS,
             // As over WAMP: a retained value is for whoever subscribes later, so one that is not for all is not kept.
             retain: request.retain && request.filter.is_none(),
@@ -161,23 +203,14 @@ impl Server {
             expires_in_s: request.expires_in_s,
             exclude_publisher: false,
             filter: request.filter.as_ref(),
-            condition: None,
+            condition: condition.as_ref(),
             packet: None,
             backing: Some(request.payload.as_ref().unwrap_or(body)),
         };
-        let (node, realm) = (self.node.clone(), guest.realm.clone());
-        let mut publisher = Publisher::new(node, realm, None, Some(guest.role), Protocol::Http);
-        publisher.now_ms = self.clock.now_ms();
         let target = publisher.look_up(topic.as_bytes(), |_| Ok::<_, Failure>(topic.clone()))?;
         let published = publisher.publish(target, &publication);
         publisher.finish();
-        let mut out = Vec::new();
-        let mut object = Object::begin(&mut out);
-        if let Fate::Routed(published) = published? {
-            object.uint("publication", published.publication.0);
-        }
-        object.end();
-        Ok(answer::json(StatusCode::OK, out))
+        Ok(published?)
     }
 
     /// Who publishes, for those who are to be told. The session is one that ends with the request.
@@ -189,4 +222,15 @@ impl Server {
             session: self.node.new_session(identity, sse::wire(), false).id,
         }
     }
+}
+
+/// What becomes of the one publication of a publisher.
+async fn settled(publisher: &mut Publisher, link: &Arc<Link>) -> Settled {
+    poll_fn(|cx| {
+        link.waker.register(cx.waker());
+        let mut found = None;
+        publisher.hear(|settled| found = Some(settled));
+        found.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }

@@ -88,7 +88,7 @@ impl Visit {
         let body = self.read_json(request).await?;
         let request = publish::Request::read(&body)?;
         let guest = self.enter(&visitor, request.realm.as_deref())?;
-        self.server.publish(&guest, request, &body)
+        self.server.publish(&guest, request, &body).await
     }
 
     async fn call(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
@@ -107,9 +107,11 @@ impl Visit {
             return Ok(answer);
         }
         let visitor = self.identify(request.headers()).await?;
-        let request = subscribe::Request::read(request.uri().query().unwrap_or_default())?;
+        let last_event_id = request.headers().get(&subscribe::LAST_EVENT_ID);
+        let query = request.uri().query().unwrap_or_default();
+        let request = subscribe::Request::read(query, last_event_id)?;
         let guest = self.enter(&visitor, request.realm.as_deref())?;
-        self.server.subscribe(guest, request)
+        self.server.subscribe(guest, request).await
     }
 
     /// What holds for everything that reaches the router: it is asked by `method`, by no foreign page, and not too late. A
@@ -138,7 +140,7 @@ impl Visit {
             return Err(Failure::Draining);
         }
         if let Some(why) = node.log.health() {
-            return Err(Failure::LogStopped { why });
+            return Err(Failure::StoreUnavailable(format!("durable publishing has stopped, the rest goes on: {why}")));
         }
         let alarms = node.log.alarms().into_iter().map(|alarm| format!("alarm: {alarm}\n"));
         Ok(answer::whole(StatusCode::OK, TEXT, format!("ready\n{}", alarms.collect::<String>())))

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::write::Object;
+use crate::node::revoke::Revoked;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use crate::router::output::Output;
 use crate::types::event::{Event, Terms};
+use crate::types::ids::SubscriptionId;
 
 static SSE: ServerSentEvents = ServerSentEvents;
 
@@ -24,12 +26,17 @@ impl Wire for ServerSentEvents {
     }
 
     fn event(&self, event: &Event<'_>, terms: &Terms, _: bool, out: &mut Vec<u8>) -> Result<Encoded, Unencodable> {
-        let id = event.publication;
-        out.extend_from_slice(format!("id: {id}\nevent: message\ndata: ").as_bytes());
+        // What is not in the log cannot be resumed behind: the client goes on remembering what it has.
+        if let Some(place) = event.place {
+            out.extend_from_slice(b"id: ");
+            out.extend_from_slice(place.id.text().as_str().as_bytes());
+            out.push(b'\n');
+        }
+        out.extend_from_slice(b"event: message\ndata: ");
         let data = out.len();
         let mut object = Object::begin(out);
         object.text("topic", event.topic.uri());
-        object.uint("publication", id.0);
+        object.uint("publication", event.publication.0);
         object.payload(event.payload, event.codec);
         if terms.retain {
             object.bool("retained", true);
@@ -53,6 +60,11 @@ impl Wire for ServerSentEvents {
         keep_to_one_line(&mut out[data..]);
         out.extend_from_slice(b"\n\n");
         Ok(Encoded::default())
+    }
+
+    fn revoked(&self, _: SubscriptionId, why: Revoked, _: bool, out: &mut Vec<u8>) {
+        let reason = why.uri();
+        out.extend_from_slice(format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n").as_bytes());
     }
 
     /// Answers go to the functions that wait for them; nobody can call a session of HTTP.
@@ -104,7 +116,7 @@ mod tests {
         let args = PayloadRef::Args { format: Format::Json, args: Some(b"[\"a\\n\",\r\n 1]"), kwargs: None };
         assert_eq!(
             encode(&event(&topic, args), &Terms::default()),
-            "id: 7\nevent: message\n\
+            "event: message\n\
              data: {\"topic\":\"app.topic\",\"publication\":7,\"args\":[\"a\\n\",   1],\"kwargs\":{}}\n\n"
         );
     }
@@ -122,7 +134,7 @@ mod tests {
         };
         assert_eq!(
             encode(&event, &Terms { retain: true, ..Terms::default() }),
-            "id: 7\nevent: message\n\
+            "event: message\n\
              data: {\"topic\":\"t\",\"publication\":7,\"args\":[],\"kwargs\":{},\"retained\":true,\"publisher\":3,\
              \"publisher_authid\":\"joe\",\"message_expiry_interval\":9,\"content_type\":\"a/b\"}\n\n"
         );

@@ -1,5 +1,8 @@
 //! `GET /subscribe`: events until the client goes.
 
+mod request;
+mod resume;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,19 +16,27 @@ use hyper::{HeaderMap, Response};
 use tokio::time::{Instant, Sleep};
 
 use super::answer::{Answer, Body, Failure};
-use super::fields::parameters;
 use super::route::Guest;
+use super::write::Object;
 use super::{Server, sse};
 use crate::net::clock::Clock;
 use crate::node::Node;
 use crate::node::link::{End, Link};
+use crate::node::mailbox::Mailbox;
 use crate::node::metrics::{Drop as Dropped, Protocol, Tally};
+use crate::node::past::Found;
+use crate::node::reader::wants::Want;
+use crate::node::reader::{Durable, Reading, Start};
 use crate::node::realm::Realm;
+use crate::node::revoke::Revoked;
 use crate::node::session::Session;
+use crate::queue::state::rows::pattern_text;
 use crate::router::authorize::{Action, RoleId};
-use crate::router::broker::Options;
+use crate::router::broker::{Options, Subscribed, Variant};
 use crate::types::event::{Qos, Terms};
-use crate::types::topic::{MatchPolicy, TopicError, TopicPattern};
+use crate::types::ids::SubscriptionId;
+use crate::types::topic::TopicPattern;
+pub use request::{LAST_EVENT_ID, Request};
 
 /// After a silence of this length a comment is sent, so that proxies keep the connection and a dead one is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -34,68 +45,12 @@ const HEARTBEAT_TEXT: &[u8] = b":\n\n";
 /// The first bytes: the subscriptions hold from here on.
 const SUBSCRIBED_TEXT: &[u8] = b": subscribed\n\n";
 
-/// What is to be subscribed to.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Request {
-    pub realm: Option<String>,
-    patterns: Vec<TopicPattern>,
-    /// Retained values come first.
-    retained: bool,
-}
-
-impl Request {
-    /// Reads the query. `topic` (a URI, read by `match`) and `mqtt_topic` (a filter) may be there several times.
-    ///
-    /// # Errors
-    /// A parameter is unknown or wrong, or there is no topic.
-    pub fn read(query: &str) -> Result<Self, Failure> {
-        let parameters = parameters(query)?;
-        let policy = parameters.iter().rev().find(|(name, _)| name == "match").map(|(_, value)| value.parse());
-        let policy: MatchPolicy =
-            policy.transpose().map_err(|error| Failure::Invalid(format!("{error}")))?.unwrap_or_default();
-        let mut request = Self { realm: None, patterns: Vec::new(), retained: false };
-        for (name, value) in parameters {
-            match name.as_str() {
-                "topic" => request.add("topic", TopicPattern::from_uri(&value, policy))?,
-                "mqtt_topic" => request.add("mqtt_topic", TopicPattern::from_filter(&value))?,
-                "realm" => request.realm = Some(value),
-                "retained" => request.retained = is_true(&value)?,
-                "match" => {}
-                _ => {
-                    let known = "topic, match, mqtt_topic, realm, retained";
-                    return Err(Failure::Invalid(format!("there is no parameter {name:?}; there are {known}")));
-                }
-            }
-        }
-        if request.patterns.is_empty() {
-            return Err(Failure::Invalid("topic is missing: /subscribe?topic=app.topic".to_owned()));
-        }
-        Ok(request)
-    }
-
-    fn add(&mut self, field: &'static str, pattern: Result<TopicPattern, TopicError>) -> Result<(), Failure> {
-        let pattern = pattern.map_err(|error| Failure::InvalidTopic { field, error })?;
-        if !self.patterns.contains(&pattern) {
-            self.patterns.push(pattern);
-        }
-        Ok(())
-    }
-}
-
-fn is_true(value: &str) -> Result<bool, Failure> {
-    match value {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(Failure::Invalid("retained must be true or false".to_owned())),
-    }
-}
-
 impl Server {
     /// Subscribes, and answers with a body that goes on.
     ///
     /// # Errors
-    /// The guest may not subscribe to all of it, or there are too many sessions.
-    pub(super) fn subscribe(&self, guest: Guest, request: Request) -> Result<Answer, Failure> {
+    /// The guest may not subscribe to all of it, there are too many sessions, or the past cannot be read.
+    pub(super) async fn subscribe(&self, guest: Guest, request: Request) -> Result<Answer, Failure> {
         let allowed = |pattern| guest.realm.authorizer.allows_pattern(guest.role, Action::Subscribe, pattern);
         if !request.patterns.iter().all(allowed) {
             return Err(Failure::NotAuthorized { what: "subscribe to this topic" });
@@ -107,7 +62,8 @@ impl Server {
         if sessions >= self.node.limits.sessions_max {
             return Err(Failure::TooManySessions);
         }
-        let events = Events::begin(&self.node, self.clock, guest, request);
+        let places = self.find_places(&guest, &request).await?;
+        let events = Events::begin(&self.node, self.clock, guest, request, &places);
         let mut answer = Response::new(Body::Events(Box::new(events)));
         set_headers(answer.headers_mut());
         Ok(answer)
@@ -127,17 +83,26 @@ pub struct Events {
     node: Arc<Node>,
     clock: Clock,
     realm: Arc<Realm>,
+    role: RoleId,
     session: Arc<Session>,
     link: Arc<Link>,
     patterns: Vec<TopicPattern>,
+    /// A subscription of its own, with which the request ends.
+    single: Option<Single>,
     /// Taken from the mailbox and not yet given to the body.
     parts: VecDeque<Bytes>,
     heartbeat: Pin<Box<Sleep>>,
     ended: bool,
 }
 
+struct Single {
+    subscription: SubscriptionId,
+    /// It ends when all that is there has been sent.
+    snapshot: bool,
+}
+
 impl Events {
-    fn begin(node: &Arc<Node>, clock: Clock, guest: Guest, request: Request) -> Self {
+    fn begin(node: &Arc<Node>, clock: Clock, guest: Guest, request: Request, places: &[Option<Found>]) -> Self {
         let Guest { realm, role, identity } = guest;
         let session = node.new_session(identity, sse::wire(), false);
         let link = Arc::new(Link::default());
@@ -145,21 +110,30 @@ impl Events {
             let mut mailbox = session.mailbox();
             mailbox.attach(link.clone(), sse::wire(), 0, usize::MAX, 0);
             mailbox.outbox.push_reply(SUBSCRIBED_TEXT);
+            if let Some(resumed) = resumed(places) {
+                mailbox.outbox.push_reply(&resumed);
+            }
         }
         realm.join(session.clone());
         // From here on the session is ended when this is dropped.
-        let events = Self {
+        let mut events = Self {
             node: node.clone(),
             clock,
             realm,
+            role,
             session,
             link,
-            patterns: request.patterns,
+            patterns: Vec::new(),
+            single: None,
             parts: VecDeque::new(),
             heartbeat: Box::pin(tokio::time::sleep(HEARTBEAT)),
             ended: false,
         };
-        events.subscribe(role, request.retained);
+        if request.is_single() {
+            events.subscribe_single(request, places.first().copied().flatten());
+        } else {
+            events.subscribe(request, places);
+        }
         if node.is_draining() {
             // It may have joined behind those who were told.
             events.link.end(End::Shutdown);
@@ -167,17 +141,75 @@ impl Events {
         events
     }
 
-    fn subscribe(&self, role: RoleId, retained: bool) {
-        // One copy for a topic that several of the patterns match.
+    fn reading(&self) -> Reading {
+        Reading {
+            node: Arc::downgrade(&self.node),
+            realm: Arc::downgrade(&self.realm),
+            session: Arc::downgrade(&self.session),
+            role: Some(self.role),
+            recorded: false,
+        }
+    }
+
+    /// One copy for a topic that several of the patterns match.
+    fn subscribe(&mut self, request: Request, places: &[Option<Found>]) {
         let options =
             Options::Merged { qos: Qos::AtMostOnce, no_local: false, retain_as_published: false, identifier: None };
-        for pattern in &self.patterns {
-            let subscribed = self.realm.subscribe(&self.session, pattern, None, options.clone(), |_, _| {});
-            if retained {
-                let terms = Terms { retain: true, ..Terms::default() };
-                self.realm.replay(&self.session, subscribed.id, pattern, role, terms);
+        let reads = places.iter().any(Option::is_some);
+        for (pattern, place) in request.patterns.iter().zip(places) {
+            let begin = |subscribed: Subscribed, mailbox: &mut Mailbox| {
+                if reads {
+                    mailbox.read_log(self.reading());
+                    let (pattern, options) = (pattern.clone(), options.clone());
+                    let name = pattern_text(&pattern);
+                    let want = Want { pattern, options, subscription: subscribed.id, since: 0, follows: false };
+                    mailbox.want(&name, want, place.map(|place| place.after));
+                }
+            };
+            let subscribed = self.realm.subscribe(&self.session, pattern, None, options.clone(), begin);
+            if request.retained {
+                self.replay(subscribed.id, pattern);
             }
         }
+        self.patterns = request.patterns;
+    }
+
+    /// A filtered subscription, a snapshot, or a named durable one.
+    fn subscribe_single(&mut self, request: Request, place: Option<Found>) {
+        let Request { patterns, retained, snapshot, durable, filter, .. } = request;
+        let Some(pattern) = patterns.into_iter().next() else { return };
+        let variant = Variant { filter: filter.clone(), name: durable.clone() };
+        let until = snapshot.then(|| self.node.log.history.fed());
+        let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
+            let Some(place) = place else { return };
+            mailbox.read_log(self.reading());
+            let durable = durable.clone().map(|name| Durable { name, acknowledged: false });
+            let want =
+                Want { pattern: pattern.clone(), options: Options::Each, subscription: id, since: 0, follows: true };
+            // The request was answered with it.
+            let recovery = None;
+            mailbox.start_reader(id, Start { want, after: place.after, until, route: None, durable, filter, recovery });
+        };
+        let subscription = if snapshot {
+            self.realm.subscribe_past(&self.session, &pattern, &variant, begin)
+        } else {
+            let begin = |subscribed: Subscribed, mailbox: &mut Mailbox| begin(subscribed.id, mailbox);
+            self.realm.subscribe_variant(&self.session, &pattern, &variant, begin).id
+        };
+        if let Some(name) = &variant.name
+            && let Some((before, id)) = self.realm.open_durable(name, &self.session, subscription)
+        {
+            self.realm.revoke(&self.node, &before, id, Revoked::TakenOver);
+        }
+        if retained {
+            self.replay(subscription, &pattern);
+        }
+        self.single = Some(Single { subscription, snapshot });
+    }
+
+    fn replay(&self, subscription: SubscriptionId, pattern: &TopicPattern) {
+        let terms = Terms { retain: true, ..Terms::default() };
+        self.realm.replay(&self.session, subscription, pattern, self.role, terms);
     }
 
     /// The next bytes of the body; `None` when it is over.
@@ -194,6 +226,9 @@ impl Events {
             self.ended = true;
             return Poll::Ready(Some(farewell(reason)));
         }
+        if self.end_single() {
+            return self.poll(cx);
+        }
         if self.heartbeat.as_mut().poll(cx).is_ready() {
             self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
             // Not yet due again, but it must be asked once to be heard.
@@ -207,8 +242,10 @@ impl Events {
         if self.parts.is_empty() {
             let mut mailbox = self.session.mailbox();
             let offered = mailbox.refill(self.clock.now_ms());
+            let moved = if mailbox.reads_log() { mailbox.take_moved() } else { Vec::new() };
             let taken = mailbox.take(Vec::new());
             drop(mailbox);
+            self.node.record(&self.realm.name, moved);
             let mut tally = Tally { deliveries: offered.sent.into(), ..Tally::default() };
             tally.delivery_bytes = offered.sent_bytes as u64;
             tally.drop(Dropped::QueueFull, offered.dropped_full.into());
@@ -220,6 +257,43 @@ impl Events {
         }
         self.parts.pop_front()
     }
+
+    /// Ends the request if its only subscription has ended: it was revoked, or is a snapshot that has nothing more to be sent. To be
+    /// called when all is taken. `true`: there is a last word to be said, or it is over.
+    fn end_single(&mut self) -> bool {
+        let Some(Single { subscription, snapshot }) = self.single else { return false };
+        let (held, over) = {
+            let mailbox = self.session.mailbox();
+            let held = mailbox.subscriptions.contains(&subscription);
+            (held, mailbox.reader(subscription).is_none() && !mailbox.replay.owes(subscription))
+        };
+        if held && snapshot && over {
+            self.realm.revoke(&self.node, &self.session, subscription, Revoked::SnapshotEnd);
+            return true;
+        }
+        if !held {
+            // What it was told has been taken.
+            self.ended = self.session.mailbox().outbox.bytes() == 0;
+            return true;
+        }
+        false
+    }
+}
+
+/// The first event, for who has asked for older ones.
+fn resumed(places: &[Option<Found>]) -> Option<Vec<u8>> {
+    let found = || places.iter().flatten();
+    let first_available = found().filter_map(|place| place.first_available).max();
+    found().next()?;
+    let mut out = b"event: resume\ndata: ".to_vec();
+    let mut object = Object::begin(&mut out);
+    object.bool("recovered", found().all(|place| place.recovered));
+    if let Some(id) = first_available {
+        object.text("first_available", id.text().as_str());
+    }
+    object.end();
+    out.extend_from_slice(b"\n\n");
+    Some(out)
 }
 
 /// The last event, which says why there are no more.
@@ -234,38 +308,13 @@ fn farewell(reason: End) -> Bytes {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.session.mailbox().detach(&self.link);
+        let moved = {
+            let mut mailbox = self.session.mailbox();
+            mailbox.detach(&self.link);
+            mailbox.take_moved()
+        };
+        self.node.record(&self.realm.name, moved);
         self.realm.unsubscribe_all(self.session.id, self.patterns.iter().map(|pattern| (pattern, None)));
         self.realm.leave(&self.node, &self.session, false);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(query: &str, expected: &[(&str, MatchPolicy)]) {
-        let patterns = expected.iter().map(|(uri, policy)| TopicPattern::from_uri(uri, *policy).expect("a pattern"));
-        let request = Request::read(query).map(|request| request.patterns);
-        assert_eq!(request, Ok(patterns.collect()), "{query:?}");
-    }
-
-    #[test]
-    fn topics_are_read_as_their_match_says() {
-        check("topic=a.b", &[("a.b", MatchPolicy::Exact)]);
-        check("topic=a.b&match=prefix", &[("a.b", MatchPolicy::Prefix)]);
-        check("match=wildcard&topic=a..c", &[("a..c", MatchPolicy::Wildcard)]);
-        check("topic=a.%23", &[("a.#", MatchPolicy::Exact)]);
-        check("mqtt_topic=a/%2B/c&topic=x&topic=x", &[("a.*.c", MatchPolicy::Fox), ("x", MatchPolicy::Exact)]);
-    }
-
-    #[test]
-    fn a_wrong_query_is_refused() {
-        for query in
-            ["", "topic=", "topic=a..b", "topic=a&match=no", "topics=a", "mqtt_topic=a%23", "topic=a&retained=x"]
-        {
-            assert!(Request::read(query).is_err(), "{query:?}");
-        }
     }
 }

@@ -22,6 +22,7 @@ use crate::queue::state::rows::{self, RowKey, SessionRow};
 use crate::router::broker::Options;
 use crate::store::{StoreError, StoreReader};
 use crate::types::event::Qos;
+use crate::types::fields::Fields;
 use crate::types::ids::SessionId;
 
 /// Rows that are read at a time.
@@ -132,6 +133,7 @@ fn restore_subscription(node: &Arc<Node>, key: RowKey, row: &SubscriptionRow) {
         identifier: row.identifier,
     };
     let since = row.since.unwrap_or_default();
-    let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options, since };
+    let fields = row.fields.as_deref().and_then(Fields::parse).map(Arc::new);
+    let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options, fields, since };
     client.restore_subscription(&realm, &text, held);
 }

@@ -24,13 +24,14 @@ use super::mailbox::Mailbox;
 use super::reader::Reading;
 use super::reader::wants::Want;
 use super::realm::Realm;
-use super::session::{Identity, Session};
+use super::session::{Identity, Session, Sieve};
 use super::wire::WireRef;
 use crate::queue::command::{Command, Cursor, CursorName, WillRow};
 use crate::queue::message::Batch;
 use crate::router::authorize::RoleId;
 use crate::router::broker::{Options, Subscribed};
 use crate::types::event::Qos;
+use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, SessionId, SubscriptionId};
 use crate::types::topic::TopicPattern;
 
@@ -51,6 +52,8 @@ pub struct Held {
     pub pattern: TopicPattern,
     pub group: Option<Box<str>>,
     pub options: Options,
+    /// Only events whose data have these fields.
+    pub fields: Option<Arc<Fields>>,
     /// Events of the log with higher numbers are wanted, where it is read for them.
     pub since: u64,
 }
@@ -367,8 +370,17 @@ impl Client {
         node.submit(Submission { batch, owner: Owner::Nobody });
     }
 
-    /// Subscribes to a filter. A session that reads the log does so for this, too, with `after` from there on.
+    /// Tells the session what it is subscribed to, where that is not all of a topic.
+    fn sieve(&self) {
+        let record = self.record.lock();
+        let own = record.subscriptions.values().filter(|held| held.group.is_none());
+        let sieve = |held: &Held| Sieve { pattern: held.pattern.clone(), fields: held.fields.clone() };
+        self.session.set_sieves(own.map(sieve));
+    }
+
+    /// Subscribes to a filter that is in the record. A session that reads the log does so for this, too, with `after` from there on.
     pub fn subscribe(&self, realm: &Realm, filter: &str, held: Held, after: Option<u64>) -> Subscribed {
+        self.sieve();
         let want = held.want();
         let Held { pattern, group, options, .. } = held;
         let shared = group.is_some();
@@ -380,14 +392,15 @@ impl Client {
         })
     }
 
-    /// Undoes [`Client::subscribe`].
+    /// Undoes [`Client::subscribe`], when it is in the record no more.
     pub fn unsubscribe(&self, realm: &Realm, filter: &str, held: &Held) {
+        self.sieve();
         realm.unsubscribe(&self.session, &held.pattern, held.group.as_deref(), |_, mailbox| mailbox.unwant(filter));
     }
 
     /// Has the session be sent what the log has of a filter now, behind this number.
     pub fn snapshot(&self, filter: &str, held: Held, after: u64) {
-        self.session.mailbox().snapshot(filter, held.want(), after);
+        self.session.mailbox().snapshot(filter, held.want(), held.fields.clone(), after);
     }
 
     fn is_of(&self, identity: &Identity) -> bool {

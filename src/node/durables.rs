@@ -20,6 +20,7 @@ use super::log::tickets::Owner;
 use super::past::{Found, Target};
 use super::reader::moved::Moved;
 use super::realm::Realm;
+use super::revoke::Revoked;
 use super::session::Session;
 use crate::queue::command::{Command, Cursor, CursorName, DurableRow};
 use crate::queue::message::Batch;
@@ -92,6 +93,16 @@ impl Realm {
         let before = durables.get_mut(name)?.reader.replace((Arc::downgrade(session), subscription));
         let (before, id) = before?;
         before.upgrade().filter(|before| before.id != session.id || id != subscription).map(|before| (before, id))
+    }
+
+    /// Ends what another connection of the same user reads by this name, so that it is recorded how far that has come. To be called
+    /// before the log is asked for it.
+    pub fn hand_over_durable(self: &Arc<Self>, node: &Arc<Node>, name: &str, authid: &str) {
+        if let Some((before, subscription)) = self.durable_reader(name)
+            && before.identity.authid == authid
+        {
+            self.revoke(node, &before, subscription, Revoked::TakenOver);
+        }
     }
 
     /// Who reads it.

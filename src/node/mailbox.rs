@@ -17,6 +17,7 @@
 //! due when the outbox was emptied or the client acknowledged something, and both happen in that task: so what is kept behind
 //! a full window or outbox needs no other wake.
 
+mod group;
 mod live;
 mod log;
 mod offer;
@@ -38,6 +39,7 @@ use crate::delivery::inflight::Inflight;
 use crate::delivery::outbox::{Outbox, Taken};
 use crate::delivery::replay::Replay;
 use crate::types::ids::SubscriptionId;
+pub use group::Membership;
 pub use offer::{Frames, Numbered, Offered};
 
 /// See the module.
@@ -124,7 +126,9 @@ impl Mailbox {
         self.inflight.reconnect();
         let aliases = Aliases { max: alias_max, ..Aliases::default() };
         let online = Online { link, wire, receive_max, frame_bytes_max, aliases, notified: false };
-        self.online.replace(online).map(|old| old.link)
+        let old = self.online.replace(online);
+        self.join_groups();
+        old.map(|old| old.link)
     }
 
     /// Ends the hold of `link`; `false` if another connection has taken over meanwhile.

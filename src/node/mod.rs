@@ -9,6 +9,7 @@
 
 pub mod clients;
 pub mod durables;
+pub mod groups;
 pub mod house;
 pub mod link;
 pub mod log;
@@ -203,6 +204,7 @@ impl Node {
         for realm in self.realms() {
             self.tick_calls(&realm, now_ms);
             realm.sweep_retained(now_ms);
+            self.tick_groups(&realm, now_ms);
         }
         self.record_moved(now_ms);
         self.house.tick();

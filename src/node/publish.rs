@@ -387,12 +387,31 @@ impl Publisher {
 
     /// Publishes what waited; it was checked when it came.
     fn publish_held(&mut self, held: &held::HeldPublication) -> Fate {
+        let at = self.target_of(held);
+        self.take(at, &held.as_publication(self.now_ms))
+    }
+
+    fn target_of(&mut self, held: &held::HeldPublication) -> usize {
         let name = held.name(self.protocol);
-        let at = match self.by_name.get(name) {
+        match self.by_name.get(name) {
             Some(at) => *at,
             None => self.add_target(name, held.topic.clone()),
-        };
-        self.take(at, &held.as_publication(self.now_ms))
+        }
+    }
+
+    /// The connection ends, and nobody will hear any more. What waits behind its durable publications takes their way, so that it
+    /// keeps its place and is not lost with the connection.
+    pub fn part(&mut self) {
+        for held in self.logged.take_held() {
+            match held {
+                held::Held::Command(command) => self.command(*command),
+                held::Held::Publication(held) => {
+                    let at = self.target_of(&held);
+                    self.log(at, &held.as_publication(self.now_ms));
+                }
+            }
+        }
+        self.finish();
     }
 
     /// As much of this connection's waits for the log as may: it should not be read until it is woken.
@@ -488,6 +507,9 @@ impl Publisher {
                 if unwanted || publication.filter.is_some_and(|filter| !admits(filter, &member.session)) {
                     continue;
                 }
+                if matches!(lane.form, Form::Merged { .. }) && !member.session.wants(event.topic, event.payload) {
+                    continue;
+                }
                 let mut mailbox = member.session.mailbox();
                 if !still_subscribed(&mailbox, &lane.form, version) {
                     continue;
@@ -515,6 +537,11 @@ impl Publisher {
 
     /// Gives an event to one member of a shared subscription (MQTT 5, 4.8.2).
     fn deliver_to_group(&mut self, group: &Group<Arc<Session>>, event: &Arc<StoredEvent>, filter: Option<&Filter>) {
+        if let Some(place) = event.place
+            && let Some(durable) = self.realm.groups.get(&group.key)
+        {
+            return durable.tell(place.number, event.payload.as_ref(), self.now_ms);
+        }
         let turn = group.turn.fetch_add(1, Ordering::Relaxed);
         let Some((session, form)) = choose(group, turn, filter) else { return };
         let terms = form.terms(event.qos, event.retain);

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::clients::Clients;
 use super::durables::Durables;
+use super::groups::Groups;
 use super::house::Bell;
 use super::link::End;
 use super::mailbox::Mailbox;
@@ -20,6 +21,7 @@ use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed, Va
 use crate::router::dealer::Dealer;
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
+use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::limits::{CallLimits, Limits};
 use crate::types::payload::Codec;
@@ -60,6 +62,8 @@ pub struct Realm {
     retained_bytes_max: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     pub clients: Clients,
+    /// Consumer groups whose events are in the log.
+    pub groups: Groups,
     /// Named durable subscriptions.
     pub(super) durables: Durables,
     /// Rung when keys change that somebody watches.
@@ -98,6 +102,7 @@ impl Realm {
             retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
             clients: Clients::default(),
+            groups: Groups::default(),
             durables: Durables::default(),
             bell: Bell::default(),
             holders: Mutex::default(),
@@ -434,8 +439,21 @@ impl Realm {
         role: RoleId,
         terms: Terms,
     ) {
-        let realm = self.clone();
         let filter = self.variant(subscription).filter;
+        self.replay_those(session, subscription, pattern, filter, role, terms);
+    }
+
+    /// The same, of values with these fields.
+    pub fn replay_those(
+        self: &Arc<Self>,
+        session: &Session,
+        subscription: SubscriptionId,
+        pattern: &TopicPattern,
+        filter: Option<Arc<Fields>>,
+        role: RoleId,
+        terms: Terms,
+    ) {
+        let realm = self.clone();
         let mut walk = Walk::new(pattern.clone());
         let mut fetch = move |events: &mut VecDeque<_>| {
             let wanted = |event: &StoredEvent| {

@@ -13,8 +13,10 @@ use super::rpc::ReplyTo;
 use super::wire::WireRef;
 use crate::router::broker::Subscriber;
 use crate::types::event::Qos;
+use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
-use crate::types::topic::Topic;
+use crate::types::payload::PayloadRef;
+use crate::types::topic::{Topic, TopicPattern};
 
 /// Who stands behind a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,14 @@ pub struct Identity {
     pub authmethod: &'static str,
     /// MQTT client id.
     pub client_id: Option<String>,
+}
+
+/// What one subscription of a session with merged copies (MQTT) is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sieve {
+    pub pattern: TopicPattern,
+    /// Only events with these fields.
+    pub fields: Option<Arc<Fields>>,
 }
 
 /// A session. It outlives its connections where the protocol says so (MQTT session expiry).
@@ -40,6 +50,9 @@ pub struct Session {
     mailbox: Mutex<Mailbox>,
     /// It may have waits, locks or wills: the log is told when it goes.
     holds: AtomicBool,
+    /// All its subscriptions, if one of them looks for fields in the data of events; a change must make the realm's routes stale.
+    sieves: Mutex<Option<Arc<[Sieve]>>>,
+    sieved: AtomicBool,
     /// Its client understands that subscriptions are revoked (WAMP, Subscription Revocation).
     told_of_revocations: AtomicBool,
     /// Set for the session that answers the broker's own procedures.
@@ -60,6 +73,8 @@ impl Session {
             away: AtomicBool::new(false),
             mailbox: Mutex::new(mailbox),
             holds: AtomicBool::new(false),
+            sieves: Mutex::default(),
+            sieved: AtomicBool::new(false),
             told_of_revocations: AtomicBool::new(false),
             inbox: OnceLock::new(),
             replies: Mutex::default(),
@@ -70,6 +85,27 @@ impl Session {
     /// The session's mailbox. Held for as short as can be, and never over an await.
     pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         self.mailbox.lock()
+    }
+
+    /// See [`Session::wants`]. To be called before the router is told of the subscription that comes or goes.
+    pub(super) fn set_sieves(&self, all: impl Iterator<Item = Sieve>) {
+        let all: Vec<_> = all.collect();
+        let sieves = all.iter().any(|sieve| sieve.fields.is_some()).then(|| all.into());
+        let mut current = self.sieves.lock();
+        self.sieved.store(sieves.is_some(), Ordering::Release);
+        *current = sieves;
+    }
+
+    /// Whether an event is for one of the session's subscriptions with merged copies, by its data.
+    pub fn wants(&self, topic: &Topic, payload: PayloadRef<'_>) -> bool {
+        if !self.sieved.load(Ordering::Acquire) {
+            return true;
+        }
+        let Some(sieves) = self.sieves.lock().clone() else { return true };
+        let mut matching = sieves.iter().filter(|sieve| sieve.pattern.matches(topic)).peekable();
+        // What it gets for a subscription that is gone was promised.
+        matching.peek().is_none()
+            || matching.any(|sieve| sieve.fields.as_ref().is_none_or(|fields| fields.hold(payload)))
     }
 
     pub fn tell_of_revocations(&self) {
@@ -117,7 +153,7 @@ impl Subscriber for Arc<Session> {
     }
 
     fn apart(&self) -> bool {
-        self.wire.lock().1
+        self.sieved.load(Ordering::Acquire) || self.wire.lock().1
     }
 
     fn persistent(&self) -> bool {

@@ -132,6 +132,9 @@ pub struct SubscriptionRow {
     pub identifier: Option<u32>,
     /// Events with higher numbers are wanted. Set when it is applied, unless the client asked for older ones.
     pub since: Option<u64>,
+    /// Only events whose data have these fields: a JSON object's text.
+    #[serde(default)]
+    pub fields: Option<String>,
 }
 
 /// Whose cursor it is.
@@ -150,6 +153,19 @@ pub struct Cursor {
     pub sent_to: u64,
     /// Sent and not acknowledged, in the order of sending.
     pub inflight: Vec<Flight>,
+    /// Older events that subscriptions have asked for, in the order in which they are sent: before all others.
+    #[serde(default)]
+    pub older: Vec<Older>,
+}
+
+/// Older events that a subscription has asked for and was not sent yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Older {
+    /// Of the subscription.
+    pub filter: String,
+    /// The first and the last number.
+    pub next: u64,
+    pub until: u64,
 }
 
 /// One message that was sent and is not done.

@@ -133,9 +133,17 @@ pub struct Lane<S: Subscriber> {
     pub members: Vec<Member<S>>,
 }
 
+/// Names a shared subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupKey {
+    pub name: Box<str>,
+    pub pattern: TopicPattern,
+}
+
 /// A shared subscription: each event goes to one member (MQTT 5, 4.8.2).
 #[derive(Clone, Debug)]
 pub struct Group<S> {
+    pub key: Arc<GroupKey>,
     pub members: Arc<Vec<(S, Form)>>,
     /// Whose turn it is; shared by all routes through this group.
     pub turn: Arc<AtomicUsize>,
@@ -200,7 +208,7 @@ struct VariantSubscription<S> {
 }
 
 struct SharedGroup<S> {
-    name: Box<str>,
+    key: Arc<GroupKey>,
     /// Sorted by session.
     members: Vec<(SessionId, S, Options)>,
     turn: Arc<AtomicUsize>,
@@ -255,7 +263,7 @@ impl<S: Subscriber> Broker<S> {
         let (subscription, created) = self.subscription(pattern);
         let members = match group {
             None => &mut subscription.subscribers,
-            Some(name) => subscription.group(name),
+            Some(name) => subscription.group(name, pattern),
         };
         let key = session.id();
         let existed = match members.binary_search_by_key(&key, |m| m.0) {
@@ -399,7 +407,7 @@ impl<S: Subscriber> Broker<S> {
         let subscription = self.index.get_mut(pattern)?;
         let members = match group {
             None => &mut subscription.subscribers,
-            Some(name) => &mut subscription.groups.iter_mut().find(|g| &*g.name == name)?.members,
+            Some(name) => &mut subscription.groups.iter_mut().find(|g| &*g.key.name == name)?.members,
         };
         let at = members.binary_search_by_key(&session, |m| m.0).ok()?;
         members.remove(at);
@@ -427,9 +435,10 @@ impl<S> Subscription<S> {
         self.subscribers.is_empty() && self.groups.is_empty() && self.variants.is_empty() && self.wanted == 0
     }
 
-    fn group(&mut self, name: &str) -> &mut Vec<(SessionId, S, Options)> {
-        let at = self.groups.iter().position(|g| &*g.name == name).unwrap_or_else(|| {
-            self.groups.push(SharedGroup { name: name.into(), members: Vec::new(), turn: Arc::default() });
+    fn group(&mut self, name: &str, pattern: &TopicPattern) -> &mut Vec<(SessionId, S, Options)> {
+        let at = self.groups.iter().position(|g| &*g.key.name == name).unwrap_or_else(|| {
+            let key = Arc::new(GroupKey { name: name.into(), pattern: pattern.clone() });
+            self.groups.push(SharedGroup { key, members: Vec::new(), turn: Arc::default() });
             self.groups.len() - 1
         });
         &mut self.groups[at].members
@@ -487,7 +496,8 @@ impl<S: Subscriber> RouteBuilder<S> {
         for group in &subscription.groups {
             let members =
                 group.members.iter().map(|(_, s, o)| (s.clone(), Form::of(o, subscription.id, true))).collect();
-            self.groups.push(Group { members: Arc::new(members), turn: group.turn.clone() });
+            let (key, turn) = (group.key.clone(), group.turn.clone());
+            self.groups.push(Group { key, members: Arc::new(members), turn });
         }
     }
 

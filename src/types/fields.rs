@@ -16,7 +16,7 @@ use super::value::{Raw, Value};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fields(Value);
 
-/// The parts of a payload that fields are looked for in, decoded.
+/// The parts of a payload in which fields are looked for, decoded.
 #[derive(Debug, Default)]
 pub struct Documents {
     kwargs: Option<Value>,
@@ -63,6 +63,13 @@ impl Documents {
             _ => None,
         };
         Self { kwargs, only_arg }
+    }
+}
+
+impl Documents {
+    /// The value of a field, if there is one of that name.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        [&self.kwargs, &self.only_arg].into_iter().flatten().find_map(|document| document.get(name))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::types::event::Qos::{self, AtLeastOnce, ExactlyOnce};
 fn number_in(cargo: &Cargo) -> u64 {
     match cargo {
         Cargo::Held(owed) => number(owed),
-        Cargo::Logged { number, .. } => *number,
+        Cargo::Logged { number, .. } | Cargo::Shared { number, .. } => *number,
     }
 }
 

@@ -4,6 +4,7 @@
 //! take is undone.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::answers::{Context, refusal};
 use crate::mqtt::codec::{Diagnostics, Level, PacketId, ReasonCode, ReasonCodes, Suback, Unsuback, UserProperties};
@@ -15,6 +16,7 @@ use crate::queue::outcome::Done;
 use crate::router::authorize::RoleId;
 use crate::types::event::Terms;
 use crate::types::event_id::EventId;
+use crate::types::fields::Fields;
 use crate::types::ids::SubscriptionId;
 use crate::types::topic::TopicPattern;
 
@@ -65,14 +67,15 @@ pub(super) enum What {
 pub(super) struct Replay {
     pub subscription: SubscriptionId,
     pub pattern: TopicPattern,
+    pub fields: Option<Arc<Fields>>,
     pub role: RoleId,
     pub terms: Terms,
 }
 
 impl Replay {
     pub fn start(self, context: &Context<'_>) {
-        let Self { subscription, pattern, role, terms } = self;
-        context.realm.replay(&context.client.session, subscription, &pattern, role, terms);
+        let Self { subscription, pattern, fields, role, terms } = self;
+        context.realm.replay_those(&context.client.session, subscription, &pattern, fields, role, terms);
     }
 }
 
@@ -106,7 +109,9 @@ impl Filters {
                 }
             }
             Settled::Refused(why) => {
-                self.reasons[asked.at] = refusal(*why).reason;
+                // UNSUBACK has few codes (MQTT 5, table 3-9).
+                let unsubscribed = ReasonCode::ImplementationSpecificError;
+                self.reasons[asked.at] = if self.subscribes { refusal(*why).reason } else { unsubscribed };
                 asked.undo(context);
             }
             // The log has no such session: this connection has lost it, and ends.
@@ -118,7 +123,7 @@ impl Filters {
 
     /// Whether the answer can be said before level 5, where UNSUBACK is always a success.
     pub fn can_be_said(&self) -> bool {
-        self.subscribes || !self.reasons.iter().any(|reason| *reason == ReasonCode::ImplementationSpecificError)
+        self.subscribes || !self.reasons.contains(&ReasonCode::ImplementationSpecificError)
     }
 
     /// `words`: the client wants to be told more than codes [MQTT-3.1.2-29].

@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 
 use super::{Open, Violation};
 use crate::mqtt::Settings;
+use crate::mqtt::asked::Asked;
 use crate::mqtt::codec::{self, Packet, Role, Subscribe};
-use crate::mqtt::past::Asked;
 use crate::mqtt::topic::Filter;
 use crate::node::link::Link;
 use crate::node::log::history::Busy;
-use crate::node::past::{Found, Target};
+use crate::node::past::{Found, Since, Target};
 use crate::store::StoreError;
 
 /// A SUBSCRIBE that waits.
@@ -31,14 +31,6 @@ pub(super) enum Place {
     Unreadable,
     /// Nothing was looked for: the filter is none that could be asked about.
     None,
-}
-
-/// What a SUBSCRIBE is to be given of the past.
-pub(super) struct Past {
-    /// See [`Asked::snapshot`].
-    pub snapshot: bool,
-    /// One per topic filter.
-    pub places: Vec<Place>,
 }
 
 /// Places as they are found.
@@ -79,17 +71,18 @@ impl From<Result<Found, StoreError>> for Place {
 
 impl Open {
     /// Begins to look for what a SUBSCRIBE asks for.
-    pub(super) fn look_back(&mut self, subscribe: &Subscribe<'_>, asked: Asked, frame: &[u8]) {
+    pub(super) fn look_back(&mut self, subscribe: &Subscribe<'_>, since: &Since, asked: Asked, frame: &[u8]) {
+        let fields = asked.fields.as_ref().map(|(fields, _)| Arc::new(fields.clone()));
         let filters: Vec<_> = subscribe.subscriptions.iter().map(|subscription| subscription.filter).collect();
         let found = Mutex::new(vec![None; filters.len()]);
         let places = Arc::new(Places { found, link: self.link.clone() });
         for (at, filter) in filters.into_iter().enumerate() {
             match Filter::parse(filter) {
                 Ok(Filter { group: None, pattern }) => {
-                    let target = Target { realm: self.publisher.realm.name.clone(), pattern, filter: None };
+                    let target = Target { realm: self.publisher.realm.name.clone(), pattern, filter: fields.clone() };
                     let told = places.clone();
                     let then = move |_: &_, found: Result<Found, StoreError>| told.set(at, found.into());
-                    if let Err(Busy) = self.publisher.node.find_since(target, asked.since.clone(), then) {
+                    if let Err(Busy) = self.publisher.node.find_since(target, since.clone(), then) {
                         places.set(at, Place::Unreadable);
                     }
                 }
@@ -103,9 +96,8 @@ impl Open {
     pub(super) fn go_on(&mut self, settings: &Settings) -> Result<(), Violation> {
         let Some(places) = self.looking.as_ref().and_then(|looking| looking.places.all()) else { return Ok(()) };
         let Some(looking) = self.looking.take() else { return Ok(()) };
-        let past = Past { snapshot: looking.asked.snapshot, places };
         if let Packet::Subscribe(subscribe) = codec::decode(&looking.frame, self.level, Role::Server)? {
-            self.subscribe_from(&subscribe, settings, Some(&past));
+            self.subscribe_from(&subscribe, settings, &looking.asked, &places);
         }
         Ok(())
     }

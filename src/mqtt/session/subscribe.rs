@@ -1,12 +1,16 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5, 3.8 to 3.11).
 
+use std::sync::Arc;
+
+use super::answers::Answer;
 use super::filters::{Filters, Replay, Resumed, What};
-use super::looking::{Past, Place};
+use super::looking::Place;
 use super::{Halt, Open, Violation};
 use crate::mqtt::Settings;
+use crate::mqtt::asked::{self, Asked};
 use crate::mqtt::codec::{ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe};
+use crate::mqtt::rpc;
 use crate::mqtt::topic::Filter;
-use crate::mqtt::{past, rpc};
 use crate::node::Node;
 use crate::node::clients::Held;
 use crate::queue::command::{Command, SubscriptionRow};
@@ -24,9 +28,11 @@ impl Open {
     ) -> Result<(), Halt> {
         let count = subscribe.subscriptions.iter().count();
         check_count(count, &self.publisher.node)?;
-        match past::read(subscribe.user_properties) {
-            Ok(None) => self.subscribe_from(subscribe, settings, None),
-            Ok(Some(asked)) => self.look_back(subscribe, asked, frame),
+        match asked::read(subscribe.user_properties) {
+            Ok(asked) => match asked.since.clone() {
+                None => self.subscribe_from(subscribe, settings, &asked, &[]),
+                Some(since) => self.look_back(subscribe, &since, asked, frame),
+            },
             Err(why) => {
                 let mut filters = Filters::subscribe(subscribe.packet_id);
                 filters.reasons.resize(count, ReasonCode::ImplementationSpecificError);
@@ -37,27 +43,32 @@ impl Open {
         Ok(())
     }
 
-    /// Subscribes; if older events were asked for, from where these begin.
-    pub(super) fn subscribe_from(&mut self, subscribe: &Subscribe<'_>, settings: &Settings, past: Option<&Past>) {
+    /// Subscribes. `places`: where the older events begin that each topic filter asks for; empty if none does.
+    pub(super) fn subscribe_from(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        settings: &Settings,
+        asked: &Asked,
+        places: &[Place],
+    ) {
         self.publisher.flush();
         let mut filters = Filters::subscribe(subscribe.packet_id);
         for (at, subscription) in subscribe.subscriptions.iter().enumerate() {
-            let from = past.and_then(|past| Some((*past.places.get(at)?, past.snapshot)));
             let identifier = subscribe.subscription_identifier;
-            let reason = self.subscribe_one(&subscription, identifier, settings, from, &mut filters);
+            let place = places.get(at).copied();
+            let reason = self.subscribe_one(&subscription, identifier, settings, (asked, place), &mut filters);
             filters.reasons.push(reason);
         }
         self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
         self.answers.say_filters(filters);
     }
 
-    /// `from`: where the older events begin that were asked for, and whether these are all that is asked for.
     fn subscribe_one(
         &mut self,
         wanted: &Subscription<'_>,
         identifier: Option<u32>,
         settings: &Settings,
-        from: Option<(Place, bool)>,
+        (asked, place): (&Asked, Option<Place>),
         filters: &mut Filters,
     ) -> ReasonCode {
         let mut row = SubscriptionRow {
@@ -67,6 +78,7 @@ impl Open {
             retain_as_published: wanted.retain_as_published,
             identifier,
             since: None,
+            fields: asked.fields.as_ref().map(|(_, text)| text.clone()),
         };
         if rpc::is_rpc(wanted.filter.as_bytes()) {
             let reason = self.register(wanted.filter, wanted.qos);
@@ -89,21 +101,27 @@ impl Open {
             pattern: filter.pattern.clone(),
             group: filter.group.map(Into::into),
             options,
+            fields: asked.fields.as_ref().map(|(fields, _)| Arc::new(fields.clone())),
             since: self.publisher.node.log.history.fed(),
         };
-        let after = match from {
+        if held.group.is_some() && held.fields.is_some() {
+            filters.why = Some("a shared subscription has no filter for data");
+            return ReasonCode::ImplementationSpecificError;
+        }
+        let fields = held.fields.clone();
+        let after = match place {
             None => None,
-            Some((Place::Found(found), snapshot)) => {
+            Some(Place::Found(found)) => {
                 let all = Resumed { recovered: true, first_available: None };
                 filters.resumed = Some(filters.resumed.unwrap_or(all).and(&found));
                 self.client.read_past(&self.publisher.node, &self.publisher.realm, self.role);
-                if snapshot {
+                if asked.snapshot {
                     self.client.snapshot(wanted.filter, held, found.after);
                     return granted(wanted.qos);
                 }
                 Some(found.after)
             }
-            Some((place, _)) => {
+            Some(place) => {
                 let unreadable = "the past cannot be read now";
                 let shared = "a shared subscription has no past";
                 filters.why = Some(if matches!(place, Place::Unreadable) { unreadable } else { shared });
@@ -120,6 +138,11 @@ impl Open {
         row.since = after;
         let realm = self.publisher.realm.clone();
         let subscribed = self.client.subscribe(&realm, wanted.filter, held, after);
+        if after.is_some() && self.kept.is_some() {
+            // That it has to be sent older events must not be forgotten either.
+            let at = self.client.session.mailbox().cursor();
+            at.into_iter().for_each(|at| self.log_progress(at, Answer::Silence(1)));
+        }
         let send_retained = match wanted.retain_handling {
             RetainHandling::AtSubscribe => true,
             RetainHandling::AtNewSubscribe => !subscribed.existed,
@@ -128,6 +151,7 @@ impl Open {
         let replay = (send_retained && filter.group.is_none()).then(|| Replay {
             subscription: subscribed.id,
             pattern: filter.pattern,
+            fields,
             role: self.role,
             terms: Terms {
                 qos: wanted.qos,

@@ -44,7 +44,7 @@ impl Clients {
         let client = Arc::new(Client { session, record: Mutex::new(record) });
         if keeps {
             client.read_log(node, realm, role);
-            client.restore_cursor(&Cursor { sent_to: created, inflight: Vec::new() });
+            client.restore_cursor(&Cursor { sent_to: created, ..Cursor::default() });
             realm.set_away(&client.session, true);
         }
         realm.join(client.session.clone());
@@ -60,8 +60,8 @@ impl Clients {
 impl Client {
     /// Gives a restored session one of its subscriptions.
     pub fn restore_subscription(&self, realm: &Realm, filter: &str, held: Held) {
-        self.subscribe(realm, filter, held.clone(), None);
-        self.record.lock().subscriptions.insert(filter.into(), held);
+        self.record.lock().subscriptions.insert(filter.into(), held.clone());
+        self.subscribe(realm, filter, held, None);
     }
 
     /// Takes a restored session to where it was.

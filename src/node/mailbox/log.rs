@@ -11,6 +11,7 @@ use crate::node::reader::wants::{Want, Wants};
 use crate::node::reader::{Each, PARKED, Readers, Reading, Start};
 use crate::queue::command::Cursor;
 use crate::types::event::Qos;
+use crate::types::fields::Fields;
 use crate::types::ids::SubscriptionId;
 
 impl Mailbox {
@@ -46,10 +47,18 @@ impl Mailbox {
         Some(self.log.as_ref()?.reading.realm.upgrade()?.name.clone())
     }
 
-    /// Takes up a recorded session where it was before the broker started. Its subscriptions come by [`Mailbox::want`].
+    /// Takes up a recorded session where it was before the broker started. Its subscriptions have come by [`Mailbox::want`].
     pub fn restore(&mut self, at: &Cursor) {
-        let Some(own) = self.log.as_mut().and_then(|log| log.own.as_mut()) else { return };
+        let Some(log) = self.log.as_mut() else { return };
+        let Some(own) = log.own.as_mut() else { return };
         own.rewind(at.sent_to + 1);
+        // Those of subscriptions that are gone are not wanted any more.
+        let older = at.older.iter().filter_map(|older| {
+            let want = own.wants.get(&older.filter)?.clone();
+            let reader = Reader::for_one(want, Position::new(older.next, Some(older.until)));
+            Some((older.filter.as_str().into(), reader))
+        });
+        log.older = older.collect();
         self.inflight.restore(at.inflight.iter().map(|flight| Flight {
             number: flight.number,
             packet_id: flight.packet_id,
@@ -87,8 +96,8 @@ impl Mailbox {
         own.wants.set(filter, want);
     }
 
-    /// Sends once what the log has now that `want` wants, with higher numbers than `after`, and nothing that comes later.
-    pub fn snapshot(&mut self, name: &str, want: Want, after: u64) {
+    /// Sends once what the log has now that `want` wants, with higher numbers than `after`, and nothing that comes later: only what has the fields of `filter`.
+    pub fn snapshot(&mut self, name: &str, want: Want, filter: Option<Arc<Fields>>, after: u64) {
         let Some(log) = self.log.as_mut() else { return };
         let history = log.reading.node.upgrade().map(|node| (node.log.history.fed(), node.log.history.routed()));
         let (fed, routed) = history.unwrap_or_default();
@@ -97,7 +106,8 @@ impl Mailbox {
             own.position.step_back(routed);
         }
         let want = Want { since: after, ..want };
-        let reader = Reader::for_one(want, Position::new(after + 1, Some(fed)));
+        let mut reader = Reader::for_one(want, Position::new(after + 1, Some(fed)));
+        (reader.filter, reader.alone) = (filter, true);
         log.older.push_back((name.into(), reader));
     }
 

@@ -12,7 +12,7 @@ use crate::node::link::Link;
 use crate::node::reader::Durable;
 use crate::node::reader::moved::Moved;
 use crate::node::reader::position::Position;
-use crate::queue::command::{self, Cursor};
+use crate::queue::command::{self, Cursor, Older};
 
 /// Numbers that a live reader has passed by before that is worth recording.
 const PASSED_MIN: u64 = 1000;
@@ -20,6 +20,9 @@ const PASSED_MIN: u64 = 1000;
 impl Mailbox {
     /// PUBACK: the QoS 1 message is done. `false` if no such message is inflight.
     pub fn acknowledge(&mut self, packet_id: u16) -> bool {
+        if self.acknowledge_shared(packet_id) {
+            return true;
+        }
         let known = self.inflight.acknowledge(packet_id);
         self.touch_if(known)
     }
@@ -58,7 +61,8 @@ impl Mailbox {
 
     /// Where the session stands: what a crash would take it back to if it were recorded now.
     pub fn cursor(&self) -> Option<Cursor> {
-        let own = self.log.as_ref()?.own.as_ref()?;
+        let log = self.log.as_ref()?;
+        let own = log.own.as_ref()?;
         let inflight = self.inflight.flights().map(|flight| command::Flight {
             number: flight.number,
             packet_id: flight.packet_id,
@@ -66,7 +70,12 @@ impl Mailbox {
             released: flight.released,
             attempts: 0,
         });
-        Some(Cursor { sent_to: own.position.next() - 1, inflight: inflight.collect() })
+        let older = log.older.iter().map(|(filter, reader)| Older {
+            filter: filter.to_string(),
+            next: reader.position.next(),
+            until: reader.position.until(),
+        });
+        Some(Cursor { sent_to: own.position.next() - 1, inflight: inflight.collect(), older: older.collect() })
     }
 
     /// Something has moved that is not recorded.
@@ -159,6 +168,7 @@ impl Mailbox {
 
     /// The connection takes what is in the outbox: events of named durable subscriptions that need no word of the client are done.
     pub(super) fn note_taken(&mut self) {
+        self.note_taken_shared();
         let Some(log) = &mut self.log else { return };
         if log.automatic == 0 {
             return;
@@ -178,6 +188,7 @@ impl Mailbox {
 
     /// The connection is gone, or another one comes: from here on nothing is pushed until a refill has met the feed again.
     pub(super) fn step_back(&mut self) {
+        self.leave_groups();
         let Some(log) = &mut self.log else { return };
         let routed = log.reading.node.upgrade().map_or(0, |node| node.log.history.routed());
         for reader in log.own.iter_mut().chain(log.each.values_mut().map(|each| &mut each.reader)) {

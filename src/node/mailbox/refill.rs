@@ -55,13 +55,19 @@ impl Mailbox {
                 Cargo::Held(Owed { event, terms }) => {
                     again(&event.as_event(now_ms), Sending::Shared(&event.payload), terms.clone(), &mut desk)
                 }
+                // Its group has given it to another member.
+                Cargo::Shared { .. } => {
+                    inflight.give_up_again();
+                    continue;
+                }
                 Cargo::Logged { number, qos } => {
                     let (Some(surroundings), Some(log)) = (&surroundings, log.as_mut()) else { return };
                     let (number, qos) = (*number, *qos);
                     let Readers { own: Some(own), seeker, .. } = &mut **log else { return };
                     let around = surroundings.around(now_ms, &link);
-                    let sent = seeker.find(number, qos, &around, &mut own.wants, |event, terms| {
-                        again(event, Sending::Whole, terms, &mut desk)
+                    let sent = seeker.find(number, &around, &mut own.wants, |sought| {
+                        // The packet identifier was given for this QoS.
+                        again(&sought.event, Sending::Whole, Terms { qos, ..sought.terms }, &mut desk)
                     });
                     match sent {
                         Found::Yes(sent) => sent,
@@ -160,6 +166,7 @@ impl Mailbox {
         let mut steps = STEPS_MAX;
         let mut later = self.pull_merged(&surroundings, &around, &mut steps, offered);
         later |= self.pull_each(&surroundings, &around, &mut steps, offered);
+        later |= self.pull_groups(&around, &mut steps, offered);
         if later {
             // Let others have their turn first.
             link.wake();

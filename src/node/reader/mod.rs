@@ -22,13 +22,14 @@ pub mod walk;
 pub mod wants;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::node) mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 use crate::node::Node;
 use crate::node::link::Link;
+use crate::node::mailbox::Membership;
 use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::queue::command::{Cursor, CursorName};
@@ -121,6 +122,8 @@ pub struct Readers {
     pub each: BTreeMap<SubscriptionId, Each>,
     /// Of `each`, those that wait to be told by the route of another subscription.
     pub routes: HashMap<SubscriptionId, Vec<SubscriptionId>>,
+    /// The groups that the session is a member of.
+    pub memberships: Vec<Membership>,
     /// Whose turn it was last.
     pub turn: SubscriptionId,
     /// Snapshots that are done.
@@ -165,6 +168,7 @@ impl Readers {
             seeker: Seeker::default(),
             each: BTreeMap::new(),
             routes: HashMap::new(),
+            memberships: Vec::new(),
             turn: SubscriptionId(0),
             ended: Vec::new(),
             own_sent: 0,
@@ -252,6 +256,6 @@ impl Each {
         let name = CursorName::Durable(self.durable.as_ref()?.name.to_string());
         // What it has passed by behind the last event that is done needs no word of anybody.
         let sent_to = if self.done >= self.sent { self.reader.position.next() - 1 } else { self.done };
-        Some(Moved { name, at: Cursor { sent_to, inflight: Vec::new() } })
+        Some(Moved { name, at: Cursor { sent_to, ..Cursor::default() } })
     }
 }

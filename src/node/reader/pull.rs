@@ -15,7 +15,7 @@ use crate::node::session::Session;
 use crate::queue::message::{Head, Malformed, Message};
 use crate::queue::segment::Segment;
 use crate::router::authorize::RoleId;
-use crate::types::event::{Event, Place, Qos, Terms};
+use crate::types::event::{Event, Place, Terms};
 use crate::types::fields::Fields;
 use crate::types::payload::Codec;
 use crate::types::topic::Topic;
@@ -64,6 +64,10 @@ pub struct Reader {
     pub owed: bool,
     /// Only events with these fields.
     pub filter: Option<Arc<Fields>>,
+    /// It reads for several sessions: what only some of them may get is not its business.
+    pub for_all: bool,
+    /// What the session's subscriptions look for is not its business.
+    pub alone: bool,
     /// The segment it is in; not kept alive by it, so that a thousand readers do not hold a thousand segments.
     segment: Weak<Segment>,
     mark: Mark,
@@ -71,7 +75,16 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(position: Position, wants: Wants, owed: bool) -> Self {
-        Self { position, wants, owed, filter: None, segment: Weak::new(), mark: Mark::default() }
+        Self {
+            position,
+            wants,
+            owed,
+            filter: None,
+            for_all: false,
+            alone: false,
+            segment: Weak::new(),
+            mark: Mark::default(),
+        }
     }
 
     /// A reader for one subscription, which gets what matches with any QoS.
@@ -177,11 +190,20 @@ impl Reader {
             };
             let to = to.min(until);
             let terms = target.as_ref().and_then(|target| target.terms(head.qos, head.retain, self.owed));
-            let own = head.publisher == Some(around.session.id);
+            let own = !self.for_all && head.publisher == Some(around.session.id);
             match (target, terms) {
                 (Some(target), Some(terms)) if !(own && (target.no_local || head.exclude_publisher)) => {
                     let filter = self.filter.clone();
-                    let run = Run { segment, around, head, target: &target, terms: &terms, filter: filter.as_deref() };
+                    let run = Run {
+                        segment,
+                        around,
+                        head,
+                        target: &target,
+                        terms: &terms,
+                        filter: filter.as_deref(),
+                        for_all: self.for_all,
+                        alone: self.alone,
+                    };
                     if let Some(stopped) = self.read_run(&mut walker, &run, to, steps, sink)? {
                         return Ok(Some(stopped));
                     }
@@ -247,6 +269,8 @@ struct Run<'a, 's> {
     target: &'a Target,
     terms: &'a Terms,
     filter: Option<&'a Fields>,
+    for_all: bool,
+    alone: bool,
 }
 
 impl Run<'_, '_> {
@@ -257,13 +281,21 @@ impl Run<'_, '_> {
         message: &Message<'_>,
         sink: &mut impl FnMut(&Event<'_>, &Terms) -> Take,
     ) -> Result<Take, Malformed> {
-        if self.filter.is_some_and(|filter| !filter.hold(message.payload)) {
+        let wanted = match self.filter {
+            Some(filter) => filter.hold(message.payload),
+            None => {
+                let apart = self.alone || self.terms.subscription.is_some();
+                apart || self.around.session.wants(&self.target.topic, message.payload)
+            }
+        };
+        if !wanted {
             return Ok(Take::Taken);
         }
         let details = if message.has_extras() { Some(Details::read(message)?) } else { None };
         if let Some(details) = &details {
             let expired = details.expires_at_ms.is_some_and(|at| at <= self.around.now_ms);
-            let unwanted = details.filter.as_ref().is_some_and(|filter| !admits(filter, self.around.session));
+            let filter = details.filter.as_ref().filter(|_| !self.for_all);
+            let unwanted = filter.is_some_and(|filter| !admits(filter, self.around.session));
             if expired || unwanted {
                 return Ok(Take::Taken);
             }
@@ -320,15 +352,23 @@ pub struct Seeker {
     at: u64,
 }
 
+/// An event that was found, and what is to be known of it.
+pub struct Sought<'a> {
+    pub event: Event<'a>,
+    /// What its subscriptions make of it now.
+    pub terms: Terms,
+    /// The session may have it: it is not expired, and not kept from this session by its publisher.
+    pub admitted: bool,
+}
+
 impl Seeker {
-    /// Gives the event of this number to `visit`, with the terms that `wants` has for it but this QoS.
+    /// Gives the event of this number to `visit`, on the terms that `wants` has for it.
     pub fn find<T>(
         &mut self,
         number: u64,
-        qos: Qos,
         around: &Around<'_>,
         wants: &mut Wants,
-        visit: impl FnOnce(&Event<'_>, Terms) -> T,
+        visit: impl FnOnce(Sought<'_>) -> T,
     ) -> Found<T> {
         let known = self.segment.upgrade().filter(|segment| (segment.first..=segment.last()).contains(&number));
         let segment = match known {
@@ -343,37 +383,36 @@ impl Seeker {
                 _ => return Found::Gone,
             },
         };
-        let mark = (self.at <= number).then_some(self.mark);
-        let mut walker = Walker::new(&segment, mark);
-        let found = self.read(&mut walker, &segment, number, qos, around, wants, visit);
-        found.ok().flatten().map_or(Found::Gone, Found::Yes)
+        self.read(&segment, number, around, wants, visit).ok().flatten().map_or(Found::Gone, Found::Yes)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of `find`, and where it stands")]
     fn read<T>(
         &mut self,
-        walker: &mut Walker<'_>,
         segment: &Segment,
         number: u64,
-        qos: Qos,
         around: &Around<'_>,
         wants: &mut Wants,
-        visit: impl FnOnce(&Event<'_>, Terms) -> T,
+        visit: impl FnOnce(Sought<'_>) -> T,
     ) -> Result<Option<T>, Malformed> {
+        let mut walker = Walker::new(segment, (self.at <= number).then_some(self.mark));
         walker.seek(number)?;
         let Some(head) = walker.head()? else { return Ok(None) };
         (self.mark, self.at) = (walker.mark(), walker.number());
         let Some((_, message)) = walker.message()?.filter(|(found, _)| *found == number) else { return Ok(None) };
         let eyes = Eyes { realm: around.realm, role: around.role };
         let details = Details::read(&message)?;
+        let own = head.publisher == Some(around.session.id);
+        let admitted = !(own && head.exclude_publisher)
+            && details.expires_at_ms.is_none_or(|at| at > around.now_ms)
+            && details.filter.as_ref().is_none_or(|filter| admits(filter, around.session));
         let event = |topic, codec| event(around, segment, &head, number, &message, Some(&details), topic, codec);
         if let (Some(target), _) = wants.look_up(head.topic, number, eyes) {
-            let terms = Terms { qos, ..target.form.terms(head.qos, head.retain) };
-            return Ok(Some(visit(&event(&target.topic, target.codec), terms)));
+            let terms = target.form.terms(head.qos, head.retain);
+            return Ok(Some(visit(Sought { event: event(&target.topic, target.codec), terms, admitted })));
         }
         // It was sent for a subscription that is gone.
         let topic = Arc::new(Topic::from_name(head.topic).map_err(|_| Malformed)?);
         let codec = around.realm.codec(&topic);
-        Ok(Some(visit(&event(&topic, codec), Terms { qos, ..Terms::default() })))
+        Ok(Some(visit(Sought { event: event(&topic, codec), terms: Terms::default(), admitted: false })))
     }
 }

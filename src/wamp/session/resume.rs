@@ -194,18 +194,10 @@ impl Open {
     fn open_durable(&mut self, mut durably: Durably) {
         durably.row.pattern = pattern_text(&durably.pattern);
         durably.row.authid = self.session.identity.authid.clone();
-        self.hand_over(&durably.name);
+        self.realm.hand_over_durable(&self.node, &durably.name, &durably.row.authid);
         let (realm, name) = (self.realm.name.to_string(), durably.name.to_string());
         self.publisher.command(Command::Durable { realm, name, durable: Box::new(durably.row.clone()) });
         self.pending.ask(Asked::Durable(Box::new(durably)));
-    }
-
-    /// Ends what another connection of the same user reads by this name, so that it is recorded how far that has come.
-    fn hand_over(&self, name: &str) {
-        let Some((before, subscription)) = self.realm.durable_reader(name) else { return };
-        if before.identity.authid == self.session.identity.authid {
-            self.realm.revoke(&self.node, &before, subscription, Revoked::TakenOver);
-        }
     }
 
     /// The log has taken it, or not.

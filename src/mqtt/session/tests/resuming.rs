@@ -133,8 +133,10 @@ fn older_events_of_a_kept_session_survive_the_broker() {
     peer.ask_past(&[("after", &id)], &[to("d/#", Q1)]);
     assert_eq!(peer.hear(), sent([(1, 3)]));
     peer.cut();
-    assert_eq!(world.connect(kept("s", 1000)).hear()[2..], sent([(2, 4), (3, 5)])[1..]);
     world.restart();
+    let heard = world.connect(kept("s", 1000)).hear();
+    assert_eq!(heard[..2], ["connack Success present", "publish d/1 3 q1 #1 dup"]);
+    assert_eq!(heard[2..], sent([(2, 4), (3, 5)])[1..]);
 }
 
 #[test]
@@ -164,4 +166,58 @@ fn who_asks_for_what_is_not_there_is_told() {
     assert_eq!(peer.hear(), ["suback #1 GrantedQos1 recovered=false first_available"]);
     publisher.publish("d/0", "6", Q1);
     assert_eq!(peer.hear(), ["publish d/0 6 q1 #1"]);
+}
+
+/// fox-wamp's filter: events whose data have these fields, live, from the log, and retained.
+#[test]
+fn filter_lets_events_through_that_have_its_fields() {
+    let (mut world, mut publisher) = with_past();
+    publisher.send_publish(Publish { retain: true, ..publish("d/r", r#"{"kind":"a"}"#, Q1) });
+    publisher.send_publish(Publish { retain: true, ..publish("d/s", r#"{"kind":"b"}"#, Q1) });
+    let filter = ("filter", r#"{"kind":"a"}"#);
+    for connect in [v5("s"), kept("s", 1000)] {
+        let mut peer = world.join(connect);
+        peer.ask_past(&[filter], &[to("d/#", Q1)]);
+        assert_eq!(peer.hear(), ["suback #1 GrantedQos1", "publish d/r {\"kind\":\"a\"} q1 #1 retain"]);
+        peer.subscribe("other", Q0);
+        for payload in [r#"{"kind":"b"}"#, r#"{"kind":"a","n":1}"#, "no JSON"] {
+            publisher.publish("d/0", payload, Q1);
+            publisher.publish("other", payload, Q0);
+        }
+        let sent = r#"publish d/0 {"kind":"a","n":1} q1 #2"#;
+        let others = [r#"publish other {"kind":"b"}"#, r#"publish other {"kind":"a","n":1}"#, "publish other no JSON"];
+        let mut heard = peer.hear();
+        heard.sort();
+        assert_eq!(heard, [sent, others[2], others[1], others[0]]);
+        let mut late = world.join(v5("late"));
+        late.ask_past(&[filter, ("rewind", "1"), ("snapshot", "true")], &[to("d/0", Q1)]);
+        assert_eq!(late.hear(), [GRANTED, r#"publish d/0 {"kind":"a","n":1} q1 #1"#]);
+    }
+    // The session is kept, and so is what it is for.
+    world.restart();
+    let mut publisher = world.join(v5("p"));
+    publisher.publish("d/0", r#"{"kind":"b"}"#, Q1);
+    publisher.publish("d/0", r#"{"kind":"a","n":2}"#, Q1);
+    let heard = world.connect(kept("s", 1000)).hear();
+    assert_eq!(heard.last().map(String::as_str), Some(r#"publish d/0 {"kind":"a","n":2} q1 #3"#));
+    assert!(!heard.iter().any(|line| line.contains(r#""b""#)), "{heard:?}");
+}
+
+/// An event comes if one of the subscriptions that match lets it through.
+#[test]
+fn subscription_without_a_filter_gets_what_others_leave_out() {
+    let (world, mut publisher) = with_past();
+    let mut peer = world.join(v5("s"));
+    peer.ask_past(&[("filter", r#"{"kind":"a"}"#)], &[to("t/+", Q0)]);
+    assert_eq!(peer.hear(), ["suback #1 Success"]);
+    publisher.publish("t/1", "x", Q0);
+    assert!(peer.hear().is_empty());
+    peer.subscribe("t/1", Q0);
+    publisher.publish("t/1", "x", Q0);
+    publisher.publish("t/2", "x", Q0);
+    assert_eq!(peer.hear(), ["publish t/1 x"]);
+    peer.send_unsubscribe(&["t/+"]);
+    peer.hear();
+    publisher.publish("t/1", "y", Q0);
+    assert_eq!(peer.hear(), ["publish t/1 y"]);
 }

@@ -51,7 +51,7 @@ pub enum Said {
     Gap,
 }
 
-fn said(topic: &'static str, qos: Qos) -> Said {
+pub fn said(topic: &'static str, qos: Qos) -> Said {
     Said::Event { topic, qos, from: None }
 }
 
@@ -65,6 +65,8 @@ pub struct World {
     pub log: Vec<Said>,
     /// Bytes of each payload, at least.
     pub width: usize,
+    /// Unless 0: payloads are objects with so many different keys.
+    pub keys: u64,
     segments: Vec<Segment>,
     /// Segments that the feed has begun to route.
     fed: usize,
@@ -89,6 +91,7 @@ impl World {
             publisher,
             log: Vec::new(),
             width: 0,
+            keys: 0,
             segments: Vec::new(),
             fed: 0,
             routing: VecDeque::new(),
@@ -147,7 +150,19 @@ impl World {
     }
 
     fn text(&self, number: u64) -> String {
-        format!("{number:0width$}", width = self.width)
+        match self.keys {
+            0 => format!("{number:0width$}", width = self.width),
+            keys => format!(r#"{{"number":{number},"key":{}}}"#, number % keys),
+        }
+    }
+
+    pub fn store(&self) -> MemoryStore {
+        self.store.clone()
+    }
+
+    pub fn event_id(&self, number: u64) -> String {
+        let segment = self.segments.iter().find(|segment| segment.last() >= number).unwrap();
+        segment.event_id(number).to_string()
     }
 
     /// Commits and routes.
@@ -254,6 +269,13 @@ pub struct Peer {
     pub recorded: Cursor,
 }
 
+/// The number that a frame tells.
+pub fn number_of(frame: &Frame) -> u64 {
+    let text = String::from_utf8(frame.payload.clone()).unwrap();
+    let text = text.strip_prefix(r#"{"number":"#).and_then(|text| text.split(',').next()).unwrap_or(&text);
+    text.parse().unwrap()
+}
+
 /// Stands before a packet identifier in place of a frame: PUBREL.
 const RELEASE: u8 = 255;
 
@@ -279,7 +301,7 @@ impl Peer {
         };
         session.mailbox().read_log(reading);
         world.realm.set_away(&session, true);
-        let (held, recorded) = (BTreeMap::new(), Cursor { sent_to: world.last(), inflight: Vec::new() });
+        let (held, recorded) = (BTreeMap::new(), Cursor { sent_to: world.last(), ..Cursor::default() });
         Self { session, link: None, written: Vec::new(), held, got: Vec::new(), progress: None, recorded }
     }
 
@@ -388,7 +410,7 @@ impl Peer {
     }
 
     fn take(&mut self, frame: &Frame) {
-        let number: u64 = String::from_utf8(frame.payload.clone()).unwrap().parse().unwrap();
+        let number = number_of(frame);
         if frame.qos == 0 {
             return self.got.push((number, frame.dup));
         }

@@ -1,0 +1,108 @@
+//! Consumer groups: each event of the log to one of several members, until one says that it is done.
+//!
+//! ```text
+//! feed --tell--> Group: reader, machine --deal--> the member whose turn it is --its own task--> outbox
+//!                  ^                                                     done, leaves, too slow
+//!                  '----------------------------------------------------------------'
+//! ```
+//!
+//! 1. A group has one cursor. It is *live* while its members have room: the feed deals each event as it comes ([`Group::tell`]).
+//!    Else the members' tasks read on in the log, whichever comes first, and deal for all ([`Group::deal`]).
+//! 2. Who gets what is decided by rules alone ([`machine`]); an event is but a number until its member's task reads it and sends
+//!    it (`node::mailbox`).
+//! 3. What is not done with is given to another when its member leaves or takes too long; after so many deliveries it goes to the
+//!    dead-letter topic, with what it was in its user properties ([`burial`]).
+//! 4. The cursor and what is not done with are recorded in the log by the node's clock, in one order.
+//!
+//! Locks: a mailbox, then a group. A group calls no mailbox, but wakes its connection.
+
+mod burial;
+mod group;
+pub mod machine;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::Node;
+use super::log::Submission;
+use super::log::tickets::Owner;
+use super::realm::Realm;
+use crate::queue::command::{Command, Cursor, CursorName, DurableRow};
+use crate::queue::message::Batch;
+use crate::queue::outcome::Outcome;
+use crate::router::broker::GroupKey;
+pub use group::{Group, Turn};
+
+/// The groups of a realm.
+#[derive(Default)]
+pub struct Groups {
+    by_key: RwLock<HashMap<GroupKey, Arc<Group>>>,
+    last_id: AtomicU64,
+}
+
+impl Groups {
+    /// The group of a shared subscription, if its events are in the log.
+    pub fn get(&self, key: &GroupKey) -> Option<Arc<Group>> {
+        self.by_key.read().get(key).cloned()
+    }
+
+    /// The group that is there, or one that is made now: when the log has its row ([`Command::Durable`]), and at start for each
+    /// row. `name` is that of its row and cursor. `at`: where it was recorded; else it begins behind `row.since`.
+    ///
+    /// The shared subscription must be made in the router with the name and pattern of the key.
+    pub fn open(&self, key: GroupKey, name: &str, row: &DurableRow, at: Option<&Cursor>) -> Arc<Group> {
+        let mut groups = self.by_key.write();
+        let make = || {
+            let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+            Arc::new(Group::new(id, name, key.pattern.clone(), row, at))
+        };
+        groups.entry(key.clone()).or_insert_with(make).clone()
+    }
+
+    /// Forgets a group: its row is not in the log any more ([`Command::Forget`]). Its members get nothing more of it.
+    pub fn close(&self, key: &GroupKey) -> Option<Arc<Group>> {
+        let group = self.by_key.write().remove(key)?;
+        group.close();
+        Some(group)
+    }
+
+    /// All of them at this moment.
+    pub fn all(&self) -> Vec<Arc<Group>> {
+        self.by_key.read().values().cloned().collect()
+    }
+}
+
+impl Node {
+    /// What time brings for groups: events whose members took too long, burials, and cursors to be recorded.
+    pub(super) fn tick_groups(self: &Arc<Self>, realm: &Arc<Realm>, now_ms: u64) {
+        let groups = realm.groups.all();
+        let mut batch = Batch::default();
+        let mut recorded = Vec::new();
+        for group in groups {
+            for dying in group.tick(now_ms, self.log.history.routed()) {
+                self.bury(realm, &group, dying);
+            }
+            if let Some(at) = group.take_moved() {
+                let cursor = CursorName::Durable(group.name.to_string());
+                batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, at });
+                recorded.push(group);
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        // Where it cannot be recorded now it is tried again.
+        let owner = Owner::Function(Arc::new(move |outcome| {
+            if let Outcome::Refused { .. } = outcome {
+                recorded.iter().for_each(|group| group.touch());
+            }
+        }));
+        self.submit(Submission { batch, owner });
+    }
+}
