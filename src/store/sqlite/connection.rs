@@ -198,11 +198,12 @@ fn sorted(error: &sqlx::Error) -> StoreError {
     }
 }
 
-/// Who must act on an error of a COMMIT. The frame that makes it count is written last, so a full disk tells that it does not.
+/// Who must act on an error of a COMMIT. The frame that makes it count is written last, so a full disk, or a write that failed, tells
+/// that it does not. A sync that failed tells nothing.
 fn sorted_of_commit(error: &sqlx::Error) -> StoreError {
-    match code(error).map(|code| code & 0xff) {
-        Some(FULL | BUSY | READONLY) => StoreError::Unavailable(message(error)),
-        Some(CORRUPT | NOTADB) => StoreError::Damaged(message(error)),
+    match code(error).map(|code| (code & 0xff, code)) {
+        Some((FULL | BUSY | READONLY, _) | (_, IOERR_WRITE)) => StoreError::Unavailable(message(error)),
+        Some((CORRUPT | NOTADB, _)) => StoreError::Damaged(message(error)),
         _ => StoreError::Unknown(message(error)),
     }
 }
@@ -227,6 +228,7 @@ const CANTOPEN: i32 = 14;
 const CONSTRAINT: i32 = 19;
 const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
+const IOERR_WRITE: i32 = IOERR | 3 << 8;
 const IOERR_CORRUPTFS: i32 = IOERR | 33 << 8;
 
 fn code(error: &sqlx::Error) -> Option<i32> {
