@@ -283,7 +283,6 @@ impl Inner {
             older: Vec::new(),
             sent_to: self.machine.dealt_to(self.reader.position.next() - 1),
             inflight: self.machine.undone().map(flight).collect(),
-            ..Cursor::default()
         }
     }
 }
