@@ -215,7 +215,7 @@ fn what_a_client_has_not_acknowledged_comes_again() {
     drop(client);
     let mut client = world.join();
     client.send(subscribe);
-    client.received_subscription();
+    let id = client.received_subscription();
     let received = client.received();
     assert_eq!(received.len(), 2, "{received:?}");
     check_fails(&mut client, "fennec.subscription.ack", r#",[999,5]"#, "wamp.error.no_such_subscription");
