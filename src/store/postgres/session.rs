@@ -192,7 +192,8 @@ impl Session for PgSession {
         done.map_err(|error| sorted(&error))
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn commit(&mut self, script: Script<Self>) -> Result<(), StoreError> {
+        self.run(script)?;
         self.ready()?;
         let done = self.with(async |connection| sqlx::raw_sql("COMMIT").execute(connection).await);
         done.map(|_| ()).map_err(|error| sorted_of_commit(&error))

@@ -66,7 +66,7 @@ fn a_connection_lost_at_the_commit_leaves_it_open_what_happened() {
     let mut store = PostgresStore::open(&url, SyncMode::Always).unwrap();
     store.writer().unwrap().session.execute("BEGIN").unwrap();
     cut(&mut store);
-    let result = store.writer().unwrap().session.commit();
+    let result = store.writer().unwrap().session.commit(Script::default());
     assert!(matches!(result, Err(StoreError::Unknown(_))), "{result:?}");
 }
 

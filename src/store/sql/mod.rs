@@ -35,11 +35,12 @@ pub(super) trait Session: Send + Sized {
     /// Runs one statement and returns its rows.
     fn rows(&mut self, script: Script<Self>) -> Result<Vec<Self::Record>, StoreError>;
 
-    /// COMMIT.
+    /// Runs the last statements of a transaction, whole ones, and COMMIT. In one step where that can be, for a step costs as much as
+    /// a small commit: two threads are woken for it.
     ///
     /// # Errors
     /// [`StoreError::Unknown`], if it may have happened.
-    fn commit(&mut self) -> Result<(), StoreError>;
+    fn commit(&mut self, script: Script<Self>) -> Result<(), StoreError>;
 
     /// ROLLBACK. Whether the session can be used further.
     fn roll_back(&mut self) -> bool;
@@ -86,13 +87,22 @@ pub(super) struct Script<S: Session> {
     arguments: S::Arguments,
     /// How many `?` there were in this statement.
     asked: usize,
+    /// Statements that are whole.
+    ended: usize,
     /// Bytes of SQL in all.
     len: usize,
 }
 
 impl<S: Session> Default for Script<S> {
     fn default() -> Self {
-        Self { statements: Vec::new(), sql: String::new(), arguments: S::Arguments::default(), asked: 0, len: 0 }
+        Self {
+            statements: Vec::new(),
+            sql: String::new(),
+            arguments: S::Arguments::default(),
+            asked: 0,
+            ended: 0,
+            len: 0,
+        }
     }
 }
 
@@ -128,6 +138,7 @@ impl<S: Session> Script<S> {
 
     /// The statement is whole.
     pub(super) fn end(&mut self) -> &mut Self {
+        self.ended += 1;
         match S::DIALECT {
             Dialect::Sqlite => self.sql.push(';'),
             Dialect::Postgres => {
@@ -162,6 +173,11 @@ impl<S: Session> Script<S> {
     pub(super) fn text(&mut self, value: &str) -> &mut Self {
         S::bind_text(&mut self.arguments, value);
         self
+    }
+
+    /// How many statements are whole.
+    pub(super) fn ended(&self) -> usize {
+        self.ended
     }
 
     /// Bytes of SQL.

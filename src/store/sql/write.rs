@@ -61,7 +61,7 @@ impl<S: Session> Writer<S> {
     /// See [`crate::store::Store::commit`].
     pub(in crate::store) fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let written = Writing::begin(&mut self.session, &mut self.topics, self.counted).write(commit);
-        let committed = written.and_then(|counted| self.session.commit().map(|()| counted));
+        let committed = written.and_then(|(counted, script)| self.session.commit(script).map(|()| counted));
         match committed {
             Ok(counted) => self.counted = counted,
             Err(ref error) => {
@@ -95,8 +95,8 @@ impl<'a, S: Session> Writing<'a, S> {
         Self { session, topics, counted, script }
     }
 
-    /// All but the COMMIT.
-    fn write(mut self, commit: &Commit) -> Result<Counted, StoreError> {
+    /// All but the COMMIT and the statements that it returns.
+    fn write(mut self, commit: &Commit) -> Result<(Counted, Script<S>), StoreError> {
         let mut recount = false;
         if !commit.dropped.is_empty() || !commit.rewritten.is_empty() {
             self.flush()?;
@@ -118,8 +118,7 @@ impl<'a, S: Session> Writing<'a, S> {
             self.recount(commit.segments.last().map(Segment::last));
         }
         self.set_rows(&commit.rows)?;
-        self.flush()?;
-        Ok(self.counted)
+        Ok((self.counted, self.script))
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

@@ -4,11 +4,12 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Row};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor as _, Row};
 
 use super::Files;
 use crate::store::block_on::block_on;
@@ -132,9 +133,24 @@ impl Session for Connection {
         Ok(rows)
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn commit(&mut self, mut script: Script<Self>) -> Result<(), StoreError> {
         let inner = self.inner()?;
-        block_on(sqlx::query("COMMIT").execute(inner)).map(|_| ()).map_err(|error| sorted_of_commit(&error))
+        let before = script.ended();
+        script.push("COMMIT");
+        let mut done = 0;
+        for (sql, arguments) in script.into_statements() {
+            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+            let mut results = (&mut *inner).fetch_many(query);
+            let outcome = block_on(async {
+                while let Some(result) = results.try_next().await? {
+                    done += usize::from(result.is_left());
+                }
+                Ok(())
+            });
+            // Statements are done one after the other: the one that failed is next after those that are done.
+            outcome.map_err(|error| if done < before { sorted(&error) } else { sorted_of_commit(&error) })?;
+        }
+        Ok(())
     }
 
     fn roll_back(&mut self) -> bool {
