@@ -55,6 +55,11 @@ impl Client {
         &self.target.url
     }
 
+    /// The next connection goes there, for the broker has moved.
+    pub fn redirect(&mut self, url: Url) {
+        self.target.url = url;
+    }
+
     /// The machine, for commands. What they send leaves with the next [`Client::event`] or [`Client::flush`].
     pub fn machine(&mut self) -> &mut dyn Machine {
         &mut *self.machine

@@ -34,6 +34,11 @@ impl Replay {
         self.runs.is_empty()
     }
 
+    /// Whether a subscription still has to be sent something.
+    pub fn owes(&self, subscription: SubscriptionId) -> bool {
+        self.turns.contains_key(&subscription)
+    }
+
     /// Owes a subscription these events, and then those of `source`, on these terms (`terms.qos` is the granted one). In place
     /// of what it was owed before: a repeated subscription starts over (MQTT 5, 3.8.4).
     pub fn push(

@@ -10,11 +10,12 @@
 //! - [`wire`]: events as PUBLISH packets.
 //! - [`session`]: the machine of one connection.
 //! - [`rpc`]: calls by publications under `$rpc/`.
-//! - [`condition`]: conditions on keys, as user properties.
+//! - [`condition`], [`past`]: conditions on keys, and older events, as user properties.
 //! - [`restore`]: sessions as the log had them, when the broker starts.
 
 pub mod codec;
 mod condition;
+mod past;
 mod restore;
 mod rpc;
 pub mod session;

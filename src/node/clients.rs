@@ -22,15 +22,16 @@ use super::log::Submission;
 use super::log::tickets::Owner;
 use super::mailbox::Mailbox;
 use super::reader::Reading;
+use super::reader::wants::Want;
 use super::realm::Realm;
 use super::session::{Identity, Session};
 use super::wire::WireRef;
 use crate::queue::command::{Command, Cursor, CursorName, WillRow};
 use crate::queue::message::Batch;
 use crate::router::authorize::RoleId;
-use crate::router::broker::Options;
+use crate::router::broker::{Options, Subscribed};
 use crate::types::event::Qos;
-use crate::types::ids::{RegistrationId, SessionId};
+use crate::types::ids::{RegistrationId, SessionId, SubscriptionId};
 use crate::types::topic::TopicPattern;
 
 mod entering;
@@ -310,6 +311,20 @@ impl Inner {
     }
 }
 
+impl Held {
+    /// What its session wants of the log because of it.
+    fn want(&self) -> Want {
+        Want {
+            pattern: self.pattern.clone(),
+            options: self.options.clone(),
+            // Copies for this session are merged, and name no subscription.
+            subscription: SubscriptionId(0),
+            since: self.since,
+            follows: false,
+        }
+    }
+}
+
 impl Connecting {
     fn client_id(&self) -> &str {
         self.identity.client_id.as_deref().unwrap_or_default()
@@ -323,10 +338,25 @@ impl Client {
 
     /// Has the session read the log, with the permissions of a role: it is kept, and so is what it is owed.
     fn read_log(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: Option<RoleId>) {
-        let (session, reading) = (&self.session, (Arc::downgrade(node), Arc::downgrade(realm)));
-        let (node, realm) = reading;
-        let reading = Reading { node, realm, session: Arc::downgrade(session), role, recorded: true };
-        session.mailbox().read_log(reading);
+        self.session.mailbox().read_log(self.reading(node, realm, role, true));
+    }
+
+    fn reading(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: Option<RoleId>, recorded: bool) -> Reading {
+        let (node, realm) = (Arc::downgrade(node), Arc::downgrade(realm));
+        Reading { node, realm, session: Arc::downgrade(&self.session), role, recorded }
+    }
+
+    /// Has a session read the log that is not kept, for it asks for older events.
+    pub fn read_past(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: RoleId) {
+        let record = self.record.lock();
+        let mut mailbox = self.session.mailbox();
+        if mailbox.reads_log() {
+            return;
+        }
+        mailbox.read_log(self.reading(node, realm, Some(role), false));
+        for (filter, held) in record.subscriptions.iter().filter(|(_, held)| held.group.is_none()) {
+            mailbox.want(filter, held.want(), None);
+        }
     }
 
     /// Records how far the session has come that has lost its connection. Should that fail, more is repeated after a crash.
@@ -335,6 +365,29 @@ impl Client {
         let mut batch = Batch::default();
         batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, at });
         node.submit(Submission { batch, owner: Owner::Nobody });
+    }
+
+    /// Subscribes to a filter. A session that reads the log does so for this, too, with `after` from there on.
+    pub fn subscribe(&self, realm: &Realm, filter: &str, held: Held, after: Option<u64>) -> Subscribed {
+        let want = held.want();
+        let Held { pattern, group, options, .. } = held;
+        let shared = group.is_some();
+        realm.subscribe(&self.session, &pattern, group.as_deref(), options, |_, mailbox| {
+            // What a group gets is given to one of its members, who keeps it.
+            if !shared {
+                mailbox.want(filter, want, after);
+            }
+        })
+    }
+
+    /// Undoes [`Client::subscribe`].
+    pub fn unsubscribe(&self, realm: &Realm, filter: &str, held: &Held) {
+        realm.unsubscribe(&self.session, &held.pattern, held.group.as_deref(), |_, mailbox| mailbox.unwant(filter));
+    }
+
+    /// Has the session be sent what the log has of a filter now, behind this number.
+    pub fn snapshot(&self, filter: &str, held: Held, after: u64) {
+        self.session.mailbox().snapshot(filter, held.want(), after);
     }
 
     fn is_of(&self, identity: &Identity) -> bool {

@@ -8,6 +8,7 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod durables;
 pub mod house;
 pub mod link;
 pub mod log;
@@ -17,6 +18,7 @@ pub mod past;
 pub mod publish;
 pub mod reader;
 pub mod realm;
+pub mod revoke;
 pub mod rpc;
 pub mod session;
 mod sys;
@@ -217,13 +219,13 @@ impl Node {
     ///
     /// # Errors
     /// The store cannot be read or written, or is damaged.
-    pub fn open_log(self: &Arc<Self>, mut store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
+    pub fn open_log(self: &Arc<Self>, store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.random().to_le_bytes());
         key[8..].copy_from_slice(&self.random().to_le_bytes());
-        self.log.open_publications(&mut *store, key)?;
         let retention = Retention::new(self.policies.clone(), self.limits.session_log_bytes_max);
         let mut engine = Engine::new(store, retention, self.state_limits())?;
+        self.log.open_publications(engine.store_mut(), key)?;
         self.log.history.begin(engine.state().last_number());
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.
@@ -237,6 +239,16 @@ impl Node {
         let mut keys = Loader::new(engine.store().reader()?);
         while keys.step(self)? {}
         self.realms().iter().for_each(|realm| realm.retained_is_loaded());
+        for (realm, topic, session, _) in engine.state().locks() {
+            if let Some(realm) = self.realm(&realm) {
+                realm.set_lock_holder(&topic, Some(SessionId(session)));
+            }
+        }
+        let mut reader = engine.store().reader()?;
+        self.load_durables(&mut *reader)?;
+        if let Some(last) = reader.segment_before(engine.state().last_number() + 1)? {
+            self.log.note_head(&last);
+        }
         Ok((engine, feed))
     }
 
@@ -250,7 +262,7 @@ impl Node {
         }
     }
 
-    /// Has the log worked by threads of its own.
+    /// Has the log worked by threads of its own, and the broker's procedures by one.
     ///
     /// # Errors
     /// The system has no threads left, or the store none for readers.
@@ -263,6 +275,7 @@ impl Node {
         for _ in 0..HISTORY_THREADS {
             self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
         }
+        House::start(self, clock.clone())?;
         Threads::start(self, engine, feed, clock, sync_every)
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::clients::Clients;
+use super::durables::Durables;
 use super::house::Bell;
 use super::link::End;
 use super::mailbox::Mailbox;
@@ -59,6 +60,8 @@ pub struct Realm {
     retained_bytes_max: usize,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     pub clients: Clients,
+    /// Named durable subscriptions.
+    pub(super) durables: Durables,
     /// Rung when keys change that somebody watches.
     pub(super) bell: Bell,
     /// Keys that are held, by name.
@@ -95,6 +98,7 @@ impl Realm {
             retained_bytes_max: usize::try_from(limits.retained_bytes_max).unwrap_or(usize::MAX),
             sessions: Mutex::default(),
             clients: Clients::default(),
+            durables: Durables::default(),
             bell: Bell::default(),
             holders: Mutex::default(),
         }
@@ -187,6 +191,22 @@ impl Realm {
         subscribed
     }
 
+    /// Subscribes to the past of a pattern: what is published from now on is not for this subscription.
+    pub fn subscribe_past(
+        &self,
+        session: &Arc<Session>,
+        pattern: &TopicPattern,
+        variant: &Variant,
+        reply: impl FnOnce(SubscriptionId, &mut Mailbox),
+    ) -> SubscriptionId {
+        let mut broker = self.broker.write();
+        let id = broker.subscribe_past(pattern, variant);
+        let mut mailbox = session.mailbox();
+        mailbox.subscriptions.insert(id);
+        reply(id, &mut mailbox);
+        id
+    }
+
     /// Ends a subscription for events of its own by its id; see [`Realm::unsubscribe`].
     pub fn unsubscribe_id(
         &self,
@@ -202,6 +222,7 @@ impl Realm {
             mailbox.subscriptions.remove(&id);
             mailbox.unsubscribed_at = broker.version();
             mailbox.replay.forget(id);
+            mailbox.stop_reader(id);
         }
         reply(removed, &mut mailbox);
         removed
@@ -219,6 +240,17 @@ impl Realm {
     /// What a subscription is a variant by.
     pub fn variant(&self, id: SubscriptionId) -> Variant {
         self.broker.read().variant(id)
+    }
+
+    /// Begins or ends to have the events of a pattern in the log, whoever is subscribed.
+    pub(super) fn want(&self, pattern: &TopicPattern, wanted: bool) {
+        let mut broker = self.broker.write();
+        if wanted {
+            broker.want(pattern);
+        } else {
+            broker.unwant(pattern);
+        }
+        self.version.store(broker.version(), Ordering::Release);
     }
 
     /// Removes many subscriptions of a session that ends.
@@ -403,8 +435,16 @@ impl Realm {
         terms: Terms,
     ) {
         let realm = self.clone();
+        let filter = self.variant(subscription).filter;
         let mut walk = Walk::new(pattern.clone());
-        let mut fetch = move |events: &mut VecDeque<_>| realm.fetch_retained(&mut walk, role, events);
+        let mut fetch = move |events: &mut VecDeque<_>| {
+            let wanted = |event: &StoredEvent| {
+                let filter = filter.as_ref();
+                filter.is_none_or(|filter| filter.hold(event.payload.as_ref()))
+                    && realm.authorizer.allows(role, Action::Subscribe, &event.topic)
+            };
+            realm.fetch_retained(&mut walk, &wanted, events)
+        };
         let mut events = VecDeque::new();
         let more = fetch(&mut events);
         let source = more.then(|| Box::new(fetch) as Source);
@@ -412,9 +452,14 @@ impl Realm {
     }
 
     /// Goes on with a walk; `false` if it is done.
-    fn fetch_retained(&self, walk: &mut Walk, role: RoleId, events: &mut VecDeque<Arc<StoredEvent>>) -> bool {
+    fn fetch_retained(
+        &self,
+        walk: &mut Walk,
+        wanted: &dyn Fn(&StoredEvent) -> bool,
+        events: &mut VecDeque<Arc<StoredEvent>>,
+    ) -> bool {
         !self.retained.read().slice(walk, SLICE_TOPICS_MAX, |event| {
-            if self.authorizer.allows(role, Action::Subscribe, &event.topic) {
+            if wanted(event) {
                 events.push_back(event.clone());
             }
             if events.len() < SLICE_EVENTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

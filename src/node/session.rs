@@ -40,6 +40,8 @@ pub struct Session {
     mailbox: Mutex<Mailbox>,
     /// It may have waits, locks or wills: the log is told when it goes.
     holds: AtomicBool,
+    /// Its client understands that subscriptions are revoked (WAMP, Subscription Revocation).
+    told_of_revocations: AtomicBool,
     /// Set for the session that answers the broker's own procedures.
     pub(super) inbox: OnceLock<Inbox>,
     /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
@@ -58,6 +60,7 @@ impl Session {
             away: AtomicBool::new(false),
             mailbox: Mutex::new(mailbox),
             holds: AtomicBool::new(false),
+            told_of_revocations: AtomicBool::new(false),
             inbox: OnceLock::new(),
             replies: Mutex::default(),
             procedures: Mutex::default(),
@@ -67,6 +70,14 @@ impl Session {
     /// The session's mailbox. Held for as short as can be, and never over an await.
     pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         self.mailbox.lock()
+    }
+
+    pub fn tell_of_revocations(&self) {
+        self.told_of_revocations.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_told_of_revocations(&self) -> bool {
+        self.told_of_revocations.load(Ordering::Relaxed)
     }
 
     /// The session has asked for what ends with it: to be called before the log is given that.

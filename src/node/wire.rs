@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::revoke::Revoked;
 use super::session::{Session, Touched};
 use crate::router::output::Output;
 use crate::types::event::{Event, Terms};
+use crate::types::ids::SubscriptionId;
 
 /// Says which encoding a session's connection speaks: MQTT 3.1.1, WAMP JSON over WebSocket, …
 ///
@@ -20,6 +22,12 @@ pub trait Wire: Send + Sync {
     /// # Errors
     /// The event cannot be said in this encoding; nothing is sent.
     fn event(&self, event: &Event<'_>, terms: &Terms, split: bool, out: &mut Vec<u8>) -> Result<Encoded, Unencodable>;
+
+    /// Appends what tells that the broker has ended a subscription; nothing if that cannot be said. `told`: the client has
+    /// announced that it understands.
+    fn revoked(&self, subscription: SubscriptionId, why: Revoked, told: bool, out: &mut Vec<u8>) {
+        let _ = (subscription, why, told, out);
+    }
 
     /// Gives a call's message to a session of this wire.
     ///

@@ -107,6 +107,12 @@ impl Retention {
         self.policies.iter().zip(&self.totals).map(|(policy, totals)| (policy, totals.messages, totals.bytes))
     }
 
+    /// Forgets what was counted.
+    pub fn reset(&mut self) {
+        self.totals.fill(Totals::default());
+        self.others = Totals::default();
+    }
+
     /// Counts what a segment adds.
     pub fn add(&mut self, topics: &[TopicShare]) {
         for share in topics {

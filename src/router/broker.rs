@@ -8,7 +8,7 @@
 //! (MQTT 5, 3.3.4). A [`Route`] holds subscribers whose copies are byte for byte the same in one [`Lane`], so that a copy is
 //! encoded once for all of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -175,6 +175,8 @@ pub struct Broker<S: Subscriber> {
     by_id: HashMap<SubscriptionId, TopicPattern>,
     /// Of subscriptions that are not plain.
     variants: HashMap<SubscriptionId, Variant>,
+    /// Subscriptions to the past alone.
+    past: HashSet<SubscriptionId>,
     last_id: u64,
     version: u64,
 }
@@ -206,7 +208,14 @@ struct SharedGroup<S> {
 
 impl<S: Subscriber> Default for Broker<S> {
     fn default() -> Self {
-        Self { index: Index::default(), by_id: HashMap::new(), variants: HashMap::new(), last_id: 0, version: 0 }
+        Self {
+            index: Index::default(),
+            by_id: HashMap::new(),
+            variants: HashMap::new(),
+            past: HashSet::new(),
+            last_id: 0,
+            version: 0,
+        }
     }
 }
 
@@ -316,6 +325,18 @@ impl<S: Subscriber> Broker<S> {
         Subscribed { id: found.id, existed, created }
     }
 
+    /// An id for a subscription of one session that gets no events from here, only what the session reads of the past.
+    pub fn subscribe_past(&mut self, pattern: &TopicPattern, variant: &Variant) -> SubscriptionId {
+        self.last_id += 1;
+        let id = SubscriptionId(self.last_id);
+        self.by_id.insert(id, pattern.clone());
+        self.past.insert(id);
+        if !variant.is_plain() {
+            self.variants.insert(id, variant.clone());
+        }
+        id
+    }
+
     /// What a subscription is a variant by; the default for a plain one.
     pub fn variant(&self, id: SubscriptionId) -> Variant {
         self.variants.get(&id).cloned().unwrap_or_default()
@@ -323,6 +344,11 @@ impl<S: Subscriber> Broker<S> {
 
     /// Removes a session's subscription for events of its own; `None` if it had none.
     pub fn unsubscribe_id(&mut self, id: SubscriptionId, session: SessionId) -> Option<Unsubscribed> {
+        if self.past.remove(&id) {
+            self.by_id.remove(&id);
+            self.variants.remove(&id);
+            return Some(Unsubscribed { id, deleted: true });
+        }
         let pattern = self.by_id.get(&id)?.clone();
         if !self.variants.contains_key(&id) {
             return self.unsubscribe(&pattern, None, session);

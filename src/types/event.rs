@@ -38,8 +38,19 @@ pub struct Terms {
     pub subscription: Option<SubscriptionId>,
     /// The subscriber is to be told the topic, for it subscribed to a pattern (WAMP).
     pub with_topic: bool,
+    /// Told with the first event that a subscription is given which asked for older ones.
+    pub recovery: Option<Recovery>,
     /// Topic alias to use, and whether the client knows it already, so that the topic may stay empty (MQTT 5, 3.3.2.3.4).
     pub alias: Option<(u16, bool)>,
+}
+
+/// What became of the past that a subscription asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Nothing of it was given up.
+    pub recovered: bool,
+    /// Id of the first event that is surely there still; `None`: the log has none.
+    pub first_available: Option<EventId>,
 }
 
 /// Application properties of a publication that travel with it unchanged (MQTT 5, 3.3.2.3; WAMP PUBLISH options).

@@ -23,7 +23,7 @@ impl Mqtt {
             Packet::Publish(publish) => self.receive_publish(frame, &publish),
             Packet::Puback(ack) => self.done(&ack),
             Packet::Pubrec(ack) => self.pubrec(&ack),
-            Packet::Pubcomp(ack) => self.done(&ack),
+            Packet::Pubcomp(ack) => self.pubcomp(&ack),
             Packet::Pubrel(ack) => {
                 self.received.remove(&ack.packet_id);
                 self.acknowledge(AckType::Pubcomp, &ack);
@@ -122,6 +122,15 @@ impl Mqtt {
             self.settle(purpose, outcome(ack.reason, ack.diagnostics.reason_string));
         }
         Ok(())
+    }
+
+    /// A broker that does not know the packet identifier any more has completed the exchange before: no error during recovery
+    /// (MQTT 5, 3.7.2.1).
+    fn pubcomp(&mut self, ack: &Ack<'_>) -> Result<(), Error> {
+        match ack.reason {
+            ReasonCode::PacketIdentifierNotFound => self.done(&Ack::new(ack.packet_id, ReasonCode::Success)),
+            _ => self.done(ack),
+        }
     }
 
     fn pubrec(&mut self, ack: &Ack<'_>) -> Result<(), Error> {

@@ -73,6 +73,15 @@ impl Answers {
         self.waiting.push_back(Answer::Said(bytes.into()));
     }
 
+    /// SUBACK or UNSUBACK, now or when the log has what it was asked.
+    pub(super) fn say_filters(&mut self, filters: Filters) {
+        if !filters.is_settled() {
+            return self.expect(Answer::Filters(Box::new(filters)));
+        }
+        let words = self.words();
+        self.say(|out| words.filters(&filters, out));
+    }
+
     /// An answer that need not keep to the order.
     pub fn say_at_once(&mut self, bytes: &[u8]) {
         self.ready.extend_from_slice(bytes);
@@ -166,7 +175,7 @@ impl Answers {
                         Some(Violation::new(ReasonCode::ImplementationSpecificError, "cannot unsubscribe now"));
                     return;
                 }
-                filters.encode(self.level, self.packet_bytes_max, &mut self.ready);
+                words.filters(&filters, &mut self.ready);
             }
         }
     }
@@ -225,6 +234,10 @@ impl Words {
         ack.diagnostics.reason_string = (self.wanted && !verdict.what.is_empty()).then_some(verdict.what);
         // Cannot fail: the strings are ours.
         let _ = ack.encode_within(self.packet_bytes_max, kind, self.level, out);
+    }
+
+    fn filters(self, filters: &Filters, out: &mut Vec<u8>) {
+        filters.encode(self.level, self.packet_bytes_max, self.wanted, out);
     }
 }
 

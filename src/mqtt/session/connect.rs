@@ -263,11 +263,11 @@ impl MqttGate {
             kept,
             answers: Answers::new(candidate.level, candidate.packet_bytes_max, candidate.wants_words),
             silent: false,
+            looking: None,
             aliases: HashMap::new(),
             keep_alive_ms: u64::from(candidate.keep_alive_s) * 1500,
             heard_ms: now_ms,
             connect_expiry_s: candidate.expiry_s,
-            packet_bytes_max: candidate.packet_bytes_max,
         };
         open.register_again();
         self.phase = Phase::Open(Box::new(open));

@@ -6,13 +6,15 @@
 use std::collections::VecDeque;
 
 use super::answers::{Context, refusal};
-use crate::mqtt::codec::{Diagnostics, Level, PacketId, ReasonCode, ReasonCodes, Suback, Unsuback};
+use crate::mqtt::codec::{Diagnostics, Level, PacketId, ReasonCode, ReasonCodes, Suback, Unsuback, UserProperties};
 use crate::mqtt::rpc;
 use crate::node::clients::Held;
+use crate::node::past::Found;
 use crate::node::publish::Settled;
 use crate::queue::outcome::Done;
 use crate::router::authorize::RoleId;
 use crate::types::event::Terms;
+use crate::types::event_id::EventId;
 use crate::types::ids::SubscriptionId;
 use crate::types::topic::TopicPattern;
 
@@ -23,6 +25,10 @@ pub(super) struct Filters {
     /// One per topic filter.
     pub reasons: Vec<ReasonCode>,
     asked: VecDeque<Asked>,
+    /// Why something failed, in words.
+    pub why: Option<&'static str>,
+    /// What is told of older events that were asked for.
+    pub resumed: Option<Resumed>,
 }
 
 /// A topic filter that the log was asked about.
@@ -33,6 +39,15 @@ pub(super) struct Asked {
     pub what: What,
     /// Retained messages that are due when the log has it.
     pub replay: Option<Replay>,
+}
+
+/// What there is of the older events that all filters of a packet asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resumed {
+    /// Nothing of them was given up.
+    pub recovered: bool,
+    /// From here on everything is there.
+    pub first_available: Option<EventId>,
 }
 
 /// What was changed, for it to be undone.
@@ -63,7 +78,8 @@ impl Replay {
 
 impl Filters {
     pub fn subscribe(packet_id: PacketId) -> Self {
-        Self { packet_id, subscribes: true, reasons: Vec::new(), asked: VecDeque::new() }
+        let (reasons, asked) = (Vec::new(), VecDeque::new());
+        Self { packet_id, subscribes: true, reasons, asked, why: None, resumed: None }
     }
 
     pub fn unsubscribe(packet_id: PacketId) -> Self {
@@ -105,15 +121,35 @@ impl Filters {
         self.subscribes || !self.reasons.iter().any(|reason| *reason == ReasonCode::ImplementationSpecificError)
     }
 
-    pub fn encode(&self, level: Level, packet_bytes_max: usize, out: &mut Vec<u8>) {
-        let (packet_id, diagnostics) = (self.packet_id, Diagnostics::default());
+    /// `words`: the client wants to be told more than codes [MQTT-3.1.2-29].
+    pub fn encode(&self, level: Level, packet_bytes_max: usize, words: bool, out: &mut Vec<u8>) {
+        let told = self.resumed.filter(|_| words).map(Resumed::told).unwrap_or_default();
+        let user_properties = UserProperties::new(&told);
+        let diagnostics = Diagnostics { reason_string: self.why.filter(|_| words), user_properties };
+        let packet_id = self.packet_id;
         let reasons = ReasonCodes::new(&self.reasons);
-        // Cannot fail: there are as many codes as there were filters.
+        // Cannot fail: there are as many codes as there were filters, and the words are ours.
         let _ = if self.subscribes {
             Suback { packet_id, diagnostics, reasons }.encode_within(packet_bytes_max, level, out)
         } else {
             Unsuback { packet_id, diagnostics, reasons }.encode_within(packet_bytes_max, level, out)
         };
+    }
+}
+
+impl Resumed {
+    /// Takes in what is told of one more filter.
+    pub fn and(self, found: &Found) -> Self {
+        Self {
+            recovered: self.recovered && found.recovered,
+            first_available: self.first_available.max(found.first_available),
+        }
+    }
+
+    fn told(self) -> Vec<(String, String)> {
+        let mut told = vec![("recovered".to_owned(), self.recovered.to_string())];
+        told.extend(self.first_available.map(|id| ("first_available".to_owned(), id.to_string())));
+        told
     }
 }
 

@@ -13,6 +13,7 @@ mod acknowledge;
 mod answers;
 mod connect;
 mod filters;
+mod looking;
 mod publish;
 mod subscribe;
 
@@ -40,6 +41,7 @@ use crate::router::authorize::RoleId;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
 use connect::{Candidate, Opening};
+use looking::Looking;
 pub(super) use publish::Verdict;
 pub(super) use subscribe::granted;
 
@@ -89,6 +91,8 @@ pub(super) struct Open {
     pub(super) answers: Answers,
     /// So far nothing in this batch asked for an answer, nor let anything be sent that waits.
     silent: bool,
+    /// A SUBSCRIBE that waits for what it asks of the past.
+    looking: Option<Box<Looking>>,
     /// Topics that the client gave numbers to.
     aliases: HashMap<u16, Box<[u8]>>,
     /// 0: never silent for too long.
@@ -96,8 +100,6 @@ pub(super) struct Open {
     heard_ms: u64,
     /// The expiry that CONNECT asked for: an expiry of 0 cannot be changed later (MQTT 5, 3.14.2.2.2).
     connect_expiry_s: u32,
-    /// Largest packet that the client takes.
-    packet_bytes_max: usize,
 }
 
 /// Why a connection is closed by us.
@@ -168,6 +170,9 @@ impl MqttGate {
         let mut at = 0;
         loop {
             let rest = &input[at..];
+            if self.is_suspended() {
+                return (at, 0, Ok(()));
+            }
             // Without waiting for as many bytes as something else would mean by its second [MQTT-3.1.0-1].
             if matches!(self.phase, Phase::Fresh) && !codec::may_be_connect(rest) {
                 return (at, 0, Err(DecodeError::NOT_CONNECT.into()));
@@ -241,11 +246,20 @@ impl MqttGate {
         realm.clients.disconnect(&self.node, realm, client, &self.link, leaving);
     }
 
+    /// Nothing more of the client is handled until something is there that it waits for.
+    fn is_suspended(&self) -> bool {
+        match &self.phase {
+            Phase::Opening(_) => true,
+            Phase::Open(open) => open.looking.is_some(),
+            _ => false,
+        }
+    }
+
     /// Handles input, behind what came too early.
     fn handle_all(&mut self, input: &Bytes, now_ms: u64) -> (usize, usize, Result<(), Halt>) {
-        if self.early.is_empty() && !matches!(self.phase, Phase::Opening(_)) {
+        if self.early.is_empty() && !self.is_suspended() {
             let (consumed, needs, result) = self.handle(input, now_ms);
-            if !matches!(self.phase, Phase::Opening(_)) {
+            if !self.is_suspended() {
                 return (consumed, needs, result);
             }
             self.early.extend_from_slice(&input[consumed..]);
@@ -258,7 +272,7 @@ impl MqttGate {
 
     /// Handles what came too early, if it is time now.
     fn handle_early(&mut self, now_ms: u64) -> Result<(), Halt> {
-        if matches!(self.phase, Phase::Opening(_)) || self.early.is_empty() {
+        if self.is_suspended() || self.early.is_empty() {
             return Ok(());
         }
         let input = self.early.split().freeze();
@@ -287,17 +301,30 @@ impl MqttGate {
         }
     }
 
+    /// Goes on with what the client has sent meanwhile.
+    fn resume(&mut self, result: Result<(), Halt>, now_ms: u64) {
+        let result = result.and_then(|()| self.handle_early(now_ms));
+        if matches!(self.conclude(result), Flow::Close) {
+            // Between two reads nobody asks how it goes on.
+            self.link.end(End::Over);
+        }
+    }
+
     /// Hears what the log has to say.
     fn hear(&mut self, now_ms: u64) {
         if let Phase::Opening(opening) = &self.phase
             && let Some(answer) = opening.answer()
         {
             self.opened(answer, now_ms);
-            let result = self.handle_early(now_ms);
-            if matches!(self.conclude(result), Flow::Close) {
-                // Between two reads nobody asks how it goes on.
-                self.link.end(End::Over);
-            }
+            self.resume(Ok(()), now_ms);
+        }
+        if let Phase::Open(open) = &mut self.phase
+            && open.looking.is_some()
+        {
+            open.publisher.now_ms = now_ms;
+            open.heard_ms = now_ms;
+            let subscribed = open.go_on(&self.settings);
+            self.resume(subscribed.map_err(Halt::from), now_ms);
         }
         let Phase::Open(open) = &mut self.phase else { return };
         if let Some(violation) = open.hear(now_ms) {
@@ -320,7 +347,7 @@ impl Open {
             Packet::Pubrec(ack) => self.received(&ack),
             Packet::Pubrel(ack) => self.released(&ack),
             Packet::Pubcomp(ack) => self.completed(&ack),
-            Packet::Subscribe(subscribe) => Ok(self.subscribe(&subscribe, node, settings)?),
+            Packet::Subscribe(subscribe) => Ok(self.subscribe(&subscribe, frame, settings)?),
             Packet::Unsubscribe(unsubscribe) => Ok(self.unsubscribe(&unsubscribe, node)?),
             Packet::Pingreq => {
                 // It answers for the connection, not for what came before it.
@@ -383,7 +410,7 @@ impl Open {
     }
 
     fn must_wait(&self) -> bool {
-        self.publisher.must_wait() || self.answers.must_wait()
+        self.publisher.must_wait() || self.answers.must_wait() || self.looking.is_some()
     }
 
     /// Hands deliveries over and puts the answers into the mailbox.

@@ -1,12 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5, 3.8 to 3.11).
 
-use super::answers::Answer;
-use super::filters::{Filters, Replay, What};
+use super::filters::{Filters, Replay, Resumed, What};
+use super::looking::{Past, Place};
 use super::{Halt, Open, Violation};
 use crate::mqtt::Settings;
 use crate::mqtt::codec::{ReasonCode, RetainHandling, Subscribe, Subscription, Unsubscribe};
-use crate::mqtt::rpc;
 use crate::mqtt::topic::Filter;
+use crate::mqtt::{past, rpc};
 use crate::node::Node;
 use crate::node::clients::Held;
 use crate::queue::command::{Command, SubscriptionRow};
@@ -15,42 +15,52 @@ use crate::router::broker::Options;
 use crate::types::event::{Qos, Terms};
 
 impl Open {
+    /// `frame`: the packet.
     pub(super) fn subscribe(
         &mut self,
         subscribe: &Subscribe<'_>,
-        node: &Node,
+        frame: &[u8],
         settings: &Settings,
     ) -> Result<(), Halt> {
-        self.publisher.flush();
-        check_count(subscribe.subscriptions.iter().count(), node)?;
-        let mut filters = Filters::subscribe(subscribe.packet_id);
-        for subscription in subscribe.subscriptions {
-            let identifier = subscribe.subscription_identifier;
-            let reason = self.subscribe_one(&subscription, identifier, settings, &mut filters);
-            filters.reasons.push(reason);
+        let count = subscribe.subscriptions.iter().count();
+        check_count(count, &self.publisher.node)?;
+        match past::read(subscribe.user_properties) {
+            Ok(None) => self.subscribe_from(subscribe, settings, None),
+            Ok(Some(asked)) => self.look_back(subscribe, asked, frame),
+            Err(why) => {
+                let mut filters = Filters::subscribe(subscribe.packet_id);
+                filters.reasons.resize(count, ReasonCode::ImplementationSpecificError);
+                filters.why = Some(why);
+                self.answers.say_filters(filters);
+            }
         }
-        self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
-        self.answer_filters(filters);
         Ok(())
     }
 
-    /// Answers now, or when the log has what it was asked.
-    fn answer_filters(&mut self, filters: Filters) {
-        if !filters.is_settled() {
-            return self.answers.expect(Answer::Filters(Box::new(filters)));
+    /// Subscribes; if older events were asked for, from where these begin.
+    pub(super) fn subscribe_from(&mut self, subscribe: &Subscribe<'_>, settings: &Settings, past: Option<&Past>) {
+        self.publisher.flush();
+        let mut filters = Filters::subscribe(subscribe.packet_id);
+        for (at, subscription) in subscribe.subscriptions.iter().enumerate() {
+            let from = past.and_then(|past| Some((*past.places.get(at)?, past.snapshot)));
+            let identifier = subscribe.subscription_identifier;
+            let reason = self.subscribe_one(&subscription, identifier, settings, from, &mut filters);
+            filters.reasons.push(reason);
         }
-        let (level, max) = (self.level, self.packet_bytes_max);
-        self.answers.say(|out| filters.encode(level, max, out));
+        self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
+        self.answers.say_filters(filters);
     }
 
+    /// `from`: where the older events begin that were asked for, and whether these are all that is asked for.
     fn subscribe_one(
         &mut self,
         wanted: &Subscription<'_>,
         identifier: Option<u32>,
         settings: &Settings,
+        from: Option<(Place, bool)>,
         filters: &mut Filters,
     ) -> ReasonCode {
-        let row = SubscriptionRow {
+        let mut row = SubscriptionRow {
             filter: wanted.filter.to_owned(),
             qos: wanted.qos as u8,
             no_local: wanted.no_local,
@@ -81,15 +91,35 @@ impl Open {
             options,
             since: self.publisher.node.log.history.fed(),
         };
+        let after = match from {
+            None => None,
+            Some((Place::Found(found), snapshot)) => {
+                let all = Resumed { recovered: true, first_available: None };
+                filters.resumed = Some(filters.resumed.unwrap_or(all).and(&found));
+                self.client.read_past(&self.publisher.node, &self.publisher.realm, self.role);
+                if snapshot {
+                    self.client.snapshot(wanted.filter, held, found.after);
+                    return granted(wanted.qos);
+                }
+                Some(found.after)
+            }
+            Some((place, _)) => {
+                let unreadable = "the past cannot be read now";
+                let shared = "a shared subscription has no past";
+                filters.why = Some(if matches!(place, Place::Unreadable) { unreadable } else { shared });
+                return ReasonCode::ImplementationSpecificError;
+            }
+        };
         let before = {
             let mut record = self.client.record.lock();
-            // Replacing a subscription loses nothing (MQTT 5, 3.8.4).
+            // Replacing a subscription loses nothing (MQTT 5, 3.8.4), unless it asks for another past.
             let before = record.subscriptions.get(wanted.filter).map_or(held.since, |before| before.since);
-            held.since = before;
+            held.since = after.unwrap_or(before);
             record.subscriptions.insert(wanted.filter.into(), held.clone())
         };
+        row.since = after;
         let realm = self.publisher.realm.clone();
-        let subscribed = self.client.subscribe(&realm, wanted.filter, held, None);
+        let subscribed = self.client.subscribe(&realm, wanted.filter, held, after);
         let send_retained = match wanted.retain_handling {
             RetainHandling::AtSubscribe => true,
             RetainHandling::AtNewSubscribe => !subscribed.existed,
@@ -151,7 +181,7 @@ impl Open {
             let reason = self.unsubscribe_one(filter, &mut filters);
             filters.reasons.push(reason);
         }
-        self.answer_filters(filters);
+        self.answers.say_filters(filters);
         Ok(())
     }
 

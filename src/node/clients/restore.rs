@@ -8,12 +8,10 @@ use parking_lot::Mutex;
 
 use super::{Client, Clients, Held, Received, Record};
 use crate::node::Node;
-use crate::node::reader::wants::Want;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
 use crate::node::wire::WireRef;
 use crate::queue::command::Cursor;
-use crate::router::broker::Subscribed;
 use crate::types::event::Qos;
 use crate::types::ids::SessionId;
 
@@ -60,25 +58,6 @@ impl Clients {
 }
 
 impl Client {
-    /// Subscribes to a filter. A session that reads the log does so for this, too.
-    pub fn subscribe(&self, realm: &Realm, filter: &str, held: Held, after: Option<u64>) -> Subscribed {
-        let Held { pattern, group, options, since } = held;
-        let shared = group.is_some();
-        realm.subscribe(&self.session, &pattern, group.as_deref(), options.clone(), |subscribed, mailbox| {
-            // What a group gets is given to one of its members, who keeps it.
-            if !shared {
-                let want =
-                    Want { pattern: pattern.clone(), options, subscription: subscribed.id, since, follows: false };
-                mailbox.want(filter, want, after);
-            }
-        })
-    }
-
-    /// Undoes [`Client::subscribe`].
-    pub fn unsubscribe(&self, realm: &Realm, filter: &str, held: &Held) {
-        realm.unsubscribe(&self.session, &held.pattern, held.group.as_deref(), |_, mailbox| mailbox.unwant(filter));
-    }
-
     /// Gives a restored session one of its subscriptions.
     pub fn restore_subscription(&self, realm: &Realm, filter: &str, held: Held) {
         self.subscribe(realm, filter, held.clone(), None);

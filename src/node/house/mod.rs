@@ -34,11 +34,13 @@ use std::thread::JoinHandle;
 use parking_lot::{Condvar, Mutex};
 
 use super::Node;
+use super::link::Link;
 use super::log::{ClockFn, Submission, tickets::Owner};
 use super::realm::Realm;
 use crate::queue::command::Command;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
+use crate::types::event_id::EventId;
 use crate::types::ids::{InvocationId, SessionId};
 
 use answer::{Failure, Given};
@@ -81,6 +83,8 @@ enum Item {
         realm: Arc<str>,
         topic: Box<str>,
     },
+    /// A connection waits for the log to have an event.
+    Await(Awaited),
     Tick,
 }
 
@@ -97,8 +101,16 @@ struct Desk {
     /// Calls that wait for the log.
     placed: HashMap<CallKey, Placed>,
     watches: Watches,
+    awaited: Vec<Awaited>,
     /// To be submitted again.
     owed: Vec<Command>,
+}
+
+/// A connection that is to be woken when the log has an event, or the time is over.
+struct Awaited {
+    id: EventId,
+    link: Arc<Link>,
+    until_ms: u64,
 }
 
 /// Who works, and with what.
@@ -147,7 +159,8 @@ impl House {
         while let Some(item) = self.queue.pop() {
             Room { node, desk: &mut desk, queue: &self.queue, now_ms }.take(item);
         }
-        self.minds_time.store(!desk.owed.is_empty() || !desk.watches.is_empty(), Ordering::Relaxed);
+        let minds_time = !desk.owed.is_empty() || !desk.watches.is_empty() || !desk.awaited.is_empty();
+        self.minds_time.store(minds_time, Ordering::Relaxed);
     }
 
     /// Starts the thread. It ends when the node is dropped.
@@ -163,6 +176,11 @@ impl House {
             }
         };
         std::thread::Builder::new().name("house".to_owned()).spawn(run)
+    }
+
+    /// Wakes a connection when the log has got as far as an event, or when the time is over.
+    pub fn await_event(&self, id: EventId, link: &Arc<Link>, until_ms: u64) {
+        self.queue.push(Item::Await(Awaited { id, link: link.clone(), until_ms }));
     }
 
     /// Time has passed.
@@ -214,6 +232,7 @@ impl Room<'_> {
             Item::Outcome { key, outcome } => self.outcome(&key, outcome),
             Item::Owed(command) => self.desk.owed.push(command),
             Item::Changed { realm, topic } => self.changed(&realm, &topic),
+            Item::Await(awaited) => self.desk.awaited.push(awaited),
             Item::Tick => self.tick(),
         }
     }
@@ -251,6 +270,14 @@ impl Room<'_> {
         for command in std::mem::take(&mut self.desk.owed) {
             owe(self.node, self.queue, command);
         }
+        let (last, now_ms) = (self.node.log.last_event_id(), self.now_ms);
+        self.desk.awaited.retain(|awaited| {
+            let over = awaited.until_ms <= now_ms || last.is_some_and(|last| last >= awaited.id);
+            if over {
+                awaited.link.wake();
+            }
+            !over
+        });
         for watch in self.desk.watches.late(self.now_ms) {
             self.answer(&watch.call, Err(Failure::timeout()));
         }

@@ -6,19 +6,27 @@ use crate::queue::segment::Segment;
 use crate::store::{StoreError, StoreReader};
 use crate::types::topic::TopicPattern;
 
-/// Headers that one slice looks at.
-const HEADERS: usize = 2000;
-/// Segments that one slice rewrites: each is read and written.
+/// Headers that one slice looks at: of the oldest segments, and on the walk.
+const OLDEST: usize = 500;
+const HEADERS: usize = 4000;
+/// What one slice deletes: so many segments, and about so many bytes, for each page that they take is read.
+const DROPPED_MAX: usize = 500;
+const DROPPED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// What one slice rewrites: each segment is read and written.
 const REWRITTEN_MAX: usize = 16;
+const REWRITTEN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// See the module.
+/// See the module. A walk over everything takes long where there is much, so each slice looks at the oldest segments first: most of
+/// what is to go is there.
 pub struct Cleaner {
     reader: Box<dyn StoreReader>,
     retention: Retention,
-    /// What the log had at start is counted first, up to this number.
+    /// What the log had when the counting began is counted first, up to this number.
     counting: Option<Counting>,
     /// Where the walk goes on.
     from: u64,
+    /// What was found to be given up may still be there, though it is counted as gone.
+    unsure: bool,
 }
 
 struct Counting {
@@ -33,12 +41,29 @@ pub struct Slice {
     pub floors: Vec<Floor>,
     pub dropped: Vec<u64>,
     pub rewritten: Vec<Segment>,
+    /// There is more that should not wait long.
+    pub more: bool,
+    dropped_bytes: u64,
+    rewritten_bytes: usize,
+}
+
+impl Slice {
+    fn is_full(&self) -> bool {
+        self.dropped.len() >= DROPPED_MAX
+            || self.dropped_bytes >= DROPPED_BYTES_MAX
+            || self.rewritten.len() >= REWRITTEN_MAX
+            || self.rewritten_bytes >= REWRITTEN_BYTES_MAX
+    }
+
+    fn is_empty(&self) -> bool {
+        self.dropped.is_empty() && self.rewritten.is_empty()
+    }
 }
 
 impl Cleaner {
     /// `last`: number of the last message that the log has.
     pub fn new(reader: Box<dyn StoreReader>, retention: Retention, last: u64) -> Self {
-        Self { reader, retention, counting: Some(Counting { from: 0, to: last }), from: 0 }
+        Self { reader, retention, counting: Some(Counting { from: 0, to: last }), from: 0, unsure: false }
     }
 
     /// Counts a segment that was committed.
@@ -46,38 +71,81 @@ impl Cleaner {
         self.retention.add(&segment.topics);
     }
 
+    /// `(messages, bytes)` of each policy.
     pub fn totals(&self) -> Vec<(TopicPattern, u64, u64)> {
         let totals = self.retention.totals();
         totals.map(|(policy, messages, bytes)| (policy.pattern.clone(), messages, bytes)).collect()
     }
 
-    /// Goes on counting or walking. `wanted`: see [`Retention::weigh`].
+    /// What the last slice came to was carried out.
+    pub fn done(&mut self) {
+        self.unsure = false;
+    }
+
+    /// Goes on counting or walking. `wanted`: see [`Retention::weigh`]; `last`: number of the last message that the log has. What it
+    /// finds is counted as gone: to be carried out, then [`Cleaner::done`]. If it is not, all is counted anew.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn look(&mut self, now_us: u64, wanted: u64) -> Result<Slice, StoreError> {
+    pub fn look(&mut self, now_us: u64, wanted: u64, last: u64) -> Result<Slice, StoreError> {
+        if std::mem::take(&mut self.unsure) {
+            self.retention.reset();
+            self.counting = Some(Counting { from: 0, to: last });
+        }
         if self.counting.is_some() {
             self.count()?;
-            return Ok(Slice::default());
+            return Ok(Slice { more: true, ..Slice::default() });
         }
-        let headers = self.reader.headers(self.from, HEADERS)?;
-        // Behind the last one the walk begins anew.
-        self.from = if headers.len() < HEADERS { 0 } else { headers.last().map_or(0, |header| header.first + 1) };
+        self.unsure = true;
+        let slice = self.find(now_us, wanted)?;
+        self.unsure = !slice.is_empty();
+        Ok(slice)
+    }
+
+    fn find(&mut self, now_us: u64, wanted: u64) -> Result<Slice, StoreError> {
         let mut slice = Slice::default();
         let mut floors = Floors::default();
-        for header in &headers {
-            if slice.rewritten.len() == REWRITTEN_MAX {
-                self.from = header.first;
-                break;
-            }
-            match self.retention.weigh(header, now_us, wanted, &mut floors) {
-                Verdict::Keep => {}
-                Verdict::Drop => slice.dropped.push(header.position),
-                Verdict::Rewrite(dead) => slice.rewritten.extend(self.rewrite(header, &dead)?),
-            }
+        let oldest = self.reader.headers(0, OLDEST)?;
+        let stopped = self.weigh(&oldest, now_us, wanted, &mut floors, &mut slice)?;
+        if slice.is_empty() && stopped.is_none() {
+            let headers = self.reader.headers(self.from, HEADERS)?;
+            let stopped = self.weigh(&headers, now_us, wanted, &mut floors, &mut slice)?;
+            let behind = headers.last().filter(|_| headers.len() == HEADERS).map(|header| header.first + 1);
+            // Behind the last one the walk begins anew.
+            self.from = stopped.or(behind).unwrap_or(0);
         }
+        slice.more = !slice.is_empty();
         slice.floors = self.retention.floors(floors);
         Ok(slice)
+    }
+
+    /// Judges segments until the slice is full. Returns the first number of the one where it stopped.
+    fn weigh(
+        &mut self,
+        headers: &[Header],
+        now_us: u64,
+        wanted: u64,
+        floors: &mut Floors,
+        slice: &mut Slice,
+    ) -> Result<Option<u64>, StoreError> {
+        for header in headers {
+            if slice.is_full() {
+                return Ok(Some(header.first));
+            }
+            match self.retention.weigh(header, now_us, wanted, floors) {
+                Verdict::Keep => {}
+                Verdict::Drop => {
+                    slice.dropped.push(header.position);
+                    slice.dropped_bytes += header.topics.iter().map(|share| share.bytes).sum::<u64>();
+                }
+                Verdict::Rewrite(dead) => {
+                    let rewritten = self.rewrite(header, &dead)?;
+                    slice.rewritten_bytes += rewritten.as_ref().map_or(0, Segment::bytes);
+                    slice.rewritten.extend(rewritten);
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn count(&mut self) -> Result<(), StoreError> {

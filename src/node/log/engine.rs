@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
-use super::Submission;
+use super::Submitted;
 use super::cleaner::{Cleaner, Slice};
 use super::feed::Fed;
-use super::tickets::Owner;
+use super::tickets::Turn;
 use crate::queue::envelope::{NodeId, OrderCommand};
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::retention::{Floor, Retention};
@@ -38,15 +38,17 @@ pub struct Engine {
     state: State,
     store: Box<dyn Store>,
     /// Whose the submissions are that were taken and not resolved, by ticket.
-    owners: HashMap<u64, Owner>,
+    turns: HashMap<u64, Turn>,
     last_ticket: u64,
     /// Who is told when a waiting event is granted, by its ticket.
-    waiting: HashMap<u64, Owner>,
-    retention: Cleaner,
+    waiting: HashMap<u64, Turn>,
+    cleaner: Cleaner,
     limits: StateLimits,
     /// What was being committed when the store failed and it is not known whether it is there.
     in_doubt: Option<Applied>,
     failed: Option<LogError>,
+    /// Of the largest commit that has failed since the store last worked.
+    probe_bytes: usize,
 }
 
 impl Engine {
@@ -56,18 +58,19 @@ impl Engine {
     /// The store cannot be read, or is damaged.
     pub fn new(store: Box<dyn Store>, retention: Retention, limits: StateLimits) -> Result<Self, LogError> {
         let state = load(&*store, limits)?;
-        let retention = Cleaner::new(store.reader()?, retention, state.last_number());
+        let cleaner = Cleaner::new(store.reader()?, retention, state.last_number());
         Ok(Self {
-            retention,
+            cleaner,
             limits,
             solo: solo(&state),
             state,
             store,
-            owners: HashMap::new(),
+            turns: HashMap::new(),
             last_ticket: 0,
             waiting: HashMap::new(),
             in_doubt: None,
             failed: None,
+            probe_bytes: 0,
         })
     }
 
@@ -77,6 +80,10 @@ impl Engine {
 
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    pub(in crate::node) fn store_mut(&mut self) -> &mut dyn Store {
+        &mut *self.store
     }
 
     /// Why durable publishing has stopped, if it has.
@@ -90,16 +97,16 @@ impl Engine {
     }
 
     /// Takes messages for the next positions. Those that cannot be taken are refused in `fed`.
-    pub fn take(&mut self, submission: Submission, fed: &mut Fed) {
-        let Submission { batch, owner } = submission;
+    pub fn take(&mut self, submitted: Submitted, fed: &mut Fed) {
+        let Submitted { batch, turn } = submitted;
         let count = batch.count;
         if self.failed.is_some() {
-            return fed.told.push((owner, Outcome::Refused { count, why: Refused::StoreUnavailable }));
+            return fed.told.push((turn, Outcome::Refused { count, why: Refused::StoreUnavailable }));
         }
         self.last_ticket += 1;
         match self.solo.submit(batch, self.last_ticket) {
-            Ok(()) => drop(self.owners.insert(self.last_ticket, owner)),
-            Err(why) => fed.told.push((owner, Outcome::Refused { count, why })),
+            Ok(()) => drop(self.turns.insert(self.last_ticket, turn)),
+            Err(why) => fed.told.push((turn, Outcome::Refused { count, why })),
         }
     }
 
@@ -118,7 +125,7 @@ impl Engine {
         };
         let mut fed = Fed::default();
         match self.apply(&apply, now_us) {
-            Ok(applied) => self.resolve(position, applied, &mut fed),
+            Ok(applied) => self.resolve(applied, &mut fed),
             Err(error) => self.fail(position, error, &mut fed),
         }
         Some(fed)
@@ -159,32 +166,27 @@ impl Engine {
         if let Some(segment) = commit.segments.pop() {
             applied.segment = segment;
         }
-        match written {
-            Ok(()) => {
-                self.retention.add(&applied.segment);
-                Ok(applied)
-            }
-            Err(error) => {
-                if matches!(error, StoreError::Unknown(_)) {
-                    self.in_doubt = Some(applied);
-                }
-                Err(error.into())
-            }
+        let Err(error) = written else { return Ok(applied) };
+        self.probe_bytes = self.probe_bytes.max(applied.segment.bytes());
+        if matches!(error, StoreError::Unknown(_)) {
+            self.in_doubt = Some(applied);
         }
+        Err(error.into())
     }
 
     /// Says what became of the messages of a position that is committed.
-    fn resolve(&mut self, position: u64, applied: Applied, fed: &mut Fed) {
+    fn resolve(&mut self, applied: Applied, fed: &mut Fed) {
         let Applied { segment, exceptions, later, changes, .. } = applied;
-        let ranges = self.solo.applied(position, segment.first);
+        self.cleaner.add(&segment);
+        let ranges = self.solo.applied(segment.position, segment.first);
         self.tell(&segment, &ranges, &exceptions, fed);
         for outcome in later {
             let (Outcome::Granted { ticket, .. } | Outcome::Ended { ticket, .. }) = &outcome else { continue };
-            if let Some(owner) = self.waiting.remove(ticket) {
-                fed.told.push((owner, outcome));
+            if let Some(turn) = self.waiting.remove(ticket) {
+                fed.told.push((turn, outcome));
             }
         }
-        fed.changes = changes;
+        fed.changes.extend(changes);
         fed.segment = segment;
     }
 
@@ -192,23 +194,25 @@ impl Engine {
     fn tell(&mut self, segment: &Segment, ranges: &[TicketRange], exceptions: &[(u32, Outcome)], fed: &mut Fed) {
         let mut exceptions = exceptions.iter().peekable();
         for range in ranges {
-            let Some(owner) = self.owners.remove(&range.ticket) else { continue };
+            let Some(turn) = self.turns.remove(&range.ticket) else { continue };
             let end = range.offset + range.count;
             let mut offset = range.offset;
             while offset < end {
                 let next = exceptions.peek().map_or(end, |(at, _)| (*at).min(end));
                 if next > offset {
                     let first = segment.first + u64::from(offset);
-                    fed.told.push((owner.clone(), Outcome::Events { first, count: next - offset }));
+                    let outcome = Outcome::Events { first, count: next - offset };
+                    fed.told.push((turn.behind(offset - range.offset), outcome));
                     offset = next;
                 }
                 if offset < end
                     && let Some((_, outcome)) = exceptions.next()
                 {
+                    let turn = turn.behind(offset - range.offset);
                     if let Outcome::Waiting { ticket } = outcome {
-                        self.waiting.insert(*ticket, owner.clone());
+                        self.waiting.insert(*ticket, turn.clone());
                     }
-                    fed.told.push((owner.clone(), outcome.clone()));
+                    fed.told.push((turn, outcome.clone()));
                     offset += 1;
                 }
             }
@@ -217,8 +221,7 @@ impl Engine {
 
     /// The store failed: what was under way and what waits is refused, unless it is not known whether it is there.
     fn fail(&mut self, position: u64, error: LogError, fed: &mut Fed) {
-        tracing::error!(%error, position, "durable publishing stops until the store works again");
-        self.failed = Some(error);
+        self.stop_taking(error);
         if self.in_doubt.is_none() {
             let ranges = self.solo.failed(position);
             self.refuse(&ranges, fed);
@@ -227,104 +230,145 @@ impl Engine {
         self.refuse(&ranges, fed);
     }
 
+    fn stop_taking(&mut self, error: LogError) {
+        tracing::error!(%error, position = self.state.position(), "durable publishing stops until the store works again");
+        self.failed = Some(error);
+    }
+
     fn refuse(&mut self, ranges: &[TicketRange], fed: &mut Fed) {
         for range in ranges {
-            if let Some(owner) = self.owners.remove(&range.ticket) {
-                fed.told.push((owner, Outcome::Refused { count: range.count, why: Refused::StoreUnavailable }));
+            if let Some(turn) = self.turns.remove(&range.ticket) {
+                fed.told.push((turn, Outcome::Refused { count: range.count, why: Refused::StoreUnavailable }));
             }
         }
     }
 
-    /// Tries to go on after a failure. What was in doubt is resolved, or refused.
+    /// Tries to go on after a failure. What was in doubt is resolved or refused as soon as the store can be read.
     ///
     /// # Errors
     /// The store does not work yet.
-    pub fn recover(&mut self) -> Result<Fed, LogError> {
-        let mut fed = Fed::default();
-        let recovered = self.reopen(&mut fed);
-        match recovered {
-            Ok(()) => {
-                tracing::warn!("the store works again: durable publishing goes on");
-                self.failed = None;
-                Ok(fed)
-            }
-            Err(error) => {
-                self.failed = Some(error.clone());
-                Err(error)
-            }
+    pub fn recover(&mut self, fed: &mut Fed) -> Result<(), LogError> {
+        let recovered = self.reopen(fed);
+        self.failed = recovered.clone().err();
+        if recovered.is_ok() {
+            self.probe_bytes = 0;
+            tracing::warn!("the store works again: durable publishing goes on");
         }
+        recovered
     }
 
     fn reopen(&mut self, fed: &mut Fed) -> Result<(), LogError> {
         self.store.reopen()?;
+        self.settle_doubt(fed)?;
+        self.probe()?;
+        self.state = load(&*self.store, self.limits)?;
+        Ok(())
+    }
+
+    /// Looks whether the position that was in doubt is there.
+    fn settle_doubt(&mut self, fed: &mut Fed) -> Result<(), LogError> {
+        let Some(position) = self.in_doubt.as_ref().map(|applied| applied.segment.position) else { return Ok(()) };
         let state = load(&*self.store, self.limits)?;
-        // A write, to see whether it can.
-        self.store.commit(&Commit { rows: vec![(PROBE.to_vec(), Some(Vec::new()))], ..Commit::default() })?;
-        let applied = self.in_doubt.take();
-        let position = applied.as_ref().map(|applied| applied.segment.position);
-        if let (Some(applied), Some(position)) = (applied, position) {
-            if state.position() >= position {
-                self.resolve(position, applied, fed);
-            } else {
+        match self.in_doubt.take() {
+            Some(applied) if state.position() >= position => self.resolve(applied, fed),
+            _ => {
                 let ranges = self.solo.failed(position);
                 self.refuse(&ranges, fed);
             }
         }
-        self.state = state;
         Ok(())
     }
 
-    /// The broker stops: what was not written is refused.
+    /// Writes something, to see whether the store can be written: about as much as it could not, and away with it.
+    fn probe(&mut self) -> Result<(), LogError> {
+        for value in [Some(vec![0; self.probe_bytes.min(PROBE_BYTES_MAX)]), None] {
+            self.store.commit(&Commit { rows: vec![(PROBE.to_vec(), value)], ..Commit::default() })?;
+        }
+        Ok(())
+    }
+
+    /// The broker stops: what is not resolved is, if that can be; it is refused otherwise. What is in doubt even then nobody is told.
     pub fn stop(&mut self) -> Fed {
         let mut fed = Fed::default();
+        if self.in_doubt.is_some() {
+            let settled = self.store.reopen().map_err(LogError::from).and_then(|()| self.settle_doubt(&mut fed));
+            if let Err(error) = settled {
+                tracing::error!(%error, "it is not known whether the last messages are stored");
+            }
+        }
         let ranges = self.solo.refuse_waiting();
         self.refuse(&ranges, &mut fed);
         fed
     }
 
-    /// Housekeeping: gives up a slice of what need not be kept, and has the store tidy up. To be called about once a second.
+    /// Housekeeping: gives up a slice of what need not be kept, and has the store tidy up. To be called about once a second;
+    /// sooner if it says `true`, for there is more to do.
     ///
     /// # Errors
     /// The store fails; nothing that has to stay is lost.
-    pub fn maintain(&mut self, now_us: u64) -> Result<Vec<Fed>, LogError> {
-        let mut fed = Vec::new();
+    pub fn maintain(&mut self, now_us: u64, fed: &mut Vec<Fed>) -> Result<bool, LogError> {
         if self.failed.is_some() {
-            return Ok(fed);
+            return Ok(false);
         }
         let wanted = self.state.min_cursor().map_or(u64::MAX, |done_to| done_to + 1);
-        let slice = self.retention.look(now_us, wanted)?;
-        for floor in slice.floors {
-            let Floor { realm, pattern, first } = floor;
+        let slice = self.cleaner.look(now_us, wanted, self.state.last_number())?;
+        let more = slice.more;
+        let cleaned = self.clean(slice, now_us, fed).and_then(|()| Ok(self.store.maintain()?));
+        match cleaned {
+            Ok(untidy) => Ok(more || untidy),
+            Err(error) => {
+                if self.failed.is_none() {
+                    self.stop_taking(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Carries out what the cleaner has found.
+    fn clean(&mut self, slice: Slice, now_us: u64, fed: &mut Vec<Fed>) -> Result<(), LogError> {
+        let Slice { floors, dropped, rewritten, .. } = slice;
+        if dropped.is_empty() && rewritten.is_empty() {
+            return Ok(());
+        }
+        for Floor { realm, pattern, first } in floors {
             self.solo.command(OrderCommand::Retain { realm, pattern: rows::pattern_text(&pattern), first });
-            fed.extend(self.step(now_us));
+        }
+        while let Some(one) = self.step(now_us) {
+            fed.push(one);
         }
         // Floors come before deletions: if they could not be raised, nothing is deleted.
-        if self.failed.is_none() {
-            if !slice.dropped.is_empty() || !slice.rewritten.is_empty() {
-                let Slice { dropped, rewritten, .. } = slice;
-                self.store.commit(&Commit { dropped, rewritten, ..Commit::default() })?;
-            }
-            self.store.maintain()?;
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
-        Ok(fed)
+        self.store.commit(&Commit { dropped, rewritten, ..Commit::default() })?;
+        self.cleaner.done();
+        Ok(())
     }
 
     /// `(messages, bytes)` that the log holds of each policy.
     pub fn totals(&self) -> Vec<(TopicPattern, u64, u64)> {
-        self.retention.totals()
+        self.cleaner.totals()
     }
 
     /// See [`Store::sync`].
     ///
     /// # Errors
-    /// The store fails.
+    /// The store fails. Nobody knows what of the last interval is on disk: durable publishing stops until the store was opened
+    /// again, which writes it once more.
     pub fn sync(&mut self) -> Result<(), LogError> {
-        Ok(self.store.sync()?)
+        self.store.sync().map_err(|error| {
+            let error = LogError::from(error);
+            self.stop_taking(error.clone());
+            error
+        })
     }
 }
 
 /// A row that is written to see whether the store can be written. No other kind of row begins so.
 const PROBE: &[u8] = b"~probe";
+/// It is not larger than this.
+const PROBE_BYTES_MAX: usize = 1024 * 1024;
 
 fn solo(state: &State) -> Solo {
     let start = Start {
@@ -333,7 +377,8 @@ fn solo(state: &State) -> Solo {
         incarnation: state.incarnation(ENTRY),
         time_us: state.time_us(),
     };
-    Solo::new(start, EntryLimits::default())
+    // What may wait is bounded where it is submitted.
+    Solo::new(start, EntryLimits { waiting_bytes_max: usize::MAX, ..EntryLimits::default() })
 }
 
 fn load(store: &dyn Store, limits: StateLimits) -> Result<State, LogError> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use super::tickets::Owner;
+use super::tickets::Turn;
 use crate::node::Node;
 use crate::node::metrics::Protocol;
 use crate::node::publish::Publisher;
@@ -19,8 +19,8 @@ use crate::types::topic::Topic;
 pub struct Fed {
     /// Has no numbers if there were none.
     pub segment: Segment,
-    /// Who is to be told what, in order.
-    pub told: Vec<(Owner, Outcome)>,
+    /// Who is to be told what.
+    pub told: Vec<(Turn, Outcome)>,
     pub changes: Vec<Change>,
 }
 
@@ -61,8 +61,8 @@ impl Feed {
         for change in changes {
             node.follow(&change);
         }
-        for (owner, outcome) in told {
-            owner.tell(outcome);
+        for (turn, outcome) in told {
+            turn.tell(outcome);
         }
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{ClockFn, Engine, Feed, LogError};
+use super::{ClockFn, Engine, Feed};
+#[cfg(test)]
+use super::{Fed, LogError};
 use crate::node::Node;
-use crate::queue::outcome::Refused;
 
 /// See the module.
 pub struct Inline {
@@ -26,12 +27,14 @@ impl Inline {
 
     /// Works off what was submitted, unless that is being done: outcomes may make their receivers submit more.
     pub fn run(&self, node: &Arc<Node>) {
-        let Some(mut works) = self.works.try_lock() else { return };
         loop {
-            let submissions = std::mem::take(&mut node.log.inbox.lock().submissions);
-            let idle = submissions.is_empty();
-            works.take(submissions, node, (self.clock)());
-            if idle {
+            let Some(mut works) = self.works.try_lock() else { return };
+            let submitted = std::mem::take(&mut node.log.inbox.lock().submissions);
+            let Works { engine, feed } = &mut *works;
+            node.log.work_off(engine, submitted, &self.clock, &mut |fed| feed.feed(fed, (self.clock)()));
+            drop(works);
+            // Somebody else may have submitted more, and gone away because this was being done.
+            if node.log.inbox.lock().submissions.is_empty() {
                 return;
             }
         }
@@ -41,35 +44,13 @@ impl Inline {
     ///
     /// # Errors
     /// It still fails.
+    #[cfg(test)]
     pub fn recover(&self, node: &Arc<Node>) -> Result<(), LogError> {
         let mut works = self.works.lock();
-        let fed = works.engine.recover()?;
-        node.log.set_health(None);
+        let mut fed = Fed::default();
+        let recovered = works.engine.recover(&mut fed);
+        node.log.set_health(works.engine.failed());
         works.feed.feed(fed, (self.clock)());
-        Ok(())
-    }
-
-    /// The broker stops.
-    pub fn stop(&self, node: &Arc<Node>) {
-        node.log.close(Some(Refused::Stopping));
-        self.run(node);
-    }
-}
-
-impl Works {
-    fn take(&mut self, submissions: Vec<super::Submission>, node: &Arc<Node>, now_ms: u64) {
-        let bytes: usize = submissions.iter().map(|submission| submission.batch.len()).sum();
-        let mut refused = super::Fed::default();
-        for submission in submissions {
-            self.engine.take(submission, &mut refused);
-        }
-        self.feed.feed(refused, now_ms);
-        while let Some(fed) = self.engine.step(now_ms * 1000) {
-            if let Some(failed) = self.engine.failed() {
-                node.log.set_health(Some(failed));
-            }
-            self.feed.feed(fed, now_ms);
-        }
-        node.log.resolved(bytes);
+        recovered
     }
 }

@@ -24,11 +24,12 @@ pub mod tickets;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::node::Node;
+use crate::node::metrics::Histogram;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
@@ -44,7 +45,7 @@ use heads::Heads;
 use history::History;
 use inline::Inline;
 pub use threads::Threads;
-use tickets::Owner;
+use tickets::{Owner, Turn};
 
 /// Milliseconds since 1970.
 pub type ClockFn = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -53,6 +54,12 @@ pub type ClockFn = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Submission {
     pub batch: Batch,
     pub owner: Owner,
+}
+
+/// A submission that has its turn among those of its owner.
+pub struct Submitted {
+    pub batch: Batch,
+    pub turn: Turn,
 }
 
 /// The submitting side, shared by all connections.
@@ -78,17 +85,18 @@ pub struct Log {
 /// What the log has done so far.
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub commits: AtomicU64,
+    /// Messages that were stored, and their bytes.
     pub messages: AtomicU64,
     pub bytes: AtomicU64,
-    /// Time that commits took, in microseconds.
-    pub commit_us: AtomicU64,
+    /// From taking a position to its being stored.
+    pub commit: Histogram,
+    /// How often durable publishing has stopped.
     pub failures: AtomicU64,
 }
 
 #[derive(Default)]
 struct Inbox {
-    submissions: Vec<Submission>,
+    submissions: Vec<Submitted>,
     /// Why nothing is taken at the moment.
     closed: Option<Refused>,
 }
@@ -112,19 +120,25 @@ impl Log {
         }
     }
 
-    /// Takes messages. The owner is told what became of each, in any case; refused ones at once.
+    /// Takes messages. The owner is told what became of each, in any case; of refused ones as soon as of those before them.
     pub(super) fn submit(&self, submission: Submission) {
-        let bytes = submission.batch.len();
+        let Submission { batch, owner } = submission;
+        if batch.is_empty() {
+            return;
+        }
+        let (bytes, count) = (batch.len(), batch.count);
+        let turn = owner.submits(count);
         let mut inbox = self.inbox.lock();
-        let full = self.unresolved_bytes.load(Ordering::Relaxed) + bytes > self.unresolved_bytes_max;
-        let refused = inbox.closed.or(full.then_some(Refused::Full));
-        if let Some(why) = refused {
+        let unresolved = self.unresolved_bytes.load(Ordering::Relaxed);
+        // What is larger than may wait goes alone.
+        let full = unresolved > 0 && unresolved + bytes > self.unresolved_bytes_max;
+        if let Some(why) = inbox.closed.or(full.then_some(Refused::Full)) {
             drop(inbox);
-            submission.owner.tell(Outcome::Refused { count: submission.batch.count, why });
+            turn.tell(Outcome::Refused { count, why });
             return;
         }
         self.unresolved_bytes.fetch_add(bytes, Ordering::Relaxed);
-        inbox.submissions.push(submission);
+        inbox.submissions.push(Submitted { batch, turn });
         if inbox.submissions.len() == 1 {
             self.gathered.notify_one();
         }
@@ -152,7 +166,7 @@ impl Log {
 
     /// Takes all that was submitted; waits for it as long as `patience` (`None`: for ever). `None`: the log is closed for good,
     /// and nothing is left.
-    fn gather(&self, patience: Option<Duration>) -> Option<Vec<Submission>> {
+    fn gather(&self, patience: Option<Duration>) -> Option<Vec<Submitted>> {
         let mut inbox = self.inbox.lock();
         if inbox.submissions.is_empty() && inbox.closed != Some(Refused::Stopping) {
             match patience {
@@ -162,6 +176,33 @@ impl Log {
         }
         let stopped = inbox.submissions.is_empty() && inbox.closed == Some(Refused::Stopping);
         (!stopped).then(|| std::mem::take(&mut inbox.submissions))
+    }
+
+    /// Works off what was submitted. `feed` is given what comes of each position.
+    fn work_off(&self, engine: &mut Engine, submitted: Vec<Submitted>, clock: &ClockFn, feed: &mut dyn FnMut(Fed)) {
+        let bytes = submitted.iter().map(|submitted| submitted.batch.len()).sum();
+        let mut refused = Fed::default();
+        for submitted in submitted {
+            engine.take(submitted, &mut refused);
+        }
+        feed(refused);
+        loop {
+            let begun = Instant::now();
+            let Some(fed) = engine.step(clock() * 1000) else { break };
+            match engine.failed() {
+                Some(failed) => self.set_health(Some(failed)),
+                None => self.count(&fed.segment, begun.elapsed()),
+            }
+            feed(fed);
+        }
+        self.resolved(bytes);
+    }
+
+    fn count(&self, committed: &Segment, took: Duration) {
+        let counts = &self.counts;
+        counts.messages.fetch_add(committed.count.into(), Ordering::Relaxed);
+        counts.bytes.fetch_add(committed.bytes() as u64, Ordering::Relaxed);
+        counts.commit.observe_us(took.as_micros() as u64);
     }
 
     /// So many bytes are resolved.
@@ -179,11 +220,21 @@ impl Log {
     }
 
     fn set_health(&self, failed: Option<&LogError>) {
-        if failed.is_some() {
+        let before = std::mem::replace(&mut *self.health.lock(), failed.map(LogError::to_string));
+        if before.is_none() && failed.is_some() {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
         }
-        *self.health.lock() = failed.map(LogError::to_string);
         self.close(failed.map(|_| Refused::StoreUnavailable));
+    }
+
+    /// A thread of the log has ended by a fault of ours: nothing is stored until the broker is started again.
+    fn give_up(&self) {
+        *self.health.lock() = Some("a fault has ended the log: the broker has to be started again".to_owned());
+        self.close(Some(Refused::StoreUnavailable));
+        for submitted in std::mem::take(&mut self.inbox.lock().submissions) {
+            let count = submitted.batch.count;
+            submitted.turn.tell(Outcome::Refused { count, why: Refused::StoreUnavailable });
+        }
     }
 
     /// Something is wrong that does not stop the log, and will not pass by itself.
@@ -221,6 +272,13 @@ impl Log {
     fn begin_feeding(&self, segment: &Arc<Segment>) {
         self.history.fed_segment(segment.clone());
         self.heads.note(segment);
+    }
+
+    /// The last segment that the log has when it is opened.
+    pub(super) fn note_head(&self, segment: &Segment) {
+        if self.heads.last().is_none() {
+            self.heads.note(segment);
+        }
     }
 
     /// The event id of a number that was fed lately.
@@ -274,3 +332,6 @@ impl Log {
 
 /// The row with the key of publication ids. No kind of the state's rows begins so.
 const PUBLICATION_KEY: &[u8] = b"~publication key";
+
+#[cfg(test)]
+mod tests;

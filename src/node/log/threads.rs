@@ -1,12 +1,11 @@
 //! The log thread and the feed thread.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{ClockFn, Engine, Fed, Feed, Submission};
+use super::{ClockFn, Engine, Fed, Feed, Submitted};
 use crate::node::Node;
 use crate::queue::outcome::Refused;
 
@@ -16,6 +15,9 @@ const UNFED_MAX: usize = 8;
 const RETRY: Duration = Duration::from_secs(1);
 /// How often housekeeping looks whether there is something to do.
 const MAINTAIN: Duration = Duration::from_secs(1);
+/// While there is, it rests so many times as long as it takes, and commits go between.
+const REST: u32 = 4;
+const REST_MIN: Duration = Duration::from_millis(5);
 
 /// See the module. Ends both when it is stopped.
 pub struct Threads {
@@ -48,7 +50,7 @@ impl Threads {
             clock,
             sync_every,
             synced: Instant::now(),
-            maintained: Instant::now(),
+            maintain_at: Instant::now() + MAINTAIN,
         };
         let committing = named("log").spawn(move || committer.run())?;
         Ok(Self { node: node.clone(), handles: vec![committing, feeding] })
@@ -78,7 +80,7 @@ struct Committer {
     clock: ClockFn,
     sync_every: Option<Duration>,
     synced: Instant,
-    maintained: Instant,
+    maintain_at: Instant,
 }
 
 impl Committer {
@@ -106,71 +108,72 @@ impl Committer {
         let now_us = (self.clock)() * 1000;
         let deadline = self.engine.next_deadline_us().map(|at| Duration::from_micros(at.saturating_sub(now_us)));
         let sync = self.sync_every.map(|every| every.saturating_sub(self.synced.elapsed()));
-        [deadline, sync, Some(MAINTAIN)].into_iter().flatten().min()
+        let maintain = self.maintain_at.saturating_duration_since(Instant::now());
+        [deadline, sync, Some(maintain)].into_iter().flatten().min()
     }
 
-    fn commit(&mut self, submissions: Vec<Submission>) {
-        let bytes: usize = submissions.iter().map(|submission| submission.batch.len()).sum();
-        let mut refused = Fed::default();
-        for submission in submissions {
-            self.engine.take(submission, &mut refused);
-        }
-        self.feed(refused);
-        loop {
-            let begun = Instant::now();
-            let Some(fed) = self.engine.step((self.clock)() * 1000) else { break };
-            let counts = &self.node.log.counts;
-            counts.commits.fetch_add(1, Ordering::Relaxed);
-            counts.messages.fetch_add(fed.segment.count.into(), Ordering::Relaxed);
-            counts.bytes.fetch_add(fed.segment.bytes() as u64, Ordering::Relaxed);
-            counts.commit_us.fetch_add(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
-            if let Some(failed) = self.engine.failed() {
-                self.node.log.set_health(Some(failed));
-            }
-            self.feed(fed);
-        }
-        self.node.log.resolved(bytes);
+    fn commit(&mut self, submissions: Vec<Submitted>) {
+        let Self { node, engine, send, clock, .. } = self;
+        node.log.work_off(engine, submissions, clock, &mut |fed| hand_over(node, send, fed));
     }
 
     fn feed(&self, fed: Fed) {
-        if !fed.is_empty() {
-            // The feed thread ends behind this one, unless it has panicked.
-            let _ = self.send.send(fed);
-        }
+        hand_over(&self.node, &self.send, fed);
     }
 
     fn recover(&mut self) {
-        match self.engine.recover() {
-            Ok(fed) => {
-                self.node.log.set_health(None);
-                self.feed(fed);
-            }
-            Err(error) => tracing::debug!(%error, "the store does not work yet"),
+        let mut fed = Fed::default();
+        let recovered = self.engine.recover(&mut fed);
+        self.node.log.set_health(self.engine.failed());
+        if let Err(error) = recovered {
+            tracing::debug!(%error, "the store does not work yet");
         }
+        self.feed(fed);
     }
 
     fn keep_synced(&mut self) {
-        if self.engine.failed().is_some() {
+        let due = self.sync_every.is_some_and(|every| self.synced.elapsed() >= every);
+        if !due || self.engine.failed().is_some() {
             return;
         }
-        let due = self.sync_every.is_some_and(|every| self.synced.elapsed() >= every);
-        if due {
-            self.synced = Instant::now();
-            if let Err(error) = self.engine.sync() {
-                tracing::error!(%error, "the store could not be synced");
-            }
+        self.synced = Instant::now();
+        if self.engine.sync().is_err() {
+            self.node.log.set_health(self.engine.failed());
         }
     }
 
     fn maintain(&mut self) {
-        if self.maintained.elapsed() < MAINTAIN {
+        let begun = Instant::now();
+        if begun < self.maintain_at || self.engine.failed().is_some() {
             return;
         }
-        self.maintained = Instant::now();
-        match self.engine.maintain((self.clock)() * 1000) {
-            Ok(fed) => fed.into_iter().for_each(|fed| self.feed(fed)),
-            Err(error) => tracing::warn!(%error, "housekeeping of the log failed"),
+        let mut fed = Vec::new();
+        let maintained = self.engine.maintain((self.clock)() * 1000, &mut fed);
+        if let Err(error) = &maintained {
+            tracing::warn!(%error, "housekeeping of the log failed");
         }
+        if self.engine.failed().is_some() {
+            self.node.log.set_health(self.engine.failed());
+        }
+        fed.into_iter().for_each(|fed| self.feed(fed));
         self.node.log.set_floors(self.engine.state().floors());
+        let rest = if maintained == Ok(true) { (begun.elapsed() * REST).max(REST_MIN) } else { MAINTAIN };
+        self.maintain_at = Instant::now() + rest;
+    }
+}
+
+impl Drop for Committer {
+    /// A fault of ours has ended the thread: nothing is stored any more, and nobody shall wait for it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.node.log.give_up();
+        }
+    }
+}
+
+fn hand_over(node: &Node, send: &SyncSender<Fed>, fed: Fed) {
+    if !fed.is_empty() && send.send(fed).is_err() {
+        // It ends behind the log thread, unless it has panicked.
+        node.log.give_up();
     }
 }

@@ -40,8 +40,9 @@ impl Mailbox {
         let Self { log, online, outbox, inflight, .. } = self;
         let log = log.as_mut()?;
         let recorded = log.reading.recorded;
+        let untold = frames.numbers.first().is_some_and(|first| log.hold_untold(terms.subscription, *first));
         let (position, sent) = log.reader_for(terms, frames.topic.as_deref())?;
-        let mut offered = Offered::default();
+        let mut offered = Offered { refill_due: untold, ..Offered::default() };
         let (Some(first), Some(&last)) = (frames.numbers.first(), frames.numbers.last()) else { return Some(offered) };
         if !position.takes(last) {
             return Some(offered);
@@ -78,8 +79,9 @@ impl Mailbox {
         let log = log.as_mut()?;
         let recorded = log.reading.recorded;
         let Owed { event, terms } = owed;
+        let untold = log.hold_untold(terms.subscription, number);
         let (position, sent) = log.reader_for(terms, Some(&event.topic))?;
-        let mut offered = Offered::default();
+        let mut offered = Offered { refill_due: untold, ..Offered::default() };
         if !position.takes(number) {
             return Some(offered);
         }
@@ -124,8 +126,10 @@ impl Mailbox {
     ) -> Option<Offered> {
         let Self { log, online, outbox, .. } = self;
         let terms = Terms { subscription, ..Terms::default() };
-        let (position, sent) = log.as_mut()?.reader_for(&terms, None)?;
-        let mut offered = Offered::default();
+        let log = log.as_mut()?;
+        let untold = log.hold_untold(subscription, number);
+        let (position, sent) = log.reader_for(&terms, None)?;
+        let mut offered = Offered { refill_due: untold, ..Offered::default() };
         if !position.takes(number) {
             return Some(offered);
         }

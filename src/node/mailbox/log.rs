@@ -8,7 +8,7 @@ use crate::node::reader::moved::Moved;
 use crate::node::reader::position::Position;
 use crate::node::reader::pull::Reader;
 use crate::node::reader::wants::{Want, Wants};
-use crate::node::reader::{Readers, Reading, Start};
+use crate::node::reader::{Each, PARKED, Readers, Reading, Start};
 use crate::queue::command::Cursor;
 use crate::types::event::Qos;
 use crate::types::ids::SubscriptionId;
@@ -87,6 +87,20 @@ impl Mailbox {
         own.wants.set(filter, want);
     }
 
+    /// Sends once what the log has now that `want` wants, with higher numbers than `after`, and nothing that comes later.
+    pub fn snapshot(&mut self, name: &str, want: Want, after: u64) {
+        let Some(log) = self.log.as_mut() else { return };
+        let history = log.reading.node.upgrade().map(|node| (node.log.history.fed(), node.log.history.routed()));
+        let (fed, routed) = history.unwrap_or_default();
+        if let Some(own) = &mut log.own {
+            // What is newer comes behind it.
+            own.position.step_back(routed);
+        }
+        let want = Want { since: after, ..want };
+        let reader = Reader::for_one(want, Position::new(after + 1, Some(fed)));
+        log.older.push_back((name.into(), reader));
+    }
+
     /// Removes a subscription of [`Mailbox::want`].
     pub fn unwant(&mut self, filter: &str) {
         let Some(log) = self.log.as_mut() else { return };
@@ -102,6 +116,18 @@ impl Mailbox {
         if let Some(log) = self.log.as_mut() {
             log.start(subscription, start);
         }
+    }
+
+    /// Holds back what is in the log from a subscription until its reader is started, for it is not known yet from where on.
+    pub fn park_reader(&mut self, subscription: SubscriptionId, want: Want) {
+        let start =
+            Start { want, after: PARKED, until: None, route: None, durable: None, filter: None, recovery: None };
+        self.start_reader(subscription, start);
+    }
+
+    /// What can be told of a subscription's reader.
+    pub fn reader(&self, subscription: SubscriptionId) -> Option<&Each> {
+        self.log.as_ref()?.each.get(&subscription)
     }
 
     /// Ends a subscription's reader. Where a named durable subscription stood, for it to be recorded.

@@ -245,13 +245,17 @@ impl Mailbox {
                 break;
             }
             log.turn = id;
-            let Each { reader, sent, .. } = each;
+            let Each { reader, sent, recovery, untold, .. } = each;
             let pulled = reader.pull(around, steps, &mut |event, terms| {
                 if desk.outbox.bytes() > REFILL_BYTES {
                     return Take::Full;
                 }
-                let taken = desk.take(event, terms, |_| 0);
+                let taken = match recovery.filter(|_| *untold) {
+                    None => desk.take(event, terms, |_| 0),
+                    recovery => desk.take(event, &Terms { recovery, ..terms.clone() }, |_| 0),
+                };
                 if let (Take::Taken, Some(place)) = (taken, event.place) {
+                    *untold = false;
                     *sent = place.number;
                 }
                 taken

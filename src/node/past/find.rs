@@ -10,15 +10,12 @@ use crate::node::log::Log;
 use crate::node::reader::resume::{Resume, resume};
 use crate::node::reader::walk::Walker;
 use crate::queue::segment::Segment;
-use crate::queue::state::floors::Floors;
-use crate::queue::state::rows::{self, RowKey};
 use crate::store::{StoreError, StoreReader};
+use crate::types::event::Recovery;
 use crate::types::event_id::EventId;
 use crate::types::fields::Fields;
 use crate::types::topic::{Topic, TopicPattern};
 
-/// Rows of floors that are read at a time.
-const ROWS: usize = 1000;
 /// No event has this number.
 pub(super) const END: u64 = 1 << 53;
 /// Bytes of segments that are looked back over for the last events.
@@ -52,7 +49,7 @@ pub(super) fn find(
     target: &Target,
     since: &Since,
 ) -> Result<Found, StoreError> {
-    let floor = floor(reader, target)?;
+    let floor = log.first_available(&target.realm, &target.pattern);
     let (after, known) = match since {
         Since::Publication(id) => of_number(reader, log.number_of(*id))?,
         Since::Event(id) => of_event(reader, *id)?,
@@ -62,27 +59,24 @@ pub(super) fn find(
         }
         Since::Last(count) => last(reader, target, *count, floor)?,
     };
-    let Resume { recovered, first_available } = resume(after, || floor);
-    Ok(Found { after, recovered: recovered && known, first_available: id_of(reader, first_available)? })
+    let found = Found::behind(reader, log, target, after)?;
+    Ok(Found { recovered: found.recovered && known, ..found })
 }
 
-/// The first number from which on all that the target wants is there.
-pub(super) fn floor(reader: &mut dyn StoreReader, target: &Target) -> Result<u64, StoreError> {
-    let prefix = rows::floor(&target.realm, "");
-    let (mut floors, mut after) = (Floors::default(), None::<Vec<u8>>);
-    loop {
-        let found = reader.scan(&prefix, after.as_deref(), ROWS)?;
-        let more = found.len() == ROWS;
-        for (key, value) in &found {
-            let first = rows::decode::<u64>(key, value).map_err(|error| StoreError::Damaged(error.to_string()))?;
-            if let Some(RowKey::Floor { realm, pattern }) = RowKey::parse(key) {
-                floors.raise(&realm, &pattern, first);
-            }
-        }
-        after = found.into_iter().next_back().map(|(key, _)| key);
-        if !more {
-            return Ok(floors.first_available(&target.realm, &target.pattern));
-        }
+impl Found {
+    /// The place behind a number.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn behind(reader: &mut dyn StoreReader, log: &Log, target: &Target, after: u64) -> Result<Self, StoreError> {
+        let Resume { recovered, first_available } =
+            resume(after, || log.first_available(&target.realm, &target.pattern));
+        Ok(Self { after, recovered, first_available: id_of(reader, first_available)? })
+    }
+
+    /// What the subscriber is told.
+    pub fn recovery(&self) -> Recovery {
+        Recovery { recovered: self.recovered, first_available: self.first_available }
     }
 }
 

@@ -21,55 +21,44 @@ use std::sync::Arc;
 
 use super::Node;
 use super::log::history::Busy;
-use crate::store::StoreError;
-
-/// Why the past cannot be told.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PastError {
-    #[error(transparent)]
-    Busy(#[from] Busy),
-    #[error("the store {0}")]
-    Store(#[from] StoreError),
-}
+use crate::store::{StoreError, StoreReader};
 
 impl Node {
     /// Finds the place that `since` means for a target; `then` is called with it, perhaps on another thread.
+    ///
+    /// # Errors
+    /// As many wait as may.
     pub fn find_since(
         self: &Arc<Self>,
         target: Target,
         since: Since,
-        then: impl FnOnce(Result<Found, PastError>) + Send + 'static,
-    ) {
-        let node = Arc::downgrade(self);
-        let then = Arc::new(parking_lot::Mutex::new(Some(then)));
-        let tell = |then: &parking_lot::Mutex<Option<_>>, found| {
-            if let Some(then) = then.lock().take() {
-                let then: Box<dyn FnOnce(Result<Found, PastError>)> = Box::new(then);
-                then(found);
-            }
-        };
-        let later = then.clone();
-        let asked = self.log.history.ask(Box::new(move |reader| {
-            // A node that is gone has nobody who waits.
-            let Some(node) = node.upgrade() else { return };
-            tell(&later, find::find(reader, &node.log, &target, &since).map_err(PastError::from));
-        }));
-        if let Err(busy) = asked {
-            tell(&then, Err(busy.into()));
-        }
+        then: impl FnOnce(&Arc<Node>, Result<Found, StoreError>) + Send + 'static,
+    ) -> Result<(), Busy> {
+        self.ask_history(move |node, reader| then(node, find::find(reader, &node.log, &target, &since)))
     }
 
     /// Reads events of the past; `then` is called with them, perhaps on another thread.
+    ///
+    /// # Errors
+    /// As many wait as may.
     pub fn read_past(
         self: &Arc<Self>,
         query: Query,
-        then: impl FnOnce(&Arc<Node>, Result<Page, PastError>) + Send + 'static,
+        then: impl FnOnce(&Arc<Node>, Result<Page, StoreError>) + Send + 'static,
+    ) -> Result<(), Busy> {
+        self.ask_history(move |node, reader| then(node, read::read(reader, node, &query)))
+    }
+
+    pub(super) fn ask_history(
+        self: &Arc<Self>,
+        question: impl FnOnce(&Arc<Node>, &mut dyn StoreReader) + Send + 'static,
     ) -> Result<(), Busy> {
         let node = Arc::downgrade(self);
         self.log.history.ask(Box::new(move |reader| {
-            let Some(node) = node.upgrade() else { return };
-            let page = read::read(reader, &node, &query).map_err(PastError::from);
-            then(&node, page);
+            // A node that is gone has nobody who waits.
+            if let Some(node) = node.upgrade() {
+                question(&node, reader);
+            }
         }))
     }
 }

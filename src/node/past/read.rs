@@ -69,7 +69,7 @@ pub struct Page {
 /// # Errors
 /// The store cannot be read.
 pub(super) fn read(reader: &mut dyn StoreReader, node: &Node, query: &Query) -> Result<Page, StoreError> {
-    let floor = super::find::floor(reader, &query.target)?;
+    let floor = node.log.first_available(&query.target.realm, &query.target.pattern);
     let mut reading =
         Reading { node, query, page: Page { complete: query.numbers.0 >= floor, ..Page::default() }, bytes: 0 };
     if query.reverse {

@@ -33,6 +33,7 @@ use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::queue::command::{Cursor, CursorName};
 use crate::router::authorize::RoleId;
+use crate::types::event::Recovery;
 use crate::types::fields::Fields;
 use crate::types::ids::SubscriptionId;
 use moved::Moved;
@@ -79,6 +80,9 @@ impl Surroundings {
     }
 }
 
+/// Higher than any number: a reader that stands there takes nothing.
+pub const PARKED: u64 = u64::MAX - 1;
+
 /// How a subscription reads the log that has a cursor of its own.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -93,6 +97,8 @@ pub struct Start {
     pub durable: Option<Durable>,
     /// Only events with these fields.
     pub filter: Option<Arc<Fields>>,
+    /// What the subscriber is told with the first event.
+    pub recovery: Option<Recovery>,
 }
 
 /// What makes a subscription's cursor outlive its session.
@@ -144,6 +150,9 @@ pub struct Each {
     pub sent: u64,
     /// All its events up to this number are done.
     pub done: u64,
+    pub recovery: Option<Recovery>,
+    /// The subscriber has not been told yet: its next event is read by its own task, which does.
+    pub untold: bool,
     pub dirty: bool,
 }
 
@@ -188,7 +197,7 @@ impl Readers {
     /// Adds a subscription's reader.
     pub fn start(&mut self, id: SubscriptionId, start: Start) {
         self.stop(id);
-        let Start { want, after, until, route, durable, filter } = start;
+        let Start { want, after, until, route, durable, filter, recovery } = start;
         let route = route.unwrap_or(id);
         if route != id {
             self.routes.entry(route).or_default().push(id);
@@ -196,7 +205,26 @@ impl Readers {
         self.automatic += usize::from(durable.as_ref().is_some_and(|durable| !durable.acknowledged));
         let mut reader = Reader::for_one(want, Position::new(after + 1, until));
         reader.filter = filter;
-        self.each.insert(id, Each { reader, durable, route, sent: after, done: after, dirty: false });
+        let each = Each {
+            reader,
+            durable,
+            route,
+            sent: after,
+            done: after,
+            recovery,
+            untold: recovery.is_some(),
+            dirty: false,
+        };
+        self.each.insert(id, each);
+    }
+
+    /// Has a subscription whose subscriber has to be told something read the event of this number itself; `true`: it has to do so
+    /// now.
+    pub fn hold_untold(&mut self, subscription: Option<SubscriptionId>, number: u64) -> bool {
+        let each = subscription.and_then(|id| self.each.get_mut(&id));
+        let Some(each) = each.filter(|each| each.untold && each.reader.position.takes(number)) else { return false };
+        each.reader.position.fall_behind(number);
+        true
     }
 
     /// Removes a subscription's reader.

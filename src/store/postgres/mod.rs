@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! open   -> lock of the schema (advisory, held by the writer's connection) -> tables -> generation + 1
-//! commit -> BEGIN, statements, COMMIT, on the writer's connection
+//! commit -> one statement, if it is small, else BEGIN, statements, COMMIT, on the writer's connection
 //! read   -> a connection each, made anew when it is lost
 //! ```
 //!

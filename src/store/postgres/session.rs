@@ -124,6 +124,11 @@ impl PgSession {
         result
     }
 
+    fn answer(&mut self, script: Script<Self>) -> Result<Vec<PgRow>, sqlx::Error> {
+        let (sql, arguments) = script.into_statement();
+        self.with(async |connection| sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await)
+    }
+
     fn ready(&mut self) -> Result<(), StoreError> {
         match self.connection {
             Some(_) => Ok(()),
@@ -182,21 +187,28 @@ impl Session for PgSession {
 
     fn rows(&mut self, script: Script<Self>) -> Result<Vec<PgRow>, StoreError> {
         self.ready()?;
-        let done = self.with(async |connection| {
-            let mut rows = Vec::new();
-            for (sql, arguments) in script.into_statements() {
-                rows = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(&mut *connection).await?;
-            }
-            Ok(rows)
-        });
-        done.map_err(|error| sorted(&error))
+        self.answer(script).map_err(|error| sorted(&error))
     }
 
-    fn commit(&mut self, script: Script<Self>) -> Result<(), StoreError> {
-        self.run(script)?;
+    fn commit(&mut self) -> Result<(), StoreError> {
         self.ready()?;
         let done = self.with(async |connection| sqlx::raw_sql("COMMIT").execute(connection).await);
         done.map(|_| ()).map_err(|error| sorted_of_commit(&error))
+    }
+
+    /// What fits into one statement needs no transaction around it.
+    fn conclude(&mut self, script: Script<Self>, begun: bool) -> Result<(), StoreError> {
+        if !begun {
+            self.ready()?;
+            return match script.len() {
+                0 => Ok(()),
+                _ => self.answer(script).map(|_| ()).map_err(|error| sorted_of_commit(&error)),
+            };
+        }
+        if script.len() > 0 {
+            self.run(script)?;
+        }
+        self.commit()
     }
 
     fn roll_back(&mut self) -> bool {

@@ -35,12 +35,17 @@ pub(super) trait Session: Send + Sized {
     /// Runs one statement and returns its rows.
     fn rows(&mut self, script: Script<Self>) -> Result<Vec<Self::Record>, StoreError>;
 
-    /// Runs the last statements of a transaction, whole ones, and COMMIT. In one step where that can be, for a step costs as much as
-    /// a small commit: two threads are woken for it.
+    /// COMMIT.
     ///
     /// # Errors
     /// [`StoreError::Unknown`], if it may have happened.
-    fn commit(&mut self, script: Script<Self>) -> Result<(), StoreError>;
+    fn commit(&mut self) -> Result<(), StoreError>;
+
+    /// Runs the rest of a transaction, and COMMIT. `begun`: BEGIN was run or is in the script.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn conclude(&mut self, script: Script<Self>, begun: bool) -> Result<(), StoreError>;
 
     /// ROLLBACK. Whether the session can be used further.
     fn roll_back(&mut self) -> bool;
@@ -79,30 +84,20 @@ pub(super) trait Record {
     }
 }
 
-/// Statements with what their `?` stand for, in order; `?1` is the first once more.
+/// Statements that go to the database together, with what their `?` stand for, in order. In a script of one statement `?1` is the
+/// first once more. None of several may see what another changes.
 pub(super) struct Script<S: Session> {
-    /// Those that are whole; SQLite takes them all in one.
-    statements: Vec<(String, S::Arguments)>,
     sql: String,
     arguments: S::Arguments,
-    /// How many `?` there were in this statement.
+    /// How many `?` there were.
     asked: usize,
-    /// Statements that are whole.
-    ended: usize,
-    /// Bytes of SQL in all.
-    len: usize,
+    /// Where statements end.
+    ends: Vec<usize>,
 }
 
 impl<S: Session> Default for Script<S> {
     fn default() -> Self {
-        Self {
-            statements: Vec::new(),
-            sql: String::new(),
-            arguments: S::Arguments::default(),
-            asked: 0,
-            ended: 0,
-            len: 0,
-        }
+        Self { sql: String::new(), arguments: S::Arguments::default(), asked: 0, ends: Vec::new() }
     }
 }
 
@@ -114,7 +109,6 @@ impl<S: Session> Script<S> {
     }
 
     pub(super) fn push(&mut self, sql: &str) -> &mut Self {
-        self.len += sql.len();
         match S::DIALECT {
             Dialect::Sqlite => self.sql.push_str(sql),
             Dialect::Postgres => self.push_numbered(sql),
@@ -138,13 +132,9 @@ impl<S: Session> Script<S> {
 
     /// The statement is whole.
     pub(super) fn end(&mut self) -> &mut Self {
-        self.ended += 1;
-        match S::DIALECT {
-            Dialect::Sqlite => self.sql.push(';'),
-            Dialect::Postgres => {
-                self.statements.push((std::mem::take(&mut self.sql), std::mem::take(&mut self.arguments)));
-                self.asked = 0;
-            }
+        self.ends.push(self.sql.len());
+        if S::DIALECT == Dialect::Sqlite {
+            self.sql.push(';');
         }
         self
     }
@@ -177,20 +167,32 @@ impl<S: Session> Script<S> {
 
     /// How many statements are whole.
     pub(super) fn ended(&self) -> usize {
-        self.ended
+        self.ends.len()
     }
 
     /// Bytes of SQL.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.sql.len()
     }
 
-    /// The statements: of SQLite, all in one.
-    pub(super) fn into_statements(mut self) -> Vec<(String, S::Arguments)> {
-        if !self.sql.is_empty() {
-            self.statements.push((self.sql, self.arguments));
+    /// All of it in one. PostgreSQL takes one statement with arguments at a time: what changes something can be part of another.
+    pub(super) fn into_statement(self) -> (String, S::Arguments) {
+        let [parts @ .., _] = &self.ends[..] else { return (self.sql, self.arguments) };
+        if S::DIALECT == Dialect::Sqlite || parts.is_empty() {
+            return (self.sql, self.arguments);
         }
-        self.statements
+        let (mut sql, mut from) = (String::with_capacity(self.sql.len() + parts.len() * 16), 0);
+        for (n, &end) in parts.iter().enumerate() {
+            sql.push_str(if n == 0 { "WITH s" } else { ", s" });
+            sql.push_str(&n.to_string());
+            sql.push_str(" AS (");
+            sql.push_str(&self.sql[from..end]);
+            sql.push(')');
+            from = end;
+        }
+        sql.push(' ');
+        sql.push_str(&self.sql[from..]);
+        (sql, self.arguments)
     }
 }
 
@@ -203,13 +205,6 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    pub(super) fn begin(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
-
     /// Several statements that see the same.
     pub(super) fn begin_reading(self) -> &'static str {
         match self {

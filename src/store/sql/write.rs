@@ -2,7 +2,7 @@
 
 use super::encode::{Share, read_shares, write_shares, write_voids};
 use super::topics::Topics;
-use super::{Record as _, Script, Session};
+use super::{Dialect, Record as _, Script, Session};
 use crate::queue::segment::Segment;
 use crate::store::{Commit, StoreError};
 
@@ -61,15 +61,14 @@ impl<S: Session> Writer<S> {
     /// See [`crate::store::Store::commit`].
     pub(in crate::store) fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let written = Writing::begin(&mut self.session, &mut self.topics, self.counted).write(commit);
-        let committed = written.and_then(|(counted, script)| self.session.commit(script).map(|()| counted));
-        match committed {
+        match written {
             Ok(counted) => self.counted = counted,
             Err(ref error) => {
                 self.topics.forget();
                 self.failed = matches!(error, StoreError::Unknown(_)) || !self.session.roll_back();
             }
         }
-        committed.map(|_| ())
+        written.map(|_| ())
     }
 
     /// The value of a row.
@@ -85,18 +84,23 @@ struct Writing<'a, S: Session> {
     session: &'a mut S,
     topics: &'a mut Topics,
     counted: Counted,
+    /// Statements to come.
     script: Script<S>,
+    /// Whether they come in a transaction that has begun.
+    begun: bool,
 }
 
 impl<'a, S: Session> Writing<'a, S> {
     fn begin(session: &'a mut S, topics: &'a mut Topics, counted: Counted) -> Self {
-        let mut script = Script::new(S::DIALECT.begin());
-        script.end();
-        Self { session, topics, counted, script }
+        let mut script = Script::default();
+        let begun = S::DIALECT == Dialect::Sqlite;
+        if begun {
+            script.push("BEGIN IMMEDIATE").end();
+        }
+        Self { session, topics, counted, script, begun }
     }
 
-    /// All but the COMMIT and the statements that it returns.
-    fn write(mut self, commit: &Commit) -> Result<(Counted, Script<S>), StoreError> {
+    fn write(mut self, commit: &Commit) -> Result<Counted, StoreError> {
         let mut recount = false;
         if !commit.dropped.is_empty() || !commit.rewritten.is_empty() {
             self.flush()?;
@@ -118,10 +122,15 @@ impl<'a, S: Session> Writing<'a, S> {
             self.recount(commit.segments.last().map(Segment::last));
         }
         self.set_rows(&commit.rows)?;
-        Ok((self.counted, self.script))
+        self.session.conclude(self.script, self.begun)?;
+        Ok(self.counted)
     }
 
+    /// Runs what was gathered, so that the session is in the transaction and sees what was done so far.
     fn flush(&mut self) -> Result<(), StoreError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.session.run(Script::new("BEGIN"))?;
+        }
         if self.script.len() == 0 {
             return Ok(());
         }
@@ -135,8 +144,8 @@ impl<'a, S: Session> Writing<'a, S> {
     fn insert(&mut self, segment: &Segment) -> Result<(), StoreError> {
         debug_assert!(segment.count > 0, "a segment without messages");
         let broad = segment.topics.len() > TOPICS_INDEXED_MAX;
-        if !self.topics.know_all(&segment.topics) {
-            // Looking up topics needs the transaction.
+        if broad || !self.topics.know_all(&segment.topics) {
+            // Topics are written at once.
             self.flush()?;
         }
         let ids = self.topics.ids(self.session, &segment.topics, broad.then_some(segment.first))?;

@@ -115,42 +115,38 @@ impl Session for Connection {
     }
 
     fn run(&mut self, script: Script<Self>) -> Result<(), StoreError> {
-        let inner = self.inner()?;
-        for (sql, arguments) in script.into_statements() {
-            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-            block_on(query.execute(&mut *inner)).map_err(|error| sorted(&error))?;
-        }
-        Ok(())
+        let (sql, arguments) = script.into_statement();
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+        block_on(query.execute(self.inner()?)).map(|_| ()).map_err(|error| sorted(&error))
     }
 
     fn rows(&mut self, script: Script<Self>) -> Result<Vec<SqliteRow>, StoreError> {
-        let inner = self.inner()?;
-        let mut rows = Vec::new();
-        for (sql, arguments) in script.into_statements() {
-            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-            rows = block_on(query.fetch_all(&mut *inner)).map_err(|error| sorted(&error))?;
-        }
-        Ok(rows)
+        let (sql, arguments) = script.into_statement();
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+        block_on(query.fetch_all(self.inner()?)).map_err(|error| sorted(&error))
     }
 
-    fn commit(&mut self, mut script: Script<Self>) -> Result<(), StoreError> {
+    fn commit(&mut self) -> Result<(), StoreError> {
         let inner = self.inner()?;
+        block_on(sqlx::query("COMMIT").execute(inner)).map(|_| ()).map_err(|error| sorted_of_commit(&error))
+    }
+
+    /// In one step: a step wakes two threads, which costs as much as a small commit writes.
+    fn conclude(&mut self, mut script: Script<Self>, _begun: bool) -> Result<(), StoreError> {
         let before = script.ended();
         script.push("COMMIT");
+        let (sql, arguments) = script.into_statement();
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+        let mut results = self.inner()?.fetch_many(query);
         let mut done = 0;
-        for (sql, arguments) in script.into_statements() {
-            let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-            let mut results = (&mut *inner).fetch_many(query);
-            let outcome = block_on(async {
-                while let Some(result) = results.try_next().await? {
-                    done += usize::from(result.is_left());
-                }
-                Ok(())
-            });
-            // Statements are done one after the other: the one that failed is next after those that are done.
-            outcome.map_err(|error| if done < before { sorted(&error) } else { sorted_of_commit(&error) })?;
-        }
-        Ok(())
+        let concluded = block_on(async {
+            while let Some(result) = results.try_next().await? {
+                done += usize::from(result.is_left());
+            }
+            Ok(())
+        });
+        // One statement is done after the other, so the one that failed comes next after those that are done.
+        concluded.map_err(|error| if done < before { sorted(&error) } else { sorted_of_commit(&error) })
     }
 
     fn roll_back(&mut self) -> bool {

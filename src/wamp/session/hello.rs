@@ -30,6 +30,7 @@ pub(super) struct Hello {
     /// Empty if it named none.
     methods: Vec<String>,
     features: CalleeFeatures,
+    subscription_revocation: bool,
     /// How it is to prove who it is.
     method: AuthMethod,
 }
@@ -81,20 +82,26 @@ impl Hello {
             authid,
             methods,
             features: callee_features(roles.value),
+            subscription_revocation: feature(roles.value, "subscriber", "subscription_revocation"),
             method: AuthMethod::Anonymous,
         })
     }
 }
 
 fn callee_features(roles: Raw<'_>) -> CalleeFeatures {
-    let features = roles.get("callee").and_then(|callee| callee.get("features"));
-    let has = |name| features.and_then(|features| features.get(name)?.as_bool()).unwrap_or(false);
+    let has = |name| feature(roles, "callee", name);
     CalleeFeatures {
         call_canceling: has("call_canceling"),
         progressive_call_results: has("progressive_call_results"),
         call_timeout: has("call_timeout"),
         registration_revocation: has("registration_revocation"),
     }
+}
+
+/// Whether a feature of a role is announced.
+fn feature(roles: Raw<'_>, role: &str, name: &str) -> bool {
+    let found = roles.get(role).and_then(|role| role.get("features")?.get(name)?.as_bool());
+    found.unwrap_or(false)
 }
 
 impl WampGate {
@@ -227,6 +234,9 @@ impl WampGate {
         let id = session.unwrap_or_else(|| self.node.new_session_id());
         let wire = wire::of(self.wire);
         let session = self.node.new_session_with_id(id, identity, wire, false);
+        if hello.subscription_revocation {
+            session.tell_of_revocations();
+        }
         session.mailbox().attach(self.link.clone(), wire, u16::MAX, self.frame_bytes_max, 0);
         let before = self.out.tail.len();
         self.say(&Message::Welcome { session: id, details: welcome_details(&hello, user, true) });
@@ -248,12 +258,14 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 5] = [
+const BROKER_FEATURES: [&str; 7] = [
+    "event_history",
     "event_retention",
     "pattern_based_subscription",
     "publisher_exclusion",
     "publisher_identification",
     "subscriber_blackwhite_listing",
+    "subscription_revocation",
 ];
 const DEALER_FEATURES: [&str; 7] = [
     "call_canceling",

@@ -10,6 +10,7 @@
 //! - `open`: an open session; `publish`, `subscribe` and `call` are what its messages do.
 //! - `options`: reading options.
 //! - `pending`: what waits for the durable log.
+//! - `resume`: subscriptions that ask for older events.
 //!
 //! Request ids are taken as they come, as other routers do, though the specification has clients count them: only a CALL may not
 //! use the id of a call that is under way. Left out on purpose: the meta API, testaments, and every feature that WELCOME
@@ -21,6 +22,7 @@ mod open;
 mod options;
 mod pending;
 mod publish;
+mod resume;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -48,6 +50,7 @@ const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
 const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
 const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
 const QUOTA_EXCEEDED: &str = "fennec.error.quota_exceeded";
+const CONFLICT: &str = "fennec.error.conflict";
 const CONDITION_FAILED: &str = "fennec.error.condition_failed";
 const STORE_UNAVAILABLE: &str = "fennec.error.store_unavailable";
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::call::Procedures;
 use super::pending::Pending;
+use super::resume::{Arrivals, Awaited, Snapshots};
 use crate::delivery::outbox::Taken;
 use crate::node::Node;
 use crate::node::link::Link;
@@ -58,6 +59,11 @@ pub(super) struct Open {
     /// What waits for the durable log.
     pub pending: Pending,
     settled: Vec<Settled>,
+    /// What is read for the session, and how many answers are to come.
+    pub arrivals: Arc<Arrivals>,
+    pub expected: usize,
+    pub snapshots: Snapshots,
+    pub awaited: Vec<Awaited>,
     /// GOODBYE has come, and is answered when what was asked before is settled.
     leaving: bool,
 }
@@ -80,7 +86,7 @@ impl Open {
             authrole: Some(identity.authrole.clone()),
         };
         let mut publisher = Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
-        publisher.listen(link);
+        publisher.listen(link.clone());
         Self {
             node,
             realm,
@@ -95,6 +101,10 @@ impl Open {
             acknowledgements: Vec::new(),
             pending: Pending::default(),
             settled: Vec::new(),
+            arrivals: Arrivals::new(link),
+            expected: 0,
+            snapshots: Snapshots::new(),
+            awaited: Vec::new(),
             leaving: false,
         }
     }
@@ -191,7 +201,7 @@ impl Open {
     /// Tells the client what has become of what it asked, as far as the log has decided. `true`: it has said GOODBYE, and all that
     /// it asked before is settled.
     pub fn hear(&mut self, now_ms: u64) -> bool {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && self.expected == 0 && self.awaited.is_empty() {
             return false;
         }
         self.publisher.now_ms = now_ms;
@@ -202,6 +212,12 @@ impl Open {
             self.settle_retained();
         }
         self.settled = all;
+        if self.expected > 0 {
+            self.arrive();
+        }
+        if !self.awaited.is_empty() {
+            self.settle_awaited();
+        }
         // What waited may be under way now.
         self.finish();
         self.leaving && self.pending.is_settled()
@@ -216,8 +232,15 @@ impl Open {
     pub fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
         let mut mailbox = self.session.mailbox();
         let offered = mailbox.refill(now_ms);
+        if !self.snapshots.is_empty() {
+            drop(mailbox);
+            self.end_snapshots();
+            mailbox = self.session.mailbox();
+        }
+        let moved = if mailbox.reads_log() { mailbox.take_moved() } else { Vec::new() };
         let taken = mailbox.take(spare);
         drop(mailbox);
+        self.node.record(&self.realm.name, moved);
         self.publisher.count(offered);
         taken
     }
@@ -225,12 +248,13 @@ impl Open {
     /// Leaves the realm; `orderly`: as the client has asked. Returns what was in the mailbox, to be written before the last word.
     pub fn leave(mut self, link: &Arc<Link>, orderly: bool) -> Taken {
         self.finish();
-        let taken = {
+        let (taken, moved) = {
             let mut mailbox = self.session.mailbox();
             let taken = mailbox.take(Vec::new());
             mailbox.detach(link);
-            taken
+            (taken, mailbox.take_moved())
         };
+        self.node.record(&self.realm.name, moved);
         self.realm.leave(&self.node, &self.session, orderly);
         taken
     }

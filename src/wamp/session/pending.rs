@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::resume::Durably;
 use crate::types::ids::{RequestId, SubscriptionId};
 use crate::types::topic::TopicPattern;
 
@@ -14,6 +15,8 @@ pub(super) enum Asked {
     Publish(RequestId),
     /// A PUBLISH that is not acknowledged.
     Silent,
+    /// A SUBSCRIBE to a named durable subscription.
+    Durable(Box<Durably>),
     /// Retained values, of which what the client has published before is to be one. Settled when it is its turn.
     Retained { pattern: Box<TopicPattern>, subscription: SubscriptionId },
 }
@@ -41,12 +44,9 @@ impl Pending {
         self.order.push_back(asked);
     }
 
-    /// The request whose turn it is; `None`: it is not to be answered.
-    pub fn settle(&mut self) -> Option<RequestId> {
-        match self.order.pop_front()? {
-            Asked::Publish(request) => Some(request),
-            Asked::Silent | Asked::Retained { .. } => None,
-        }
+    /// What is settled next.
+    pub fn settle(&mut self) -> Option<Asked> {
+        self.order.pop_front()
     }
 
     /// What is not the log's to settle and at the front.
@@ -54,19 +54,27 @@ impl Pending {
         self.order.front().filter(|asked| matches!(asked, Asked::Retained { .. }))?;
         match self.order.pop_front()? {
             Asked::Retained { pattern, subscription } => Some((pattern, subscription)),
-            Asked::Publish(_) | Asked::Silent => None,
+            Asked::Publish(_) | Asked::Silent | Asked::Durable(_) => None,
         }
     }
 
     /// The publication whose turn it is waits for its condition.
     pub fn wait(&mut self, ticket: u64) {
-        let request = self.settle();
+        let request = match self.settle() {
+            Some(Asked::Publish(request)) => Some(request),
+            _ => None,
+        };
         self.waiting.insert(ticket, request);
     }
 
     /// A wait is over; the request if it is to be answered.
     pub fn end_wait(&mut self, ticket: u64) -> Option<RequestId> {
         self.waiting.remove(&ticket).flatten()
+    }
+
+    /// Whether retained values of a subscription wait for their turn.
+    pub fn waits_for_retained(&self, of: SubscriptionId) -> bool {
+        self.order.iter().any(|asked| matches!(asked, Asked::Retained { subscription, .. } if *subscription == of))
     }
 
     /// Forgets the retained values of a subscription that is gone.

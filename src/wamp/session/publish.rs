@@ -11,7 +11,7 @@ use super::pending::Asked;
 use crate::node::Node;
 use crate::node::publish::{Fate, Publication, PublishRefused, Settled};
 use crate::queue::condition::{Condition, KeyWill, When};
-use crate::queue::outcome::{Refused, Void, WaitEnd};
+use crate::queue::outcome::{Done, Refused, Void, WaitEnd};
 use crate::types::event::{Filter, Properties};
 use crate::types::ids::{PublicationId, RequestId};
 use crate::types::payload::PayloadRef;
@@ -225,32 +225,40 @@ impl Open {
 
     /// Tells the client what became of something that was pending.
     pub(super) fn settle(&mut self, settled: Settled) {
-        let (request, failed) = match settled {
-            Settled::Event { number } => {
-                let publication = self.node.log.publication_of(number);
-                return self.pending.settle().into_iter().for_each(|request| self.published(request, publication));
-            }
-            Settled::Routed(published) => {
-                let request = self.pending.settle();
-                return request.into_iter().for_each(|request| self.published(request, published.publication));
-            }
+        let (asked, outcome) = match settled {
+            Settled::Waiting { ticket } => return self.pending.wait(ticket),
             Settled::Granted { ticket, number } => {
                 let publication = self.node.log.publication_of(number);
-                let request = self.pending.end_wait(ticket);
-                return request.into_iter().for_each(|request| self.published(request, publication));
+                let asked = self.pending.end_wait(ticket).map(Asked::Publish);
+                (asked, Ok(Told::Published(publication)))
             }
-            Settled::Waiting { ticket } => return self.pending.wait(ticket),
-            Settled::Void(void) => (self.pending.settle(), void_error(void)),
-            Settled::Refused(why) => (self.pending.settle(), refused_error(why)),
-            Settled::Ended { ticket, why } => (self.pending.end_wait(ticket), wait_error(why)),
-            // This gate gives no commands to be told of.
-            Settled::Done(_) => return,
+            Settled::Ended { ticket, why } => (self.pending.end_wait(ticket).map(Asked::Publish), Err(wait_error(why))),
+            Settled::Event { number } => {
+                let publication = self.node.log.publication_of(number);
+                (self.pending.settle(), Ok(Told::Published(publication)))
+            }
+            Settled::Routed(published) => (self.pending.settle(), Ok(Told::Published(published.publication))),
+            Settled::Done(done) => (self.pending.settle(), Ok(Told::Done(done))),
+            Settled::Void(void) => (self.pending.settle(), Err(void_error(void))),
+            Settled::Refused(why) => (self.pending.settle(), Err(refused_error(why))),
         };
-        if let Some(request) = request {
-            let (uri, text) = failed;
-            self.error(Kind::Publish, request, uri, text);
+        match (asked, outcome) {
+            (Some(Asked::Publish(request)), Ok(Told::Published(publication))) => self.published(request, publication),
+            (Some(Asked::Publish(request)), Err((uri, text))) => self.error(Kind::Publish, request, uri, text),
+            (Some(Asked::Durable(durably)), Ok(Told::Done(done))) => self.opened_durable(*durably, done),
+            (Some(Asked::Durable(durably)), Err((uri, text))) => {
+                self.error(Kind::Subscribe, durably.request, uri, text);
+            }
+            // What nobody is to be told of, or (`None`) a command that was not asked for by the client.
+            _ => {}
         }
     }
+}
+
+/// What the log says of something that it took.
+enum Told {
+    Published(PublicationId),
+    Done(Done),
 }
 
 fn void_error(void: Void) -> (&'static str, &'static str) {

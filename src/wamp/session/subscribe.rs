@@ -1,14 +1,22 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::sync::Arc;
+
 use super::open::Open;
 use super::options::{Entry, WrongOption};
 use super::pending::Asked;
+use super::resume::{Durably, Resuming, want};
 use crate::node::mailbox::Mailbox;
+use crate::node::past::Since;
+use crate::queue::command::DurableRow;
 use crate::router::authorize::Action;
-use crate::router::broker;
+use crate::router::broker::Variant;
 use crate::types::event::{Qos, Terms};
+use crate::types::event_id::EventId;
+use crate::types::fields::Fields;
 use crate::types::ids::{RequestId, SubscriptionId};
-use crate::types::topic::{MatchPolicy, TopicPattern};
+use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
+use crate::types::value::Raw;
 use crate::wamp::message::{Dict, Kind, Message};
 use crate::wamp::serializer::Wire;
 
@@ -16,20 +24,141 @@ use crate::wamp::serializer::Wire;
 struct Options {
     policy: MatchPolicy,
     get_retained: bool,
+    /// Retained values are read when the log has got so far.
+    after_id: Option<EventId>,
+    filter: Option<Arc<Fields>>,
+    since: Option<Since>,
+    snapshot: bool,
+    /// Name of the durable subscription or consumer group.
+    name: Option<String>,
+    /// What is said of it.
+    row: DurableRow,
+    /// An option that only makes sense for one; the last that was there.
+    of_named: Option<&'static str>,
+}
+
+/// Retained values come first.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Retained {
+    /// Not before the log has got so far.
+    pub after_id: Option<EventId>,
 }
 
 impl Options {
     fn read(options: &Dict<'_>) -> Result<Self, WrongOption> {
         let mut read = Self::default();
         for (key, value) in options.entries() {
-            match key.strip_prefix('_').unwrap_or(&key) {
-                "match" => read.policy = match_policy(Entry { name: "match", value })?,
-                "get_retained" => read.get_retained = Entry { name: "get_retained", value }.bool()?,
-                _ => {}
-            }
+            // Some clients let no options through but those they know and those that begin so.
+            read.set(key.strip_prefix('_').unwrap_or(&key), value)?;
+        }
+        if let (None, Some(name)) = (&read.name, read.of_named) {
+            return Err(WrongOption { name, expected: "there with the name of a durable subscription only" });
+        }
+        if read.snapshot && (read.name.is_some() || (read.since.is_none() && !read.get_retained)) {
+            return Err(WrongOption {
+                name: "snapshot",
+                expected: "there with after, rewind or get_retained, and without durable",
+            });
         }
         Ok(read)
     }
+
+    fn set(&mut self, name: &str, value: Raw<'_>) -> Result<(), WrongOption> {
+        let entry = |name| Entry { name, value };
+        match name {
+            "match" => self.policy = match_policy(entry("match"))?,
+            "get_retained" => self.get_retained = entry("get_retained").bool()?,
+            "filter" => {
+                let filter = Fields::of(value.to_value()).map(Arc::new);
+                self.filter = Some(entry("filter").or_wrong(filter, "a dict of fields")?);
+            }
+            "after" => {
+                let since = Since::after(value).ok();
+                let expected = "a publication id, an event id or an RFC 3339 time";
+                self.set_since("after", Some(entry("after").or_wrong(since, expected)?))?;
+            }
+            "rewind" => {
+                let count = entry("rewind").uint("a number of events")?;
+                self.set_since("rewind", Some(Since::Last(count)))?;
+            }
+            "after_id" => {
+                let id = value.as_text().and_then(|text| text.parse().ok());
+                self.after_id = Some(entry("after_id").or_wrong(id, "an event id")?);
+            }
+            "snapshot" => self.snapshot = entry("snapshot").bool()?,
+            _ => return self.set_named(name, value),
+        }
+        Ok(())
+    }
+
+    fn set_since(&mut self, name: &'static str, since: Option<Since>) -> Result<(), WrongOption> {
+        if self.since.is_some() {
+            return Err(WrongOption { name, expected: "there without the other of after and rewind" });
+        }
+        self.since = since;
+        Ok(())
+    }
+
+    /// What concerns named durable subscriptions.
+    fn set_named(&mut self, name: &str, value: Raw<'_>) -> Result<(), WrongOption> {
+        let entry = |name| Entry { name, value };
+        let name_of = |entry: Entry<'_>| {
+            let name = entry.text()?;
+            entry.or_wrong(Some(name).filter(|name| is_name(name)), "a name of 1 to 256 bytes without NUL")
+        };
+        let row = &mut self.row;
+        let known = match name {
+            "durable" => {
+                self.name = Some(name_of(entry("durable"))?);
+                return Ok(());
+            }
+            "group" if value.as_text().is_some() => {
+                row.group = true;
+                let name = name_of(entry("group"))?;
+                self.name.get_or_insert(name);
+                "group"
+            }
+            "group" => {
+                row.group = entry("group").or_wrong(value.as_bool(), "a boolean or the name of a group")?;
+                "group"
+            }
+            "acknowledge" => {
+                row.acknowledged = match value.as_text().as_deref() {
+                    Some("client") => true,
+                    Some("auto") => false,
+                    _ => return entry("acknowledge").wrong("one of client, auto"),
+                };
+                "acknowledge"
+            }
+            "ack_timeout" => {
+                row.ack_timeout_ms = entry("ack_timeout").uint("a number of milliseconds")?;
+                "ack_timeout"
+            }
+            "deliveries_max" => {
+                let count = value.as_u64().and_then(|count| u16::try_from(count).ok());
+                row.deliveries_max = entry("deliveries_max").or_wrong(count, "a number below 65536")?;
+                "deliveries_max"
+            }
+            "dead_letter_topic" => {
+                let topic = value.as_text().and_then(|uri| Topic::from_uri(&uri).ok());
+                let topic = entry("dead_letter_topic").or_wrong(topic, "a URI")?;
+                row.dead_letter_topic = Some(topic.name().to_owned());
+                "dead_letter_topic"
+            }
+            "order_by" => {
+                row.order_by = Some(entry("order_by").text()?);
+                "order_by"
+            }
+            _ => return Ok(()),
+        };
+        self.of_named = Some(known);
+        Ok(())
+    }
+}
+
+/// Whether this may be the name of a durable subscription: it is part of the key of a row.
+fn is_name(name: &str) -> bool {
+    (1..=256).contains(&name.len()) && !name.contains('\0')
 }
 
 /// The option `match`.
@@ -38,7 +167,7 @@ pub(super) fn match_policy(entry: Entry<'_>) -> Result<MatchPolicy, WrongOption>
     entry.or_wrong(policy, "one of exact, prefix, wildcard, fox")
 }
 
-fn reply(wire: Wire, mailbox: &mut Mailbox, message: &Message<'_>) {
+pub(super) fn reply(wire: Wire, mailbox: &mut Mailbox, message: &Message<'_>) {
     mailbox.outbox.reply_with(|out| {
         // Two ids are never too large for a frame.
         let _ = wire.append(message, out);
@@ -72,16 +201,57 @@ impl Open {
             let text = "the session has as many subscriptions as it may";
             return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, text);
         }
-        let wire = self.wire;
-        let subscribed =
-            self.realm.subscribe(&self.session, &pattern, None, broker::Options::Each, |subscribed, mailbox| {
-                reply(wire, mailbox, &Message::Subscribed { request, subscription: subscribed.id });
-            });
-        if options.get_retained && self.pending.is_settled() {
-            self.replay(&pattern, subscribed.id);
-        } else if options.get_retained {
-            self.pending.ask(Asked::Retained { pattern: Box::new(pattern), subscription: subscribed.id });
+        let Options { get_retained, after_id, filter, since, snapshot, name, row, .. } = options;
+        let retained = get_retained.then_some(Retained { after_id });
+        if let Some(name) = name {
+            let durably = Durably { request, pattern, filter, name: name.into(), row, retained };
+            return self.subscribe_durably(durably, since);
         }
+        let resuming = Resuming { pattern, filter, snapshot, durable: None };
+        let subscription = self.subscribed(request, &resuming, since.is_some());
+        if snapshot {
+            self.snapshots.insert(subscription, retained.map(|retained| (resuming.pattern.clone(), retained)));
+        } else if let Some(retained) = retained {
+            self.retained(&resuming.pattern, subscription, retained);
+        }
+        match since {
+            Some(since) => self.look_back(subscription, since, resuming),
+            None if snapshot => self.end_of_log(subscription),
+            None => {}
+        }
+    }
+
+    /// Subscribes and answers SUBSCRIBED. `parked`: what is in the log is held back until it is known from where on it is wanted.
+    pub(super) fn subscribed(&mut self, request: RequestId, resuming: &Resuming, parked: bool) -> SubscriptionId {
+        let Resuming { pattern, filter, snapshot, durable } = resuming;
+        let (wire, reading) = (self.wire, parked.then(|| self.reading()));
+        let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
+            reply(wire, mailbox, &Message::Subscribed { request, subscription: id });
+            if let Some(reading) = reading {
+                mailbox.read_log(reading);
+                mailbox.park_reader(id, want(pattern, id));
+            }
+        };
+        let variant = Variant { filter: filter.clone(), name: durable.as_ref().map(|durable| durable.name.clone()) };
+        if *snapshot {
+            return self.realm.subscribe_past(&self.session, pattern, &variant, begin);
+        }
+        let subscribed = self.realm.subscribe_variant(&self.session, pattern, &variant, |subscribed, mailbox| {
+            begin(subscribed.id, mailbox);
+        });
+        subscribed.id
+    }
+
+    /// Owes the subscription the retained values that it matches, behind what was published before, and as soon as the log has
+    /// got so far.
+    pub(super) fn retained(&mut self, pattern: &TopicPattern, subscription: SubscriptionId, retained: Retained) {
+        if let Some(id) = retained.after_id.filter(|id| self.node.log.last_event_id().is_none_or(|last| last < *id)) {
+            return self.await_event(id, pattern, subscription);
+        }
+        if self.pending.is_settled() {
+            return self.replay(pattern, subscription);
+        }
+        self.pending.ask(Asked::Retained { pattern: Box::new(pattern.clone()), subscription });
     }
 
     /// Retained values that were asked for behind publications that are settled now.
@@ -93,7 +263,7 @@ impl Open {
     }
 
     /// Owes the subscription the retained values that it matches.
-    fn replay(&mut self, pattern: &TopicPattern, subscription: SubscriptionId) {
+    pub(super) fn replay(&mut self, pattern: &TopicPattern, subscription: SubscriptionId) {
         let terms = Terms {
             qos: Qos::AtMostOnce,
             retain: true,
@@ -109,15 +279,17 @@ impl Open {
 
     /// Answers UNSUBSCRIBED, behind which there is no event of the subscription; or ERROR.
     pub(super) fn unsubscribe(&mut self, request: RequestId, subscription: SubscriptionId) {
-        let held = self.session.mailbox().subscriptions.contains(&subscription);
-        let Some(pattern) = self.realm.pattern(subscription).filter(|_| held) else {
+        if !self.session.mailbox().subscriptions.contains(&subscription) {
             let text = "the session has no such subscription";
             return self.error(Kind::Unsubscribe, request, super::NO_SUCH_SUBSCRIPTION, text);
-        };
+        }
         self.pending.forget(subscription);
+        self.snapshots.remove(&subscription);
+        let moved = self.session.mailbox().stop_reader(subscription);
         let wire = self.wire;
-        self.realm.unsubscribe(&self.session, &pattern, None, |_, mailbox| {
+        self.realm.unsubscribe_id(&self.session, subscription, |_, mailbox| {
             reply(wire, mailbox, &Message::Unsubscribed { request, details: Dict::Empty });
         });
+        self.node.record(&self.realm.name, moved.into_iter().collect());
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::node::wire::Unencodable;
-use crate::types::event::{Event, Properties, Terms};
+use crate::types::event::{Event, Properties, Recovery, Terms};
 use crate::types::topic::Topic;
 use crate::types::value::read::{Container, Scalar, Sink};
 use crate::types::value::write::{Writer, with_writer};
@@ -35,6 +35,7 @@ struct Details<'a> {
     event: &'a Event<'a>,
     with_topic: bool,
     retained: bool,
+    recovery: Option<Recovery>,
     len: usize,
 }
 
@@ -48,9 +49,10 @@ impl<'a> Details<'a> {
             + usize::from(terms.retain)
             + usize::from(event.place.is_some())
             + usize::from(event.expires_in_s.is_some())
+            + terms.recovery.map_or(0, |recovery| 1 + usize::from(recovery.first_available.is_some()))
             + publisher
             + properties;
-        Self { event, with_topic: terms.with_topic, retained: terms.retain, len }
+        Self { event, with_topic: terms.with_topic, retained: terms.retain, recovery: terms.recovery, len }
     }
 
     fn write(&self, writer: &mut impl Writer) {
@@ -71,6 +73,13 @@ impl<'a> Details<'a> {
         }
         if let Some(place) = self.event.place {
             text(writer, "event_id", place.id.text().as_str());
+        }
+        if let Some(recovery) = self.recovery {
+            writer.map_key("recovered");
+            writer.scalar(Scalar::Bool(recovery.recovered));
+            if let Some(id) = recovery.first_available {
+                text(writer, "first_available", id.text().as_str());
+            }
         }
         if let Some(publisher) = self.event.publisher {
             uint(writer, "publisher", publisher.session.0);

@@ -3,6 +3,7 @@
 //! One static value per serialization and framing; sessions with the same one are sent the same bytes.
 
 mod event;
+mod revoked;
 mod rpc;
 #[cfg(test)]
 mod tests;
@@ -12,10 +13,12 @@ pub(super) use rpc::text_args;
 use std::sync::Arc;
 
 use super::serializer::{self, Framing, SEPARATOR, SEPARATOR_DECIMAL};
+use crate::node::revoke::Revoked;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use crate::router::output::Output;
 use crate::types::event::{Event, Terms};
+use crate::types::ids::SubscriptionId;
 use crate::types::payload::Format;
 
 /// Ids of WAMP's wires begin here; MQTT's are below.
@@ -71,6 +74,10 @@ impl Wire for GateWire {
     fn event(&self, event: &Event<'_>, terms: &Terms, _: bool, out: &mut Vec<u8>) -> Result<Encoded, Unencodable> {
         event::append(self.wire, event, terms, out)?;
         Ok(Encoded::default())
+    }
+
+    fn revoked(&self, subscription: SubscriptionId, why: Revoked, told: bool, out: &mut Vec<u8>) {
+        revoked::append(self.wire, subscription, why, told, out);
     }
 
     fn rpc(

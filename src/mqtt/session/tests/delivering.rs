@@ -438,3 +438,37 @@ fn unsubscribed_topics_are_not_sent_any_more_but_what_was_owed_is() {
     peer.cut();
     assert_eq!(world.connect(kept("s", 100)).hear()[1..], ["publish a 1 q1 #1 dup"]);
 }
+
+/// Whatever its packets cross: messages that come while others wait for their identifiers to be recorded.
+#[test]
+fn messages_of_qos_2_come_once_each_however_they_interleave() {
+    let world = World::new();
+    let mut peer = world.join(kept("s", 100));
+    peer.subscribe("#", Q2);
+    let mut publisher = world.join(v5("p"));
+    let (mut got, mut sent) = (Vec::new(), 0);
+    for round in 0..60 {
+        let mut bytes = Vec::new();
+        for _ in 0..round % 4 {
+            sent += 1;
+            let (topic, payload) = (format!("k/{}", sent % 3), sent.to_string());
+            let message = Publish { packet_id: Some(publisher.next_id()), ..publish(&topic, &payload, Q2) };
+            message.encode(Level::V5, &mut bytes).unwrap();
+        }
+        publisher.feed(&bytes);
+        publisher.hear();
+        for line in peer.hear() {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[0] {
+                "publish" => {
+                    got.push(words[2].to_owned());
+                    peer.ack(AckType::Pubrec, words[4][1..].parse().unwrap());
+                }
+                "pubrel" => peer.ack(AckType::Pubcomp, words[1][1..].parse().unwrap()),
+                _ => {}
+            }
+        }
+    }
+    peer.hear();
+    assert_eq!(got, (1..=sent).map(|number| number.to_string()).collect::<Vec<_>>());
+}

@@ -8,6 +8,7 @@ mod delivering;
 mod entering;
 mod limits;
 mod publishing;
+mod resuming;
 mod retaining;
 mod rpc;
 mod sharing;
@@ -400,6 +401,18 @@ impl Peer {
         self.send_packet(&Packet::Subscribe(subscribe));
     }
 
+    /// A SUBSCRIBE with user properties.
+    fn ask_past(&mut self, pairs: &[(&str, &str)], subscriptions: &[Subscription<'_>]) {
+        let pairs = owned(pairs);
+        let subscribe = Subscribe {
+            packet_id: self.next_id(),
+            subscription_identifier: None,
+            user_properties: UserProperties::new(&pairs),
+            subscriptions: Subscriptions::new(subscriptions),
+        };
+        self.send_packet(&Packet::Subscribe(subscribe));
+    }
+
     /// Subscribes; nothing else may have been sent meanwhile. What follows SUBACK is returned.
     fn subscribe(&mut self, filter: &str, qos: Qos) -> Vec<String> {
         self.subscribe_with(None, to(filter, qos))
@@ -501,7 +514,15 @@ fn describe(packet: &Packet<'_>) -> String {
         Packet::Pubrec(ack) => acknowledged("pubrec", ack),
         Packet::Pubrel(ack) => acknowledged("pubrel", ack),
         Packet::Pubcomp(ack) => acknowledged("pubcomp", ack),
-        Packet::Suback(suback) => format!("suback #{}{}", suback.packet_id, reasons(suback.reasons.iter().collect())),
+        Packet::Suback(suback) => {
+            let mut line = format!("suback #{}{}", suback.packet_id, reasons(suback.reasons.iter().collect()));
+            line += &explained(suback.diagnostics.reason_string);
+            for (name, value) in suback.diagnostics.user_properties {
+                // An id is another one in each run.
+                line += &if name == "first_available" { format!(" {name}") } else { format!(" {name}={value}") };
+            }
+            line
+        }
         Packet::Unsuback(unsuback) => {
             format!("unsuback #{}{}", unsuback.packet_id, reasons(unsuback.reasons.iter().collect()))
         }
@@ -565,6 +586,7 @@ fn conformance_page_names_tests_that_exist() {
         include_str!("entering.rs"),
         include_str!("limits.rs"),
         include_str!("publishing.rs"),
+        include_str!("resuming.rs"),
         include_str!("retaining.rs"),
         include_str!("rpc.rs"),
         include_str!("sharing.rs"),

@@ -460,7 +460,7 @@ impl Peer {
 
 fn start(pattern: &str, subscription: SubscriptionId, after: u64) -> Start {
     let want = Want { pattern: filter(pattern), options: Options::Each, subscription, since: after, follows: true };
-    Start { want, after, until: None, route: None, durable: None, filter: None }
+    Start { want, after, until: None, route: None, durable: None, filter: None, recovery: None }
 }
 
 fn dropped(offered: Offered) -> u32 {

@@ -1,0 +1,167 @@
+//! Subscriptions that ask for older events (`docs/mqtt.md`).
+
+use super::*;
+use crate::types::ids::PublicationId;
+
+const GRANTED: &str = "suback #1 GrantedQos1 recovered=true first_available";
+
+/// A world in which all events under `d/` are durable, with five of them, one second apart.
+fn with_past() -> (World, Peer) {
+    let mut setup = Setup::default();
+    setup.durable = vec![TopicPattern::from_filter("d/#").unwrap()];
+    let world = setup.build();
+    let mut publisher = world.join(v5("p"));
+    for number in 1..=5 {
+        publisher.publish(&format!("d/{}", number % 2), &number.to_string(), Q1);
+        publisher.publish("other", "x", Q1);
+        world.pass(1000);
+    }
+    publisher.hear();
+    (world, publisher)
+}
+
+/// Event ids of the events that are under `d/`, oldest first.
+fn ids(world: &World) -> Vec<String> {
+    let mut peer = world.join(v5("ids"));
+    peer.ask_past(&[("rewind", "1000")], &[to("d/#", Q0)]);
+    let bytes = peer.bytes();
+    let publishes = frames(&bytes).into_iter().filter_map(|frame| {
+        let Packet::Publish(publish) = decode(frame, Level::V5, Side::Client).unwrap() else { return None };
+        let properties = publish.properties().unwrap();
+        properties.user_properties.iter().find(|(name, _)| *name == EVENT_ID).map(|(_, id)| id.to_owned())
+    });
+    publishes.collect()
+}
+
+fn sent(numbers: impl IntoIterator<Item = (u16, u32)>) -> Vec<String> {
+    let line = |(id, number)| format!("publish d/{} {number} q1 #{id}", number % 2);
+    std::iter::once(GRANTED.to_owned()).chain(numbers.into_iter().map(line)).collect()
+}
+
+#[test]
+fn older_events_come_behind_an_event_a_publication_or_a_time() {
+    let (world, _publisher) = with_past();
+    let ids = ids(&world);
+    assert_eq!(ids.len(), 5);
+    assert!(ids.is_sorted());
+    let number = realm_number(&world, &ids[1]);
+    let publication = world.node.log.publication_of(number).0.to_string();
+    let time = "2023-11-14T22:13:22Z";
+    assert_eq!(NOW_MS, 1_700_000_000_000, "which is 22:13:20");
+    for after in [&*ids[1], &publication, time] {
+        let mut peer = world.join(v5("s"));
+        peer.ask_past(&[("after", after)], &[to("d/#", Q1)]);
+        assert_eq!(peer.hear(), sent([(1, 3), (2, 4), (3, 5)]), "{after}");
+    }
+}
+
+/// The number of an event, found by its id.
+fn realm_number(world: &World, id: &str) -> u64 {
+    let id = id.parse().unwrap();
+    let segments = world.store.reader().unwrap().segments(1, None, usize::MAX).unwrap();
+    let numbers = segments.iter().flat_map(|segment| (segment.first..=segment.last()).map(move |n| (segment, n)));
+    numbers.into_iter().find(|(segment, number)| segment.event_id(*number) == id).unwrap().1
+}
+
+#[test]
+fn last_events_come_and_then_what_is_new() {
+    let (world, mut publisher) = with_past();
+    let mut peer = world.join(v5("s"));
+    peer.ask_past(&[("rewind", "2")], &[to("d/+", Q1)]);
+    assert_eq!(peer.hear(), sent([(1, 4), (2, 5)]));
+    publisher.publish("d/0", "6", Q1);
+    publisher.publish("d/1", "7", Q0);
+    assert_eq!(peer.hear(), ["publish d/0 6 q1 #3", "publish d/1 7"]);
+    let mut none = world.join(v5("t"));
+    none.ask_past(&[("rewind", "0")], &[to("d/+", Q1)]);
+    assert_eq!(none.hear(), [GRANTED]);
+    publisher.publish("d/0", "8", Q1);
+    assert_eq!(none.hear(), ["publish d/0 8 q1 #1"]);
+}
+
+#[test]
+fn snapshot_is_no_subscription() {
+    let (world, mut publisher) = with_past();
+    let mut peer = world.join(v5("s"));
+    peer.subscribe("d/1", Q1);
+    peer.ask_past(&[("rewind", "2"), ("snapshot", "true")], &[to("d/0", Q0)]);
+    let granted = "suback #2 Success recovered=true first_available";
+    assert_eq!(peer.hear(), [granted, "publish d/0 2", "publish d/0 4"]);
+    publisher.publish("d/0", "6", Q1);
+    publisher.publish("d/1", "7", Q1);
+    assert_eq!(peer.hear(), ["publish d/1 7 q1 #1"]);
+}
+
+/// Its other subscriptions go on as they were.
+#[test]
+fn asking_for_older_events_does_not_disturb_other_subscriptions() {
+    let (world, mut publisher) = with_past();
+    for connect in [v5("s"), kept("s", 100)] {
+        let mut peer = world.join(connect);
+        peer.subscribe("d/1", Q1);
+        peer.subscribe("other", Q0);
+        peer.ask_past(&[("rewind", "1")], &[to("d/0", Q1)]);
+        let granted = "suback #3 GrantedQos1 recovered=true first_available";
+        assert_eq!(peer.hear(), [granted, "publish d/0 4 q1 #1"]);
+        publisher.publish("d/1", "7", Q1);
+        publisher.publish("other", "x", Q1);
+        publisher.publish("d/0", "4", Q1);
+        assert_eq!(peer.hear(), ["publish d/1 7 q1 #2", "publish other x", "publish d/0 4 q1 #3"]);
+    }
+}
+
+#[test]
+fn several_filters_ask_for_their_own_past() {
+    let (world, _publisher) = with_past();
+    let mut peer = world.join(v5("s"));
+    peer.ask_past(&[("rewind", "1")], &[to("d/0", Q1), to("$share/g/d/1", Q1), to("d/1", Q0)]);
+    let why = "(a shared subscription has no past)";
+    let granted = "GrantedQos1 ImplementationSpecificError Success";
+    let suback = format!("suback #1 {granted} {why} recovered=true first_available");
+    assert_eq!(peer.hear(), [&*suback, "publish d/0 4 q1 #1", "publish d/1 5"]);
+}
+
+/// The place that was asked for is the session's, whenever its client comes back.
+#[test]
+fn older_events_of_a_kept_session_survive_the_broker() {
+    let (mut world, _publisher) = with_past();
+    let id = ids(&world)[1].clone();
+    let mut peer = world.join(Connect {
+        properties: ConnectProperties { receive_maximum: 1, ..kept("s", 1000).properties },
+        ..kept("s", 1000)
+    });
+    peer.ask_past(&[("after", &id)], &[to("d/#", Q1)]);
+    assert_eq!(peer.hear(), sent([(1, 3)]));
+    peer.cut();
+    assert_eq!(world.connect(kept("s", 1000)).hear()[2..], sent([(2, 4), (3, 5)])[1..]);
+    world.restart();
+}
+
+#[test]
+fn what_cannot_be_asked_of_the_past_is_refused() {
+    let (world, _publisher) = with_past();
+    let mut peer = world.join(v5("s"));
+    peer.ask_past(&[("rewind", "x")], &[to("d/0", Q1), to("d/1", Q1)]);
+    let refused = "ImplementationSpecificError";
+    let why = "(the user property rewind is no number of events)";
+    assert_eq!(peer.hear(), [format!("suback #1 {refused} {refused} {why}")]);
+    assert_eq!(realm(&world).subscriptions_len(), 0);
+    let properties = ConnectProperties { request_problem_information: false, ..ConnectProperties::default() };
+    let mut terse = world.join(Connect { properties, ..v5("t") });
+    terse.ask_past(&[("rewind", "x")], &[to("d/0", Q1)]);
+    terse.ask_past(&[("rewind", "0")], &[to("d/0", Q1)]);
+    assert_eq!(terse.hear(), [format!("suback #1 {refused}"), "suback #2 GrantedQos1".to_owned()]);
+}
+
+/// An id that the log does not know, for it is from elsewhere: what is new is sent, and that something may be missing is told.
+#[test]
+fn who_asks_for_what_is_not_there_is_told() {
+    let (world, mut publisher) = with_past();
+    let unknown = world.node.log.publication_of(1_000_000);
+    assert_ne!(unknown, PublicationId(0));
+    let mut peer = world.join(v5("s"));
+    peer.ask_past(&[("after", &unknown.0.to_string())], &[to("d/#", Q1)]);
+    assert_eq!(peer.hear(), ["suback #1 GrantedQos1 recovered=false first_available"]);
+    publisher.publish("d/0", "6", Q1);
+    assert_eq!(peer.hear(), ["publish d/0 6 q1 #1"]);
+}

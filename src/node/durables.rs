@@ -1,0 +1,191 @@
+//! Named durable subscriptions: whose they are, who reads them at the moment, and that their events are in the log.
+//!
+//! ```text
+//! gate --Command::Durable--> log --Done--> Realm::open_durable --> whoever read it before is revoked
+//!                                          Node::find_durable  --> where it goes on
+//! ```
+//!
+//! A durable subscription has one reader at a time: who comes last has it, for the connection before may be dead. Consumer
+//! groups, which have several, are not opened here.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::Node;
+use super::log::Submission;
+use super::log::history::Busy;
+use super::log::tickets::Owner;
+use super::past::{Found, Target};
+use super::reader::moved::Moved;
+use super::realm::Realm;
+use super::session::Session;
+use crate::queue::command::{Command, Cursor, CursorName, DurableRow};
+use crate::queue::message::Batch;
+use crate::queue::state::rows::{self, RowKey};
+use crate::store::{StoreError, StoreReader};
+use crate::types::ids::SubscriptionId;
+use crate::types::topic::TopicPattern;
+
+/// Rows that are read at a time.
+const ROWS: usize = 1000;
+
+/// The named durable subscriptions of a realm.
+#[derive(Default)]
+pub struct Durables {
+    by_name: Mutex<BTreeMap<Box<str>, Known>>,
+}
+
+struct Known {
+    row: DurableRow,
+    pattern: TopicPattern,
+    reader: Option<(Weak<Session>, SubscriptionId)>,
+}
+
+/// What can be told of one.
+#[derive(Clone, Debug)]
+pub struct DurableInfo {
+    pub name: Box<str>,
+    pub row: DurableRow,
+    pub pattern: TopicPattern,
+    /// Somebody reads it at the moment.
+    pub connected: bool,
+}
+
+impl Realm {
+    /// A named durable subscription is in the log: events that it matches go there from now on.
+    pub fn add_durable(&self, name: &str, row: DurableRow) {
+        let Some(pattern) = rows::read_pattern(&row.pattern) else {
+            return tracing::error!(
+                name,
+                pattern = row.pattern,
+                "a durable subscription has no pattern that can be read"
+            );
+        };
+        let mut durables = self.durables.by_name.lock();
+        match durables.get_mut(name) {
+            Some(known) => known.row = row,
+            None => {
+                self.want(&pattern, true);
+                durables.insert(name.into(), Known { row, pattern, reader: None });
+            }
+        }
+    }
+
+    /// A named durable subscription is not in the log any more. Who has read it, if somebody did.
+    pub fn remove_durable(&self, name: &str) -> Option<(Arc<Session>, SubscriptionId)> {
+        let known = self.durables.by_name.lock().remove(name)?;
+        self.want(&known.pattern, false);
+        let (session, subscription) = known.reader?;
+        Some((session.upgrade()?, subscription))
+    }
+
+    /// A session reads it from now on. Who has read it before, and is to be told that it does not any more.
+    pub fn open_durable(
+        &self,
+        name: &str,
+        session: &Arc<Session>,
+        subscription: SubscriptionId,
+    ) -> Option<(Arc<Session>, SubscriptionId)> {
+        let mut durables = self.durables.by_name.lock();
+        let before = durables.get_mut(name)?.reader.replace((Arc::downgrade(session), subscription));
+        let (before, id) = before?;
+        before.upgrade().filter(|before| before.id != session.id || id != subscription).map(|before| (before, id))
+    }
+
+    /// Who reads it.
+    pub fn durable_reader(&self, name: &str) -> Option<(Arc<Session>, SubscriptionId)> {
+        let durables = self.durables.by_name.lock();
+        let (session, subscription) = durables.get(name)?.reader.as_ref()?;
+        Some((session.upgrade()?, *subscription))
+    }
+
+    /// All of them, by name.
+    pub fn durables(&self) -> Vec<DurableInfo> {
+        let durables = self.durables.by_name.lock();
+        let sessions: HashSet<_> = self.sessions().iter().map(|session| session.id).collect();
+        let all = durables.iter().map(|(name, known)| DurableInfo {
+            name: name.clone(),
+            row: known.row.clone(),
+            pattern: known.pattern.clone(),
+            connected: known.reader.as_ref().is_some_and(|(session, subscription)| {
+                let reads = |session: &Arc<Session>| session.mailbox().reader(*subscription).is_some();
+                session.upgrade().is_some_and(|session| sessions.contains(&session.id) && reads(&session))
+            }),
+        });
+        all.collect()
+    }
+}
+
+impl Node {
+    /// Makes the named durable subscriptions known that the log has, before anybody connects.
+    pub(super) fn load_durables(self: &Arc<Self>, reader: &mut dyn StoreReader) -> Result<(), StoreError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let slice = reader.scan(&[rows::DURABLE], after.as_deref(), ROWS)?;
+            for (key, value) in &slice {
+                let row: DurableRow = decode(key, value)?;
+                if let Some(RowKey::Durable { realm, name }) = RowKey::parse(key)
+                    && let Some(realm) = self.realm(&realm)
+                {
+                    realm.add_durable(&name, row);
+                }
+            }
+            match slice.into_iter().next_back() {
+                Some((last, _)) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds where a named durable subscription goes on; `then` is called with it, perhaps on another thread.
+    ///
+    /// # Errors
+    /// As many wait as may.
+    pub fn find_durable(
+        self: &Arc<Self>,
+        target: Target,
+        name: &str,
+        then: impl FnOnce(&Arc<Node>, Result<Found, StoreError>) + Send + 'static,
+    ) -> Result<(), Busy> {
+        let name = name.to_owned();
+        self.ask_history(move |node, reader| {
+            let found = place_of(reader, &target.realm, &name);
+            then(node, found.and_then(|after| Found::behind(reader, &node.log, &target, after)));
+        })
+    }
+
+    /// Records how far named durable subscriptions have come.
+    pub fn record(self: &Arc<Self>, realm: &str, moved: Vec<Moved>) {
+        let mut batch = Batch::default();
+        for Moved { name, at } in moved {
+            batch.command(&Command::Progress { realm: realm.to_owned(), cursor: name, at });
+        }
+        if !batch.is_empty() {
+            // What is lost with a store that fails is sent again.
+            self.submit(Submission { batch, owner: Owner::Nobody });
+        }
+    }
+}
+
+/// The number up to which a named durable subscription is done.
+fn place_of(reader: &mut dyn StoreReader, realm: &str, name: &str) -> Result<u64, StoreError> {
+    let cursor = rows::cursor(realm, &CursorName::Durable(name.to_owned()));
+    if let Some(value) = row(reader, &cursor)? {
+        return Ok(decode::<Cursor>(&cursor, &value)?.done_to());
+    }
+    let key = rows::durable(realm, name);
+    let durable = row(reader, &key)?.map(|value| decode::<DurableRow>(&key, &value)).transpose()?;
+    Ok(durable.and_then(|durable| durable.since).unwrap_or_default())
+}
+
+fn row(reader: &mut dyn StoreReader, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let first = reader.scan(key, None, 1)?.into_iter().next();
+    // A scan shows what is greater than what it goes on behind, so all that begins with the key: the first is the key itself.
+    Ok(first.filter(|(found, _)| found == key).map(|(_, value)| value))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
+    rows::decode(key, value).map_err(|error| StoreError::Damaged(error.to_string()))
+}

@@ -1,0 +1,187 @@
+//! What happened: every publication with what became of it, everything that subscribers saw, every lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How a publisher publishes, which decides what is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// MQTT QoS 1: at least once.
+    AtLeastOnce,
+    /// MQTT QoS 2 in a persistent session, and WAMP with `acknowledge`, which never sends again.
+    ExactlyOnce,
+}
+
+/// How a subscriber reads, which decides what is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// MQTT session of QoS 1, or a named durable subscription: all of it, some of it more than once.
+    AtLeastOnce,
+    /// MQTT session of QoS 2: what was published exactly once is seen exactly once.
+    ExactlyOnce,
+    /// WAMP, resumed each time behind the last event id it saw: the log as it is.
+    ByEventId,
+}
+
+/// What became of a publication, as far as its publisher knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Sent, and not answered.
+    Unknown,
+    /// Acknowledged; WAMP tells its id.
+    Acknowledged(Option<u64>),
+    /// The broker has said no.
+    Refused,
+}
+
+/// An event as a subscriber saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    pub publisher: String,
+    /// Counts the publisher's publications, from 1 on.
+    pub number: u64,
+    pub event_id: Option<String>,
+    pub publication: Option<u64>,
+}
+
+/// That a client held a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub lock: &'static str,
+    pub by: String,
+    pub token: u64,
+    /// The life of the broker that granted it; no lock survives that.
+    pub life: u32,
+    /// When it was known to be granted, and when it was given up (before that was told to the broker). Counts all that happens.
+    pub from: u64,
+    pub to: Option<u64>,
+}
+
+/// The value of a key that only one client writes, numbers that grow, as that client read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRead {
+    pub key: String,
+    pub value: Option<u64>,
+    /// The highest number that was acknowledged before, and that was sent.
+    pub acknowledged: u64,
+    pub sent: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// By publisher.
+    pub published: BTreeMap<String, (Promise, BTreeMap<u64, Fate>)>,
+    /// By subscriber.
+    pub seen: BTreeMap<String, (Reading, Vec<Sight>)>,
+    /// All of it, read at the end.
+    pub log: Vec<Sight>,
+    pub holds: Vec<Hold>,
+    pub keys: Vec<KeyRead>,
+    /// What clients found wrong themselves.
+    pub problems: Vec<String>,
+}
+
+impl Default for Promise {
+    fn default() -> Self {
+        Promise::AtLeastOnce
+    }
+}
+
+/// A history in the making, shared by all clients.
+#[derive(Default)]
+pub struct Recorder {
+    inner: Mutex<Inner>,
+    acknowledged: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    history: History,
+    acknowledgements: u64,
+    clock: u64,
+}
+
+impl Recorder {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before it is sent.
+    pub fn sent(&self, publisher: &str, promise: Promise, number: u64) {
+        let mut inner = self.lock();
+        let all = inner.history.published.entry(publisher.to_owned()).or_insert((promise, BTreeMap::new()));
+        all.1.insert(number, Fate::Unknown);
+    }
+
+    pub fn settled(&self, publisher: &str, number: u64, fate: Fate) {
+        let mut inner = self.lock();
+        if let Some((_, all)) = inner.history.published.get_mut(publisher) {
+            all.insert(number, fate);
+        }
+        if matches!(fate, Fate::Acknowledged(_)) {
+            inner.acknowledgements += 1;
+            self.acknowledged.notify_all();
+        }
+    }
+
+    pub fn saw(&self, subscriber: &str, reading: Reading, sight: Sight) {
+        let mut inner = self.lock();
+        inner.history.seen.entry(subscriber.to_owned()).or_insert((reading, Vec::new())).1.push(sight);
+    }
+
+    /// A grant that has just come; gives the number of the hold.
+    pub fn granted(&self, lock: &'static str, by: &str, token: u64, life: u32) -> usize {
+        let mut inner = self.lock();
+        inner.clock += 1;
+        let hold = Hold { lock, by: by.to_owned(), token, life, from: inner.clock, to: None };
+        inner.history.holds.push(hold);
+        inner.history.holds.len() - 1
+    }
+
+    /// The hold is over, or will be as soon as the broker learns of it.
+    pub fn gave_up(&self, hold: usize) {
+        let mut inner = self.lock();
+        inner.clock += 1;
+        let now = inner.clock;
+        inner.history.holds[hold].to.get_or_insert(now);
+    }
+
+    pub fn read_key(&self, read: KeyRead) {
+        self.lock().history.keys.push(read);
+    }
+
+    pub fn problem(&self, what: String) {
+        self.lock().history.problems.push(what);
+    }
+
+    pub fn problems(&self) -> Vec<String> {
+        self.lock().history.problems.clone()
+    }
+
+    pub fn acknowledgements(&self) -> u64 {
+        self.lock().acknowledgements
+    }
+
+    /// Waits until so many publications are acknowledged; false: not in time.
+    pub fn wait_for(&self, acknowledgements: u64, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut inner = self.lock();
+        while inner.acknowledgements < acknowledgements {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.acknowledged.wait_timeout(inner, left);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    pub fn finish(&self, log: Vec<Sight>) -> History {
+        let mut inner = self.lock();
+        inner.history.log = log;
+        inner.history.clone()
+    }
+}

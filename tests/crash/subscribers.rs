@@ -1,0 +1,220 @@
+//! Clients that subscribe, resume, and remember what they saw.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fennec::client::Client;
+use fennec::client::machine::{Event, Opened, Subscription};
+use fennec::mqtt::codec::Level;
+use fennec::types::event::Qos;
+use fennec::types::payload::Format;
+use fennec::types::topic::MatchPolicy;
+use fennec::types::value::Value;
+use tokio::sync::oneshot;
+
+use crate::broker::Ports;
+use crate::clients::{Actor, Phase, Stage, mqtt_client, sight, wamp_client};
+use crate::dice::Dice;
+use crate::history::{Reading, Recorder, Sight};
+
+/// One in so many events has a client lose its connection.
+const DROPS_ONE_IN: u64 = 2500;
+/// Before anything that could be in a log.
+const BEGINNING: &str = "2000-01-01T00:00:00Z";
+/// Who publishes the last event of all.
+pub const END: &str = "end";
+
+/// How a subscriber resumes.
+#[derive(Clone, Copy, Debug)]
+pub enum Resumes {
+    /// By its MQTT session.
+    Session(Level, Qos),
+    /// Behind the last event id it saw.
+    After(Format),
+    /// By the name of its subscription.
+    Named(Format, &'static str),
+}
+
+pub struct Subscriber {
+    name: &'static str,
+    resumes: Resumes,
+    recorder: Arc<Recorder>,
+    dice: Dice,
+    /// The event id to go on behind.
+    cursor: Option<String>,
+    /// Counted down when it has subscribed for the first time.
+    not_subscribed: Option<Arc<AtomicUsize>>,
+    has_seen_end: bool,
+    drops: bool,
+}
+
+impl Subscriber {
+    pub fn new(
+        name: &'static str,
+        resumes: Resumes,
+        recorder: &Arc<Recorder>,
+        dice: Dice,
+        not_subscribed: &Arc<AtomicUsize>,
+    ) -> Self {
+        not_subscribed.fetch_add(1, Ordering::Relaxed);
+        Self {
+            name,
+            resumes,
+            recorder: recorder.clone(),
+            dice,
+            cursor: None,
+            not_subscribed: Some(not_subscribed.clone()),
+            has_seen_end: false,
+            drops: false,
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        match self.resumes {
+            Resumes::Session(_, Qos::ExactlyOnce) => Reading::ExactlyOnce,
+            Resumes::Session(..) | Resumes::Named(..) => Reading::AtLeastOnce,
+            Resumes::After(_) => Reading::ByEventId,
+        }
+    }
+
+    fn subscribe(&self, client: &mut Client) {
+        let option = match self.resumes {
+            Resumes::Session(_, qos) => return self.subscribe_as(client, "crash/#", qos, &[]),
+            Resumes::After(_) => ("after", self.cursor.as_deref().unwrap_or(BEGINNING).into()),
+            Resumes::Named(_, name) => ("durable", name.into()),
+        };
+        self.subscribe_as(client, "crash.", Qos::AtLeastOnce, &[option]);
+    }
+
+    fn subscribe_as(&self, client: &mut Client, topic: &str, qos: Qos, options: &[(&str, Value)]) {
+        let subscribed = client.machine().subscribe(&Subscription {
+            topic,
+            qos,
+            retained: matches!(self.resumes, Resumes::Session(..)),
+            no_local: false,
+            retain_as_published: false,
+            policy: MatchPolicy::Wildcard,
+            options,
+        });
+        if let Err(error) = subscribed {
+            self.recorder.problem(format!("{} could not subscribe: {error}", self.name));
+        }
+    }
+}
+
+impl Actor for Subscriber {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn client(&self, ports: Ports) -> Client {
+        match self.resumes {
+            Resumes::Session(level, _) => mqtt_client(self.name, level, ports),
+            Resumes::After(format) | Resumes::Named(format, _) => wamp_client(format, ports),
+        }
+    }
+
+    fn is_lasting(&self) -> bool {
+        matches!(self.resumes, Resumes::Session(..))
+    }
+
+    fn opened(&mut self, opened: &Opened, _: Stage, client: &mut Client) {
+        let has_subscribed = self.is_lasting() && self.not_subscribed.is_none();
+        if has_subscribed && !opened.resumed {
+            self.recorder.problem(format!("the session of {} is gone", self.name));
+        }
+        if !has_subscribed {
+            self.subscribe(client);
+        }
+    }
+
+    fn event(&mut self, event: Event, _: &mut Client) {
+        match event {
+            Event::Message(message) => {
+                let Some(sight) = sight(&message, &self.recorder) else { return };
+                self.cursor = sight.event_id.clone().or(self.cursor.take());
+                self.has_seen_end |= sight.publisher == END;
+                self.recorder.saw(self.name, self.reading(), sight);
+                self.drops = self.dice.one_in(DROPS_ONE_IN);
+            }
+            Event::Subscribed { outcome: Ok(()), .. } => {
+                if let Some(not_subscribed) = self.not_subscribed.take() {
+                    not_subscribed.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            Event::Subscribed { outcome: Err(error), .. } => {
+                self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
+            }
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, _: Stage, _: &mut Client) {}
+
+    fn drops(&mut self) -> bool {
+        std::mem::take(&mut self.drops)
+    }
+
+    fn closed(&mut self) {}
+
+    fn is_done(&self, stage: Stage) -> bool {
+        stage.phase == Phase::Finishing && self.has_seen_end
+    }
+}
+
+/// Reads the whole log from its beginning to its end.
+pub struct Reader {
+    inner: Subscriber,
+    log: Vec<Sight>,
+    done: Option<oneshot::Sender<Vec<Sight>>>,
+}
+
+impl Reader {
+    pub fn new(recorder: &Arc<Recorder>, done: oneshot::Sender<Vec<Sight>>) -> Self {
+        let all = Arc::new(AtomicUsize::new(0));
+        let inner = Subscriber::new("reader", Resumes::After(Format::Json), recorder, Dice(0), &all);
+        Self { inner, log: Vec::new(), done: Some(done) }
+    }
+}
+
+impl Actor for Reader {
+    fn name(&self) -> &'static str {
+        self.inner.name
+    }
+
+    fn client(&self, ports: Ports) -> Client {
+        self.inner.client(ports)
+    }
+
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
+    fn opened(&mut self, _: &Opened, _: Stage, client: &mut Client) {
+        self.log.clear();
+        self.inner.subscribe(client);
+    }
+
+    fn event(&mut self, event: Event, client: &mut Client) {
+        let Event::Message(message) = event else { return self.inner.event(event, client) };
+        let Some(sight) = sight(&message, &self.inner.recorder) else { return };
+        let is_end = sight.publisher == END;
+        self.log.push(sight);
+        if let Some(done) = self.done.take_if(|_| is_end) {
+            // Whoever waited too long has gone.
+            let _ = done.send(std::mem::take(&mut self.log));
+        }
+    }
+
+    fn act(&mut self, _: Stage, _: &mut Client) {}
+
+    fn drops(&mut self) -> bool {
+        false
+    }
+
+    fn closed(&mut self) {}
+
+    fn is_done(&self, _: Stage) -> bool {
+        self.done.is_none()
+    }
+}
