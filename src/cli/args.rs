@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::client_args::{CallArgs, KeysArgs, LockArgs, PubArgs, RegisterArgs, SubArgs};
+use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, RegisterArgs, SubArgs};
 use super::config::{Flag, Sources};
 use super::store::StoreCommand;
 
@@ -34,6 +34,8 @@ pub(super) enum Command {
     Call(CallArgs),
     /// Offer a procedure that a shell command answers
     Register(RegisterArgs),
+    /// Print the events of a durable topic that the broker has kept
+    Log(LogArgs),
     /// Run a command while holding a lock
     Lock(LockArgs),
     /// List, read and change retained values

@@ -8,6 +8,7 @@ use clap::value_parser;
 
 use crate::mqtt::codec::Level;
 use crate::types::payload::Format;
+use crate::types::time::parse_rfc3339;
 use crate::types::topic::MatchPolicy;
 
 /// Some thirty years: longer is a slip of the finger.
@@ -213,6 +214,43 @@ pub(super) struct RegisterArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct LogArgs {
+    /// Topic or pattern, as WAMP spells it: a.b, or a.# with --match fox
+    pub topic: String,
+    /// Only what is behind this event: an event id or a publication id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["since", "rewind"])]
+    pub after: Option<String>,
+    /// Only what is not older: 2026-11-22T06:18:00Z, or 90s, 15m, 2h, 7d
+    #[arg(long, value_name = "TIME", conflicts_with = "rewind", value_parser = point_in_time)]
+    pub since: Option<PointInTime>,
+    /// Only the last so many events
+    #[arg(long, value_name = "COUNT")]
+    pub rewind: Option<u64>,
+    /// Go on with what is published from now on
+    #[arg(long, short)]
+    pub follow: bool,
+    /// End after so many events
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Print JSON objects with all that is known
+    #[arg(long)]
+    pub json: bool,
+    /// How the pattern is matched: exact, prefix, wildcard or fox
+    #[arg(long = "match", value_name = "POLICY", default_value = "exact", value_parser = policy)]
+    pub policy: MatchPolicy,
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// A time as it was typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PointInTime {
+    /// RFC 3339.
+    At(String),
+    Ago(Duration),
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct LockArgs {
     /// Lock, spelt as a topic of the protocol: a.b (WAMP), a/b (MQTT)
     pub name: String,
@@ -374,6 +412,17 @@ fn positive_seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be a number of seconds above 0, up to 1000000000".to_owned())
 }
 
+fn point_in_time(text: &str) -> Result<PointInTime, String> {
+    if parse_rfc3339(text).is_some() {
+        return Ok(PointInTime::At(text.to_owned()));
+    }
+    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86_400.0)];
+    let ago = units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(*unit)?.parse::<f64>().ok()? * factor));
+    let ago = ago.filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
+    ago.map(|seconds| PointInTime::Ago(Duration::from_secs_f64(seconds)))
+        .ok_or_else(|| "must be a time such as 2026-11-22T06:18:00Z, or 90s, 15m, 2h, 7d".to_owned())
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| (0.001..=1e9).contains(rate));
     rate.ok_or_else(|| "must be a number from 0.001 to 1000000000".to_owned())
@@ -397,6 +446,19 @@ mod tests {
         }
         assert!(positive_seconds("0").is_err() && rate("0").is_err());
         assert_eq!(rate("0.5"), Ok(0.5));
+    }
+
+    #[test]
+    fn a_point_in_time_is_a_date_or_how_long_ago() {
+        let ago = |seconds| Ok(PointInTime::Ago(Duration::from_secs(seconds)));
+        assert_eq!(point_in_time("90s"), ago(90));
+        assert_eq!(point_in_time("1.5m"), ago(90));
+        assert_eq!((point_in_time("2h"), point_in_time("7d")), (ago(7200), ago(604_800)));
+        let at = "2026-11-22T06:18:00Z";
+        assert_eq!(point_in_time(at), Ok(PointInTime::At(at.to_owned())));
+        for wrong in ["", "s", "-1s", "5", "5w", "2026-11-22", "NaNs", "infd"] {
+            assert!(point_in_time(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

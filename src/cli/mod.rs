@@ -30,6 +30,7 @@ mod lines;
 mod lock;
 pub mod log;
 mod pub_;
+mod read_log;
 mod register;
 mod serve;
 mod store;
@@ -128,6 +129,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Sub(args) => sub::run(args),
         Command::Call(args) => call::run(args),
         Command::Register(args) => register::run(args),
+        Command::Log(args) => read_log::run(args),
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Store(command) => store::run(command),

@@ -82,6 +82,9 @@ impl Subscribing {
                     output.message(&message)?;
                 }
                 Ok(Event::Subscribed { outcome, .. }) => self.subscribed(outcome)?,
+                Ok(Event::Unsubscribed { topic, reason }) => {
+                    return Err(Failure::Broker(format!("the subscription to {topic} was taken away: {reason}")));
+                }
                 Ok(_) => {}
                 Err(error) if !self.args.no_reconnect && error.may_pass() => {
                     self.waiting = None;

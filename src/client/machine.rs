@@ -162,6 +162,13 @@ pub enum Event {
         outcome: Result<(), Error>,
     },
     Message(Message),
+    /// The broker has ended a subscription.
+    Unsubscribed {
+        /// As it was subscribed to.
+        topic: String,
+        /// Why, as a URI; empty: it does not say.
+        reason: String,
+    },
     /// A result; with `progress`, more follow.
     Returned {
         token: Token,

@@ -9,6 +9,7 @@
 
 pub mod clients;
 pub mod durables;
+pub mod groups;
 pub mod house;
 pub mod link;
 pub mod log;

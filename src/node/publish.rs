@@ -387,12 +387,31 @@ impl Publisher {
 
     /// Publishes what waited; it was checked when it came.
     fn publish_held(&mut self, held: &held::HeldPublication) -> Fate {
+        let at = self.target_of(held);
+        self.take(at, &held.as_publication(self.now_ms))
+    }
+
+    fn target_of(&mut self, held: &held::HeldPublication) -> usize {
         let name = held.name(self.protocol);
-        let at = match self.by_name.get(name) {
+        match self.by_name.get(name) {
             Some(at) => *at,
             None => self.add_target(name, held.topic.clone()),
-        };
-        self.take(at, &held.as_publication(self.now_ms))
+        }
+    }
+
+    /// The connection ends, and nobody will hear any more. What waits behind its durable publications takes their way, so that it
+    /// keeps its place and is not lost with the connection.
+    pub fn part(&mut self) {
+        for held in self.logged.take_held() {
+            match held {
+                held::Held::Command(command) => self.command(*command),
+                held::Held::Publication(held) => {
+                    let at = self.target_of(&held);
+                    self.log(at, &held.as_publication(self.now_ms));
+                }
+            }
+        }
+        self.finish();
     }
 
     /// As much of this connection's waits for the log as may: it should not be read until it is woken.

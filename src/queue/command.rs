@@ -150,6 +150,19 @@ pub struct Cursor {
     pub sent_to: u64,
     /// Sent and not acknowledged, in the order of sending.
     pub inflight: Vec<Flight>,
+    /// Older events that subscriptions have asked for, in the order in which they are sent: before all others.
+    #[serde(default)]
+    pub older: Vec<Older>,
+}
+
+/// Older events that a subscription has asked for and was not sent yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Older {
+    /// Of the subscription.
+    pub filter: String,
+    /// The first and the last number.
+    pub next: u64,
+    pub until: u64,
 }
 
 /// One message that was sent and is not done.

@@ -16,8 +16,11 @@ pub enum Promise {
 /// How a subscriber reads, which decides what is promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// MQTT session of QoS 1, or a named durable subscription: all of it, some of it more than once.
+    /// MQTT session of QoS 1: all of it, some of it more than once.
     AtLeastOnce,
+    /// Named durable subscription without acknowledgements: what was under way when a connection was lost may be lost, and come
+    /// again after a crash.
+    OnDelivery,
     /// MQTT session of QoS 2: what was published exactly once is seen exactly once.
     ExactlyOnce,
     /// WAMP, resumed each time behind the last event id it saw: the log as it is.

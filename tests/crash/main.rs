@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `FENNEC_CRASH_ROUNDS=500` kills so often; `FENNEC_CRASH_SEED=n` repeats the choices of a run, which prints its own.
-//! `FENNEC_CRASH_STORE=postgres` keeps the state in PostgreSQL.
+//! `FENNEC_CRASH_STORE` names another store; with `memory`, which keeps nothing, the test fails, as it must.
 
 mod broker;
 mod checker;
@@ -46,6 +46,7 @@ use subscribers::{END, Reader, Resumes, Subscriber};
 
 const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n";
 const ROUNDS: u64 = 20;
+const ROUNDS_POSTGRES: u64 = 8;
 /// How long anything may take that must come: a start, an acknowledgement, the end of the log. Much more than it needs.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long a start is left alone before it is killed, in a round in which it is.
@@ -55,15 +56,24 @@ const WORK: std::ops::RangeInclusive<u64> = 1..=1500;
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_and_nothing_comes_twice_that_must_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = std::env::var("FENNEC_CRASH_STORE");
+    test(store.unwrap_or_else(|_| folder.path().join("data").display().to_string()), ROUNDS);
+}
+
+#[test]
+fn the_same_holds_with_postgresql() {
+    if let Some(store) = postgres::store_url() {
+        test(store, ROUNDS_POSTGRES);
+    }
+}
+
+fn test(store: String, rounds: u64) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
-    let rounds = number("FENNEC_CRASH_ROUNDS").unwrap_or(ROUNDS);
+    let rounds = number("FENNEC_CRASH_ROUNDS").unwrap_or(rounds);
     let seed = number("FENNEC_CRASH_SEED").unwrap_or_else(random);
     println!("FENNEC_CRASH_SEED={seed} FENNEC_CRASH_ROUNDS={rounds}");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = match std::env::var("FENNEC_CRASH_STORE").as_deref() {
-        Ok("postgres") => postgres::store_url().expect("a PostgreSQL server"),
-        _ => folder.path().join("data").display().to_string(),
-    };
     let config = folder.path().join("fennec.toml");
     std::fs::write(&config, CONFIG).expect("the configuration is written");
     let history = Test::new(store, config, seed).run(rounds);

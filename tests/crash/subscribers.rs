@@ -45,6 +45,7 @@ pub struct Subscriber {
     /// Counted down when it has subscribed for the first time.
     not_subscribed: Option<Arc<AtomicUsize>>,
     has_seen_end: bool,
+    phase: Phase,
     drops: bool,
 }
 
@@ -65,6 +66,7 @@ impl Subscriber {
             cursor: None,
             not_subscribed: Some(not_subscribed.clone()),
             has_seen_end: false,
+            phase: Phase::Subscribing,
             drops: false,
         }
     }
@@ -72,7 +74,8 @@ impl Subscriber {
     fn reading(&self) -> Reading {
         match self.resumes {
             Resumes::Session(_, Qos::ExactlyOnce) => Reading::ExactlyOnce,
-            Resumes::Session(..) | Resumes::Named(..) => Reading::AtLeastOnce,
+            Resumes::Session(..) => Reading::AtLeastOnce,
+            Resumes::Named(..) => Reading::OnDelivery,
             Resumes::After(_) => Reading::ByEventId,
         }
     }
@@ -135,7 +138,9 @@ impl Actor for Subscriber {
                 self.cursor = sight.event_id.clone().or(self.cursor.take());
                 self.has_seen_end |= sight.publisher == END;
                 self.recorder.saw(self.name, self.reading(), sight);
-                self.drops = self.dice.one_in(DROPS_ONE_IN);
+                // Who is promised no more than that events are sent must be there when the end is.
+                let may_drop = self.phase != Phase::Finishing || self.reading() != Reading::OnDelivery;
+                self.drops = may_drop && self.dice.one_in(DROPS_ONE_IN);
             }
             Event::Subscribed { outcome: Ok(()), .. } => {
                 if let Some(not_subscribed) = self.not_subscribed.take() {
@@ -145,11 +150,15 @@ impl Actor for Subscriber {
             Event::Subscribed { outcome: Err(error), .. } => {
                 self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
             }
+            // It cannot be read at the moment, or another connection of this client has it: once more.
+            Event::Unsubscribed { .. } => self.drops = true,
             _ => {}
         }
     }
 
-    fn act(&mut self, _: Stage, _: &mut Client) {}
+    fn act(&mut self, stage: Stage, _: &mut Client) {
+        self.phase = stage.phase;
+    }
 
     fn drops(&mut self) -> bool {
         std::mem::take(&mut self.drops)

@@ -86,7 +86,7 @@ fn roles() -> Value {
     };
     Value::map([
         ("publisher", Value::Map(Vec::new())),
-        ("subscriber", with(&["pattern_based_subscription"])),
+        ("subscriber", with(&["pattern_based_subscription", "subscription_revocation"])),
         ("caller", with(&["call_canceling", "call_timeout", "progressive_call_results"])),
         ("callee", with(&["call_canceling", "pattern_based_registration", "shared_registration"])),
     ])

@@ -54,9 +54,21 @@ impl Wamp {
             Message::Interrupt { request, .. } => {
                 self.events.push_back(Event::Cancelled(InvocationNumber(request.0)));
             }
+            Message::Unsubscribed { request: RequestId(0), details } => return self.revoked(&details),
             Message::Error { request, error, payload, .. } => self.failed(request, &error, share(payload, unit)),
             other => return self.receive_answer(other),
         }
+        Ok(())
+    }
+
+    /// The broker has ended a subscription (WAMP, Subscription Revocation).
+    fn revoked(&mut self, details: &Dict<'_>) -> Result<(), Error> {
+        let subscription = details.get("subscription").and_then(|id| id.as_u64());
+        let Some(topic) = subscription.and_then(|id| self.subscriptions.remove(&id)) else {
+            return Err(Error::Refused("a subscription was taken away".to_owned()));
+        };
+        let reason = details.get("reason").and_then(|reason| reason.as_text().map(|text| text.into_owned()));
+        self.events.push_back(Event::Unsubscribed { topic, reason: reason.unwrap_or_default() });
         Ok(())
     }
 

@@ -410,11 +410,27 @@ fn a_router_that_breaks_the_protocol_is_left() {
 }
 
 #[test]
-fn a_revoked_subscription_or_registration_ends_the_session() {
+fn a_revoked_subscription_or_registration_that_is_not_named_ends_the_session() {
     let revoked = Message::Unregistered { request: RequestId(0), details: Dict::Empty };
     assert!(!hear(&mut connected(), &revoked).unwrap_err().may_pass());
     let revoked = Message::Unsubscribed { request: RequestId(0), details: Dict::Empty };
     assert!(!hear(&mut connected(), &revoked).unwrap_err().may_pass());
+}
+
+#[test]
+fn a_subscription_that_is_named_when_it_is_revoked_is_told() {
+    let mut machine = connected();
+    machine.subscribe(&subscription("a")).unwrap();
+    hear(&mut machine, &Message::Subscribed { request: RequestId(1), subscription: SubscriptionId(7) }).unwrap();
+    machine.next_event();
+    let details = Dict::new([("subscription", Value::Int(7)), ("reason", "x.y".into())]);
+    let revoked = Message::Unsubscribed { request: RequestId(0), details };
+    hear(&mut machine, &revoked).unwrap();
+    match machine.next_event() {
+        Some(Event::Unsubscribed { topic, reason }) => assert_eq!((topic.as_str(), reason.as_str()), ("a", "x.y")),
+        other => panic!("{other:?}"),
+    }
+    assert!(hear(&mut machine, &revoked).is_err(), "it is gone");
 }
 
 #[test]

@@ -233,7 +233,7 @@ impl MqttGate {
             Phase::Opening(opening) => return opening.leave(),
             Phase::Fresh | Phase::Verifying(_) | Phase::Gone => return,
         };
-        open.publisher.finish();
+        open.publisher.part();
         let client = &open.client;
         tracing::debug!(peer = %self.peer, client_id = client.client_id(), ?leaving, "MQTT client disconnected");
         {
@@ -403,10 +403,14 @@ impl Open {
 
     /// Has the log record how far the session has come.
     fn record_progress(&mut self, at: Cursor) {
+        self.log_progress(at, Answer::Progress);
+        self.publisher.finish();
+    }
+
+    fn log_progress(&mut self, at: Cursor, answer: Answer) {
         let (realm, client_id) = (self.publisher.realm.name.to_string(), self.client.client_id().to_owned());
         self.publisher.command(Command::Progress { realm, cursor: CursorName::Client(client_id), at });
-        self.answers.expect(Answer::Progress);
-        self.publisher.finish();
+        self.answers.expect(answer);
     }
 
     fn must_wait(&self) -> bool {

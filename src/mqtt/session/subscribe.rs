@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5, 3.8 to 3.11).
 
+use super::answers::Answer;
 use super::filters::{Filters, Replay, Resumed, What};
 use super::looking::{Past, Place};
 use super::{Halt, Open, Violation};
@@ -120,6 +121,11 @@ impl Open {
         row.since = after;
         let realm = self.publisher.realm.clone();
         let subscribed = self.client.subscribe(&realm, wanted.filter, held, after);
+        if after.is_some() && self.kept.is_some() {
+            // That it has to be sent older events must not be forgotten either.
+            let at = self.client.session.mailbox().cursor();
+            at.into_iter().for_each(|at| self.log_progress(at, Answer::Silence(1)));
+        }
         let send_retained = match wanted.retain_handling {
             RetainHandling::AtSubscribe => true,
             RetainHandling::AtNewSubscribe => !subscribed.existed,

@@ -44,7 +44,7 @@ impl Clients {
         let client = Arc::new(Client { session, record: Mutex::new(record) });
         if keeps {
             client.read_log(node, realm, role);
-            client.restore_cursor(&Cursor { sent_to: created, inflight: Vec::new() });
+            client.restore_cursor(&Cursor { sent_to: created, ..Cursor::default() });
             realm.set_away(&client.session, true);
         }
         realm.join(client.session.clone());

@@ -64,6 +64,10 @@ impl Failure {
         Self::new("wamp.error.timeout", "it did not come to pass in time")
     }
 
+    pub fn no_such_subscription() -> Self {
+        Self::new("wamp.error.no_such_subscription", "there is no such subscription, or the caller does not have it")
+    }
+
     pub fn quota(text: &str) -> Self {
         Self::new("fennec.error.quota_exceeded", text)
     }

@@ -62,6 +62,13 @@ impl Arguments {
         self.required(name)
     }
 
+    pub fn text(&mut self, name: &'static str) -> Result<String, Failure> {
+        match self.required(name)? {
+            Value::Text(text) => Ok(text),
+            _ => Err(wrong(name, "a string")),
+        }
+    }
+
     pub fn id(&mut self, name: &'static str) -> Result<u64, Failure> {
         self.required(name)?.as_u64().ok_or_else(|| wrong(name, "an id"))
     }

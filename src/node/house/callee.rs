@@ -31,9 +31,15 @@ pub(super) enum Procedure {
     LockAcquire,
     LockRelease,
     LockList,
+    SubscriptionReplay,
+    SubscriptionAck,
+    SubscriptionStatus,
+    DurableList,
+    DurableRemove,
+    GetEvents,
 }
 
-const PROCEDURES: [(&str, Procedure); 8] = [
+const PROCEDURES: [(&str, Procedure); 14] = [
     ("fennec.key.get", Procedure::KeyGet),
     ("fennec.key.list", Procedure::KeyList),
     ("fennec.key.put", Procedure::KeyPut),
@@ -42,6 +48,12 @@ const PROCEDURES: [(&str, Procedure); 8] = [
     ("fennec.lock.acquire", Procedure::LockAcquire),
     ("fennec.lock.release", Procedure::LockRelease),
     ("fennec.lock.list", Procedure::LockList),
+    ("fennec.subscription.replay", Procedure::SubscriptionReplay),
+    ("fennec.subscription.ack", Procedure::SubscriptionAck),
+    ("fennec.subscription.status", Procedure::SubscriptionStatus),
+    ("fennec.durable.list", Procedure::DurableList),
+    ("fennec.durable.remove", Procedure::DurableRemove),
+    ("wamp.subscription.get_events", Procedure::GetEvents),
 ];
 
 /// Where the invocations of a realm go.

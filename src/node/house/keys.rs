@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use super::Room;
 use super::answer::{Answer, Failure, Given};
 use super::arguments::{Arguments, Options, pattern};
 use super::callee::Call;
 use super::placed::{KeyValue, What};
 use super::watches::Watch;
+use super::{Awaited, Room, Waiter};
 use crate::queue::condition::Condition;
 use crate::router::authorize::Action;
 use crate::types::event::StoredEvent;
+use crate::types::event_id::EventId;
 use crate::types::payload::{Args, Format};
 use crate::types::topic::Topic;
 use crate::types::value::{Raw, Value};
@@ -22,15 +23,25 @@ const LIST_MAX: u64 = 1000;
 /// Bytes of values in one answer; one value is always given.
 const LIST_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long a read waits for the log to have an event, if it does not say.
+const PATIENCE_MS: u64 = 10_000;
 const MILLISECONDS: &str = "a number of milliseconds";
 
 impl Room<'_> {
     pub fn key_get(&mut self, call: &Call) -> Result<Given, Failure> {
         let mut arguments = Arguments::read(call)?;
         let topic = arguments.topic("key")?;
-        arguments.options(&[])?;
+        let mut options = arguments.options(&["after", "timeout"])?;
+        let after = options.text("after")?.map(|text| text.parse::<EventId>()).transpose();
+        let after = after.map_err(|error| Failure::invalid(format!("after {error}")))?;
+        let timeout_ms = options.uint("timeout", MILLISECONDS)?.unwrap_or(PATIENCE_MS);
         let realm = self.realm(call)?;
         self.authorize(&realm, call, Action::Subscribe, &topic)?;
+        if let Some(id) = after.filter(|id| self.node.log.last_event_id().is_none_or(|last| last < *id)) {
+            let (who, until_ms) = (Waiter::Call(Box::new(call.clone())), self.now_ms.saturating_add(timeout_ms));
+            self.desk.awaited.push(Awaited { id, who, until_ms });
+            return Ok(Given::Later);
+        }
         let found = realm.retained(&topic, self.now_ms);
         Ok(Answer::one(found.map_or(Value::Null, |event| self.entry(&event))).into())
     }

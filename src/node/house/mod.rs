@@ -10,6 +10,8 @@
 //! the calls of a caller that is gone.
 //!
 //! - [`keys`] and [`locks`]: `fennec.key.*`, `fennec.lock.*`; what they change goes through the log and is [`placed`] there.
+//! - [`subscriptions`], [`durables`] and [`history`]: `fennec.subscription.*`, `fennec.durable.*`, `wamp.subscription.get_events`;
+//!   what they read of the past is [`asked`] for.
 //! - [`watches`]: calls that wait for a key to change.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
 //!
@@ -17,11 +19,15 @@
 
 mod answer;
 mod arguments;
+mod asked;
 mod bell;
 mod callee;
+mod durables;
+mod history;
 mod keys;
 mod locks;
 mod placed;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod watches;
@@ -36,14 +42,17 @@ use parking_lot::{Condvar, Mutex};
 use super::Node;
 use super::link::Link;
 use super::log::{ClockFn, Submission, tickets::Owner};
+use super::past::{Found, Page};
 use super::realm::Realm;
 use crate::queue::command::Command;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
+use crate::store::StoreError;
 use crate::types::event_id::EventId;
 use crate::types::ids::{InvocationId, SessionId};
 
 use answer::{Failure, Given};
+use asked::Asked;
 pub use bell::Bell;
 pub use callee::Inbox;
 use callee::{Call, Procedure};
@@ -83,6 +92,16 @@ enum Item {
         realm: Arc<str>,
         topic: Box<str>,
     },
+    /// A place in the log was found, or could not be.
+    Found {
+        key: CallKey,
+        found: Result<Found, StoreError>,
+    },
+    /// Events of the past were read, or could not be.
+    Page {
+        key: CallKey,
+        page: Result<Page, StoreError>,
+    },
     /// A connection waits for the log to have an event.
     Await(Awaited),
     Tick,
@@ -100,17 +119,26 @@ struct Queue {
 struct Desk {
     /// Calls that wait for the log.
     placed: HashMap<CallKey, Placed>,
+    /// Calls that wait for the log's past.
+    asked: HashMap<CallKey, Asked>,
     watches: Watches,
     awaited: Vec<Awaited>,
     /// To be submitted again.
     owed: Vec<Command>,
 }
 
-/// A connection that is to be woken when the log has an event, or the time is over.
+/// Something that is to go on when the log has an event, or when the time is over.
 struct Awaited {
     id: EventId,
-    link: Arc<Link>,
+    who: Waiter,
     until_ms: u64,
+}
+
+enum Waiter {
+    /// A connection, to be woken.
+    Link(Arc<Link>),
+    /// A call that reads a key.
+    Call(Box<Call>),
 }
 
 /// Who works, and with what.
@@ -180,7 +208,7 @@ impl House {
 
     /// Wakes a connection when the log has got as far as an event, or when the time is over.
     pub fn await_event(&self, id: EventId, link: &Arc<Link>, until_ms: u64) {
-        self.queue.push(Item::Await(Awaited { id, link: link.clone(), until_ms }));
+        self.queue.push(Item::Await(Awaited { id, who: Waiter::Link(link.clone()), until_ms }));
     }
 
     /// Time has passed.
@@ -232,6 +260,8 @@ impl Room<'_> {
             Item::Outcome { key, outcome } => self.outcome(&key, outcome),
             Item::Owed(command) => self.desk.owed.push(command),
             Item::Changed { realm, topic } => self.changed(&realm, &topic),
+            Item::Found { key, found } => self.found(&key, found),
+            Item::Page { key, page } => self.page(&key, page),
             Item::Await(awaited) => self.desk.awaited.push(awaited),
             Item::Tick => self.tick(),
         }
@@ -247,6 +277,12 @@ impl Room<'_> {
             Procedure::LockAcquire => self.lock_acquire(&call),
             Procedure::LockRelease => self.lock_release(&call),
             Procedure::LockList => self.lock_list(&call),
+            Procedure::SubscriptionReplay => self.replay(&call),
+            Procedure::SubscriptionAck => self.ack(&call),
+            Procedure::SubscriptionStatus => self.status(&call),
+            Procedure::DurableList => self.durable_list(&call),
+            Procedure::DurableRemove => self.durable_remove(&call),
+            Procedure::GetEvents => self.get_events(&call),
         };
         match done {
             Ok(Given::Now(answer)) => self.answer(&call, Ok(answer)),
@@ -263,7 +299,17 @@ impl Room<'_> {
             }
             return;
         }
-        self.cancel_placed(key, answer);
+        let waits = |awaited: &mut Awaited| matches!(&awaited.who, Waiter::Call(call) if call.key == *key);
+        let waited: Vec<Awaited> = self.desk.awaited.extract_if(.., waits).collect();
+        if let Some(Waiter::Call(call)) = waited.into_iter().next().map(|awaited| awaited.who) {
+            if answer {
+                self.answer(&call, Err(Failure::canceled()));
+            }
+            return;
+        }
+        if !self.cancel_asked(key, answer) {
+            self.cancel_placed(key, answer);
+        }
     }
 
     fn tick(&mut self) {
@@ -271,13 +317,16 @@ impl Room<'_> {
             owe(self.node, self.queue, command);
         }
         let (last, now_ms) = (self.node.log.last_event_id(), self.now_ms);
-        self.desk.awaited.retain(|awaited| {
-            let over = awaited.until_ms <= now_ms || last.is_some_and(|last| last >= awaited.id);
-            if over {
-                awaited.link.wake();
+        let has = |id: EventId| last.is_some_and(|last| last >= id);
+        let over = |awaited: &mut Awaited| awaited.until_ms <= now_ms || has(awaited.id);
+        let over: Vec<Awaited> = self.desk.awaited.extract_if(.., over).collect();
+        for awaited in over {
+            match awaited.who {
+                Waiter::Link(link) => link.wake(),
+                Waiter::Call(call) if has(awaited.id) => self.call(*call),
+                Waiter::Call(call) => self.answer(&call, Err(Failure::timeout())),
             }
-            !over
-        });
+        }
         for watch in self.desk.watches.late(self.now_ms) {
             self.answer(&watch.call, Err(Failure::timeout()));
         }

@@ -35,6 +35,8 @@ pub(super) enum What {
     Acquire(Arc<Topic>),
     /// To give a lock back.
     Release,
+    /// To remove the named durable subscription of this name.
+    Forget(String),
 }
 
 /// A value for a key.
@@ -149,7 +151,14 @@ impl Room<'_> {
     fn done(&mut self, key: &CallKey, done: Done) {
         let Some(placed) = self.desk.placed.remove(key) else { return };
         let answer = match done {
-            Done::Yes | Done::Connected { .. } => Ok(Answer::one(true)),
+            Done::Yes | Done::Connected { .. } => {
+                if let What::Forget(name) = &placed.what {
+                    self.forgotten(&placed.call, name);
+                }
+                Ok(Answer::one(true))
+            }
+            // It is gone, as was wanted.
+            Done::NotFound if matches!(placed.what, What::Forget(_)) => Ok(Answer::one(true)),
             Done::NotFound => Err(Failure::new("fennec.error.not_held", "the caller does not hold this lock")),
             Done::Conflict => Err(Failure::new("fennec.error.conflict", "it belongs to another user")),
         };

@@ -46,10 +46,18 @@ impl Mailbox {
         Some(self.log.as_ref()?.reading.realm.upgrade()?.name.clone())
     }
 
-    /// Takes up a recorded session where it was before the broker started. Its subscriptions come by [`Mailbox::want`].
+    /// Takes up a recorded session where it was before the broker started. Its subscriptions have come by [`Mailbox::want`].
     pub fn restore(&mut self, at: &Cursor) {
-        let Some(own) = self.log.as_mut().and_then(|log| log.own.as_mut()) else { return };
+        let Some(log) = self.log.as_mut() else { return };
+        let Some(own) = log.own.as_mut() else { return };
         own.rewind(at.sent_to + 1);
+        // Those of subscriptions that are gone are not wanted any more.
+        let older = at.older.iter().filter_map(|older| {
+            let want = own.wants.get(&older.filter)?.clone();
+            let reader = Reader::for_one(want, Position::new(older.next, Some(older.until)));
+            Some((older.filter.as_str().into(), reader))
+        });
+        log.older = older.collect();
         self.inflight.restore(at.inflight.iter().map(|flight| Flight {
             number: flight.number,
             packet_id: flight.packet_id,

@@ -12,7 +12,7 @@ use crate::node::link::Link;
 use crate::node::reader::Durable;
 use crate::node::reader::moved::Moved;
 use crate::node::reader::position::Position;
-use crate::queue::command::{self, Cursor};
+use crate::queue::command::{self, Cursor, Older};
 
 /// Numbers that a live reader has passed by before that is worth recording.
 const PASSED_MIN: u64 = 1000;
@@ -58,7 +58,8 @@ impl Mailbox {
 
     /// Where the session stands: what a crash would take it back to if it were recorded now.
     pub fn cursor(&self) -> Option<Cursor> {
-        let own = self.log.as_ref()?.own.as_ref()?;
+        let log = self.log.as_ref()?;
+        let own = log.own.as_ref()?;
         let inflight = self.inflight.flights().map(|flight| command::Flight {
             number: flight.number,
             packet_id: flight.packet_id,
@@ -66,7 +67,12 @@ impl Mailbox {
             released: flight.released,
             attempts: 0,
         });
-        Some(Cursor { sent_to: own.position.next() - 1, inflight: inflight.collect() })
+        let older = log.older.iter().map(|(filter, reader)| Older {
+            filter: filter.to_string(),
+            next: reader.position.next(),
+            until: reader.position.until(),
+        });
+        Some(Cursor { sent_to: own.position.next() - 1, inflight: inflight.collect(), older: older.collect() })
     }
 
     /// Something has moved that is not recorded.

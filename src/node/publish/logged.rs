@@ -193,10 +193,16 @@ impl Logged {
         if !matches!(self.order.front(), Some(Pending::Held(_))) {
             return Vec::new();
         }
+        self.take_held()
+    }
+
+    /// All that waits, whatever is before it.
+    pub fn take_held(&mut self) -> Vec<Held> {
         self.holds = false;
-        let held = self.order.drain(..).filter_map(|pending| match pending {
+        // Behind what waits there is only what waits.
+        let first = self.order.iter().position(|pending| matches!(pending, Pending::Held(_)));
+        let held = self.order.drain(first.unwrap_or(self.order.len())..).filter_map(|pending| match pending {
             Pending::Held(held) => Some(held),
-            // Behind what waits there is only what waits.
             Pending::Logged { .. } | Pending::Routed(_) => None,
         });
         let held: Vec<_> = held.collect();

@@ -252,6 +252,6 @@ impl Each {
         let name = CursorName::Durable(self.durable.as_ref()?.name.to_string());
         // What it has passed by behind the last event that is done needs no word of anybody.
         let sent_to = if self.done >= self.sent { self.reader.position.next() - 1 } else { self.done };
-        Some(Moved { name, at: Cursor { sent_to, inflight: Vec::new() } })
+        Some(Moved { name, at: Cursor { sent_to, ..Cursor::default() } })
     }
 }

@@ -100,6 +100,11 @@ impl Wants {
         self.list.insert(name.into(), want);
     }
 
+    /// The subscription of this name.
+    pub fn get(&self, name: &str) -> Option<&Want> {
+        self.list.get(name)
+    }
+
     /// Removes; `false` if there was none of that name.
     pub fn remove(&mut self, name: &str) -> bool {
         self.view = None;

@@ -270,7 +270,8 @@ pub fn read_pattern(text: &str) -> Option<TopicPattern> {
 impl Cursor {
     /// All events up to this number are done: the log need not keep them for this cursor.
     pub fn done_to(&self) -> u64 {
-        let first_inflight = self.inflight.iter().map(|flight| flight.number.saturating_sub(1)).min();
-        self.sent_to.min(first_inflight.unwrap_or(u64::MAX))
+        let inflight = self.inflight.iter().map(|flight| flight.number);
+        let first = inflight.chain(self.older.iter().map(|older| older.next)).min();
+        self.sent_to.min(first.map_or(u64::MAX, |first| first.saturating_sub(1)))
     }
 }

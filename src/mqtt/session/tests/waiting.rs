@@ -68,6 +68,20 @@ fn messages_of_a_topic_keep_their_order_through_the_log() {
     assert_eq!(heir.hear(), ["publish a 1 q1 #1", "publish a 2", "publish a 3 q1 #2"]);
 }
 
+/// DISCONNECT does not take back what was sent before it, whatever that waits for.
+#[test]
+fn messages_that_wait_for_the_log_are_not_lost_with_their_connection() {
+    let (world, mut peer) = stalled();
+    let mut heir = world.join(v5("s"));
+    heir.subscribe("#", Q1);
+    peer.send_publish(retained("a", "1", Q1));
+    peer.publish("a", "2", Q0);
+    peer.send_publish(retained("a", "3", Q0));
+    peer.leave();
+    world.run_log();
+    assert_eq!(heir.hear(), ["publish a 1 q1 #1", "publish a 2", "publish a 3"]);
+}
+
 #[test]
 fn session_that_is_kept_is_given_when_it_is_in_the_log() {
     let world = Setup::default().build_stalled();

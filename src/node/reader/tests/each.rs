@@ -108,7 +108,7 @@ fn durable(peer: &Peer, world: &World, after: u64, acknowledged: bool) -> Subscr
 }
 
 fn moved(sent_to: u64) -> Moved {
-    Moved { name: CursorName::Durable("jobs".to_owned()), at: Cursor { sent_to, inflight: Vec::new() } }
+    Moved { name: CursorName::Durable("jobs".to_owned()), at: Cursor { sent_to, ..Cursor::default() } }
 }
 
 #[test]

@@ -279,7 +279,7 @@ impl Peer {
         };
         session.mailbox().read_log(reading);
         world.realm.set_away(&session, true);
-        let (held, recorded) = (BTreeMap::new(), Cursor { sent_to: world.last(), inflight: Vec::new() });
+        let (held, recorded) = (BTreeMap::new(), Cursor { sent_to: world.last(), ..Cursor::default() });
         Self { session, link: None, written: Vec::new(), held, got: Vec::new(), progress: None, recorded }
     }
 

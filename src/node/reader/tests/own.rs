@@ -199,7 +199,11 @@ fn a_restored_session_goes_on_where_it_was_recorded() {
         attempts: 0,
     };
     let mut peer = Peer::new(&world, "own", true);
-    peer.mailbox().restore(&Cursor { sent_to: 4, inflight: vec![flight(2, 7, true), flight(3, 9, false)] });
+    peer.mailbox().restore(&Cursor {
+        sent_to: 4,
+        inflight: vec![flight(2, 7, true), flight(3, 9, false)],
+        ..Cursor::default()
+    });
     peer.subscribe_as(&world, "a/#", crate::node::testing::merged(ExactlyOnce), 0, None);
     peer.connect(&world, 10);
     peer.receive(1);
@@ -259,7 +263,7 @@ fn the_end_of_a_connection_says_how_far_it_came() {
     world.publish(&[said("c", AtLeastOnce)]);
     peer.settle(&mut world);
     peer.disconnect(&world);
-    assert_eq!(peer.recorded, Cursor { sent_to: 3, inflight: vec![] }, "all that was routed to the end");
+    assert_eq!(peer.recorded, Cursor { sent_to: 3, ..Cursor::default() }, "all that was routed to the end");
 }
 
 #[test]

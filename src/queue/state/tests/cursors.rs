@@ -4,7 +4,7 @@ use crate::types::topic::{MatchPolicy, TopicPattern};
 
 fn progress(cursor: CursorName, sent_to: u64, inflight: &[u64]) -> Command {
     let inflight = inflight.iter().map(|number| Flight { number: *number, ..Flight::default() }).collect();
-    Command::Progress { realm: REALM.into(), cursor, at: Cursor { sent_to, inflight } }
+    Command::Progress { realm: REALM.into(), cursor, at: Cursor { sent_to, inflight, ..Cursor::default() } }
 }
 
 fn client(name: &str) -> CursorName {

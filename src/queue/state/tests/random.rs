@@ -65,7 +65,7 @@ fn command(dice: &mut Dice, last_number: u64) -> Command {
         5 => {
             let cursor = if dice.often(50) { CursorName::Client(client_id) } else { CursorName::Durable("d".into()) };
             let inflight = (0..dice.below(3)).map(|n| Flight { number: number + n, ..Flight::default() }).collect();
-            Command::Progress { realm, cursor, at: Cursor { sent_to: number, inflight } }
+            Command::Progress { realm, cursor, at: Cursor { sent_to: number, inflight, ..Cursor::default() } }
         }
         6 => Command::Release { realm, client_id, packet_id: dice.below(4) as u16 },
         7 if dice.often(50) => Command::Forget { realm, name: "d".into() },

@@ -18,7 +18,7 @@ fn hello(details: &str) -> String {
 }
 
 /// A hash that costs next to nothing.
-fn hash(password: &str) -> String {
+pub(super) fn hash(password: &str) -> String {
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
     let salt = SaltString::encode_b64(b"salt of a test").unwrap();
     argon2.hash_password(password.as_bytes(), &salt).unwrap().to_string()
@@ -87,7 +87,7 @@ fn welcome_tells_who_one_is_and_what_the_broker_can_do() {
             r#""authprovider":"static","agent":"fennec-"#,
             env!("CARGO_PKG_VERSION"),
             r#"","roles":{"broker":{"features":{"event_history":true,"event_retention":true,"pattern_based_subscription":true,"#,
-            r#""publisher_exclusion":true,"publisher_identification":true,"subscriber_blackwhite_listing":true}},"#,
+            r#""publisher_exclusion":true,"publisher_identification":true,"subscriber_blackwhite_listing":true,"subscription_revocation":true}},"#,
             r#""dealer":{"features":{"call_canceling":true,"call_timeout":true,"caller_identification":true,"#,
             r#""pattern_based_registration":true,"progressive_call_results":true,"registration_revocation":true,"#,
             r#""shared_registration":true}}}}]"#

@@ -2,10 +2,12 @@
 
 mod calling;
 mod fuzz;
+mod history;
 mod joining;
 mod keys;
 mod locking;
 mod publishing;
+mod resuming;
 mod subscribing;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,6 +22,7 @@ use crate::node::link::Link;
 use crate::node::testing::{Flaky, recover, run_due, run_log_at};
 use crate::node::users::{UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings};
+use crate::queue::retention::Policy;
 use crate::router::authorize::{Action, Authorizer, Permission, Role};
 use crate::types::limits::Limits;
 use crate::types::payload::{Codec, Format};
@@ -30,7 +33,7 @@ use crate::wamp::serializer::{Encoding, Wire};
 const NOW_MS: u64 = 1_700_000_000_000;
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
 
-/// A node and what its clients are told about it.
+/// A node, in which all events below `log` are durable, and what its clients are told about it.
 struct World {
     node: Arc<Node>,
     access: Access,
@@ -77,7 +80,13 @@ impl Setup {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users).unwrap(),
-            policies: Vec::new(),
+            policies: vec![Policy {
+                realm: None,
+                pattern: TopicPattern::from_filter("log/#").unwrap(),
+                age_us_max: u64::MAX,
+                bytes_max: u64::MAX,
+                messages_max: u64::MAX,
+            }],
         };
         let node = Node::new(settings, 1);
         let (clock_ms, store) = (Arc::new(AtomicU64::new(NOW_MS)), Flaky::default());
@@ -106,7 +115,7 @@ impl World {
         let wire = Wire::websocket(encoding);
         let (node, link) = (self.node.clone(), Arc::new(Link::default()));
         let gate = WampGate::new(node, self.access, PEER, encoding, wire, frame_bytes_max, link, self.now_ms);
-        Client { gate, encoding, now_ms: self.now_ms, closed: false, session: 0 }
+        Client { gate, encoding, now_ms: self.now_ms, closed: false, session: 0, early: Vec::new() }
     }
 
     /// A session of an anonymous client that announces everything.
@@ -136,6 +145,8 @@ struct Client {
     /// The machine wants the connection closed.
     closed: bool,
     session: u64,
+    /// Received and not looked at yet.
+    early: Vec<String>,
 }
 
 impl Client {
@@ -192,7 +203,27 @@ impl Client {
 
     /// The same as messages in JSON.
     fn received(&mut self) -> Vec<String> {
-        frames(&self.written()).iter().flat_map(|frame| messages(self.encoding, frame)).collect()
+        let mut all = std::mem::take(&mut self.early);
+        all.extend(frames(&self.written()).iter().flat_map(|frame| messages(self.encoding, frame)));
+        all
+    }
+
+    /// The RESULT or ERROR that is among what comes; the others are left for later.
+    fn received_answer(&mut self) -> String {
+        let mut received = self.received();
+        let answer = received.iter().position(|message| message.starts_with("[50,") || message.starts_with("[8,48,"));
+        let answer = received.remove(answer.unwrap_or_else(|| panic!("no answer: {received:?}")));
+        self.early = received;
+        answer
+    }
+
+    /// The subscription of the SUBSCRIBED that is the next message; the others are left for later.
+    fn received_subscription(&mut self) -> u32 {
+        let mut received = self.received();
+        let first = received.remove(0);
+        self.early = received;
+        let id = first.strip_prefix("[33,").and_then(|rest| rest.trim_end_matches(']').split(',').nth(1)?.parse().ok());
+        id.unwrap_or_else(|| panic!("no SUBSCRIBED: {first}"))
     }
 
     /// Compares what was written; `*` stands for any number.
@@ -276,6 +307,7 @@ fn messages(encoding: Encoding, frame: &[u8]) -> Vec<String> {
 /// Event ids tell the time and a place: tests compare `EVENT`.
 fn without_event_id(mut message: String) -> String {
     const KEY: &str = "\"event_id\":\"";
+    // So is the other text that may hold one.
     let mut from = 0;
     while let Some(at) = message[from..].find(KEY).map(|at| from + at + KEY.len()) {
         let len = message[at..].find('"').unwrap();
