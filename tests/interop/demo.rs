@@ -96,6 +96,16 @@ impl Said {
             assert_eq!(self.turn(), (holder, false), "the holder releases before the next one holds");
         }
     }
+
+    /// Watches until each of `names` has held the resource so often.
+    fn holds(&self, names: &[&str], times: u32) {
+        let mut held: BTreeMap<String, u32> = BTreeMap::new();
+        while !names.iter().all(|name| held.get(*name).is_some_and(|count| *count >= times)) {
+            if let (holder, true) = self.turn() {
+                *held.entry(holder).or_default() += 1;
+            }
+        }
+    }
 }
 
 #[test]
@@ -160,11 +170,23 @@ fn the_demo_runs_under_supervisord() {
     let said = Said::by(reader);
     let mut supervisord = Command::new(clients::python());
     supervisord.args(["-m", "supervisor.supervisord", "-c"]).arg(path).current_dir(folder.path());
-    let mut supervisord = start(supervisord, &[], &output);
+    let supervisord = Supervisord(start(supervisord, &[], &output));
     drop(output);
-    said.turns(&["worker1", "worker2", "worker3"], 2);
-    // It ends all that it started.
-    let pid = supervisord.0.id().to_string();
-    assert!(Command::new("kill").arg(pid).status().expect("kill").success());
-    assert!(supervisord.0.wait().expect("its end").success());
+    // What several processes say at once, it may tell in another order.
+    said.holds(&["worker1", "worker2", "worker3"], 2);
+    drop(supervisord);
+    // All that it started has ended with it: nobody can say anything any more.
+    while said.0.recv_timeout(LIMIT).is_ok() {}
+    assert_eq!(said.0.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+/// When dropped it is told to end, and ends all that it started.
+struct Supervisord(Worker);
+
+impl Drop for Supervisord {
+    fn drop(&mut self) {
+        let pid = self.0.0.id().to_string();
+        let _ = Command::new("kill").arg(pid).status();
+        let _ = self.0.0.wait();
+    }
 }
