@@ -11,22 +11,25 @@ const usedForMs = Number(process.argv[4] || 5) * 1000
 const restMs = 1000
 
 // Retries for ever, soon.
-const connection = new autobahn.Connection({ url, realm: 'realm1', max_retries: -1, initial_retry_delay: 0.5, max_retry_delay: 5 })
+const retry = { max_retries: -1, initial_retry_delay: 0.5, max_retry_delay: 5 }
+const connection = new autobahn.Connection({ url, realm: 'realm1', ...retry })
+
+const say = what => console.log(`${name.padEnd(8)}| ${what}`)
 
 connection.onopen = session => {
-  console.log(`connected to ${url}`)
+  say(`connected to ${url}`)
   const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
   // Set only when there is no value, wait until then, and clear it when this session goes.
   const lock = { acknowledge: true, retain: true, when: null, will: null, watch: true }
   const takeATurn = async () => {
-    console.log(`waits for ${RESOURCE}`)
+    say(`waits for ${RESOURCE}`)
     await session.publish(RESOURCE, [{ worker: name, pid: process.pid }], {}, lock)
-    console.log(`holds ${RESOURCE}`)
+    say(`holds ${RESOURCE}`)
     await sleep(usedForMs)
     // The lock went with the session, if that is gone.
     if (!session.isOpen) return
-    console.log(`releases ${RESOURCE}`)
+    say(`releases ${RESOURCE}`)
     await session.publish(RESOURCE, [], {}, { acknowledge: true, retain: true })
     await sleep(restMs)
   }
@@ -38,7 +41,7 @@ connection.onopen = session => {
 }
 
 connection.onclose = reason => {
-  console.log(`${reason}; trying again`)
+  say(`${reason}; trying again`)
 }
 
 function fail (error) {

@@ -51,6 +51,10 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 }
 
 impl Worker {
+    fn say(&self, what: &str) {
+        println!("{:<8}| {what}", self.name);
+    }
+
     /// Connects, works, and connects again when the connection is lost.
     async fn work_for_ever(&self) -> Error {
         loop {
@@ -62,7 +66,7 @@ impl Worker {
             if !error.may_pass() {
                 return error;
             }
-            println!("{error}; trying again");
+            self.say(&format!("{error}; trying again"));
             tokio::time::sleep(REST).await;
         }
     }
@@ -78,7 +82,7 @@ impl Worker {
         let target = Target { url: self.url.clone(), trust: Trust::System, timeout: Duration::from_secs(10) };
         let mut client = Client::new(target, wamp::speech(Format::Json), Box::new(wamp::Wamp::new(options)));
         client.connect().await?;
-        println!("connected to {}", self.url);
+        self.say(&format!("connected to {}", self.url));
         Ok(client)
     }
 
@@ -92,7 +96,7 @@ impl Worker {
     }
 
     async fn take_a_turn(&self, client: &mut Client) -> Result<(), Error> {
-        println!("waits for {RESOURCE}");
+        self.say(&format!("waits for {RESOURCE}"));
         let holder = vec![
             ("worker".to_owned(), Value::Text(self.name.clone())),
             ("pid".to_owned(), Value::Int(std::process::id().into())),
@@ -100,9 +104,9 @@ impl Worker {
         let args = Value::List(vec![Value::Map(holder)]).to_bytes(Format::Json);
         let lock = [("when", Value::Null), ("will", Value::Null), ("watch", Value::Bool(true))];
         publish(client, Some(&args), &lock).await?;
-        println!("holds {RESOURCE}");
+        self.say(&format!("holds {RESOURCE}"));
         idle(client, self.used_for).await?;
-        println!("releases {RESOURCE}");
+        self.say(&format!("releases {RESOURCE}"));
         publish(client, None, &[]).await?;
         idle(client, REST).await
     }

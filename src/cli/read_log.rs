@@ -88,7 +88,7 @@ impl Reading {
             };
             match event {
                 Ok(Event::Message(message)) => self.message(&message, output)?,
-                Ok(Event::Subscribed { outcome, .. }) => outcome?,
+                Ok(Event::Subscribed { outcome, .. }) => drop(outcome?),
                 Ok(Event::Unsubscribed { reason, .. }) if reason == END => break,
                 Ok(Event::Unsubscribed { reason, .. }) => {
                     return Err(Failure::Broker(format!("the broker gives up reading: {reason}")));

@@ -81,7 +81,7 @@ impl Subscribing {
                     self.seen += 1;
                     output.message(&message)?;
                 }
-                Ok(Event::Subscribed { outcome, .. }) => self.subscribed(outcome)?,
+                Ok(Event::Subscribed { outcome, .. }) => self.subscribed(outcome.map(drop))?,
                 Ok(Event::Unsubscribed { topic, reason }) => {
                     return Err(Failure::Broker(format!("the subscription to {topic} was taken away: {reason}")));
                 }

@@ -153,9 +153,10 @@ pub enum Event {
         token: Token,
         outcome: Result<Option<u64>, Error>,
     },
+    /// WAMP tells the subscription's id.
     Subscribed {
         token: Token,
-        outcome: Result<(), Error>,
+        outcome: Result<Option<u64>, Error>,
     },
     Registered {
         token: Token,

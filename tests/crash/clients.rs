@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fennec::client::machine::{Event, Message, Opened};
+use fennec::client::machine::{Call, Event, Message, Opened, Token};
 use fennec::client::tls::Trust;
 use fennec::client::url::{Protocol, Url};
 use fennec::client::{Client, Target, mqtt, wamp};
 use fennec::mqtt::codec::Level;
-use fennec::types::payload::{Codec, Format};
+use fennec::types::event::Properties;
+use fennec::types::payload::{Codec, Format, PayloadRef};
+use fennec::types::value::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -159,6 +161,19 @@ pub fn wamp_client(format: Format, ports: Ports) -> Client {
 
 fn target(url: &str, protocol: Protocol) -> Target {
     Target { url: Url::parse(url, protocol).expect("a URL"), trust: Trust::System, timeout: CONNECT }
+}
+
+/// Calls a procedure of the broker; `None` if there is no connection any more.
+pub fn ask(client: &mut Client, procedure: &str, args: Vec<Value>) -> Option<Token> {
+    let args = Value::List(args).to_bytes(Format::Json);
+    let asked = client.machine().call(&Call {
+        procedure,
+        payload: PayloadRef::Args { format: Format::Json, args: Some(&args), kwargs: None },
+        progress: false,
+        timeout_ms: 0,
+        properties: &Properties::default(),
+    });
+    asked.ok()
 }
 
 /// What publications say: who publishes, and the how manieth it is.

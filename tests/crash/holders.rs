@@ -3,29 +3,17 @@
 use std::sync::Arc;
 
 use fennec::client::Client;
-use fennec::client::machine::{Call, CallError, Event, Opened, Publication, Token};
+use fennec::client::machine::{CallError, Event, Opened, Publication, Token};
 use fennec::types::event::{Properties, Qos};
 use fennec::types::payload::{Codec, Format, PayloadRef};
 use fennec::types::value::Value;
 
 use crate::broker::Ports;
-use crate::clients::{Actor, Phase, Stage, wamp_client};
+use crate::clients::{Actor, Phase, Stage, ask, wamp_client};
 use crate::history::{KeyRead, Recorder};
 
 /// The lock that all want.
 const LOCK: &str = "locks.one";
-
-fn ask(client: &mut Client, procedure: &str, argument: &str) -> Option<Token> {
-    let args = Value::List(vec![argument.into()]).to_bytes(Format::Json);
-    let asked = client.machine().call(&Call {
-        procedure,
-        payload: PayloadRef::Args { format: Format::Json, args: Some(&args), kwargs: None },
-        progress: false,
-        timeout_ms: 0,
-        properties: &Properties::default(),
-    });
-    asked.ok()
-}
 
 /// Takes the lock, gives it back, again and again.
 pub struct Locker {
@@ -58,14 +46,14 @@ impl Locker {
                     return self.doing = Doing::Nothing;
                 };
                 let hold = self.recorder.granted(LOCK, self.name, fence, self.life);
-                ask(client, "fennec.key.get", LOCK).map_or(Doing::Nothing, |call| Doing::Holding(hold, call))
+                ask(client, "fennec.key.get", vec![LOCK.into()]).map_or(Doing::Nothing, |call| Doing::Holding(hold, call))
             }
             Doing::Holding(hold, call) if call == token => {
                 if !answer.as_ref().is_ok_and(|entry| entry.get("token").is_some()) {
                     problem("see its lock");
                 }
                 self.recorder.gave_up(hold);
-                ask(client, "fennec.lock.release", LOCK).map_or(Doing::Nothing, Doing::Releasing)
+                ask(client, "fennec.lock.release", vec![LOCK.into()]).map_or(Doing::Nothing, Doing::Releasing)
             }
             Doing::Releasing(call) if call == token => {
                 if answer.is_err() {
@@ -110,7 +98,7 @@ impl Actor for Locker {
 
     fn act(&mut self, stage: Stage, client: &mut Client) {
         if stage.phase == Phase::Working && matches!(self.doing, Doing::Nothing) {
-            self.doing = ask(client, "fennec.lock.acquire", LOCK).map_or(Doing::Nothing, Doing::Acquiring);
+            self.doing = ask(client, "fennec.lock.acquire", vec![LOCK.into()]).map_or(Doing::Nothing, Doing::Acquiring);
         }
     }
 
@@ -179,7 +167,7 @@ impl Actor for Keeper {
     }
 
     fn opened(&mut self, _: &Opened, _: Stage, client: &mut Client) {
-        self.reading = ask(client, "fennec.key.get", self.key);
+        self.reading = ask(client, "fennec.key.get", vec![self.key.into()]);
     }
 
     fn event(&mut self, event: Event, _: &mut Client) {

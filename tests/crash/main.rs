@@ -132,7 +132,8 @@ impl Test {
             ("session-2-old", Resumes::Session(Level::V4, Qos::ExactlyOnce)),
             ("after", Resumes::After(Format::Json)),
             ("after-cbor", Resumes::After(Format::Cbor)),
-            ("named", Resumes::Named(Format::Json, "crash-test")),
+            ("named", Resumes::Named(Format::Json, "on-delivery", false)),
+            ("named-acknowledges", Resumes::Named(Format::MsgPack, "by-client", true)),
         ] {
             let dice = Dice(self.dice.roll());
             let subscriber = Subscriber::new(name, resumes, &recorder, dice, &self.not_subscribed);

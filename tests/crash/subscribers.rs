@@ -13,12 +13,14 @@ use fennec::types::value::Value;
 use tokio::sync::oneshot;
 
 use crate::broker::Ports;
-use crate::clients::{Actor, Phase, Stage, mqtt_client, sight, wamp_client};
+use crate::clients::{Actor, Phase, Stage, ask, mqtt_client, sight, wamp_client};
 use crate::dice::Dice;
 use crate::history::{Reading, Recorder, Sight};
 
 /// One in so many events has a client lose its connection.
 const DROPS_ONE_IN: u64 = 2500;
+/// How many events are acknowledged together, where that is done by a call.
+const ACKNOWLEDGED_AT_ONCE: u32 = 20;
 /// Before anything that could be in a log.
 const BEGINNING: &str = "2000-01-01T00:00:00Z";
 /// Who publishes the last event of all.
@@ -31,8 +33,8 @@ pub enum Resumes {
     Session(Level, Qos),
     /// Behind the last event id it saw.
     After(Format),
-    /// By the name of its subscription.
-    Named(Format, &'static str),
+    /// By the name of its subscription; it acknowledges what it has seen, or does not.
+    Named(Format, &'static str, bool),
 }
 
 pub struct Subscriber {
@@ -42,6 +44,9 @@ pub struct Subscriber {
     dice: Dice,
     /// The event id to go on behind.
     cursor: Option<String>,
+    /// Of this connection, if it has one.
+    subscription: Option<u64>,
+    unacknowledged: u32,
     /// Counted down when it has subscribed for the first time.
     not_subscribed: Option<Arc<AtomicUsize>>,
     has_seen_end: bool,
@@ -64,6 +69,8 @@ impl Subscriber {
             recorder: recorder.clone(),
             dice,
             cursor: None,
+            subscription: None,
+            unacknowledged: 0,
             not_subscribed: Some(not_subscribed.clone()),
             has_seen_end: false,
             phase: Phase::Subscribing,
@@ -75,18 +82,20 @@ impl Subscriber {
         match self.resumes {
             Resumes::Session(_, Qos::ExactlyOnce) => Reading::ExactlyOnce,
             Resumes::Session(..) => Reading::AtLeastOnce,
-            Resumes::Named(..) => Reading::OnDelivery,
+            Resumes::Named(_, _, true) => Reading::AtLeastOnce,
+            Resumes::Named(_, _, false) => Reading::OnDelivery,
             Resumes::After(_) => Reading::ByEventId,
         }
     }
 
     fn subscribe(&self, client: &mut Client) {
-        let option = match self.resumes {
+        let options = match self.resumes {
             Resumes::Session(_, qos) => return self.subscribe_as(client, "crash/#", qos, &[]),
-            Resumes::After(_) => ("after", self.cursor.as_deref().unwrap_or(BEGINNING).into()),
-            Resumes::Named(_, name) => ("durable", name.into()),
+            Resumes::After(_) => vec![("after", self.cursor.as_deref().unwrap_or(BEGINNING).into())],
+            Resumes::Named(_, name, true) => vec![("durable", name.into()), ("acknowledge", "client".into())],
+            Resumes::Named(_, name, false) => vec![("durable", name.into())],
         };
-        self.subscribe_as(client, "crash.", Qos::AtLeastOnce, &[option]);
+        self.subscribe_as(client, "crash.", Qos::AtLeastOnce, &options);
     }
 
     fn subscribe_as(&self, client: &mut Client, topic: &str, qos: Qos, options: &[(&str, Value)]) {
@@ -105,6 +114,16 @@ impl Subscriber {
     }
 }
 
+impl Subscriber {
+    fn acknowledge(&mut self, client: &mut Client) {
+        self.unacknowledged = 0;
+        let (Resumes::Named(_, _, true), Some(id), Some(event)) = (self.resumes, self.subscription, &self.cursor) else {
+            return;
+        };
+        ask(client, "fennec.subscription.ack", vec![id.into(), event.as_str().into()]);
+    }
+}
+
 impl Actor for Subscriber {
     fn name(&self) -> &'static str {
         self.name
@@ -113,7 +132,7 @@ impl Actor for Subscriber {
     fn client(&self, ports: Ports) -> Client {
         match self.resumes {
             Resumes::Session(level, _) => mqtt_client(self.name, level, ports),
-            Resumes::After(format) | Resumes::Named(format, _) => wamp_client(format, ports),
+            Resumes::After(format) | Resumes::Named(format, ..) => wamp_client(format, ports),
         }
     }
 
@@ -131,24 +150,32 @@ impl Actor for Subscriber {
         }
     }
 
-    fn event(&mut self, event: Event, _: &mut Client) {
+    fn event(&mut self, event: Event, client: &mut Client) {
         match event {
             Event::Message(message) => {
                 let Some(sight) = sight(&message, &self.recorder) else { return };
                 self.cursor = sight.event_id.clone().or(self.cursor.take());
                 self.has_seen_end |= sight.publisher == END;
                 self.recorder.saw(self.name, self.reading(), sight);
+                self.unacknowledged += 1;
+                if self.unacknowledged == ACKNOWLEDGED_AT_ONCE || self.has_seen_end {
+                    self.acknowledge(client);
+                }
                 // Who is promised no more than that events are sent must be there when the end is.
                 let may_drop = self.phase != Phase::Finishing || self.reading() != Reading::OnDelivery;
                 self.drops = may_drop && self.dice.one_in(DROPS_ONE_IN);
             }
-            Event::Subscribed { outcome: Ok(()), .. } => {
+            Event::Subscribed { outcome: Ok(id), .. } => {
+                self.subscription = id;
                 if let Some(not_subscribed) = self.not_subscribed.take() {
                     not_subscribed.fetch_sub(1, Ordering::Relaxed);
                 }
             }
             Event::Subscribed { outcome: Err(error), .. } => {
                 self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
+            }
+            Event::Failed { error, .. } => {
+                self.recorder.problem(format!("{} cannot acknowledge: {error:?}", self.name));
             }
             // It cannot be read at the moment, or another connection of this client has it: once more.
             Event::Unsubscribed { .. } => self.drops = true,

@@ -10,6 +10,7 @@ mod bridge;
 mod broker;
 mod browser;
 mod clients;
+mod demo;
 mod mqtt;
 mod rumqtt;
 mod script;

@@ -160,7 +160,9 @@ impl Mqtt {
         let reason = suback.reasons.iter().next().unwrap_or(ReasonCode::UnspecifiedError);
         let outcome = outcome(reason, suback.diagnostics.reason_string);
         match self.requests.remove(&suback.packet_id) {
-            Some(Request::Subscribe(token)) => self.tell(Event::Subscribed { token, outcome }),
+            Some(Request::Subscribe(token)) => {
+                self.tell(Event::Subscribed { token, outcome: outcome.map(|()| None) });
+            }
             Some(Request::Register(token)) => self.tell(Event::Registered { token, outcome }),
             Some(Request::Replies) => self.replies_subscribed(outcome),
             None => return Err(Error::Violation("a SUBACK that nobody waits for".to_owned())),

@@ -395,7 +395,7 @@ fn a_subscription_is_granted_or_refused() {
     machine.receive(suback(1, ReasonCode::GrantedQos1)).unwrap();
     let refused = machine.next_event();
     assert!(matches!(refused, Some(Event::Subscribed { token: Token(2), outcome: Err(Error::NotAuthorized(_)) })));
-    assert!(matches!(machine.next_event(), Some(Event::Subscribed { token: Token(1), outcome: Ok(()) })));
+    assert!(matches!(machine.next_event(), Some(Event::Subscribed { token: Token(1), outcome: Ok(None) })));
 }
 
 #[test]

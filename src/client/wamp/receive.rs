@@ -90,7 +90,7 @@ impl Wamp {
             Some(Pending::Publish(publication)) => Event::Published { token: publication.token, outcome: Ok(Some(id)) },
             Some(Pending::Subscribe(token, topic)) => {
                 self.subscriptions.insert(id, topic);
-                Event::Subscribed { token, outcome: Ok(()) }
+                Event::Subscribed { token, outcome: Ok(Some(id)) }
             }
             Some(Pending::Register(token, procedure)) => {
                 self.registrations.insert(id, procedure);

@@ -274,7 +274,7 @@ fn an_event_says_its_topic_and_properties() {
         machine.subscribe(&Subscription { policy, retained: true, ..subscription("a.b") }).unwrap();
         assert_eq!(sent(&mut machine), r#"[32,1,{"match":"prefix","get_retained":true},"a.b"]"#);
         hear(&mut machine, &Message::Subscribed { request: RequestId(1), subscription: SubscriptionId(9) }).unwrap();
-        assert!(matches!(machine.next_event(), Some(Event::Subscribed { outcome: Ok(()), .. })));
+        assert!(matches!(machine.next_event(), Some(Event::Subscribed { outcome: Ok(Some(9)), .. })));
         let mut event = |details: Dict<'_>| {
             let (subscription, publication) = (SubscriptionId(9), PublicationId(5));
             hear(&mut machine, &Message::Event { subscription, publication, details, payload: json("[1]") }).unwrap();

@@ -1,0 +1,192 @@
+//! The demo of the resource lock: workers in Rust and JavaScript take turns, also when one is killed, and under supervisord.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, pipe};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use super::broker::Broker;
+use super::clients;
+
+/// How long anything may take that must come.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long workers use the resource here, in seconds.
+const USE_S: &str = "0.05";
+
+/// The example, built as this test is.
+fn example() -> &'static Path {
+    static EXAMPLE: OnceLock<PathBuf> = OnceLock::new();
+    EXAMPLE.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let broker = Path::new(env!("CARGO_BIN_EXE_fennec"));
+    let folder = broker.parent().expect("the folder of the program");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", "resource_lock"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What Cargo told this test would have it build all dependencies anew.
+    let told = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_"));
+    told.filter(|(name, _)| name != "CARGO_HOME" && name != "CARGO_TARGET_DIR").for_each(|(name, _)| {
+        build.env_remove(name);
+    });
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo").success());
+    folder.join("examples/resource_lock")
+}
+
+/// A worker, ended when dropped.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(mut command: Command, arguments: &[&str], output: &PipeWriter) -> Worker {
+    let output = output.try_clone().expect("a pipe");
+    command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(Stdio::inherit());
+    Worker(command.spawn().expect("a worker"))
+}
+
+/// What all workers say, in the order in which they said it: they share one pipe.
+struct Said(Receiver<String>);
+
+impl Said {
+    fn by(reader: PipeReader) -> Self {
+        let (said, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                if said.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Said(lines)
+    }
+
+    /// The next time that somebody holds or releases: who, and whether it holds now.
+    fn turn(&self) -> (String, bool) {
+        loop {
+            let line = self.0.recv_timeout(LIMIT).expect("somebody has a turn");
+            let Some((name, what)) = line.split_once('|') else { continue };
+            match what.trim() {
+                "holds myapp.resource" => return (name.trim().to_owned(), true),
+                "releases myapp.resource" => return (name.trim().to_owned(), false),
+                _ => {}
+            }
+        }
+    }
+
+    /// Watches until each of `names` has held the resource so often; at no time do two.
+    fn turns(&self, names: &[&str], times: u32) {
+        let mut held: BTreeMap<String, u32> = BTreeMap::new();
+        while !names.iter().all(|name| held.get(*name).is_some_and(|count| *count >= times)) {
+            let (holder, holds) = self.turn();
+            assert!(holds, "{holder} releases what it does not hold");
+            *held.entry(holder.clone()).or_default() += 1;
+            assert_eq!(self.turn(), (holder, false), "the holder releases before the next one holds");
+        }
+    }
+
+    /// Watches until each of `names` has held the resource so often.
+    fn holds(&self, names: &[&str], times: u32) {
+        let mut held: BTreeMap<String, u32> = BTreeMap::new();
+        while !names.iter().all(|name| held.get(*name).is_some_and(|count| *count >= times)) {
+            if let (holder, true) = self.turn() {
+                *held.entry(holder).or_default() += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn workers_in_rust_and_javascript_take_turns_at_the_lock() {
+    let broker = Broker::start();
+    let url = format!("ws://127.0.0.1:{}/ws", broker.port("http"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/resource_lock.js");
+    let (reader, output) = pipe().expect("a pipe");
+    let said = Said::by(reader);
+    let rust = |name: &str| start(Command::new(example()), &[name, &url, USE_S], &output);
+    let javascript = |name: &str| {
+        let mut node = Command::new("node");
+        node.env("NODE_PATH", clients::node_modules()).arg(&script);
+        start(node, &[name, &url, USE_S], &output)
+    };
+    let _workers = [rust("rust1"), rust("rust2"), javascript("js1"), javascript("js2")];
+    said.turns(&["rust1", "rust2", "js1", "js2"], 2);
+}
+
+#[test]
+fn a_holder_that_is_killed_frees_the_lock_for_the_next() {
+    let broker = Broker::start();
+    let url = format!("ws://127.0.0.1:{}/ws", broker.port("http"));
+    let (reader, output) = pipe().expect("a pipe");
+    let said = Said::by(reader);
+    // Longer than the test waits for anything.
+    let for_ever = "3600";
+    let mut workers: BTreeMap<String, Worker> = BTreeMap::new();
+    for name in ["one", "two", "three"] {
+        workers.insert(name.to_owned(), start(Command::new(example()), &[name, &url, for_ever], &output));
+    }
+    for _ in 0..3 {
+        let (holder, holds) = said.turn();
+        assert!(holds, "{holder}");
+        // SIGKILL.
+        drop(workers.remove(&holder).expect("one that is alive"));
+    }
+}
+
+#[test]
+fn the_demo_runs_under_supervisord() {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisord");
+    fs::copy(source.join("prefix.sh"), folder.path().join("prefix.sh")).expect("a copy");
+    let ini = fs::read_to_string(source.join("resource-lock.supervisord.ini")).expect("the configuration");
+    // The same, but for what is built already, a port of its own, and more haste.
+    let example = format!("{} ", example().display());
+    let built = [
+        ("cargo run --release --bin fennec -- ", concat!(env!("CARGO_BIN_EXE_fennec"), " ")),
+        ("cargo run --release --example resource_lock -- ", example.as_str()),
+        (":9780/ws", &format!(":{port}/ws {USE_S}")),
+        ("127.0.0.1:9780 ", &format!("127.0.0.1:{port} ")),
+    ];
+    let adapted = built.iter().fold(ini, |ini, (from, to)| {
+        assert!(ini.contains(from), "{from:?} is not in the configuration");
+        ini.replace(from, to)
+    });
+    let path = folder.path().join("demo.ini");
+    fs::write(&path, adapted).expect("a configuration");
+    let (reader, output) = pipe().expect("a pipe");
+    let said = Said::by(reader);
+    let mut supervisord = Command::new(clients::python());
+    supervisord.args(["-m", "supervisor.supervisord", "-c"]).arg(path).current_dir(folder.path());
+    let supervisord = Supervisord(start(supervisord, &[], &output));
+    drop(output);
+    // What several processes say at once, it may tell in another order.
+    said.holds(&["worker1", "worker2", "worker3"], 2);
+    drop(supervisord);
+    // All that it started has ended with it: nobody can say anything any more.
+    while said.0.recv_timeout(LIMIT).is_ok() {}
+    assert_eq!(said.0.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+/// When dropped it is told to end, and ends all that it started.
+struct Supervisord(Worker);
+
+impl Drop for Supervisord {
+    fn drop(&mut self) {
+        let pid = self.0.0.id().to_string();
+        let _ = Command::new("kill").arg(pid).status();
+        let _ = self.0.0.wait();
+    }
+}
