@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
+use super::open_log::open_log;
 use crate::http::{self, Entrance};
-use crate::mqtt;
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::{Pump, drive};
@@ -23,7 +23,7 @@ use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{self, Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
-use crate::store::{self, StoreUrl, SyncMode};
+use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
 
 /// How often time passes for wills, session expiry and call timeouts.
@@ -64,7 +64,6 @@ impl Broker {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Failure::Run(format!("cannot make the data folder {}: {error}", folder.display())))?;
         }
-        let node = make_node(config)?;
         let clock = Clock::default();
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
@@ -73,7 +72,7 @@ impl Broker {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
-        let log = open_log(config, &node, clock)?;
+        let (node, log) = open_log(config, clock)?;
         // The thread ends with the node.
         node::house::House::start(&node, Arc::new(move || clock.now_ms())).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -172,7 +171,7 @@ fn bind(config: &ListenerConfig) -> Result<Bound, Failure> {
     Ok(Bound { listener, tls, config: config.clone() })
 }
 
-fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
+pub(super) fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
     let users = Users::new(config.users.clone()).map_err(|error| Failure::Refused(vec![error.to_string()]))?;
     let realm = |name: &Arc<str>| RealmSettings {
         name: name.to_string(),
@@ -202,22 +201,6 @@ fn policy(durable: &DurablePolicy) -> Policy {
         bytes_max: durable.max_bytes,
         messages_max: durable.max_messages.unwrap_or(u64::MAX),
     }
-}
-
-/// Opens the store and has the log worked.
-fn open_log(config: &Config, node: &Arc<Node>, clock: Clock) -> Result<Threads, Failure> {
-    let opened = store::open(&config.store).map_err(|error| Failure::Run(format!("cannot open the store: {error}")))?;
-    if let Some(folder) = &opened.set_aside {
-        node.log.alarm(format!("a damaged database was set aside as {}", folder.display()));
-    }
-    let log = node.open_log(opened.store, clock.now_ms());
-    let log = log.map_err(|error| Failure::Run(format!("cannot open the log: {error}")))?;
-    let reader = log.0.store().reader().map_err(|error| Failure::Run(format!("cannot read the store: {error}")))?;
-    mqtt::restore(node, { reader }.as_mut()).map_err(|error| Failure::Run(error.to_string()))?;
-    let interval = Duration::from_millis(config.store.sync_interval_ms);
-    let sync_every = (config.store.sync == SyncMode::Interval).then_some(interval);
-    let threads = node.run_log(log, Arc::new(move || clock.now_ms()), sync_every);
-    threads.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
 }
 
 async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {

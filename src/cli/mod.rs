@@ -29,6 +29,7 @@ mod keys;
 mod lines;
 mod lock;
 pub mod log;
+mod open_log;
 mod pub_;
 mod read_log;
 mod register;

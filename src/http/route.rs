@@ -135,13 +135,15 @@ impl Visit {
     }
 
     fn ready(&self) -> Result<Answer, Failure> {
-        if self.server.node.is_draining() {
+        let node = &self.server.node;
+        if node.is_draining() {
             return Err(Failure::Draining);
         }
-        match self.server.node.log.health() {
-            Some(why) => Err(Failure::StoreUnavailable(format!("durable publishing has stopped: {why}"))),
-            None => Ok(answer::whole(StatusCode::OK, TEXT, "ready\n")),
+        if let Some(why) = node.log.health() {
+            return Err(Failure::StoreUnavailable(format!("durable publishing has stopped, the rest goes on: {why}")));
         }
+        let alarms = node.log.alarms().into_iter().map(|alarm| format!("alarm: {alarm}\n"));
+        Ok(answer::whole(StatusCode::OK, TEXT, format!("ready\n{}", alarms.collect::<String>())))
     }
 
     fn page(&self, headers: &HeaderMap) -> Answer {

@@ -112,8 +112,8 @@ impl Node {
     pub fn new(settings: Settings, seed: u64) -> Arc<Self> {
         let node = Self {
             authorize: settings.authorize,
+            log: Log::new(settings.limits.log_unresolved_bytes_max, settings.policies.clone()),
             policies: settings.policies,
-            log: Log::new(settings.limits.log_unresolved_bytes_max),
             limits: settings.limits,
             metrics: Metrics::default(),
             moved: MovedSessions::default(),

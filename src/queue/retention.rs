@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Each topic belongs to the first policy that matches it; topics of no policy are in the log for sessions alone and may go when
-//! every cursor has passed. What exceeds a policy is given up from the oldest on. Work is done in slices: a walk goes over the
+//! every cursor has passed, or when there is too much of them. What exceeds a policy is given up from the oldest on. Work is done in slices: a walk goes over the
 //! segments from the oldest to the first that nothing can be taken from any more, then begins anew. Before anything is
 //! deleted the floor of its policy is raised in the log (RETAIN), so that whoever resumes below it is told.
 //!
@@ -71,7 +71,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Floor {
     pub realm: String,
-    pub pattern: TopicPattern,
+    /// `None`: the topics of no policy.
+    pub pattern: Option<TopicPattern>,
     /// First number that is available.
     pub first: u64,
 }
@@ -148,8 +149,9 @@ impl Retention {
             let totals = self.totals_of(*policy);
             totals.messages = totals.messages.saturating_sub(u64::from(share.messages));
             totals.bytes = totals.bytes.saturating_sub(share.bytes);
-            if let Some(policy) = *policy {
-                floors.raise(&share.realm, policy, after);
+            floors.raise(&share.realm, *policy, after);
+            if policy.is_none() && after > wanted {
+                floors.lost += u64::from(share.messages);
             }
         }
         if dead.len() == header.topics.len() {
@@ -171,9 +173,9 @@ impl Retention {
 
     /// The floors that were noted, to be raised in the log.
     pub fn floors(&self, floors: Floors) -> Vec<Floor> {
-        let floor = |((realm, policy), first): ((Box<str>, usize), u64)| Floor {
+        let floor = |((realm, policy), first): ((Box<str>, Option<usize>), u64)| Floor {
             realm: realm.into(),
-            pattern: self.policies[policy].pattern.clone(),
+            pattern: policy.map(|policy| self.policies[policy].pattern.clone()),
             first,
         };
         floors.first.into_iter().map(floor).collect()
@@ -202,11 +204,13 @@ impl Retention {
 /// Floors of one slice of work: by realm and policy, the first number that is available.
 #[derive(Clone, Debug, Default)]
 pub struct Floors {
-    first: BTreeMap<(Box<str>, usize), u64>,
+    first: BTreeMap<(Box<str>, Option<usize>), u64>,
+    /// Messages of no policy that a cursor has not passed.
+    pub lost: u64,
 }
 
 impl Floors {
-    fn raise(&mut self, realm: &str, policy: usize, first: u64) {
+    fn raise(&mut self, realm: &str, policy: Option<usize>, first: u64) {
         let floor = self.first.entry((realm.into(), policy)).or_default();
         *floor = (*floor).max(first);
     }

@@ -27,7 +27,7 @@ mod sql;
 pub mod sqlite;
 pub mod transfer;
 
-pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, inspect, open};
+pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, inspect, open, open_anew};
 
 /// A row of state: key and value. Keys compare bytewise.
 pub type Row = (Vec<u8>, Vec<u8>);

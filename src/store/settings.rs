@@ -79,6 +79,21 @@ pub fn open(settings: &StoreSettings) -> Result<Opened, StoreError> {
     Ok(opened)
 }
 
+/// Sets aside what is there, for it has turned out to be damaged behind [`open`], and opens an empty store. Nobody may have the
+/// store open any more.
+///
+/// # Errors
+/// As [`open`]; [`StoreError::Damaged`] also of a database on a server: there it is for its administrator to set aside.
+pub fn open_anew(settings: &StoreSettings, why: &str) -> Result<Opened, StoreError> {
+    match &settings.url {
+        StoreUrl::Folder(folder) if !settings.strict => {
+            let aside = SqliteStore::set_aside(folder, why)?;
+            Ok(Opened { set_aside: Some(aside), ..open(settings)? })
+        }
+        url => Err(StoreError::Damaged(format!("{url}: {why}"))),
+    }
+}
+
 fn open_any(settings: &StoreSettings) -> Result<Opened, StoreError> {
     match &settings.url {
         StoreUrl::Memory => Ok(Opened { store: Box::new(MemoryStore::default()), set_aside: None }),

@@ -168,7 +168,8 @@ limits! {
         "The same in bytes of payload and topic. A publish that would make a value larger is refused, too.";
     log_unresolved_bytes_max: usize = 67_108_864, Bytes, "limits"."log_unresolved_bytes_max", 1_048_576..=17_179_869_184,
         "Durable publications that were taken and are not on disk yet. From half of it on, connections that publish durably are \
-         not read. When full, further ones are refused: PUBACK or PUBREC 0x97, ERROR `fennec.error.quota_exceeded`.";
+         not read. When full, further ones are refused: PUBACK or PUBREC 0x97 (MQTT 3: the connection is closed), ERROR \
+         `fennec.error.store_unavailable`.";
     log_segment_bytes_max: usize = 8_388_608, Bytes, "limits"."log_segment_bytes_max", 65_536..=268_435_456,
         "What is written to the log at once. More waits for the next write; a single larger message is written by itself.";
     log_cache_bytes_max: usize = 33_554_432, Bytes, "limits"."log_cache_bytes_max", 0..=17_179_869_184,
@@ -179,7 +180,7 @@ limits! {
          that have not read it. One that is further behind loses the oldest: it is told (`recovered`: false) and counted.";
     durable_subscriptions_max: usize = 10_000, Count, "limits"."durable_subscriptions_max", 0..=10_000_000,
         "Named durable subscriptions and groups of one realm. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
-    events_per_call_max: usize = 10_000, Count, "limits"."events_per_call_max", 1..=1_000_000,
+    events_per_call_max: usize = 1000, Count, "limits"."events_per_call_max", 1..=100_000,
         "Events in one answer to `wamp.subscription.get_events`; keys in one to `fennec.key.list`. A larger `limit` is cut to this.";
     waits_per_key_max: usize = 10_000, Count, "limits"."waits_per_key_max", 0..=10_000_000,
         "Publications that wait for the value of one key (`watch`) and requests for one lock. Further ones are refused: ERROR \

@@ -41,6 +41,8 @@ pub struct Slice {
     pub floors: Vec<Floor>,
     pub dropped: Vec<u64>,
     pub rewritten: Vec<Segment>,
+    /// Messages that a cursor has not passed, and that go all the same: there is too much of them.
+    pub lost: u64,
     /// There is more that should not wait long.
     pub more: bool,
     dropped_bytes: u64,
@@ -115,6 +117,7 @@ impl Cleaner {
             self.from = stopped.or(behind).unwrap_or(0);
         }
         slice.more = !slice.is_empty();
+        slice.lost = floors.lost;
         slice.floors = self.retention.floors(floors);
         Ok(slice)
     }

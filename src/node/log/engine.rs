@@ -16,6 +16,7 @@ use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::retention::{Floor, Retention};
 use crate::queue::segment::Segment;
 use crate::queue::solo::{Apply, EntryLimits, Solo, Start, TicketRange};
+use crate::queue::state::floors::OTHERS;
 use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits, rows};
 use crate::store::{Commit, Store, StoreError};
 use crate::types::topic::TopicPattern;
@@ -30,6 +31,13 @@ pub enum LogError {
     Store(#[from] StoreError),
     #[error("the state of the log: {0}")]
     State(#[from] StateError),
+}
+
+impl LogError {
+    /// What the store has is not what was written: it will not get better by itself.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Damaged(_)) | Self::State(StateError::Damaged(_)))
+    }
 }
 
 /// See the module.
@@ -252,7 +260,6 @@ impl Engine {
         self.failed = recovered.clone().err();
         if recovered.is_ok() {
             self.probe_bytes = 0;
-            tracing::warn!("the store works again: durable publishing goes on");
         }
         recovered
     }
@@ -332,7 +339,8 @@ impl Engine {
             return Ok(());
         }
         for Floor { realm, pattern, first } in floors {
-            self.solo.command(OrderCommand::Retain { realm, pattern: rows::pattern_text(&pattern), first });
+            let pattern = pattern.map_or_else(|| OTHERS.to_owned(), |pattern| rows::pattern_text(&pattern));
+            self.solo.command(OrderCommand::Retain { realm, pattern, first });
         }
         while let Some(one) = self.step(now_us) {
             fed.push(one);

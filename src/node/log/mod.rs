@@ -33,8 +33,10 @@ use crate::node::metrics::Histogram;
 use crate::queue::message::Batch;
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
+use crate::queue::retention::Policy;
 use crate::queue::segment::Segment;
 use crate::queue::state::floors::Floors;
+use crate::router::authorize::covers;
 use crate::store::{Commit, Store, StoreError};
 use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
@@ -76,6 +78,8 @@ pub struct Log {
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
     alarms: Mutex<Vec<String>>,
+    /// What is kept for its own sake.
+    policies: Vec<Policy>,
     floors: RwLock<Floors>,
     /// Set where there are no threads.
     inline: OnceLock<Inline>,
@@ -102,9 +106,10 @@ struct Inbox {
 }
 
 impl Log {
-    /// A log that takes so many bytes that are not resolved.
-    pub fn new(unresolved_bytes_max: usize) -> Self {
+    /// A log that takes so many bytes that are not resolved, and keeps what these say.
+    pub fn new(unresolved_bytes_max: usize, policies: Vec<Policy>) -> Self {
         Self {
+            policies,
             inbox: Mutex::default(),
             gathered: Condvar::new(),
             unresolved_bytes: AtomicUsize::new(0),
@@ -178,6 +183,11 @@ impl Log {
         (!stopped).then(|| std::mem::take(&mut inbox.submissions))
     }
 
+    /// Nothing waits to be committed.
+    fn is_idle(&self) -> bool {
+        self.inbox.lock().submissions.is_empty()
+    }
+
     /// Works off what was submitted. `feed` is given what comes of each position.
     fn work_off(&self, engine: &mut Engine, submitted: Vec<Submitted>, clock: &ClockFn, feed: &mut dyn FnMut(Fed)) {
         let bytes = submitted.iter().map(|submitted| submitted.batch.len()).sum();
@@ -225,6 +235,9 @@ impl Log {
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
         }
         self.close(failed.map(|_| Refused::StoreUnavailable));
+        if before.is_some() && failed.is_none() {
+            tracing::warn!("the store works again: durable publishing goes on");
+        }
     }
 
     /// A thread of the log has ended by a fault of ours: nothing is stored until the broker is started again.
@@ -293,7 +306,11 @@ impl Log {
 
     /// The lowest number from which on all durable events of the pattern are there, as far as retention goes.
     pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
-        self.floors.read().first_available(realm, pattern)
+        let covers = |policy: &Policy| {
+            policy.realm.as_ref().is_none_or(|name| name == realm) && covers(&policy.pattern, pattern)
+        };
+        let others = !self.policies.iter().any(covers);
+        self.floors.read().first_available(realm, pattern, others)
     }
 
     /// Retention has given up something.

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::rows;
 use crate::types::topic::{PatternLevel, Topic, TopicPattern};
 
+/// Stands for the topics of no policy.
+pub const OTHERS: &str = "*";
+
 /// First available numbers by realm and pattern ([`rows::pattern_text`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Floors {
@@ -23,10 +26,14 @@ impl Floors {
     }
 
     /// The lowest number from which on all messages that the pattern matches are there, as far as retention goes; 1 if it has
-    /// deleted nothing. May be too high by what a floor's pattern has beside the asked one, never too low.
-    pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
+    /// deleted nothing. May be too high by what a floor's pattern has beside the asked one, never too low. `others`: the pattern
+    /// may match topics of no policy.
+    pub fn first_available(&self, realm: &str, pattern: &TopicPattern, others: bool) -> u64 {
         let floors = self.by_realm.get(realm).into_iter().flatten();
         let concerned = floors.filter(|(text, _)| {
+            if ***text == *OTHERS {
+                return others;
+            }
             // A spelling that cannot be read is taken to concern everything.
             rows::read_pattern(text).is_none_or(|floor| overlap(&floor, pattern))
         });

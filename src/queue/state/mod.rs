@@ -236,7 +236,7 @@ impl State {
     /// The first number from which on the log has all messages that a pattern matches, as far as retention goes; 1 if it has
     /// deleted none of them.
     pub fn first_available(&self, realm: &str, pattern: &TopicPattern) -> u64 {
-        self.floors.first_available(realm, pattern)
+        self.floors.first_available(realm, pattern, true)
     }
 
     /// What of the log is available.

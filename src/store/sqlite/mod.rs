@@ -76,11 +76,7 @@ impl SqliteStore {
         let files = Arc::new(Files { database: folder.path().join(NAME), _folder: Some(folder.clone()) });
         match Self::open_files(&files, sync, 0) {
             Err(StoreError::Damaged(why)) if !strict => {
-                let aside = folder.set_aside(NAME)?;
-                tracing::error!(
-                    database = %files.database.display(), set_aside = %aside.display(), why,
-                    "the database is damaged: set aside, and begun anew; what it held is missing"
-                );
+                let aside = set_aside(&folder, &why)?;
                 let opened = Self::open_files(&files, sync, 0)?;
                 folder.sync()?;
                 Ok((opened, Some(aside)))
@@ -92,6 +88,14 @@ impl SqliteStore {
                 Ok((opened, None))
             }
         }
+    }
+
+    /// Sets aside the database in a folder that nobody uses. Returns where it is then.
+    ///
+    /// # Errors
+    /// As [`super::open`].
+    pub fn set_aside(folder: &Path, why: &str) -> Result<PathBuf, StoreError> {
+        set_aside(&Folder::take(folder)?, why)
     }
 
     fn open_files(files: &Arc<Files>, sync: SyncMode, topic_ids: u64) -> Result<Self, StoreError> {
@@ -171,6 +175,15 @@ pub(super) fn inspect(folder: &Path) -> Result<Box<dyn StoreReader>, StoreError>
     let mut connection = Connection::open(&files, Use::Read)?;
     check_version(&mut connection, &files.database)?;
     Ok(Box::new(Reader::new(connection)))
+}
+
+fn set_aside(folder: &Folder, why: &str) -> Result<PathBuf, StoreError> {
+    let aside = folder.set_aside(NAME)?;
+    tracing::error!(
+        database = %folder.path().join(NAME).display(), set_aside = %aside.display(), why,
+        "the database is damaged: set aside, and begun anew; what it held is missing"
+    );
+    Ok(aside)
 }
 
 /// Brings the tables to this version.

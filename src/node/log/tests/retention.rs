@@ -172,10 +172,23 @@ fn what_only_subscribers_of_the_log_want_stays_until_all_have_passed_it() {
     };
     assert_eq!(progress(&mut bench, "fast", 5), [3, 4, 5]);
     assert_eq!(progress(&mut bench, "slow", 4), [5]);
+    assert_eq!(bench.available("s"), 5, "who comes back for what it has not passed is told");
     let (realm, name) = named("slow");
     bench.command(Command::Forget { realm, name });
     bench.clean();
     assert_eq!(bench.firsts(), [0; 0]);
+}
+
+#[test]
+fn what_belongs_to_no_policy_goes_without_a_word_to_those_who_want_none_of_it() {
+    let mut bench = Bench::with(&[policy("kept/#")]);
+    bench.publish("s", &["1", "2"]);
+    assert_eq!(bench.clean(), ["raised 1", "dropped 2"]);
+    let log = Log::new(0, vec![policy("kept/#")]);
+    log.set_floors(bench.engine.state().floors());
+    let available = |filter| log.first_available(REALM, &pattern(filter));
+    assert_eq!(["kept/#", "kept/+/a", "s", "#"].map(available), [1, 1, 3, 3]);
+    assert_eq!(log.first_available("other", &pattern("s")), 1);
 }
 
 #[test]
