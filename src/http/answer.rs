@@ -99,6 +99,8 @@ pub enum Failure {
     NoSuchRealm { realm: String },
     #[error("there is no room for another retained value")]
     RetainedFull,
+    #[error("the realm has as many durable subscriptions as it may")]
+    TooManyDurables,
     #[error("the condition does not hold")]
     ConditionFailed,
     #[error("a durable subscription of this name is another user's, or of another topic or kind")]
@@ -127,7 +129,7 @@ impl Failure {
             Self::NoCredentials | Self::WrongCredentials => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin { .. } | Self::NotAuthorized { .. } => StatusCode::FORBIDDEN,
             Self::ConditionFailed | Self::Conflict => StatusCode::CONFLICT,
-            Self::RetainedFull => StatusCode::INSUFFICIENT_STORAGE,
+            Self::RetainedFull | Self::TooManyDurables => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
             Self::StoreUnavailable(_) | Self::TooManySessions | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -151,7 +153,7 @@ impl Failure {
             Self::ConditionFailed => "fennec.error.condition_failed",
             Self::Conflict => "fennec.error.conflict",
             Self::StoreUnavailable(_) => "fennec.error.store_unavailable",
-            Self::RetainedFull | Self::TooManySessions => "fennec.error.quota_exceeded",
+            Self::RetainedFull | Self::TooManyDurables | Self::TooManySessions => "fennec.error.quota_exceeded",
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
             Self::Draining => "wamp.close.system_shutdown",

@@ -96,6 +96,12 @@ impl Realm {
         }
     }
 
+    /// Whether there may be one of this name; `max`: as many as may be.
+    pub fn has_room_for_durable(&self, name: &str, max: usize) -> bool {
+        let durables = self.durables.by_name.lock();
+        durables.len() < max || durables.contains_key(name)
+    }
+
     /// A named durable subscription is not in the log any more. Who has read it, if somebody did.
     pub fn remove_durable(&self, name: &str) -> Option<(Arc<Session>, SubscriptionId)> {
         let known = self.durables.by_name.lock().remove(name)?;

@@ -211,6 +211,12 @@ impl Client {
         matches!(self.socket.read(&mut byte), Ok(0))
     }
 
+    /// Receives what begins so.
+    #[track_caller]
+    pub fn expect(&mut self, begins: Value) {
+        check(&self.receive(), &begins);
+    }
+
     /// Sends a message and compares the answer's beginning.
     #[track_caller]
     pub fn check(&mut self, sent: Value, begins: Value) -> Value {

@@ -1,9 +1,11 @@
 //! WAMP on the wire: a broker in this process, and raw bytes on its sockets.
 
 mod client;
+mod durable;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -23,15 +25,36 @@ impl Running {
 
     /// With this configuration file.
     fn start_with(config: &str) -> Self {
+        Self::start_on(config, ("memory", "true"))
+    }
+
+    /// The same with a flag that says where things are stored.
+    fn start_on(config: &str, (name, value): (&str, &str)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("fennec.toml");
         std::fs::write(&file, config).unwrap();
         let flag = |key: &str, value: &str| Flag { name: key.into(), key: key.into(), value: value.into() };
         let listen = |name| flag(name, "127.0.0.1:0");
-        let flags =
-            vec![listen("listen.mqtt"), listen("listen.http"), listen("listen.rawsocket"), flag("memory", "true")];
+        let flags = vec![listen("listen.mqtt"), listen("listen.http"), listen("listen.rawsocket"), flag(name, value)];
         let config = Config::load(&Sources { file: Some(file), env: Vec::new(), flags }).unwrap();
-        Self(Some(Broker::start(&config).unwrap()))
+        // One that was just dropped may hold the store until the last of its connections is gone.
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            match Broker::start(&config) {
+                Ok(broker) => return Self(Some(broker)),
+                Err(error) if Instant::now() < patience && format!("{error:?}").contains("in use") => {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+
+    /// Stops it as soon as all clients have gone, which they must.
+    fn stop(mut self) {
+        if let Some(broker) = self.0.take() {
+            broker.stop(|| false);
+        }
     }
 
     fn broker(&self) -> &Broker {

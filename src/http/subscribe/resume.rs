@@ -62,6 +62,9 @@ impl Server {
             since: found.map(|found| found.after),
             ..DurableRow::default()
         };
+        if !guest.realm.has_room_for_durable(name, self.node.limits.durable_subscriptions_max) {
+            return Err(Failure::TooManyDurables);
+        }
         guest.realm.hand_over_durable(&self.node, name, &row.authid);
         let (realm, durable) = (guest.realm.name.to_string(), Box::new(row.clone()));
         self.apply(Command::Durable { realm, name: name.to_string(), durable }).await?;

@@ -16,9 +16,6 @@ use crate::types::time::{parse_rfc3339, rfc3339};
 use crate::types::topic::Topic;
 use crate::types::value::{Raw, Value};
 
-/// Events of one answer, if it does not say how many, and at most.
-const EVENTS_MAX: u64 = 1000;
-
 const OPTIONS: [&str; 11] = [
     "reverse",
     "limit",
@@ -53,7 +50,7 @@ impl Room<'_> {
             numbers: self.numbers(&mut options)?,
             times_us: times(&mut options)?,
             now_ms: self.now_ms,
-            limit: limit(&mut options)?,
+            limit: limit(&mut options, self.node.limits.events_per_call_max)?,
             reverse: options.bool("reverse")?.unwrap_or(false),
         };
         let (key, queue) = (call.key.clone(), self.queue.clone());
@@ -101,10 +98,11 @@ fn times(options: &mut Options) -> Result<(u64, u64), Failure> {
     Ok((from.max(after), until.min(before)))
 }
 
-fn limit(options: &mut Options) -> Result<usize, Failure> {
+/// How many events; `max` at most, and if it is not said.
+fn limit(options: &mut Options, max: usize) -> Result<usize, Failure> {
     match options.uint("limit", "a positive number")? {
         Some(0) => Err(Failure::invalid("limit must be a positive number")),
-        limit => Ok(limit.unwrap_or(EVENTS_MAX).min(EVENTS_MAX) as usize),
+        limit => Ok(limit.and_then(|limit| usize::try_from(limit).ok()).map_or(max, |limit| limit.min(max))),
     }
 }
 

@@ -19,7 +19,6 @@ use crate::types::value::{Raw, Value};
 
 /// Keys of one answer, if it does not say how many.
 const LIST_DEFAULT: u64 = 100;
-const LIST_MAX: u64 = 1000;
 /// Bytes of values in one answer; one value is always given.
 const LIST_BYTES_MAX: usize = 1024 * 1024;
 
@@ -64,7 +63,9 @@ impl Room<'_> {
         let uri = arguments.next("pattern");
         let mut options = arguments.options(&["match", "limit", "after"])?;
         let pattern = pattern(uri, &mut options)?;
-        let limit = options.uint("limit", "a number of keys")?.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX) as usize;
+        let max = self.node.limits.events_per_call_max;
+        let limit = options.uint("limit", "a number of keys")?.unwrap_or(LIST_DEFAULT).max(1);
+        let limit = usize::try_from(limit).map_or(max, |limit| limit.min(max));
         let after = options.topic("after")?;
         let realm = self.realm(call)?;
         let role = self.role(&realm, call)?;

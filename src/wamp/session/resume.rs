@@ -197,6 +197,10 @@ impl Open {
 impl Open {
     /// Makes or takes up a named durable subscription, for which events behind `since` are wanted if it is a new one.
     pub(super) fn subscribe_durably(&mut self, durably: Durably, since: Option<Since>) {
+        if !self.realm.has_room_for_durable(&durably.name, self.node.limits.durable_subscriptions_max) {
+            let text = "the realm has as many durable subscriptions as it may";
+            return self.error(Kind::Subscribe, durably.request, super::QUOTA_EXCEEDED, text);
+        }
         let Some(since) = since else { return self.open_durable(durably) };
         let request = durably.request;
         let target = self.target(&durably.pattern, durably.filter.as_ref());

@@ -262,3 +262,28 @@ fn a_key_can_be_read_as_of_an_event() {
     assert!(client.received_answer().contains("wamp.error.timeout"));
     check_fails(&mut client, "fennec.key.get", r#",["k",{"after":"x"}]"#, "wamp.error.invalid_argument");
 }
+
+#[test]
+fn answers_and_named_subscriptions_have_their_limits() {
+    let limits = Limits { durable_subscriptions_max: 1, events_per_call_max: 2, ..Limits::default() };
+    let world = Setup { limits, ..Setup::default() }.build();
+    let mut client = world.join();
+    client.send(r#"[32,1,{"durable":"one"},"log.a"]"#);
+    client.received_subscription();
+    client.check_error(r#"[32,2,{"durable":"two"},"log.a"]"#, 32, 2, "fennec.error.quota_exceeded");
+    let mut again = world.join();
+    again.send(r#"[32,1,{"durable":"one"},"log.a"]"#);
+    let id = again.received_subscription();
+
+    publish(&mut world.join(), 1..=3);
+    again.received();
+    assert_eq!(get_events(&mut again, id, ""), (vec![1, 2], true));
+    assert_eq!(get_events(&mut again, id, r#""limit":1"#), (vec![1], true));
+    for key in ["k.1", "k.2", "k.3"] {
+        again.check(&format!(r#"[16,5,{{"retain":true}},"{key}",[1]]"#), &[]);
+    }
+    let (result, _) = call(&mut again, "fennec.key.list", r#",["k.*",{"limit":50}]"#);
+    let keys = &result.as_list().unwrap()[0];
+    assert_eq!(keys.get("keys").unwrap().as_list().unwrap().len(), 2);
+    assert_eq!(keys.get("next").unwrap().as_str(), Some("k.2"));
+}
