@@ -41,7 +41,7 @@ pub(super) trait Session: Send + Sized {
     /// [`StoreError::Unknown`], if it may have happened.
     fn commit(&mut self) -> Result<(), StoreError>;
 
-    /// Runs the rest of a transaction, and COMMIT. `begun`: BEGIN was run or is in the script.
+    /// Runs the rest of a transaction, and COMMIT. `begun`: BEGIN was run or is in the script; else the script is one statement.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -205,6 +205,16 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
+    /// A statement that takes a segment of one topic, and one row: first number, position, count, time, minute, generator, bytes,
+    /// voids, shares, body, set off, id of the topic, key, value.
+    pub(super) fn put(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => Some("INSERT INTO put VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
+            // All statements are one there.
+            Self::Postgres => None,
+        }
+    }
+
     /// Several statements that see the same.
     pub(super) fn begin_reading(self) -> &'static str {
         match self {

@@ -54,6 +54,11 @@ impl Topics {
         self.known.get(&share.realm)?.get(&share.topic).copied()
     }
 
+    /// The id of a topic, if it can be told without the database.
+    pub(super) fn id(&self, share: &TopicShare) -> Option<u64> {
+        self.get(share).map(|known| known.id)
+    }
+
     fn put(&mut self, realm: Box<str>, name: Box<str>, known: Known) {
         if self.known.entry(realm).or_default().insert(name, known).is_none() {
             self.len += 1;

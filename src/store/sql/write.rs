@@ -101,6 +101,10 @@ impl<'a, S: Session> Writing<'a, S> {
     }
 
     fn write(mut self, commit: &Commit) -> Result<Counted, StoreError> {
+        if self.put(commit) {
+            self.session.conclude(self.script, false)?;
+            return Ok(self.counted);
+        }
         let mut recount = false;
         if !commit.dropped.is_empty() || !commit.rewritten.is_empty() {
             self.flush()?;
@@ -126,6 +130,46 @@ impl<'a, S: Session> Writing<'a, S> {
         Ok(self.counted)
     }
 
+    /// What most commits are under light load, one segment of one topic and one row, in one statement: each statement takes time of
+    /// two threads. Whether it is such a commit.
+    fn put(&mut self, commit: &Commit) -> bool {
+        let (Some(put), [segment], [(key, Some(value))]) = (S::DIALECT.put(), &commit.segments[..], &commit.rows[..])
+        else {
+            return false;
+        };
+        let deletes = !commit.dropped.is_empty() || !commit.rewritten.is_empty();
+        let ([share], false) = (&segment.topics[..], deletes || self.counted.uncounted + 1 >= UNCOUNTED_MAX) else {
+            return false;
+        };
+        let Some(topic) = self.topics.id(share) else { return false };
+        self.script = Script::new(put);
+        self.bind_head(segment, &[topic]);
+        self.script.bytes(&segment.body).bytes(&segment.set_off).number(topic).bytes(key).bytes(value).end();
+        self.count(segment);
+        self.counted.uncounted += 1;
+        true
+    }
+
+    fn bind_head(&mut self, segment: &Segment, topics: &[u64]) {
+        let shares = segment.topics.iter().zip(topics);
+        let shares = shares.map(|(share, &topic)| Share { topic, messages: share.messages, bytes: share.bytes });
+        self.script
+            .number(segment.first)
+            .number(segment.position)
+            .number(segment.count.into())
+            .number(segment.at_us)
+            .number(segment.minute.into())
+            .number(segment.generator)
+            .number(bytes_of(segment))
+            .bytes(&write_voids(&segment.voids))
+            .bytes(&write_shares(shares));
+    }
+
+    fn count(&mut self, segment: &Segment) {
+        self.counted.segments += 1;
+        self.counted.bytes += bytes_of(segment);
+    }
+
     /// Runs what was gathered, so that the session is in the transaction and sees what was done so far.
     fn flush(&mut self) -> Result<(), StoreError> {
         if !std::mem::replace(&mut self.begun, true) {
@@ -149,20 +193,9 @@ impl<'a, S: Session> Writing<'a, S> {
             self.flush()?;
         }
         let ids = self.topics.ids(self.session, &segment.topics, broad.then_some(segment.first))?;
-        let shares = segment.topics.iter().zip(&ids);
-        let shares = shares.map(|(share, &topic)| Share { topic, messages: share.messages, bytes: share.bytes });
-        let bytes = (segment.body.len() + segment.set_off.len()) as u64;
+        self.script.push("INSERT INTO heads VALUES (?,?,?,?,?,?,?,?,?)");
+        self.bind_head(segment, &ids);
         self.script
-            .push("INSERT INTO heads VALUES (?,?,?,?,?,?,?,?,?)")
-            .number(segment.first)
-            .number(segment.position)
-            .number(segment.count.into())
-            .number(segment.at_us)
-            .number(segment.minute.into())
-            .number(segment.generator)
-            .number(bytes)
-            .bytes(&write_voids(&segment.voids))
-            .bytes(&write_shares(shares))
             .end()
             .push("INSERT INTO bodies VALUES (?,?,?,?)")
             .number(segment.position)
@@ -178,8 +211,7 @@ impl<'a, S: Session> Writing<'a, S> {
             }
             self.script.end();
         }
-        self.counted.segments += 1;
-        self.counted.bytes += bytes;
+        self.count(segment);
         self.flush_if_long()
     }
 
@@ -272,6 +304,11 @@ impl<'a, S: Session> Writing<'a, S> {
         }
         Ok(())
     }
+}
+
+/// Of its messages.
+fn bytes_of(segment: &Segment) -> u64 {
+    (segment.body.len() + segment.set_off.len()) as u64
 }
 
 /// Cuts a list into pieces of these lengths, the longest first, so that there are few different statements.

@@ -132,9 +132,12 @@ impl Session for Connection {
     }
 
     /// In one step: a step wakes two threads, which costs as much as a small commit writes.
-    fn conclude(&mut self, mut script: Script<Self>, _begun: bool) -> Result<(), StoreError> {
-        let before = script.ended();
-        script.push("COMMIT");
+    fn conclude(&mut self, mut script: Script<Self>, begun: bool) -> Result<(), StoreError> {
+        let mut before = 0;
+        if begun {
+            before = script.ended();
+            script.push("COMMIT");
+        }
         let (sql, arguments) = script.into_statement();
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
         let mut results = self.inner()?.fetch_many(query);
@@ -210,12 +213,12 @@ fn sorted(error: &sqlx::Error) -> StoreError {
     }
 }
 
-/// Who must act on an error of a COMMIT. The frame that makes it count is written last, so a full disk, or a write that failed, tells
-/// that it does not. A sync that failed tells nothing.
+/// Who must act on an error of a COMMIT, or of a statement that commits by itself. The frame that makes it count is written last, so a
+/// full disk, or a write that failed, tells that it does not. A sync that failed tells nothing.
 fn sorted_of_commit(error: &sqlx::Error) -> StoreError {
     match code(error).map(|code| (code & 0xff, code)) {
         Some((FULL | BUSY | READONLY, _) | (_, IOERR_WRITE)) => StoreError::Unavailable(message(error)),
-        Some((CORRUPT | NOTADB, _)) => StoreError::Damaged(message(error)),
+        Some((CORRUPT | NOTADB | CONSTRAINT, _)) => StoreError::Damaged(message(error)),
         _ => StoreError::Unknown(message(error)),
     }
 }

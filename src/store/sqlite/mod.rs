@@ -102,6 +102,7 @@ impl SqliteStore {
         let mut connection = Connection::open(files, Use::Write(sync))?;
         migrate(&mut connection, &files.database)?;
         look_at_tables(&mut connection)?;
+        connection.execute(include_str!("../schema/sqlite-put.sql"))?;
         let writer = Writer::new(connection, topic_ids)?;
         let wal = File::open(files.beside("-wal"));
         let wal = wal.map_err(|error| StoreError::Unavailable(format!("the log of the database: {error}")))?;
