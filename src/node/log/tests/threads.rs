@@ -117,3 +117,18 @@ fn a_fault_of_ours_refuses_everything_rather_than_leave_it_waiting() {
     threads.stop();
     assert!(told.try_recv().is_err());
 }
+
+#[test]
+fn housekeeping_reports_how_the_log_is_doing() {
+    let World { node, threads, .. } = world();
+    for at in 0..3 {
+        submit(&node, &at.to_string()).recv_timeout(PATIENCE).unwrap();
+    }
+    threads.stop();
+    let counts = &node.log.counts;
+    // INIT came before the threads did.
+    let (_, commits, _) = counts.commit.read();
+    assert_eq!((counts.messages.load(Ordering::Relaxed), commits), (3, 3));
+    assert!(counts.bytes.load(Ordering::Relaxed) > 0);
+    assert_eq!(node.log.report().kept, []);
+}
