@@ -150,7 +150,7 @@ fn who_reads_the_log_is_counted_and_those_furthest_behind_are_named() {
     let last = world.state.last_number();
     world.command(progress(client("ann"), last - 3, &[]));
     world.command(progress(named("y"), last - 5, &[]));
-    world.command(progress(named("x"), last, &[]));
+    world.command(progress(named("x"), last + 1, &[]));
     let census = world.state.census(2);
     let last = world.state.last_number();
     // What records a cursor has a number, too.
