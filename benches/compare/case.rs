@@ -129,7 +129,7 @@ impl Case {
         };
         match peer {
             PeerKind::Relay => relayed,
-            PeerKind::Sqlx => false,
+            PeerKind::Sqlx | PeerKind::SqlxSingle => false,
             peer => mqtt_only || peer.speaks_wamp(),
         }
     }
@@ -260,7 +260,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "durable-1",
         what: "the same, 1 publisher, 1 under way; beside it, one small commit after the other to SQLite through sqlx \
-               (WAL, synchronous FULL)",
+               (WAL, synchronous FULL): a transaction with one INSERT, and an INSERT by itself",
         work: Work::Durable(Durable::OneUnderWay),
         floors: &[floor(Metric::PerSecond, Bound::LeastTimes(0.7, PeerKind::Sqlx))],
     },

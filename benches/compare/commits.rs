@@ -1,11 +1,11 @@
-//! One message under way at a time, and beside it what a bare commit costs: an INSERT after the other through sqlx.
+//! One message under way at a time, and beside it what a bare commit costs: one INSERT after the other through sqlx.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Executor};
+use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::cpu::Reading;
 use crate::latency::add_percentiles;
@@ -30,8 +30,17 @@ pub fn one_under_way(mut stream: TcpStream, mut source: Box<dyn Source>, timing:
     Ok(outcome)
 }
 
+/// How a bare commit is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// `begin`, INSERT, `commit`: as programs do that write more than one row.
+    Transaction,
+    /// The INSERT commits by itself: the least that can be.
+    Single,
+}
+
 /// Commits rows of a message's size, as a program does that keeps messages in SQLite and nothing else.
-pub fn bare_commits(timing: Timing) -> io::Result<Outcome> {
+pub fn bare_commits(commit: Commit, timing: Timing) -> io::Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let options = SqliteConnectOptions::new()
@@ -46,7 +55,15 @@ pub fn bare_commits(timing: Timing) -> io::Result<Outcome> {
     const { assert!(SIZE == 64) };
     repeat(timing, || {
         let insert = sqlx::query("INSERT INTO messages (body) VALUES (?)").bind(&payload[..]);
-        runtime.block_on(connection.execute(insert)).map_err(io::Error::other).map(|_| ())
+        let committed = runtime.block_on(async {
+            if commit == Commit::Single {
+                return connection.execute(insert).await.map(|_| ());
+            }
+            let mut transaction = connection.begin().await?;
+            transaction.execute(insert).await?;
+            transaction.commit().await
+        });
+        committed.map_err(io::Error::other)
     })
 }
 

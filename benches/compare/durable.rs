@@ -42,7 +42,7 @@ impl Durable {
             (_, PeerKind::Fennec) => true,
             (Durable::Start, _) => false,
             (_, PeerKind::Mosquitto) => true,
-            (Durable::OneUnderWay, PeerKind::Sqlx) => true,
+            (Durable::OneUnderWay, PeerKind::Sqlx | PeerKind::SqlxSingle) => true,
             (Durable::Away { .. } | Durable::OneUnderWay | Durable::Sessions(_), PeerKind::Running) => true,
             _ => false,
         }

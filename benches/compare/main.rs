@@ -38,6 +38,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::case::{CASES, Case};
+use crate::commits::Commit;
 use crate::load::Timing;
 use crate::payload::Shape;
 use crate::peer::{Become, Keep, Peer, PeerKind, Target};
@@ -63,7 +64,7 @@ struct Args {
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
     /// Brokers to compare
-    #[arg(long, value_delimiter = ',', default_values = ["fennec", "mosquitto", "rumqttd", "sqlx"])]
+    #[arg(long, value_delimiter = ',', default_values = ["fennec", "mosquitto", "rumqttd", "sqlx", "sqlx-single"])]
     peers: Vec<PeerKind>,
     /// Messages that a subscriber may lag behind (closed loop)
     #[arg(long, default_value_t = 20_000)]
@@ -186,10 +187,10 @@ fn record(case: &Case, peer: PeerKind, round: usize, args: &Args) -> Record {
         shape: args.payload,
         gigabytes: args.gigabytes,
     };
+    let timing = Timing { warm_up: settings.warm_up, measured: settings.measured, broker_pid: None };
     let result = match (peer, args.addr) {
-        (PeerKind::Sqlx, _) => {
-            commits::bare_commits(Timing { warm_up: settings.warm_up, measured: settings.measured, broker_pid: None })
-        }
+        (PeerKind::Sqlx, _) => commits::bare_commits(Commit::Transaction, timing),
+        (PeerKind::SqlxSingle, _) => commits::bare_commits(Commit::Single, timing),
         (PeerKind::Running, Some(mqtt)) => {
             run::run(case, &mut Peer::running(Target { mqtt, http: args.http_addr, pid: args.pid }), settings)
         }

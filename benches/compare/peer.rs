@@ -24,13 +24,15 @@ pub const IN_FLIGHT: u64 = 1000;
 
 /// A broker, or what stands in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum PeerKind {
     Fennec,
     Mosquitto,
     Rumqttd,
-    /// No broker: one small commit after the other through sqlx, by the driver itself.
+    /// No broker: one small transaction after the other through sqlx, by the driver itself.
     Sqlx,
+    /// The same without transactions: each INSERT commits by itself.
+    SqlxSingle,
     /// Forwards bytes; the ceiling of the driver.
     Relay,
     /// A broker that runs already (`--driver-only`).
@@ -45,6 +47,7 @@ impl PeerKind {
             PeerKind::Mosquitto => "mosquitto",
             PeerKind::Rumqttd => "rumqttd",
             PeerKind::Sqlx => "sqlx",
+            PeerKind::SqlxSingle => "sqlx-single",
             PeerKind::Relay => "relay",
             PeerKind::Running => "running",
         }
@@ -236,7 +239,7 @@ pub fn become_peer(peer: Become) -> io::Result<()> {
         }
         PeerKind::Rumqttd => run_rumqttd(mqtt),
         PeerKind::Relay => relay::serve((Ipv4Addr::LOCALHOST, mqtt).into(), (Ipv4Addr::LOCALHOST, http).into()),
-        PeerKind::Sqlx | PeerKind::Running => Ok(()),
+        PeerKind::Sqlx | PeerKind::SqlxSingle | PeerKind::Running => Ok(()),
     }
 }
 

@@ -110,6 +110,8 @@ async fn watch(link: &mut Link, args: &WatchArgs) -> Result<(), Failure> {
                 // Without a value there is nothing newer than no value.
                 known = entry.get("token").and_then(Value::as_u64).unwrap_or(0);
                 seen += 1;
+                let none = || Value::map([("key", Value::from(key.as_str())), ("value", Value::Null)]);
+                let entry = if entry.is_null() { none() } else { entry };
                 output.line(&shown(link, &entry, args.json))?;
                 output.flush()?;
                 if output.is_reader_gone() {

@@ -194,9 +194,12 @@ fn status(uri: &str) -> StatusCode {
         "wamp.error.payload_size_exceeded" => StatusCode::PAYLOAD_TOO_LARGE,
         // The callee left before it answered.
         "wamp.error.canceled" => StatusCode::BAD_GATEWAY,
-        "wamp.error.no_available_callee" | "wamp.error.unavailable" | "fennec.error.quota_exceeded" => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        "fennec.error.condition_failed" | "fennec.error.conflict" | "fennec.error.not_held" => StatusCode::CONFLICT,
+        "fennec.error.no_such_durable" | "wamp.error.no_such_subscription" => StatusCode::NOT_FOUND,
+        "wamp.error.no_available_callee"
+        | "wamp.error.unavailable"
+        | "fennec.error.quota_exceeded"
+        | "fennec.error.store_unavailable" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -27,6 +27,8 @@ use crate::types::ids::SessionId;
 
 /// Rows that are read at a time.
 const SLICE: usize = 4096;
+/// Subscriptions that are made at a time.
+const SUBSCRIPTIONS_MAX: usize = 256 * 1024;
 
 /// Why the sessions are not there.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +50,20 @@ pub fn restore(node: &Arc<Node>, reader: &mut dyn StoreReader) -> Result<usize, 
         count += usize::from(restore_session(node, key, rows::decode(value.0, value.1)?));
         Ok(())
     })?;
+    let mut subscriptions = Vec::new();
     each_row(reader, rows::SUBSCRIPTION, |key, value| {
-        restore_subscription(node, key, &rows::decode(value.0, value.1)?);
+        let row: SubscriptionRow = rows::decode(value.0, value.1)?;
+        if let RowKey::Subscription { realm, client_id, .. } = key
+            && let Some((realm, client)) = find(node, &realm, &client_id)
+        {
+            subscriptions.push((client, realm, row));
+        }
+        if subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            restore_subscriptions(&mut subscriptions);
+        }
         Ok(())
     })?;
+    restore_subscriptions(&mut subscriptions);
     each_row(reader, rows::PACKET, |key, _| {
         if let RowKey::Packet { realm, client_id, packet_id } = key
             && let Some((_, client)) = find(node, &realm, &client_id)
@@ -112,9 +124,16 @@ fn find(node: &Node, realm: &str, client_id: &str) -> Option<(Arc<Realm>, Arc<Cl
     Some((realm, client))
 }
 
-fn restore_subscription(node: &Arc<Node>, key: RowKey, row: &SubscriptionRow) {
-    let RowKey::Subscription { realm, client_id, filter: text } = key else { return };
-    let Some((realm, client)) = find(node, &realm, &client_id) else { return };
+fn restore_subscriptions(all: &mut Vec<(Arc<Client>, Arc<Realm>, SubscriptionRow)>) {
+    // The router keeps the subscribers of a pattern in this order: many of one are then only appended.
+    all.sort_unstable_by_key(|(client, ..)| client.session.id);
+    for (client, realm, row) in all.drain(..) {
+        restore_subscription(&client, &realm, row);
+    }
+}
+
+fn restore_subscription(client: &Client, realm: &Realm, row: SubscriptionRow) {
+    let text = row.filter;
     let qos = match row.qos {
         0 => Qos::AtMostOnce,
         1 => Qos::AtLeastOnce,
@@ -124,7 +143,7 @@ fn restore_subscription(node: &Arc<Node>, key: RowKey, row: &SubscriptionRow) {
         return client.restore_procedure(&text, qos);
     }
     let Ok(filter) = Filter::parse(&text) else {
-        return tracing::warn!(client_id, filter = text, "a subscription is not one any more");
+        return tracing::warn!(client_id = client.client_id(), filter = text, "a subscription is not one any more");
     };
     let options = Options::Merged {
         qos,
@@ -135,5 +154,5 @@ fn restore_subscription(node: &Arc<Node>, key: RowKey, row: &SubscriptionRow) {
     let since = row.since.unwrap_or_default();
     let fields = row.fields.as_deref().and_then(Fields::parse).map(Arc::new);
     let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options, fields, since };
-    client.restore_subscription(&realm, &text, held);
+    client.restore_subscription(realm, &text, held);
 }

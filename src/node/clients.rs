@@ -37,8 +37,6 @@ use crate::types::topic::TopicPattern;
 
 mod entering;
 mod restore;
-#[cfg(test)]
-mod tests;
 
 pub use entering::{EnterRefused, Entering, Greet};
 pub use restore::Restored;

@@ -228,6 +228,10 @@ impl Realm {
             mailbox.unsubscribed_at = broker.version();
             mailbox.replay.forget(id);
             mailbox.stop_reader(id);
+            if let Some((name, pattern)) = mailbox.leave_group_of(id) {
+                broker.unsubscribe(&pattern, Some(&name), session.id);
+                self.version.store(broker.version(), Ordering::Release);
+            }
         }
         reply(removed, &mut mailbox);
         removed

@@ -5,9 +5,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How a publisher publishes, which decides what is promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Promise {
     /// MQTT QoS 1: at least once.
+    #[default]
     AtLeastOnce,
     /// MQTT QoS 2 in a persistent session, and WAMP with `acknowledge`, which never sends again.
     ExactlyOnce,
@@ -84,12 +85,6 @@ pub struct History {
     pub keys: Vec<KeyRead>,
     /// What clients found wrong themselves.
     pub problems: Vec<String>,
-}
-
-impl Default for Promise {
-    fn default() -> Self {
-        Promise::AtLeastOnce
-    }
 }
 
 /// A history in the making, shared by all clients.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, SaltString};
@@ -15,12 +16,15 @@ use fennec::net::listen::{Door, Listener};
 use fennec::net::stream::Seats;
 use fennec::net::tls::Tls;
 use fennec::net::workers::Workers;
+use fennec::node::log::Threads;
 use fennec::node::metrics::Protocol;
 use fennec::node::realm::Realm;
 use fennec::node::users::{Anonymous, UserEntry, Users};
 use fennec::node::{Node, RealmSettings};
+use fennec::queue::retention::Policy;
 use fennec::router::authorize::{Action, Authorizer, Permission, Role};
 use fennec::store::memory::MemoryStore;
+use fennec::store::{Commit, Store, StoreError, StoreReader};
 use fennec::types::limits::Limits;
 use fennec::types::topic::TopicPattern;
 use http_body_util::{BodyExt, Full};
@@ -87,11 +91,49 @@ pub fn role(name: &str, actions: &[Action]) -> Role {
     Role { name: name.into(), permissions: vec![Permission { actions: actions.to_vec(), pattern, allow: true }] }
 }
 
-/// A broker that ends with its test.
+/// A store in memory that cannot be written while it is broken.
+#[derive(Default)]
+struct Flaky {
+    store: MemoryStore,
+    broken: Arc<AtomicBool>,
+}
+
+impl Store for Flaky {
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the disk is full".to_owned()));
+        }
+        self.store.commit(commit)
+    }
+
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        self.store.reader()
+    }
+}
+
+/// The threads of a log, which end with their broker.
+struct RunningLog(Option<Threads>);
+
+impl Drop for RunningLog {
+    fn drop(&mut self) {
+        if let Some(log) = self.0.take() {
+            log.stop();
+        }
+    }
+}
+
+/// A broker that ends with its test; all events below `log` are durable.
 pub struct Broker {
     pub node: Arc<Node>,
     pub server: Arc<Server>,
     pub address: SocketAddr,
+    /// While it is true the store cannot be written.
+    pub broken: Arc<AtomicBool>,
+    _log: RunningLog,
     _workers: Arc<Workers>,
 }
 
@@ -106,11 +148,19 @@ impl Broker {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(setup.users).unwrap(),
-            policies: Vec::new(),
+            policies: vec![Policy {
+                realm: None,
+                pattern: TopicPattern::from_filter("log/#").unwrap(),
+                age_us_max: u64::MAX,
+                bytes_max: u64::MAX,
+                messages_max: u64::MAX,
+            }],
         };
         let node = Node::new(settings, 1);
-        let log = node.open_log(Box::new(MemoryStore::default()), 0).expect("a log in memory");
-        node.run_log_inline(log, Arc::new(|| 0));
+        let (store, clock) = (Flaky::default(), Clock::default());
+        let broken = store.broken.clone();
+        let log = node.open_log(Box::new(store), clock.now_ms()).expect("a log in memory");
+        let log = node.run_log(log, Arc::new(move || clock.now_ms()), None).expect("threads");
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.address();
         let echo: Arc<dyn WebSocketGate> = Arc::new(Echo);
@@ -119,7 +169,7 @@ impl Broker {
             websockets: vec![("/ws", echo)],
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],
         };
-        let server = Server::new(node.clone(), Clock::default(), settings);
+        let server = Server::new(node.clone(), clock, settings);
         let workers = Arc::new(Workers::start(1).unwrap());
         let seats = Seats::new(node.clone());
         let door = Door { protocol: Protocol::Http, tls: setup.tls, seats, workers: workers.clone() };
@@ -127,7 +177,7 @@ impl Broker {
         let serving = server.clone();
         let connection = move |stream| serving.clone().serve(stream, entrance.clone());
         tokio::spawn(listener.serve(door, connection, std::future::pending()));
-        Broker { node, server, address, _workers: workers }
+        Broker { node, server, address, broken, _log: RunningLog(Some(log)), _workers: workers }
     }
 
     pub fn realm(&self) -> Arc<Realm> {
@@ -277,7 +327,11 @@ pub struct EventReader {
 impl EventReader {
     /// Subscribes, and waits until that holds.
     pub async fn open(broker: &Broker, query: &str) -> EventReader {
-        let response = broker.open(Ask::get(&format!("/subscribe?{query}"))).await;
+        Self::ask(broker, Ask::get(&format!("/subscribe?{query}"))).await
+    }
+
+    pub async fn ask(broker: &Broker, ask: Ask) -> EventReader {
+        let response = broker.open(ask).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
         let mut reader = EventReader { body: response.into_body(), text: String::new() };
@@ -301,11 +355,26 @@ impl EventReader {
 
     /// The data of the next event.
     pub async fn event(&mut self) -> Value {
+        self.event_with_id().await.1
+    }
+
+    /// The same with its id, which durable events have.
+    pub async fn event_with_id(&mut self) -> (Option<String>, Value) {
         let block = self.block().await.expect("an event");
         let lines: Vec<&str> = block.lines().collect();
-        let [id, "event: message", data] = lines[..] else { panic!("no event: {block}") };
-        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
-        assert_eq!(id.strip_prefix("id: ").unwrap(), data["publication"].to_string());
-        data
+        let (id, data) = match lines[..] {
+            ["event: message", data] => (None, data),
+            [id, "event: message", data] => (Some(id.strip_prefix("id: ").unwrap().to_owned()), data),
+            _ => panic!("no event: {block}"),
+        };
+        (id, serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap())
+    }
+
+    /// The data of the next event, which is of this kind.
+    pub async fn other(&mut self, kind: &str) -> Value {
+        let block = self.block().await.unwrap_or_else(|| panic!("no event {kind}"));
+        let data =
+            block.strip_prefix(&format!("event: {kind}\ndata: ")).unwrap_or_else(|| panic!("no {kind}: {block}"));
+        serde_json::from_str(data).unwrap()
     }
 }

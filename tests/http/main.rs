@@ -3,6 +3,7 @@
 mod access;
 mod broker;
 mod call;
+mod durable;
 mod metrics;
 mod publish;
 mod stream;

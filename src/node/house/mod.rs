@@ -251,12 +251,11 @@ fn owe(node: &Arc<Node>, queue: &Arc<Queue>, command: Command) {
     let mut batch = Batch::default();
     batch.command(&command);
     let queue = queue.clone();
-    let told = move |outcome| match outcome {
+    let told = move |outcome| {
         // When the broker stops, everything ends that was connected to it.
-        Outcome::Refused { why: Refused::StoreUnavailable | Refused::Full, .. } => {
+        if let Outcome::Refused { why: Refused::StoreUnavailable | Refused::Full, .. } = outcome {
             queue.push(Item::Owed(command.clone()));
         }
-        _ => {}
     };
     node.submit(Submission { batch, owner: Owner::Function(Arc::new(told)) });
 }

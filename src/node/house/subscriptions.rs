@@ -100,7 +100,8 @@ impl Room<'_> {
     pub fn acknowledge(&self, call: &Call, id: SubscriptionId, number: u64) -> Result<Answer, Failure> {
         let realm = self.realm(call)?;
         let (session, _) = self.held(&realm, call, id)?;
-        if !session.mailbox().ack(id, number) {
+        let mut mailbox = session.mailbox();
+        if !mailbox.ack(id, number) && !mailbox.ack_shared(id, number) {
             return Err(Failure::invalid("the subscription is not a durable one that its client acknowledges"));
         }
         Ok(Answer::one(true))
@@ -130,6 +131,10 @@ impl Room<'_> {
                 status.push(("acknowledge", Value::from(how)));
                 status.extend(event_id(each.done).map(|id| ("acknowledged", id)));
             }
+        }
+        if let Some(group) = mailbox.group_of(id) {
+            status.push(("group", Value::from(&*group.name)));
+            status.push(("acknowledge", Value::from(if group.acknowledged { "client" } else { "auto" })));
         }
         Ok(Answer::one(Value::map(status)).into())
     }

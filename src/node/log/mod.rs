@@ -186,6 +186,11 @@ impl Log {
         (!stopped).then(|| std::mem::take(&mut inbox.submissions))
     }
 
+    /// Nothing waits to be committed.
+    fn is_idle(&self) -> bool {
+        self.inbox.lock().submissions.is_empty()
+    }
+
     /// Works off what was submitted. `feed` is given what comes of each position.
     fn work_off(&self, engine: &mut Engine, submitted: Vec<Submitted>, clock: &ClockFn, feed: &mut dyn FnMut(Fed)) {
         let bytes = submitted.iter().map(|submitted| submitted.batch.len()).sum();

@@ -1,16 +1,21 @@
-//! The log thread and the feed thread.
+//! The log thread and the feed thread. While there is little to do, the feed thread is left asleep.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{ClockFn, Engine, Fed, Feed, Submitted};
+use parking_lot::Mutex;
+
+use super::{ClockFn, Engine, Fed, Feed, Log, Submitted};
 use crate::node::Node;
 use crate::queue::outcome::Refused;
 
 /// Positions that are committed and not yet fed.
 const UNFED_MAX: usize = 8;
+/// Messages of a position that the log thread feeds by itself, if it has nothing else to do: to wake the feed thread takes longer.
+const FED_AT_ONCE_MAX: u32 = 128;
 /// How often a store that failed is tried.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often housekeeping looks whether there is something to do.
@@ -39,21 +44,22 @@ impl Threads {
     ) -> std::io::Result<Self> {
         let (send, receive) = sync_channel(UNFED_MAX);
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let feeding = {
-            let clock = clock.clone();
-            named("feed").spawn(move || run_feed(feed, &receive, &clock))?
+        let feeding = Arc::new(Feeding { feed: Mutex::new(feed), unfed: AtomicUsize::new(0), clock: clock.clone() });
+        let feeder = {
+            let feeding = feeding.clone();
+            named("feed").spawn(move || feeding.run(&receive))?
         };
         let committer = Committer {
             node: node.clone(),
             engine,
-            send,
+            out: Out { feeding, send },
             clock,
             sync_every,
             synced: Instant::now(),
             maintain_at: Instant::now(),
         };
         let committing = named("log").spawn(move || committer.run())?;
-        Ok(Self { node: node.clone(), handles: vec![committing, feeding] })
+        Ok(Self { node: node.clone(), handles: vec![committing, feeder] })
     }
 
     /// Takes nothing more, commits and feeds what was taken, and waits until that is done.
@@ -66,9 +72,50 @@ impl Threads {
     }
 }
 
-fn run_feed(mut feed: Feed, receive: &Receiver<Fed>, clock: &ClockFn) {
-    while let Ok(fed) = receive.recv() {
-        feed.feed(fed, clock());
+/// The feed, which one of the two threads works at a time.
+struct Feeding {
+    feed: Mutex<Feed>,
+    /// What was handed to the feed thread and is not fed yet.
+    unfed: AtomicUsize,
+    clock: ClockFn,
+}
+
+impl Feeding {
+    /// The feed thread.
+    fn run(&self, receive: &Receiver<Fed>) {
+        while let Ok(fed) = receive.recv() {
+            self.feed(fed);
+            self.unfed.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    fn feed(&self, fed: Fed) {
+        self.feed.lock().feed(fed, (self.clock)());
+    }
+}
+
+/// The log thread's way to the feed.
+struct Out {
+    feeding: Arc<Feeding>,
+    send: SyncSender<Fed>,
+}
+
+impl Out {
+    /// Has the feed thread feed it, while this thread commits what comes next. Does it here if nothing waits for that and all
+    /// before it is fed, so the order stays.
+    fn feed(&self, log: &Log, fed: Fed) {
+        if fed.is_empty() {
+            return;
+        }
+        let is_small = fed.segment.count <= FED_AT_ONCE_MAX && fed.told.len() <= FED_AT_ONCE_MAX as usize;
+        if is_small && self.feeding.unfed.load(Ordering::Acquire) == 0 && log.is_idle() {
+            return self.feeding.feed(fed);
+        }
+        self.feeding.unfed.fetch_add(1, Ordering::Relaxed);
+        if self.send.send(fed).is_err() {
+            // It ends behind the log thread, unless it has panicked.
+            log.give_up();
+        }
     }
 }
 
@@ -76,7 +123,7 @@ fn run_feed(mut feed: Feed, receive: &Receiver<Fed>, clock: &ClockFn) {
 struct Committer {
     node: Arc<Node>,
     engine: Engine,
-    send: SyncSender<Fed>,
+    out: Out,
     clock: ClockFn,
     sync_every: Option<Duration>,
     synced: Instant,
@@ -113,12 +160,12 @@ impl Committer {
     }
 
     fn commit(&mut self, submissions: Vec<Submitted>) {
-        let Self { node, engine, send, clock, .. } = self;
-        node.log.work_off(engine, submissions, clock, &mut |fed| hand_over(node, send, fed));
+        let Self { node, engine, out, clock, .. } = self;
+        node.log.work_off(engine, submissions, clock, &mut |fed| out.feed(&node.log, fed));
     }
 
     fn feed(&self, fed: Fed) {
-        hand_over(&self.node, &self.send, fed);
+        self.out.feed(&self.node.log, fed);
     }
 
     fn recover(&mut self) {
@@ -169,12 +216,5 @@ impl Drop for Committer {
         if std::thread::panicking() {
             self.node.log.give_up();
         }
-    }
-}
-
-fn hand_over(node: &Node, send: &SyncSender<Fed>, fed: Fed) {
-    if !fed.is_empty() && send.send(fed).is_err() {
-        // It ends behind the log thread, unless it has panicked.
-        node.log.give_up();
     }
 }

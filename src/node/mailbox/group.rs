@@ -14,6 +14,7 @@ use crate::node::reader::pull::{Around, Found, Seeker, Sought, Take};
 use crate::node::reader::wants::{Want, Wants};
 use crate::types::event::{Qos, Terms};
 use crate::types::ids::SubscriptionId;
+use crate::types::topic::TopicPattern;
 
 /// A session's part in a group.
 pub struct Membership {
@@ -77,6 +78,28 @@ impl Mailbox {
         let Some(log) = self.log.as_mut() else { return };
         let Some(at) = log.memberships.iter().position(|membership| *membership.name == *name) else { return };
         log.memberships.swap_remove(at);
+    }
+
+    /// The same by the subscription that its events come for; the name that the session gave it, and its pattern.
+    pub fn leave_group_of(&mut self, subscription: SubscriptionId) -> Option<(Box<str>, TopicPattern)> {
+        let log = self.log.as_mut()?;
+        let at = log.memberships.iter().position(|membership| membership.subscription == subscription)?;
+        let Membership { name, group, .. } = &log.memberships[at];
+        let left = (name.clone(), group.pattern.clone());
+        log.memberships.swap_remove(at);
+        Some(left)
+    }
+
+    /// The subscription that events of a group come for.
+    pub fn group_subscription(&self, name: &str) -> Option<SubscriptionId> {
+        let mut memberships = self.log.iter().flat_map(|log| &log.memberships);
+        memberships.find(|membership| *membership.name == *name).map(|membership| membership.subscription)
+    }
+
+    /// The group that a subscription's events come of.
+    pub fn group_of(&self, subscription: SubscriptionId) -> Option<&Arc<Group>> {
+        let mut memberships = self.log.iter().flat_map(|log| &log.memberships);
+        memberships.find(|membership| membership.subscription == subscription).map(|membership| &membership.group)
     }
 
     /// The groups that the session is a member of, by the names it gave them.

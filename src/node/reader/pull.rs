@@ -284,7 +284,7 @@ impl Run<'_, '_> {
         let wanted = match self.filter {
             Some(filter) => filter.hold(message.payload),
             None => {
-                let apart = self.alone || self.terms.subscription.is_some();
+                let apart = self.alone || self.for_all || self.terms.subscription.is_some();
                 apart || self.around.session.wants(&self.target.topic, message.payload)
             }
         };

@@ -165,6 +165,11 @@ impl<S: Session> Script<S> {
         self
     }
 
+    /// How many statements are whole.
+    pub(super) fn ended(&self) -> usize {
+        self.ends.len()
+    }
+
     /// Bytes of SQL.
     pub(super) fn len(&self) -> usize {
         self.sql.len()

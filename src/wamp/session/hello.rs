@@ -246,8 +246,8 @@ impl WampGate {
         }
         realm.join(session.clone());
         let node = self.node.clone();
-        let link = self.link.clone();
-        let open = Open::new(node, realm, session, role, hello.features, self.wire, self.frame_bytes_max, link);
+        let (wire, frame_bytes_max) = (self.wire, self.frame_bytes_max);
+        let open = Open::new(node, realm, session, role, hello.features, wire, frame_bytes_max, &self.link);
         let (authid, authmethod) = (&*user.name, hello.method.name());
         tracing::debug!(peer = %self.peer, session = id.0, realm = hello.realm, authid, authmethod, "WAMP session joined");
         self.state = State::Open(Box::new(open));

@@ -69,6 +69,7 @@ pub(super) struct Open {
 }
 
 impl Open {
+    #[expect(clippy::too_many_arguments)] // each of its own kind, and one caller
     pub fn new(
         node: Arc<Node>,
         realm: Arc<Realm>,
@@ -77,7 +78,7 @@ impl Open {
         features: CalleeFeatures,
         wire: Wire,
         frame_bytes_max: usize,
-        link: Arc<Link>,
+        link: &Arc<Link>,
     ) -> Self {
         let identity = &session.identity;
         let discloser = Discloser {
@@ -101,7 +102,7 @@ impl Open {
             acknowledgements: Vec::new(),
             pending: Pending::default(),
             settled: Vec::new(),
-            arrivals: Arrivals::new(link),
+            arrivals: Arrivals::new(link.clone()),
             expected: 0,
             snapshots: Snapshots::new(),
             awaited: Vec::new(),

@@ -105,16 +105,8 @@ impl Options {
                 self.condition().when = Some(when);
             }
             "will" => self.condition().will = Some(KeyWill::read(value)),
-            "watch" => {
-                if entry("watch").bool()? {
-                    self.condition().watch = true;
-                }
-            }
-            "stays" => {
-                if entry("stays").bool()? {
-                    self.condition().stays = true;
-                }
-            }
+            "watch" if entry("watch").bool()? => self.condition().watch = true,
+            "stays" if entry("stays").bool()? => self.condition().stays = true,
             "timeout" => self.timeout_ms = Some(entry("timeout").uint("a number of milliseconds")?),
             _ => {}
         }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::open::Open;
 use super::pending::Asked;
 use super::subscribe::Retained;
+use crate::node::durables::Member;
 use crate::node::link::Link;
 use crate::node::log::history::Busy;
 use crate::node::past::{Found, Since, Target};
@@ -43,6 +44,16 @@ pub(super) struct Resuming {
     /// It ends when it has read what is there.
     pub snapshot: bool,
     pub durable: Option<Durable>,
+    /// The consumer group that the session becomes a member of.
+    pub group: Option<Box<Joining>>,
+}
+
+/// What a session that joins a consumer group says.
+#[derive(Clone)]
+pub(super) struct Joining {
+    pub name: Arc<str>,
+    pub row: DurableRow,
+    pub window: usize,
 }
 
 /// A SUBSCRIBE to a named durable subscription.
@@ -52,6 +63,7 @@ pub(super) struct Durably {
     pub filter: Option<Arc<Fields>>,
     pub name: Arc<str>,
     pub row: DurableRow,
+    pub window: usize,
     pub retained: Option<Retained>,
 }
 
@@ -162,12 +174,18 @@ impl Open {
     }
 
     fn start(&mut self, subscription: SubscriptionId, resuming: Resuming, found: &Found) {
-        let mut mailbox = self.session.mailbox();
         // It may have been given up meanwhile.
-        if !mailbox.subscriptions.contains(&subscription) {
+        if !self.session.mailbox().subscriptions.contains(&subscription) {
             return;
         }
-        let Resuming { pattern, filter, snapshot, durable } = resuming;
+        let Resuming { pattern, filter, snapshot, durable, group } = resuming;
+        if let Some(joining) = group {
+            let Joining { name, row, window } = *joining;
+            let member = Member { session: &self.session, name: &name, pattern: &pattern, subscription, window };
+            self.session.mailbox().stop_reader(subscription);
+            return self.realm.join_group(member, row, found.after, self.reading());
+        }
+        let mut mailbox = self.session.mailbox();
         let until = snapshot.then(|| self.node.log.history.fed());
         let (want, recovery) = (want(&pattern, subscription), Some(found.recovery()));
         let start = Start { want, after: found.after, until, route: None, durable, filter, recovery };
@@ -194,7 +212,9 @@ impl Open {
     fn open_durable(&mut self, mut durably: Durably) {
         durably.row.pattern = pattern_text(&durably.pattern);
         durably.row.authid = self.session.identity.authid.clone();
-        self.realm.hand_over_durable(&self.node, &durably.name, &durably.row.authid);
+        if !durably.row.group {
+            self.realm.hand_over_durable(&self.node, &durably.name, &durably.row.authid);
+        }
         let (realm, name) = (self.realm.name.to_string(), durably.name.to_string());
         self.publisher.command(Command::Durable { realm, name, durable: Box::new(durably.row.clone()) });
         self.pending.ask(Asked::Durable(Box::new(durably)));
@@ -202,18 +222,21 @@ impl Open {
 
     /// The log has taken it, or not.
     pub(super) fn opened_durable(&mut self, durably: Durably, done: Done) {
-        let Durably { request, pattern, filter, name, row, retained } = durably;
+        let Durably { request, pattern, filter, name, row, window, retained } = durably;
         if done == Done::Conflict {
             let text = "a durable subscription of this name is another user's, or of another topic or kind";
             return self.error(Kind::Subscribe, request, super::CONFLICT, text);
         }
-        let acknowledged = row.acknowledged;
-        self.realm.add_durable(&name, row);
-        let durable = Some(Durable { name: name.clone(), acknowledged });
-        let resuming = Resuming { pattern, filter, snapshot: false, durable };
+        self.realm.add_durable(&name, row.clone());
+        let durable = Durable { name: name.clone(), acknowledged: row.acknowledged };
+        let group = row.group.then(|| Box::new(Joining { name: name.clone(), row: row.clone(), window }));
+        let durable = Some(durable).filter(|_| group.is_none());
+        let resuming = Resuming { pattern, filter, snapshot: false, durable, group };
         self.flush();
         let subscription = self.subscribed(request, &resuming, true);
-        if let Some((before, id)) = self.realm.open_durable(&name, &self.session, subscription) {
+        if resuming.group.is_none()
+            && let Some((before, id)) = self.realm.open_durable(&name, &self.session, subscription)
+        {
             self.realm.revoke(&self.node, &before, id, Revoked::TakenOver);
         }
         if let Some(retained) = retained {

@@ -20,6 +20,10 @@ use crate::types::value::Raw;
 use crate::wamp::message::{Dict, Kind, Message};
 use crate::wamp::serializer::Wire;
 
+/// Events that a member of a group is given before it is done with them, if it does not say how many, and at most.
+const WINDOW: usize = 100;
+const WINDOW_MAX: u64 = 65_535;
+
 #[derive(Default)]
 struct Options {
     policy: MatchPolicy,
@@ -33,6 +37,8 @@ struct Options {
     name: Option<String>,
     /// What is said of it.
     row: DurableRow,
+    /// Events that a member of a group is given before it is done with them.
+    window: Option<usize>,
     /// An option that only makes sense for one; the last that was there.
     of_named: Option<&'static str>,
 }
@@ -53,6 +59,9 @@ impl Options {
         }
         if let (None, Some(name)) = (&read.name, read.of_named) {
             return Err(WrongOption { name, expected: "there with the name of a durable subscription only" });
+        }
+        if read.row.group && read.filter.is_some() {
+            return Err(WrongOption { name: "filter", expected: "there without group" });
         }
         if read.snapshot && (read.name.is_some() || (read.since.is_none() && !read.get_retained)) {
             return Err(WrongOption {
@@ -134,6 +143,11 @@ impl Options {
                 row.ack_timeout_ms = entry("ack_timeout").uint("a number of milliseconds")?;
                 "ack_timeout"
             }
+            "window" => {
+                let count = value.as_u64().filter(|count| (1..=WINDOW_MAX).contains(count));
+                self.window = Some(entry("window").or_wrong(count, "a number from 1 to 65535")? as usize);
+                "window"
+            }
             "deliveries_max" => {
                 let count = value.as_u64().and_then(|count| u16::try_from(count).ok());
                 row.deliveries_max = entry("deliveries_max").or_wrong(count, "a number below 65536")?;
@@ -201,13 +215,14 @@ impl Open {
             let text = "the session has as many subscriptions as it may";
             return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, text);
         }
-        let Options { get_retained, after_id, filter, since, snapshot, name, row, .. } = options;
+        let Options { get_retained, after_id, filter, since, snapshot, name, row, window, .. } = options;
         let retained = get_retained.then_some(Retained { after_id });
         if let Some(name) = name {
-            let durably = Durably { request, pattern, filter, name: name.into(), row, retained };
+            let window = window.unwrap_or(WINDOW);
+            let durably = Durably { request, pattern, filter, name: name.into(), row, window, retained };
             return self.subscribe_durably(durably, since);
         }
-        let resuming = Resuming { pattern, filter, snapshot, durable: None };
+        let resuming = Resuming { pattern, filter, snapshot, durable: None, group: None };
         let subscription = self.subscribed(request, &resuming, since.is_some());
         if snapshot {
             self.snapshots.insert(subscription, retained.map(|retained| (resuming.pattern.clone(), retained)));
@@ -223,7 +238,7 @@ impl Open {
 
     /// Subscribes and answers SUBSCRIBED. `parked`: what is in the log is held back until it is known from where on it is wanted.
     pub(super) fn subscribed(&mut self, request: RequestId, resuming: &Resuming, parked: bool) -> SubscriptionId {
-        let Resuming { pattern, filter, snapshot, durable } = resuming;
+        let Resuming { pattern, filter, snapshot, durable, group } = resuming;
         let (wire, reading) = (self.wire, parked.then(|| self.reading()));
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             reply(wire, mailbox, &Message::Subscribed { request, subscription: id });
@@ -233,7 +248,7 @@ impl Open {
             }
         };
         let variant = Variant { filter: filter.clone(), name: durable.as_ref().map(|durable| durable.name.clone()) };
-        if *snapshot {
+        if *snapshot || group.is_some() {
             return self.realm.subscribe_past(&self.session, pattern, &variant, begin);
         }
         let subscribed = self.realm.subscribe_variant(&self.session, pattern, &variant, |subscribed, mailbox| {

@@ -7,9 +7,8 @@ const GRANTED: &str = "suback #1 GrantedQos1 recovered=true first_available";
 
 /// A world in which all events under `d/` are durable, with five of them, one second apart.
 fn with_past() -> (World, Peer) {
-    let mut setup = Setup::default();
-    setup.durable = vec![TopicPattern::from_filter("d/#").unwrap()];
-    let world = setup.build();
+    let durable = vec![TopicPattern::from_filter("d/#").unwrap()];
+    let world = Setup { durable, ..Setup::default() }.build();
     let mut publisher = world.join(v5("p"));
     for number in 1..=5 {
         publisher.publish(&format!("d/{}", number % 2), &number.to_string(), Q1);

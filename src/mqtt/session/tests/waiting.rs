@@ -258,9 +258,8 @@ fn keep_alive_does_not_run_while_the_client_is_not_read() {
 
 #[test]
 fn topic_that_is_durable_by_configuration_goes_through_the_log() {
-    let mut world = Setup::default();
-    world.durable = vec![TopicPattern::from_filter("d/#").unwrap()];
-    let world = world.build_stalled();
+    let durable = vec![TopicPattern::from_filter("d/#").unwrap()];
+    let world = Setup { durable, ..Setup::default() }.build_stalled();
     let mut peer = world.join(v5("p"));
     peer.publish("d/1", "x", Q0);
     peer.publish("d/1", "x", Q1);

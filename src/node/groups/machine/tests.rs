@@ -282,9 +282,9 @@ impl Trial {
                 for Undone { number, attempts } in machine.take_dying() {
                     prop_assert!(attempts >= 3);
                     if works {
-                        drop(self.machine.done(number))
+                        self.machine.done(number);
                     } else {
-                        self.machine.revive(number)
+                        self.machine.revive(number);
                     }
                     if works {
                         self.finish(number);

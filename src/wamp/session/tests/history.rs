@@ -47,7 +47,7 @@ fn history_is_told_in_pages() {
     publish_to(&mut publisher, "log.b", "0");
     client.send(r#"[32,1,{},"log.a"]"#);
     let id = client.received_subscription();
-    let all = vec![1, 2, 3, 4, 5];
+    let all = [1, 2, 3, 4, 5];
     let publication = |at: usize| ids[at - 1];
     for (options, expected, more) in [
         (String::new(), &all[..], false),
@@ -215,7 +215,7 @@ fn what_a_client_has_not_acknowledged_comes_again() {
     drop(client);
     let mut client = world.join();
     client.send(subscribe);
-    client.received_subscription();
+    let id = client.received_subscription();
     let received = client.received();
     assert_eq!(received.len(), 2, "{received:?}");
     check_fails(&mut client, "fennec.subscription.ack", r#",[999,5]"#, "wamp.error.no_such_subscription");

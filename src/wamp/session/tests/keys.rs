@@ -59,7 +59,7 @@ fn undefined_is_no_condition() {
             let (map, key) = if subprotocol.ends_with("cbor") { (0xa3, 0x60) } else { (0x83, 0xa0) };
             let text = |text: &str| [&[key | text.len() as u8], text.as_bytes()].concat();
             let yes: &[u8] = if key == 0x60 { b"\xf5" } else { b"\xc3" };
-            let number: &[u8] = if key == 0x60 { b"\x10" } else { b"\x10" };
+            let number: &[u8] = b"\x10";
             let list = if key == 0x60 { 0x85 } else { 0x95 };
             let one = if key == 0x60 { 0x81 } else { 0x91 };
             let message = [

@@ -372,3 +372,68 @@ fn retained_values_wait_until_the_log_has_an_event() {
     world.tick(60_000);
     client.expect(&[]);
 }
+
+/// Numbers of the events that came.
+fn numbers(client: &mut Client) -> Vec<u32> {
+    let number = |event: &String| event.rsplit(",[").next()?.trim_end_matches(']').parse().ok();
+    client.received().iter().filter_map(number).collect()
+}
+
+#[test]
+fn each_event_of_a_group_is_for_one_member() {
+    let world = World::new();
+    let mut publisher = world.join();
+    let subscribe = r#"[32,1,{"durable":"workers","group":true,"acknowledge":"client","window":2},"app.jobs"]"#;
+    let mut members = [world.join(), world.join()];
+    let ids = members.each_mut().map(|member| {
+        member.send(subscribe);
+        member.received_subscription()
+    });
+    let events: Vec<u64> = (1..=6).map(|number| publish_to(&mut publisher, "app.jobs", &number.to_string())).collect();
+    let mut got = members.each_mut().map(numbers);
+    assert_eq!(got.each_ref().map(Vec::len), [2, 2], "as many as they take: {got:?}");
+    // Who is done gets more.
+    let first = got[0][0];
+    let ack = format!(r#"[48,9,{{}},"fennec.subscription.ack",[{},{}]]"#, ids[0], events[first as usize - 1]);
+    members[0].send(&ack);
+    let more = numbers(&mut members[0]);
+    assert_eq!(more, [5]);
+    got[0].extend(more);
+    // What a member leaves is given to the others.
+    let [one, mut two] = members;
+    let left: Vec<u32> = got[0].iter().copied().filter(|number| *number != first).collect();
+    drop(one);
+    for number in &got[1] {
+        two.send(&format!(
+            r#"[48,{number},{{}},"fennec.subscription.ack",[{},{}]]"#,
+            ids[1],
+            events[*number as usize - 1]
+        ));
+    }
+    let rest = numbers(&mut two);
+    assert_eq!(rest.len(), 2, "{rest:?}");
+    assert!(rest.iter().all(|number| left.contains(number)), "first what was left: {rest:?} of {left:?}");
+}
+
+#[test]
+fn a_group_begins_where_its_first_member_says() {
+    let world = World::new();
+    let mut publisher = world.join();
+    publish(&mut publisher, 1..=3);
+    let mut member = world.join();
+    member.send(r#"[32,1,{"group":"g","rewind":2},"log.a"]"#);
+    let id = member.received_subscription();
+    assert_eq!(numbers(&mut member), [2, 3]);
+    member.check(&format!("[34,2,{id}]"), &["[35,2]"]);
+    publish(&mut publisher, 4..=4);
+    assert!(numbers(&mut member).is_empty());
+    // What came meanwhile is for whoever comes next.
+    let mut other = world.join();
+    other.send(r#"[32,1,{"group":"g"},"log.a"]"#);
+    other.received_subscription();
+    assert_eq!(numbers(&mut other), [4]);
+    other.send(r#"[48,9,{},"fennec.durable.remove",["g"]]"#);
+    assert!(other.received_answer().starts_with("[50,9"));
+    publish(&mut publisher, 5..=5);
+    assert!(numbers(&mut other).is_empty());
+}

@@ -7,8 +7,9 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output,
 use broker::Broker;
 
 #[allow(dead_code)] // each of the tests that share it uses a part
-#[path = "interop/broker.rs"]
+#[path = "../interop/broker.rs"]
 mod broker;
+mod tools;
 
 /// How long any command may wait for what must come, in seconds.
 const LIMIT: &str = "60";
