@@ -8,8 +8,19 @@ use super::Owed;
 use crate::types::event::{Qos, StoredEvent, Terms};
 use crate::types::ids::SubscriptionId;
 
-/// Fetches further events: appends a bounded number of them, perhaps none if it had to look far. `false`: those were the last.
-pub type Source = Box<dyn FnMut(&mut VecDeque<Arc<StoredEvent>>) -> bool + Send>;
+/// Fetches further events: appends a bounded number of them, perhaps none if it had to look far.
+pub type Source = Box<dyn FnMut(&mut VecDeque<Arc<StoredEvent>>) -> Fetched + Send>;
+
+/// What a [`Source`] says of those that follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// There may be more.
+    More,
+    /// Those were the last.
+    Last,
+    /// There is nothing to be had yet: whoever is asked will wake the connection when there is.
+    Later,
+}
 
 /// What new subscriptions still have to be sent, in the order in which they were made.
 #[derive(Default)]
@@ -62,14 +73,15 @@ impl Replay {
     }
 
     /// Fetches a slice of the front run's events.
-    pub fn fetch(&mut self) {
-        let Some(mut front) = self.runs.first_entry() else { return };
+    pub fn fetch(&mut self) -> Fetched {
+        let Some(mut front) = self.runs.first_entry() else { return Fetched::Last };
         let run = front.get_mut();
-        let more = run.source.as_mut().is_some_and(|source| source(&mut run.events));
-        if !more {
+        let fetched = run.source.as_mut().map_or(Fetched::Last, |source| source(&mut run.events));
+        if fetched == Fetched::Last {
             run.source = None;
             self.end_front_if_done();
         }
+        fetched
     }
 
     /// The next event, if there is one at hand.

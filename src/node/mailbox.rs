@@ -158,6 +158,13 @@ impl Mailbox {
         self.online.as_ref().is_some_and(|online| Arc::ptr_eq(&online.link, link))
     }
 
+    /// What was to be replayed and could not be had is there now.
+    pub fn wake_replay(&self) {
+        if let Some(online) = self.online.as_ref().filter(|_| !self.replay.is_empty()) {
+            online.link.wake();
+        }
+    }
+
     pub fn online(&self) -> Option<&Online> {
         self.online.as_ref()
     }

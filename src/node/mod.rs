@@ -103,6 +103,10 @@ pub struct Node {
     policies: Vec<Policy>,
     realms: RwLock<HashMap<String, Arc<Realm>>>,
     dice: Mutex<u64>,
+    /// Retained values of the log that were not read yet, until somebody reads them.
+    unread_keys: Mutex<Option<Loader>>,
+    /// They are being read.
+    loads_keys: AtomicBool,
     draining: AtomicBool,
     sessions_made: AtomicU64,
 }
@@ -123,6 +127,8 @@ impl Node {
             auto_realms: settings.auto_realms,
             realms: RwLock::default(),
             dice: Mutex::new(seed),
+            unread_keys: Mutex::default(),
+            loads_keys: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             sessions_made: AtomicU64::new(0),
         };
@@ -141,9 +147,18 @@ impl Node {
             realm.star_is_wildcard = settings.star_is_wildcard;
             realm.durable = self.durable_in(&settings.name);
             self.house.furnish(&realm);
+            if self.loads_keys.load(Ordering::SeqCst) {
+                realm.begin_loading();
+            }
             Arc::new(realm)
         };
-        realms.entry(settings.name.clone()).or_insert_with(make).clone()
+        let realm = realms.entry(settings.name.clone()).or_insert_with(make).clone();
+        drop(realms);
+        if !self.loads_keys.load(Ordering::SeqCst) {
+            // It may have been made while the last was read.
+            realm.retained_is_loaded();
+        }
+        realm
     }
 
     /// Patterns whose events are in the durable log, of a realm.
@@ -203,7 +218,7 @@ impl Node {
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
         for realm in self.realms() {
             self.tick_calls(&realm, now_ms);
-            realm.sweep_retained(now_ms);
+            self.sweep_keys(&realm, now_ms);
             self.tick_groups(&realm, now_ms);
         }
         self.record_moved(now_ms);
@@ -216,8 +231,9 @@ impl Node {
         self.log.run_inline(self);
     }
 
-    /// Opens the log on a store, as far as that concerns the store: what it holds is there for clients when this returns. It works
-    /// when [`Node::run_log`] or [`Node::run_log_inline`] was called.
+    /// Opens the log on a store, as far as that concerns the store: what it holds is there for clients when this returns, but for
+    /// retained values if there are many: who asks for these waits. It works when [`Node::run_log`] or [`Node::run_log_inline`]
+    /// was called.
     ///
     /// # Errors
     /// The store cannot be read or written, or is damaged.
@@ -229,6 +245,8 @@ impl Node {
         let mut engine = Engine::new(store, retention, self.state_limits())?;
         self.log.open_publications(engine.store_mut(), key)?;
         self.log.history.begin(engine.state().last_number());
+        self.loads_keys.store(true, Ordering::SeqCst);
+        self.realms().iter().for_each(|realm| realm.begin_loading());
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.
         while let Some(fed) = engine.step(now_ms * 1000) {
@@ -238,9 +256,10 @@ impl Node {
             }
         }
         self.log.set_floors(engine.state().floors());
-        let mut keys = Loader::new(engine.store().reader()?);
-        while keys.step(self)? {}
-        self.realms().iter().for_each(|realm| realm.retained_is_loaded());
+        match Loader::new(engine.store().reader()?).begin(self)? {
+            Some(rest) => *self.unread_keys.lock() = Some(rest),
+            None => self.keys_are_loaded(),
+        }
         for (realm, topic, session, _) in engine.state().locks() {
             if let Some(realm) = self.realm(&realm) {
                 realm.set_lock_holder(&topic, Some(SessionId(session)));
@@ -278,6 +297,9 @@ impl Node {
             self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
         }
         House::start(self, clock.clone())?;
+        if let Some(rest) = self.unread_keys.lock().take() {
+            rest.go_on(Arc::downgrade(self))?;
+        }
         Threads::start(self, engine, feed, clock, sync_every)
     }
 

@@ -15,7 +15,7 @@ use super::link::End;
 use super::mailbox::Mailbox;
 use super::session::Session;
 use super::wire::WireRef;
-use crate::delivery::replay::Source;
+use crate::delivery::replay::{Fetched, Source};
 use crate::router::authorize::{Action, Authorizer, RoleId};
 use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed, Variant};
 use crate::router::dealer::Dealer;
@@ -95,7 +95,7 @@ impl Realm {
             version: AtomicU64::new(0),
             dealer: Mutex::new(Dealer::new(calls, seed)),
             retained: RwLock::new(Retained::new()),
-            cleared: Mutex::new(Some(HashSet::new())),
+            cleared: Mutex::default(),
             sweep: Mutex::default(),
             may_expire: AtomicBool::new(false),
             retained_messages_max: limits.retained_messages_max,
@@ -351,19 +351,33 @@ impl Realm {
         retained.set(&topic, event, bytes);
     }
 
-    /// All that the store has was read.
+    /// What the store has is about to be read ([`Realm::load_retained`]). Nobody is told what is retained before all of it is.
+    pub(super) fn begin_loading(&self) {
+        self.cleared.lock().get_or_insert_default();
+    }
+
+    /// All that the store has was read: who waits for it is woken.
     pub(super) fn retained_is_loaded(&self) {
-        *self.cleared.lock() = None;
+        let was_loading = self.cleared.lock().take().is_some();
+        if was_loading {
+            self.sessions().iter().for_each(|session| session.mailbox().wake_replay());
+        }
+    }
+
+    /// Not all that the store has was read.
+    pub fn is_loading(&self) -> bool {
+        self.cleared.lock().is_some()
     }
 
     /// Removes expired values, so that they leave their room to others: with each call a slice of the store is looked at, as
-    /// long as there are values that expire.
-    pub(super) fn sweep_retained(&self, now_ms: u64) {
+    /// long as there are values that expire. Returns what was removed.
+    pub(super) fn sweep_retained(&self, now_ms: u64) -> Vec<Arc<StoredEvent>> {
+        let mut swept = Vec::new();
         let mut sweep = self.sweep.lock();
         if sweep.is_none() && self.may_expire.swap(false, Ordering::Relaxed) {
             *sweep = TopicPattern::from_filter("#").ok().map(Walk::new);
         }
-        let Some(walk) = sweep.as_mut() else { return };
+        let Some(walk) = sweep.as_mut() else { return swept };
         let mut expired = Vec::new();
         let done = self.retained.read().slice(walk, SWEEP_TOPICS_MAX, |event| {
             match event.expires_at_ms {
@@ -377,16 +391,18 @@ impl Realm {
             *sweep = None;
         }
         if expired.is_empty() {
-            return;
+            return swept;
         }
         let mut retained = self.retained.write();
         for topic in expired {
             let still = retained.get(&topic).is_some_and(|event| event.expires_at_ms.is_some_and(|at| at <= now_ms));
-            if still {
-                mark_replaced(retained.remove(&topic));
+            if still && let Some(event) = retained.remove(&topic) {
+                event.replaced.set();
                 self.bell.ring(&self.name, &topic);
+                swept.push(event);
             }
         }
+        swept
     }
 
     /// The retained value of a topic.
@@ -468,24 +484,33 @@ impl Realm {
             realm.fetch_retained(&mut walk, &wanted, events)
         };
         let mut events = VecDeque::new();
-        let more = fetch(&mut events);
-        let source = more.then(|| Box::new(fetch) as Source);
-        session.mailbox().replay.push(subscription, events, source, terms);
+        let fetched = fetch(&mut events);
+        let source = (fetched != Fetched::Last).then(|| Box::new(fetch) as Source);
+        let mut mailbox = session.mailbox();
+        mailbox.replay.push(subscription, events, source, terms);
+        if fetched == Fetched::Later && !self.is_loading() {
+            // The last was read just now, and whoever waited then has been woken.
+            mailbox.wake_replay();
+        }
     }
 
-    /// Goes on with a walk; `false` if it is done.
+    /// Goes on with a walk.
     fn fetch_retained(
         &self,
         walk: &mut Walk,
         wanted: &dyn Fn(&StoredEvent) -> bool,
         events: &mut VecDeque<Arc<StoredEvent>>,
-    ) -> bool {
-        !self.retained.read().slice(walk, SLICE_TOPICS_MAX, |event| {
+    ) -> Fetched {
+        if self.is_loading() {
+            return Fetched::Later;
+        }
+        let done = self.retained.read().slice(walk, SLICE_TOPICS_MAX, |event| {
             if wanted(event) {
                 events.push_back(event.clone());
             }
             if events.len() < SLICE_EVENTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })
+        });
+        if done { Fetched::Last } else { Fetched::More }
     }
 
     /// `(values, bytes)` retained.

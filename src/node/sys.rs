@@ -1,4 +1,5 @@
-//! `$SYS`: how the broker is doing, as retained messages with Mosquitto's names (mosquitto(8), Broker Status).
+//! `$SYS`: how the broker is doing, as retained messages with Mosquitto's names (mosquitto(8), Broker Status); `log/…`, of the
+//! durable log, are our own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +45,7 @@ impl Node {
         let dropped: u64 =
             Protocol::ALL.iter().flat_map(|protocol| &self.metrics.of(*protocol).dropped).map(read).sum();
         let (connected, total) = realm.clients.count();
+        let (log, report) = (&self.log, self.log.report());
         let (retained, retained_bytes) = realm.retained_size();
         [
             ("uptime", format!("{uptime_s} seconds")),
@@ -64,6 +66,15 @@ impl Node {
             ("store/messages/count", retained.to_string()),
             ("store/messages/bytes", retained_bytes.to_string()),
             ("subscriptions/count", realm.subscriptions_len().to_string()),
+            ("log/messages", read(&log.counts.messages).to_string()),
+            ("log/bytes", read(&log.counts.bytes).to_string()),
+            ("log/last", log.fed().to_string()),
+            ("log/unresolved/bytes", log.unresolved_bytes().to_string()),
+            ("log/failures", read(&log.counts.failures).to_string()),
+            ("log/alarms", log.alarms().len().to_string()),
+            ("log/stopped", log.health().unwrap_or_default()),
+            ("log/sessions/behind", report.census.session_behind_max.to_string()),
+            ("log/subscriptions/behind", report.census.durable_behind_max.to_string()),
         ]
         .into()
     }

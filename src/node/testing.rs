@@ -186,18 +186,35 @@ pub fn node_with(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
 
 /// The same, but what is given to its log stays there.
 pub fn node_without_log(limits: Limits) -> (Arc<Node>, Arc<Realm>) {
+    let node = node_of(&["realm1"], limits);
+    let realm = node.realm("realm1").unwrap();
+    (node, realm)
+}
+
+/// A node with these realms and no log.
+pub fn node_of(realms: &[&str], limits: Limits) -> Arc<Node> {
+    let realm = |name: &&str| RealmSettings { name: (*name).to_owned(), ..RealmSettings::default() };
     let settings = Settings {
         limits,
-        realms: vec![RealmSettings { name: "realm1".to_owned(), ..RealmSettings::default() }],
+        realms: realms.iter().map(realm).collect(),
         auto_realms: false,
         default_realm: "realm1".to_owned(),
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anyone")])),
         users: Users::new([]).unwrap(),
         policies: Vec::new(),
     };
-    let node = Node::new(settings, 1);
-    let realm = node.realm("realm1").unwrap();
-    (node, realm)
+    Node::new(settings, 1)
+}
+
+/// Nobody can be told what is retained from now on.
+pub fn begin_loading_keys(node: &Node) {
+    node.realms().iter().for_each(|realm| realm.begin_loading());
+}
+
+/// And now everybody can.
+pub fn keys_are_loaded(node: &Arc<Node>) {
+    node.keys_are_loaded();
+    let_time_pass(node);
 }
 
 /// Opens a log in memory that is worked by whoever submits.

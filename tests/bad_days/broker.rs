@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempPath;
 
 use crate::client::Client;
 
@@ -23,6 +24,7 @@ pub struct Broker {
     child: Child,
     ports: BTreeMap<String, u16>,
     log: Receiver<String>,
+    _config: TempPath,
 }
 
 /// A broker that did not start.
@@ -34,7 +36,7 @@ pub struct Refused {
 }
 
 /// The broker with this store, to be run by the command `within`; `settings` are more lines of its configuration.
-fn command(within: &[&OsStr], store: &str, settings: &str) -> Command {
+fn command(within: &[&OsStr], store: &str, settings: &str) -> (Command, TempPath) {
     let program = env!("CARGO_BIN_EXE_fennec");
     let mut command = match within {
         [] => Command::new(program),
@@ -48,13 +50,13 @@ fn command(within: &[&OsStr], store: &str, settings: &str) -> Command {
     inherited.for_each(|(name, _)| {
         command.env_remove(name);
     });
-    let config = tempfile::Builder::new().suffix(".toml").tempfile().expect("a temporary file");
-    let (mut file, path) = config.keep().expect("a file that stays");
-    file.write_all(format!("{settings}\n{CONFIG}").as_bytes()).expect("the configuration is written");
-    command.arg("--config").arg(path).args(["--store", store, "--log", "warn"]);
+    let mut config = tempfile::Builder::new().suffix(".toml").tempfile().expect("a temporary file");
+    config.write_all(format!("{settings}\n{CONFIG}").as_bytes()).expect("the configuration is written");
+    let config = config.into_temp_path();
+    command.arg("--config").arg(&config).args(["--store", store, "--log", "warn"]);
     command.args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--rawsocket", "127.0.0.1:0"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    (command, config)
 }
 
 impl Broker {
@@ -64,7 +66,8 @@ impl Broker {
 
     /// Has another command run it.
     pub fn start_within(within: &[&OsStr], store: &str) -> Self {
-        let mut child = command(within, store, "").spawn().expect("the broker is started");
+        let (mut command, _config) = command(within, store, "");
+        let mut child = command.spawn().expect("the broker is started");
         let (told, log) = channel();
         let stderr = BufReader::new(child.stderr.take().expect("its standard error"));
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
@@ -79,12 +82,13 @@ impl Broker {
             }
         }
         std::thread::spawn(move || stdout.for_each(drop));
-        Self { child, ports, log }
+        Self { child, ports, log, _config }
     }
 
     /// Starts one that must not start.
     pub fn refused(store: &str, settings: &str) -> Refused {
-        let mut child = command(&[], store, settings).spawn().expect("the broker is started");
+        let (mut command, _config) = command(&[], store, settings);
+        let mut child = command.spawn().expect("the broker is started");
         let mut banner = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("its standard output"));
         if stdout.read_line(&mut banner).expect("text") > 0 {
@@ -124,6 +128,13 @@ impl Broker {
         socket.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// A counter or gauge without labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").1;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
     /// Publishes over WAMP and waits for the acknowledgement. Returns the exit code and what is said about it.

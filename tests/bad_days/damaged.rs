@@ -56,6 +56,7 @@ fn a_damaged_database_is_set_aside_and_everybody_is_told() {
         assert_eq!(status, 200);
         assert!(body.starts_with("ready\nalarm: a damaged database was set aside as "), "{body}");
         assert_eq!(broker.connect("publisher", 0).publish("d/x", b"y"), ReasonCode::Success);
+        assert_eq!(broker.metric("fennec_log_alarms"), 1.0);
         // It is in order now: no alarm, and nothing more is set aside.
         assert!(broker.stop().success());
         let broker = Broker::start(text(folder.path()));

@@ -61,6 +61,7 @@ impl Story {
         assert_eq!(status, 503);
         assert!(why.contains("durable publishing has stopped") && why.contains("the store"), "{why}");
         assert_eq!(broker.get("/healthz").0, 200);
+        assert_eq!(broker.metric("fennec_log_stopped"), 1.0);
         let (code, said) = broker.publish_by_wamp("d.x", "never");
         assert!(code == Some(7) && said.contains("fennec.error.store_unavailable"), "{code:?} {said}");
 
@@ -133,6 +134,8 @@ fn a_full_disk_stops_durable_publishing_alone_until_there_is_room_again() {
     broker.says("the store works again");
     assert_eq!(broker.get("/readyz"), (200, "ready\n".to_owned()));
     story.publish_until(ReasonCode::Success);
+    assert_eq!(broker.metric("fennec_log_stopped"), 0.0);
+    assert!(broker.metric("fennec_log_failures_total") >= 1.0);
     story.check_nothing_lost(&broker);
 }
 

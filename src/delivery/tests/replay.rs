@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{event, number};
-use crate::delivery::replay::{Replay, Source};
+use crate::delivery::replay::{Fetched, Replay, Source};
 use crate::types::event::Qos::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
 use crate::types::event::{StoredEvent, Terms};
 use crate::types::ids::SubscriptionId;
@@ -22,7 +22,7 @@ fn source(mut slices: Vec<Vec<u64>>) -> Option<Source> {
     slices.reverse();
     Some(Box::new(move |into| {
         into.extend(events(slices.pop().unwrap_or_default()));
-        !slices.is_empty()
+        if slices.is_empty() { Fetched::Last } else { Fetched::More }
     }))
 }
 
@@ -120,4 +120,22 @@ fn what_was_promised_with_qos_0_goes_with_the_connection() {
     replay.push(A, events(1..3), None, terms(AtMostOnce));
     replay.disconnect();
     assert!(replay.is_empty());
+}
+
+#[test]
+fn who_has_nothing_yet_is_asked_again_and_holds_up_those_behind() {
+    let mut replay = Replay::default();
+    let mut answers = vec![(Fetched::Last, 2), (Fetched::More, 1), (Fetched::Later, 0), (Fetched::Later, 0)];
+    let source: Source = Box::new(move |into| {
+        let (fetched, upto) = answers.pop().unwrap();
+        into.extend(events(1..=upto));
+        fetched
+    });
+    replay.push(A, VecDeque::new(), Some(source), terms(AtMostOnce));
+    replay.push(B, events([9]), None, terms(AtMostOnce));
+    for _ in 0..2 {
+        assert!(replay.must_fetch() && replay.front().is_none());
+        assert_eq!(replay.fetch(), Fetched::Later);
+    }
+    assert_eq!(drain(&mut replay), [1, 1, 2, 9]);
 }

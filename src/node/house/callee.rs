@@ -39,6 +39,13 @@ pub(super) enum Procedure {
     GetEvents,
 }
 
+impl Procedure {
+    /// Whether its answer depends on what is retained.
+    pub fn reads_keys(self) -> bool {
+        matches!(self, Self::KeyGet | Self::KeyList | Self::KeyWatch | Self::LockList)
+    }
+}
+
 const PROCEDURES: [(&str, Procedure); 14] = [
     ("fennec.key.get", Procedure::KeyGet),
     ("fennec.key.list", Procedure::KeyList),

@@ -104,6 +104,8 @@ enum Item {
     },
     /// A connection waits for the log to have an event.
     Await(Awaited),
+    /// All retained values of the log are there.
+    KeysLoaded,
     Tick,
 }
 
@@ -123,6 +125,8 @@ struct Desk {
     asked: HashMap<CallKey, Asked>,
     watches: Watches,
     awaited: Vec<Awaited>,
+    /// Calls that read keys, while those are being read from the store.
+    early: Vec<Call>,
     /// To be submitted again.
     owed: Vec<Command>,
 }
@@ -211,6 +215,11 @@ impl House {
         self.queue.push(Item::Await(Awaited { id, who: Waiter::Link(link.clone()), until_ms }));
     }
 
+    /// All retained values of the log are there.
+    pub(super) fn keys_are_loaded(&self) {
+        self.queue.push(Item::KeysLoaded);
+    }
+
     /// Time has passed.
     pub(super) fn tick(&self) {
         if self.minds_time.swap(false, Ordering::Relaxed) {
@@ -262,11 +271,15 @@ impl Room<'_> {
             Item::Found { key, found } => self.found(&key, found),
             Item::Page { key, page } => self.page(&key, page),
             Item::Await(awaited) => self.desk.awaited.push(awaited),
+            Item::KeysLoaded => std::mem::take(&mut self.desk.early).into_iter().for_each(|call| self.call(call)),
             Item::Tick => self.tick(),
         }
     }
 
     fn call(&mut self, call: Call) {
+        if call.procedure.reads_keys() && self.node.realm(&call.key.0).is_some_and(|realm| realm.is_loading()) {
+            return self.desk.early.push(call);
+        }
         let done = match call.procedure {
             Procedure::KeyGet => self.key_get(&call),
             Procedure::KeyList => self.key_list(&call),
@@ -301,6 +314,13 @@ impl Room<'_> {
         let waits = |awaited: &mut Awaited| matches!(&awaited.who, Waiter::Call(call) if call.key == *key);
         let waited: Vec<Awaited> = self.desk.awaited.extract_if(.., waits).collect();
         if let Some(Waiter::Call(call)) = waited.into_iter().next().map(|awaited| awaited.who) {
+            if answer {
+                self.answer(&call, Err(Failure::canceled()));
+            }
+            return;
+        }
+        if let Some(at) = self.desk.early.iter().position(|call| call.key == *key) {
+            let call = self.desk.early.swap_remove(at);
             if answer {
                 self.answer(&call, Err(Failure::canceled()));
             }

@@ -1,7 +1,7 @@
 //! Retention at work: walks over the headers of the log a slice at a time, and says what is to be deleted and rewritten.
 
 use crate::queue::message::without;
-use crate::queue::retention::{Floor, Floors, Header, Retention, Verdict};
+use crate::queue::retention::{Floor, Floors, Header, Policy, Retention, Verdict};
 use crate::queue::segment::Segment;
 use crate::store::{StoreError, StoreReader};
 use crate::types::topic::TopicPattern;
@@ -25,6 +25,7 @@ pub struct Cleaner {
     counting: Option<Counting>,
     /// Where the walk goes on.
     from: u64,
+    lost: u64,
     /// What was found to be given up may still be there, though it is counted as gone.
     unsure: bool,
 }
@@ -32,6 +33,16 @@ pub struct Cleaner {
 struct Counting {
     from: u64,
     to: u64,
+}
+
+/// What the log holds of one policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// `None`: of every realm.
+    pub realm: Option<String>,
+    pub pattern: TopicPattern,
+    pub messages: u64,
+    pub bytes: u64,
 }
 
 /// What one slice of work comes to.
@@ -65,7 +76,7 @@ impl Slice {
 impl Cleaner {
     /// `last`: number of the last message that the log has.
     pub fn new(reader: Box<dyn StoreReader>, retention: Retention, last: u64) -> Self {
-        Self { reader, retention, counting: Some(Counting { from: 0, to: last }), from: 0, unsure: false }
+        Self { reader, retention, counting: Some(Counting { from: 0, to: last }), from: 0, lost: 0, unsure: false }
     }
 
     /// Counts a segment that was committed.
@@ -73,14 +84,25 @@ impl Cleaner {
         self.retention.add(&segment.topics);
     }
 
-    /// `(messages, bytes)` of each policy.
-    pub fn totals(&self) -> Vec<(TopicPattern, u64, u64)> {
-        let totals = self.retention.totals();
-        totals.map(|(policy, messages, bytes)| (policy.pattern.clone(), messages, bytes)).collect()
+    /// What the log holds of each policy.
+    pub fn kept(&self) -> Vec<Kept> {
+        let kept = |(policy, messages, bytes): (&Policy, _, _)| Kept {
+            realm: policy.realm.clone(),
+            pattern: policy.pattern.clone(),
+            messages,
+            bytes,
+        };
+        self.retention.totals().map(kept).collect()
     }
 
-    /// What the last slice came to was carried out.
-    pub fn done(&mut self) {
+    /// Messages that were given up so far although a cursor had not passed them.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// What the last slice came to was carried out; so many messages were lost to a cursor.
+    pub fn done(&mut self, lost: u64) {
+        self.lost += lost;
         self.unsure = false;
     }
 

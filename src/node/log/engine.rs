@@ -6,9 +6,10 @@
 //! ```
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::Submitted;
-use super::cleaner::{Cleaner, Slice};
+use super::cleaner::{Cleaner, Kept, Slice};
 use super::feed::Fed;
 use super::tickets::Turn;
 use crate::queue::envelope::{NodeId, OrderCommand};
@@ -17,9 +18,8 @@ use crate::queue::retention::{Floor, Retention};
 use crate::queue::segment::Segment;
 use crate::queue::solo::{Apply, EntryLimits, Solo, Start, TicketRange};
 use crate::queue::state::floors::OTHERS;
-use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits, rows};
+use crate::queue::state::{Applied, Census, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits, rows};
 use crate::store::{Commit, Store, StoreError};
-use crate::types::topic::TopicPattern;
 
 /// The entry of this process, in the state's numbering.
 const ENTRY: u64 = 1;
@@ -57,6 +57,19 @@ pub struct Engine {
     failed: Option<LogError>,
     /// Of the largest commit that has failed since the store last worked.
     probe_bytes: usize,
+    /// Who reads the log, and when to look again.
+    census: Census,
+    census_at_us: u64,
+}
+
+/// How the log is doing.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What it holds of each policy.
+    pub kept: Vec<Kept>,
+    /// Messages that were given up although a cursor had not passed them.
+    pub lost: u64,
+    pub census: Census,
 }
 
 impl Engine {
@@ -79,6 +92,8 @@ impl Engine {
             in_doubt: None,
             failed: None,
             probe_bytes: 0,
+            census: Census::default(),
+            census_at_us: 0,
         })
     }
 
@@ -317,7 +332,8 @@ impl Engine {
         if self.failed.is_some() {
             return Ok(false);
         }
-        let wanted = self.state.min_cursor().map_or(u64::MAX, |done_to| done_to + 1);
+        self.look_around(now_us);
+        let wanted = self.census.done_to.map_or(u64::MAX, |done_to| done_to + 1);
         let slice = self.cleaner.look(now_us, wanted, self.state.last_number())?;
         let more = slice.more;
         let cleaned = self.clean(slice, now_us, fed).and_then(|()| Ok(self.store.maintain()?));
@@ -334,7 +350,7 @@ impl Engine {
 
     /// Carries out what the cleaner has found.
     fn clean(&mut self, slice: Slice, now_us: u64, fed: &mut Vec<Fed>) -> Result<(), LogError> {
-        let Slice { floors, dropped, rewritten, .. } = slice;
+        let Slice { floors, dropped, rewritten, lost, .. } = slice;
         if dropped.is_empty() && rewritten.is_empty() {
             return Ok(());
         }
@@ -350,13 +366,23 @@ impl Engine {
             return Err(error.clone());
         }
         self.store.commit(&Commit { dropped, rewritten, ..Commit::default() })?;
-        self.cleaner.done();
+        self.cleaner.done(lost);
         Ok(())
     }
 
-    /// `(messages, bytes)` that the log holds of each policy.
-    pub fn totals(&self) -> Vec<(TopicPattern, u64, u64)> {
-        self.cleaner.totals()
+    /// Looks at all who read the log, if that is due: about once a second, less often where there are very many.
+    fn look_around(&mut self, now_us: u64) {
+        if now_us < self.census_at_us {
+            return;
+        }
+        let begun = Instant::now();
+        self.census = self.state.census(NAMED_MAX);
+        self.census_at_us = now_us + (begun.elapsed().as_micros() as u64 * 100).max(CENSUS_US);
+    }
+
+    /// How the log is doing, as housekeeping has found it.
+    pub fn report(&self) -> Report {
+        Report { kept: self.cleaner.kept(), lost: self.cleaner.lost(), census: self.census.clone() }
     }
 
     /// See [`Store::sync`].
@@ -377,6 +403,11 @@ impl Engine {
 const PROBE: &[u8] = b"~probe";
 /// It is not larger than this.
 const PROBE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Named durable subscriptions whose place is told one by one: those that are behind most.
+const NAMED_MAX: usize = 100;
+/// How often readers of the log are looked at.
+const CENSUS_US: u64 = 1_000_000;
 
 fn solo(state: &State) -> Solo {
     let start = Start {

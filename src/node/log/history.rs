@@ -69,6 +69,8 @@ pub type Question = Box<dyn FnOnce(&mut dyn StoreReader) + Send>;
 /// What reading has cost so far.
 #[derive(Debug, Default)]
 pub struct HistoryCounts {
+    /// Looks that were answered from memory.
+    pub hits: AtomicU64,
     pub fetches: AtomicU64,
     pub fetched_bytes: AtomicU64,
     pub failures: AtomicU64,
@@ -263,10 +265,12 @@ impl History {
             return Look::Live;
         }
         if number >= inner.recent_from {
+            self.shared.counts.hits.fetch_add(1, Ordering::Relaxed);
             let at = inner.recent.partition_point(|segment| segment.last() < number);
             return inner.recent.get(at).map_or(Look::Nothing { to: fed }, |segment| Look::Segment(segment.clone()));
         }
         if let Some(found) = self.look_at_chunks(&mut inner, number, topics, fed) {
+            self.shared.counts.hits.fetch_add(1, Ordering::Relaxed);
             return found;
         }
         if inner.inline.is_some() {

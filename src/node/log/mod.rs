@@ -41,7 +41,8 @@ use crate::store::{Commit, Store, StoreError};
 use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
 use crate::types::topic::TopicPattern;
-pub use engine::{Engine, LogError};
+pub use cleaner::Kept;
+pub use engine::{Engine, LogError, Report};
 pub use feed::{Details, Fed, Feed};
 use heads::Heads;
 use history::History;
@@ -78,6 +79,7 @@ pub struct Log {
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
     alarms: Mutex<Vec<String>>,
+    report: Mutex<Report>,
     /// What is kept for its own sake.
     policies: Vec<Policy>,
     floors: RwLock<Floors>,
@@ -119,6 +121,7 @@ impl Log {
             publications: OnceLock::new(),
             health: Mutex::default(),
             alarms: Mutex::default(),
+            report: Mutex::default(),
             floors: RwLock::default(),
             inline: OnceLock::new(),
             counts: Counts::default(),
@@ -264,6 +267,15 @@ impl Log {
     /// Why durable publishing has stopped; `None` while all is well.
     pub fn health(&self) -> Option<String> {
         self.health.lock().clone()
+    }
+
+    /// How the log was doing about a second ago.
+    pub fn report(&self) -> Report {
+        self.report.lock().clone()
+    }
+
+    fn set_report(&self, report: Report) {
+        *self.report.lock() = report;
     }
 
     /// More than half of what may wait does: publishers had better not be read for a moment.

@@ -56,7 +56,7 @@ impl Threads {
             clock,
             sync_every,
             synced: Instant::now(),
-            maintain_at: Instant::now() + MAINTAIN,
+            maintain_at: Instant::now(),
         };
         let committing = named("log").spawn(move || committer.run())?;
         Ok(Self { node: node.clone(), handles: vec![committing, feeder] })
@@ -204,6 +204,7 @@ impl Committer {
         }
         fed.into_iter().for_each(|fed| self.feed(fed));
         self.node.log.set_floors(self.engine.state().floors());
+        self.node.log.set_report(self.engine.report());
         let rest = if maintained == Ok(true) { (begun.elapsed() * REST).max(REST_MIN) } else { MAINTAIN };
         self.maintain_at = Instant::now() + rest;
     }

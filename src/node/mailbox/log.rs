@@ -37,6 +37,14 @@ impl Mailbox {
         self.log.is_some()
     }
 
+    /// Cursors that are behind and are read with, for there is a connection.
+    pub fn readers_behind(&self) -> usize {
+        let Some(log) = self.log.as_ref().filter(|_| self.online.is_some()) else { return 0 };
+        let own = log.own.iter().chain(log.each.values().map(|each| &each.reader));
+        let behind = own.filter(|reader| !reader.position.is_live() && reader.position.next() < PARKED);
+        behind.count() + log.older.len()
+    }
+
     /// Its cursor and what is under way are recorded in the log.
     pub(super) fn is_recorded(&self) -> bool {
         self.log.as_ref().is_some_and(|log| log.reading.recorded)

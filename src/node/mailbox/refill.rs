@@ -6,6 +6,7 @@ use super::send::{Desk, NotSent, Sending};
 use super::{Mailbox, Offered};
 use crate::delivery::Owed;
 use crate::delivery::inflight::{Cargo, Plan};
+use crate::delivery::replay::Fetched;
 use crate::node::log::history::History;
 use crate::node::reader::pull::{Around, Found, Pulled, Reader, Take};
 use crate::node::reader::{Each, Readers, Surroundings};
@@ -138,7 +139,9 @@ impl Mailbox {
                     return link.wake();
                 }
                 fetches += 1;
-                self.replay.fetch();
+                if self.replay.fetch() == Fetched::Later {
+                    return;
+                }
                 continue;
             }
             let Some(owed) = self.replay.front() else { return };

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::delivery::Owed;
 use crate::delivery::outbox::SHARE_BYTES_MIN;
+use crate::delivery::replay::Fetched;
 use crate::node::testing::{NOW_MS, lines, take, wire};
 use crate::types::event::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 use crate::types::event::{Qos, StoredEvent, Terms};
@@ -389,7 +390,7 @@ fn a_long_search_for_retained_values_lets_others_have_their_turn_and_asks_to_be_
         if searched == 20 {
             into.push_back(event("found", AtMostOnce));
         }
-        searched < 20
+        if searched < 20 { Fetched::More } else { Fetched::Last }
     };
     mailbox.replay.push(SubscriptionId(1), Default::default(), Some(Box::new(source)), terms(AtMostOnce));
     let woken = Arc::new(Woken::default());

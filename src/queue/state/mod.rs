@@ -41,6 +41,7 @@ use super::outcome::Outcome;
 use super::segment::Segment;
 use crate::types::topic::TopicPattern;
 use cursors::Durable;
+pub use cursors::{Behind, Census};
 use deadlines::{Deadlines, Due};
 use floors::Floors;
 use locks::{Locks, Waiter, Waits};

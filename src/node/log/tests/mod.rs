@@ -2,6 +2,7 @@
 
 mod engine;
 mod feed;
+mod keys;
 mod retention;
 mod threads;
 

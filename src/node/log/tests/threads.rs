@@ -57,7 +57,8 @@ fn all_that_was_submitted_before_the_stop_is_stored_and_told_when_it_is_done() {
     assert!(numbers.chunks(500).all(|numbers| numbers.is_sorted()));
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(1..=2000));
-    assert_eq!(store.segments().iter().map(|segment| segment.count).sum::<u32>(), 2000);
+    assert_eq!(node.log.counts.messages.load(Ordering::Relaxed), 2000);
+    assert_eq!(Engine::new(Box::new(store), Retention::new(Vec::new(), 0), StateLimits::default()).unwrap().state().last_number(), 2000);
     assert_eq!((node.log.unresolved_bytes(), node.log.fed()), (0, 2000));
     let late = submit(&node, "late");
     assert_eq!(late.try_recv(), Ok(Outcome::Refused { count: 1, why: Refused::Stopping }));
@@ -116,4 +117,19 @@ fn a_fault_of_ours_refuses_everything_rather_than_leave_it_waiting() {
     assert_eq!(submit(&node, "2").try_recv(), Ok(UNAVAILABLE));
     threads.stop();
     assert!(told.try_recv().is_err());
+}
+
+#[test]
+fn housekeeping_reports_how_the_log_is_doing() {
+    let World { node, threads, .. } = world();
+    for at in 0..3 {
+        submit(&node, &at.to_string()).recv_timeout(PATIENCE).unwrap();
+    }
+    threads.stop();
+    let counts = &node.log.counts;
+    // INIT came before the threads did.
+    let (_, commits, _) = counts.commit.read();
+    assert_eq!((counts.messages.load(Ordering::Relaxed), commits), (3, 3));
+    assert!(counts.bytes.load(Ordering::Relaxed) > 0);
+    assert_eq!(node.log.report().kept, []);
 }

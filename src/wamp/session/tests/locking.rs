@@ -74,6 +74,22 @@ fn a_value_expires() {
 }
 
 #[test]
+fn who_reads_keys_waits_until_they_are_read_from_the_store() {
+    let world = World::new();
+    let (mut client, mut other) = (world.join(), world.join());
+    check(&mut client, "key.put", r#",["a",1]"#, PLACED);
+    crate::node::testing::begin_loading_keys(&world.node);
+    for client in [&mut client, &mut other] {
+        assert_eq!(call(client, "key.get", r#",["a"]"#), [""; 0]);
+    }
+    // It need not wait if it does not want to.
+    other.check("[49,9,{}]", &[r#"[8,48,9,{},"wamp.error.canceled",["*"]]"#]);
+    crate::node::testing::keys_are_loaded(&world.node);
+    client.expect(&[&format!("[50,9,{{}},[{}]]", entry("a", "1"))]);
+    other.expect(&[]);
+}
+
+#[test]
 fn keys_are_listed_by_pattern_page_by_page() {
     let world = World::new();
     let mut client = world.join();

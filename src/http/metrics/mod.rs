@@ -3,6 +3,8 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod log;
+
 use super::Server;
 use super::sse;
 use crate::node::Node;
@@ -47,6 +49,8 @@ struct Census {
     registrations: usize,
     calls: usize,
     realms: usize,
+    /// Cursors that read on in the log.
+    readers_behind: usize,
 }
 
 impl Census {
@@ -78,6 +82,7 @@ impl Census {
                 census.backlog_bytes += mailbox.backlog.bytes();
                 census.backlog_messages += mailbox.backlog.len();
                 census.inflight_messages += mailbox.inflight.len();
+                census.readers_behind += mailbox.readers_behind();
             }
         }
         census
@@ -102,6 +107,11 @@ impl Text {
 
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
         self.sample(name, "", value);
     }
 
@@ -131,7 +141,9 @@ impl Server {
         let node = &*self.node;
         let mut text = Text::default();
         write_counters(&mut text, node);
-        write_census(&mut text, &Census::take(node));
+        let census = Census::take(node);
+        write_census(&mut text, &census);
+        log::write(&mut text, node, census.readers_behind);
         let metrics = &node.metrics;
         text.histogram(
             "fennec_handshake_seconds",
