@@ -46,7 +46,8 @@ impl Locker {
                     return self.doing = Doing::Nothing;
                 };
                 let hold = self.recorder.granted(LOCK, self.name, fence, self.life);
-                ask(client, "fennec.key.get", vec![LOCK.into()]).map_or(Doing::Nothing, |call| Doing::Holding(hold, call))
+                ask(client, "fennec.key.get", vec![LOCK.into()])
+                    .map_or(Doing::Nothing, |call| Doing::Holding(hold, call))
             }
             Doing::Holding(hold, call) if call == token => {
                 if !answer.as_ref().is_ok_and(|entry| entry.get("token").is_some()) {

@@ -176,7 +176,7 @@ impl Test {
             let problems = self.recorder.problems();
             if !came || !problems.is_empty() {
                 let problems = problems[..problems.len().min(20)].join("\n");
-                panic!("round {round}: too little is acknowledged\n{problems}\nthe broker said:\n{}", broker.said());
+                panic!("round {round}: acknowledged in time: {came}\n{problems}\nthe broker said:\n{}", broker.said());
             }
             if self.dice.one_in(6) {
                 broker.terminate().expect("a stop");

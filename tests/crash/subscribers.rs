@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fennec::client::Client;
-use fennec::client::machine::{Event, Opened, Subscription};
+use fennec::client::machine::{Event, Opened, Subscription, Token};
 use fennec::mqtt::codec::Level;
 use fennec::types::event::Qos;
 use fennec::types::payload::Format;
@@ -47,6 +47,8 @@ pub struct Subscriber {
     /// Of this connection, if it has one.
     subscription: Option<u64>,
     unacknowledged: u32,
+    /// The call under way.
+    acknowledging: Option<Token>,
     /// Counted down when it has subscribed for the first time.
     not_subscribed: Option<Arc<AtomicUsize>>,
     has_seen_end: bool,
@@ -71,6 +73,7 @@ impl Subscriber {
             cursor: None,
             subscription: None,
             unacknowledged: 0,
+            acknowledging: None,
             not_subscribed: Some(not_subscribed.clone()),
             has_seen_end: false,
             phase: Phase::Subscribing,
@@ -117,10 +120,11 @@ impl Subscriber {
 impl Subscriber {
     fn acknowledge(&mut self, client: &mut Client) {
         self.unacknowledged = 0;
-        let (Resumes::Named(_, _, true), Some(id), Some(event)) = (self.resumes, self.subscription, &self.cursor) else {
+        let (Resumes::Named(_, _, true), Some(id), Some(event)) = (self.resumes, self.subscription, &self.cursor)
+        else {
             return;
         };
-        ask(client, "fennec.subscription.ack", vec![id.into(), event.as_str().into()]);
+        self.acknowledging = ask(client, "fennec.subscription.ack", vec![id.into(), event.as_str().into()]);
     }
 }
 
@@ -158,7 +162,7 @@ impl Actor for Subscriber {
                 self.has_seen_end |= sight.publisher == END;
                 self.recorder.saw(self.name, self.reading(), sight);
                 self.unacknowledged += 1;
-                if self.unacknowledged == ACKNOWLEDGED_AT_ONCE || self.has_seen_end {
+                if self.unacknowledged >= ACKNOWLEDGED_AT_ONCE && self.acknowledging.is_none() {
                     self.acknowledge(client);
                 }
                 // Who is promised no more than that events are sent must be there when the end is.
@@ -174,6 +178,7 @@ impl Actor for Subscriber {
             Event::Subscribed { outcome: Err(error), .. } => {
                 self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
             }
+            Event::Returned { token, .. } if self.acknowledging == Some(token) => self.acknowledging = None,
             Event::Failed { error, .. } => {
                 self.recorder.problem(format!("{} cannot acknowledge: {error:?}", self.name));
             }
@@ -191,7 +196,10 @@ impl Actor for Subscriber {
         std::mem::take(&mut self.drops)
     }
 
-    fn closed(&mut self) {}
+    fn closed(&mut self) {
+        self.acknowledging = None;
+        self.subscription = None;
+    }
 
     fn is_done(&self, stage: Stage) -> bool {
         stage.phase == Phase::Finishing && self.has_seen_end
