@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A durable subscription has one reader at a time: who comes last has it, for the connection before may be dead. Consumer
-//! groups, which have several, are not opened here.
+//! groups have several ([`super::groups`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::Node;
+use super::groups::Begin;
 use super::log::Submission;
 use super::log::history::Busy;
 use super::log::tickets::Owner;
@@ -73,12 +74,16 @@ impl Realm {
         }
     }
 
-    /// A named durable subscription is not in the log any more. Who has read it, if somebody did.
-    pub fn remove_durable(&self, name: &str) -> Option<(Arc<Session>, SubscriptionId)> {
-        let known = self.durables.by_name.lock().remove(name)?;
+    /// A named durable subscription is not in the log any more. Who has read it.
+    pub fn remove_durable(&self, name: &str) -> Vec<(Arc<Session>, SubscriptionId)> {
+        let Some(known) = self.durables.by_name.lock().remove(name) else { return Vec::new() };
         self.want(&known.pattern, false);
-        let (session, subscription) = known.reader?;
-        Some((session.upgrade()?, subscription))
+        let reader = known.reader.and_then(|(session, subscription)| Some((session.upgrade()?, subscription)));
+        let members = self.groups.close(name).into_iter().filter_map(|id| self.session(id)).filter_map(|session| {
+            let subscription = session.mailbox().leave_group(name)?;
+            Some((session, subscription))
+        });
+        reader.into_iter().chain(members).collect()
     }
 
     /// A session reads it from now on. Who has read it before, and is to be told that it does not any more.
@@ -112,7 +117,7 @@ impl Realm {
             connected: known.reader.as_ref().is_some_and(|(session, subscription)| {
                 let reads = |session: &Arc<Session>| session.mailbox().reader(*subscription).is_some();
                 session.upgrade().is_some_and(|session| sessions.contains(&session.id) && reads(&session))
-            }),
+            }) || self.groups.get(name).is_some_and(|group| group.members_len() > 0),
         });
         all.collect()
     }
@@ -129,6 +134,15 @@ impl Node {
                 if let Some(RowKey::Durable { realm, name }) = RowKey::parse(key)
                     && let Some(realm) = self.realm(&realm)
                 {
+                    if row.group
+                        && let Some(pattern) = rows::read_pattern(&row.pattern)
+                    {
+                        let cursor = rows::cursor(&realm.name, &CursorName::Durable(name.clone()));
+                        let at =
+                            self::row(reader, &cursor)?.map(|value| decode::<Cursor>(&cursor, &value)).transpose()?;
+                        let begin = at.as_ref().map_or(Begin::After(row.since.unwrap_or(0)), Begin::At);
+                        realm.groups.open(&name, &pattern, &row, begin);
+                    }
                     realm.add_durable(&name, row);
                 }
             }

@@ -44,7 +44,7 @@ impl Room<'_> {
     /// A named durable subscription is gone from the log.
     pub fn forgotten(&self, call: &Call, name: &str) {
         let Ok(realm) = self.realm(call) else { return };
-        if let Some((session, subscription)) = realm.remove_durable(name) {
+        for (session, subscription) in realm.remove_durable(name) {
             realm.revoke(self.node, &session, subscription, Revoked::Removed);
         }
     }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::open::Open;
 use super::pending::Asked;
 use super::subscribe::Retained;
+use crate::node::groups::{Begin, MEMBER_WINDOW};
 use crate::node::link::Link;
 use crate::node::log::history::Busy;
 use crate::node::past::{Found, Since, Target};
@@ -43,6 +44,8 @@ pub(super) struct Resuming {
     /// It ends when it has read what is there.
     pub snapshot: bool,
     pub durable: Option<Durable>,
+    /// It is a member of this group.
+    pub group: Option<Box<DurableRow>>,
 }
 
 /// A SUBSCRIBE to a named durable subscription.
@@ -167,7 +170,12 @@ impl Open {
         if !mailbox.subscriptions.contains(&subscription) {
             return;
         }
-        let Resuming { pattern, filter, snapshot, durable } = resuming;
+        let Resuming { pattern, filter, snapshot, durable, group } = resuming;
+        if let (Some(row), Some(durable)) = (group, &durable) {
+            let group = self.realm.groups.open(&durable.name, &pattern, &row, Begin::After(found.after));
+            mailbox.stop_reader(subscription);
+            return mailbox.join_group(&durable.name, group, want(&pattern, subscription), MEMBER_WINDOW);
+        }
         let until = snapshot.then(|| self.node.log.history.fed());
         let (want, recovery) = (want(&pattern, subscription), Some(found.recovery()));
         let start = Start { want, after: found.after, until, route: None, durable, filter, recovery };
@@ -194,7 +202,9 @@ impl Open {
     fn open_durable(&mut self, mut durably: Durably) {
         durably.row.pattern = pattern_text(&durably.pattern);
         durably.row.authid = self.session.identity.authid.clone();
-        self.hand_over(&durably.name);
+        if !durably.row.group {
+            self.hand_over(&durably.name);
+        }
         let (realm, name) = (self.realm.name.to_string(), durably.name.to_string());
         self.publisher.command(Command::Durable { realm, name, durable: Box::new(durably.row.clone()) });
         self.pending.ask(Asked::Durable(Box::new(durably)));
@@ -216,12 +226,15 @@ impl Open {
             return self.error(Kind::Subscribe, request, super::CONFLICT, text);
         }
         let acknowledged = row.acknowledged;
+        let group = row.group.then(|| Box::new(row.clone()));
         self.realm.add_durable(&name, row);
         let durable = Some(Durable { name: name.clone(), acknowledged });
-        let resuming = Resuming { pattern, filter, snapshot: false, durable };
+        let resuming = Resuming { pattern, filter, snapshot: false, durable, group };
         self.flush();
         let subscription = self.subscribed(request, &resuming, true);
-        if let Some((before, id)) = self.realm.open_durable(&name, &self.session, subscription) {
+        if resuming.group.is_none()
+            && let Some((before, id)) = self.realm.open_durable(&name, &self.session, subscription)
+        {
             self.realm.revoke(&self.node, &before, id, Revoked::TakenOver);
         }
         if let Some(retained) = retained {

@@ -54,6 +54,9 @@ impl Options {
         if let (None, Some(name)) = (&read.name, read.of_named) {
             return Err(WrongOption { name, expected: "there with the name of a durable subscription only" });
         }
+        if read.row.group && read.filter.is_some() {
+            return Err(WrongOption { name: "filter", expected: "there without group: members share what there is" });
+        }
         if read.snapshot && (read.name.is_some() || (read.since.is_none() && !read.get_retained)) {
             return Err(WrongOption {
                 name: "snapshot",
@@ -158,7 +161,8 @@ impl Options {
 
 /// Whether this may be the name of a durable subscription: it is part of the key of a row.
 fn is_name(name: &str) -> bool {
-    (1..=256).contains(&name.len()) && !name.contains('\0')
+    // Names that begin so are those of MQTT's shared subscriptions.
+    (1..=256).contains(&name.len()) && !name.contains('\0') && !name.starts_with("$share/")
 }
 
 /// The option `match`.
@@ -204,10 +208,14 @@ impl Open {
         let Options { get_retained, after_id, filter, since, snapshot, name, row, .. } = options;
         let retained = get_retained.then_some(Retained { after_id });
         if let Some(name) = name {
+            if !self.may_bury(&row, &pattern) {
+                let text = "not authorized to publish to the dead-letter topic, or the group wants it itself";
+                return self.error(Kind::Subscribe, request, super::NOT_AUTHORIZED, text);
+            }
             let durably = Durably { request, pattern, filter, name: name.into(), row, retained };
             return self.subscribe_durably(durably, since);
         }
-        let resuming = Resuming { pattern, filter, snapshot, durable: None };
+        let resuming = Resuming { pattern, filter, snapshot, durable: None, group: None };
         let subscription = self.subscribed(request, &resuming, since.is_some());
         if snapshot {
             self.snapshots.insert(subscription, retained.map(|retained| (resuming.pattern.clone(), retained)));
@@ -221,9 +229,17 @@ impl Open {
         }
     }
 
+    /// Whether what a group gives up may go where the client says.
+    fn may_bury(&self, row: &DurableRow, pattern: &TopicPattern) -> bool {
+        let Some(name) = &row.dead_letter_topic else { return true };
+        let Ok(topic) = Topic::from_name(name) else { return false };
+        let allowed = self.realm.authorizer.allows(self.role, Action::Publish, &topic);
+        allowed && !topic.is_reserved() && !pattern.matches(&topic)
+    }
+
     /// Subscribes and answers SUBSCRIBED. `parked`: what is in the log is held back until it is known from where on it is wanted.
     pub(super) fn subscribed(&mut self, request: RequestId, resuming: &Resuming, parked: bool) -> SubscriptionId {
-        let Resuming { pattern, filter, snapshot, durable } = resuming;
+        let Resuming { pattern, filter, snapshot, durable, .. } = resuming;
         let (wire, reading) = (self.wire, parked.then(|| self.reading()));
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             reply(wire, mailbox, &Message::Subscribed { request, subscription: id });
@@ -285,7 +301,7 @@ impl Open {
         }
         self.pending.forget(subscription);
         self.snapshots.remove(&subscription);
-        let moved = self.session.mailbox().stop_reader(subscription);
+        let moved = self.session.mailbox().halt_reader(subscription);
         let wire = self.wire;
         self.realm.unsubscribe_id(&self.session, subscription, |_, mailbox| {
             reply(wire, mailbox, &Message::Unsubscribed { request, details: Dict::Empty });
