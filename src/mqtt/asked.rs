@@ -1,8 +1,12 @@
-//! What SUBSCRIBE asks for by user properties: older events (`after`, `rewind`, `snapshot`), and only some of them (`filter`).
+//! What SUBSCRIBE asks for by user properties: older events (`after`, `rewind`, `snapshot`), only some of them (`filter`), and of a
+//! shared subscription how it treats what its members do not acknowledge (`ack_timeout`, `deliveries_max`, `dead_letter_topic`,
+//! `order_by`).
 
 use super::codec::UserProperties;
 use crate::node::past::Since;
+use crate::queue::command::DurableRow;
 use crate::types::fields::Fields;
+use crate::types::topic::Topic;
 
 /// What a SUBSCRIBE asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +17,8 @@ pub struct Asked {
     pub snapshot: bool,
     /// Only events whose data have these fields, and as the client wrote them.
     pub fields: Option<(Fields, String)>,
+    /// What is said of the group, if it is a shared subscription of a session that is kept.
+    pub group: DurableRow,
 }
 
 /// # Errors
@@ -34,7 +40,10 @@ pub fn read(properties: UserProperties<'_>) -> Result<Asked, &'static str> {
                 asked.fields = Some((fields, value.to_owned()));
                 continue;
             }
-            _ => continue,
+            _ => {
+                read_group(name, value, &mut asked.group)?;
+                continue;
+            }
         };
         if asked.since.replace(since).is_some() {
             return Err("after or rewind, but once");
@@ -46,6 +55,27 @@ pub fn read(properties: UserProperties<'_>) -> Result<Asked, &'static str> {
     Ok(asked)
 }
 
+/// What concerns shared subscriptions.
+fn read_group(name: &str, value: &str, group: &mut DurableRow) -> Result<(), &'static str> {
+    match name {
+        "ack_timeout" => {
+            let wrong = "the user property ack_timeout is no number of milliseconds";
+            group.ack_timeout_ms = value.parse().map_err(|_| wrong)?;
+        }
+        "deliveries_max" => {
+            let wrong = "the user property deliveries_max is no number below 65536";
+            group.deliveries_max = value.parse().map_err(|_| wrong)?;
+        }
+        "dead_letter_topic" => {
+            Topic::from_name(value).map_err(|_| "the user property dead_letter_topic is no topic name")?;
+            group.dead_letter_topic = Some(value.to_owned());
+        }
+        "order_by" => group.order_by = Some(value.to_owned()),
+        _ => {}
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,7 +83,7 @@ mod tests {
 
     fn check(pairs: &[(&str, &str)], expected: Result<(Option<Since>, bool), &str>) {
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let expected = expected.map(|(since, snapshot)| Asked { since, snapshot, fields: None });
+        let expected = expected.map(|(since, snapshot)| Asked { since, snapshot, ..Asked::default() });
         assert_eq!(read(UserProperties::new(&pairs)), expected, "{pairs:?}");
     }
 
@@ -71,6 +101,21 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_subscription_says_how_it_treats_what_is_not_acknowledged() {
+        let pairs =
+            [("ack_timeout", "500"), ("deliveries_max", "3"), ("dead_letter_topic", "dead"), ("order_by", "id")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let expected = DurableRow {
+            ack_timeout_ms: 500,
+            deliveries_max: 3,
+            dead_letter_topic: Some("dead".to_owned()),
+            order_by: Some("id".to_owned()),
+            ..DurableRow::default()
+        };
+        assert_eq!(read(UserProperties::new(&pairs)).map(|asked| asked.group), Ok(expected));
+    }
+
+    #[test]
     fn what_cannot_be_asked_is_told() {
         for text in ["", "yesterday", "-1"] {
             let what = "the user property after is neither an event id nor a publication id nor an RFC 3339 time";
@@ -80,6 +125,9 @@ mod tests {
         check(&[("rewind", "1"), ("snapshot", "yes")], Err("the user property snapshot is neither true nor false"));
         check(&[("snapshot", "true")], Err("a snapshot needs after or rewind"));
         check(&[("rewind", "1"), ("after", "1")], Err("after or rewind, but once"));
+        check(&[("ack_timeout", "soon")], Err("the user property ack_timeout is no number of milliseconds"));
+        check(&[("deliveries_max", "65536")], Err("the user property deliveries_max is no number below 65536"));
+        check(&[("dead_letter_topic", "a/#")], Err("the user property dead_letter_topic is no topic name"));
         for text in ["", "[]", "1", "{"] {
             check(&[("filter", text)], Err("the user property filter is no JSON object"));
         }

@@ -59,11 +59,11 @@ pub fn restore(node: &Arc<Node>, reader: &mut dyn StoreReader) -> Result<usize, 
             subscriptions.push((client, realm, row));
         }
         if subscriptions.len() >= SUBSCRIPTIONS_MAX {
-            restore_subscriptions(&mut subscriptions);
+            restore_subscriptions(node, &mut subscriptions);
         }
         Ok(())
     })?;
-    restore_subscriptions(&mut subscriptions);
+    restore_subscriptions(node, &mut subscriptions);
     each_row(reader, rows::PACKET, |key, _| {
         if let RowKey::Packet { realm, client_id, packet_id } = key
             && let Some((_, client)) = find(node, &realm, &client_id)
@@ -124,15 +124,15 @@ fn find(node: &Node, realm: &str, client_id: &str) -> Option<(Arc<Realm>, Arc<Cl
     Some((realm, client))
 }
 
-fn restore_subscriptions(all: &mut Vec<(Arc<Client>, Arc<Realm>, SubscriptionRow)>) {
+fn restore_subscriptions(node: &Arc<Node>, all: &mut Vec<(Arc<Client>, Arc<Realm>, SubscriptionRow)>) {
     // The router keeps the subscribers of a pattern in this order: many of one are then only appended.
     all.sort_unstable_by_key(|(client, ..)| client.session.id);
     for (client, realm, row) in all.drain(..) {
-        restore_subscription(&client, &realm, row);
+        restore_subscription(node, &client, &realm, row);
     }
 }
 
-fn restore_subscription(client: &Client, realm: &Realm, row: SubscriptionRow) {
+fn restore_subscription(node: &Arc<Node>, client: &Client, realm: &Arc<Realm>, row: SubscriptionRow) {
     let text = row.filter;
     let qos = match row.qos {
         0 => Qos::AtMostOnce,
@@ -154,5 +154,9 @@ fn restore_subscription(client: &Client, realm: &Realm, row: SubscriptionRow) {
     let since = row.since.unwrap_or_default();
     let fields = row.fields.as_deref().and_then(Fields::parse).map(Arc::new);
     let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options, fields, since };
+    let (shared, options) = (held.group.is_some(), held.options.clone());
     client.restore_subscription(realm, &text, held);
+    if shared {
+        realm.join_share(node, &client.session, &text, options);
+    }
 }

@@ -383,7 +383,7 @@ impl Client {
         let Held { pattern, group, options, .. } = held;
         let shared = group.is_some();
         realm.subscribe(&self.session, &pattern, group.as_deref(), options, |_, mailbox| {
-            // What a group gets is given to one of its members, who keeps it.
+            // What a group gets is one of its members' alone; see `Realm::join_share`.
             if !shared {
                 mailbox.want(filter, want, after);
             }
@@ -393,7 +393,10 @@ impl Client {
     /// Undoes [`Client::subscribe`], when it is in the record no more.
     pub fn unsubscribe(&self, realm: &Realm, filter: &str, held: &Held) {
         self.sieve();
-        realm.unsubscribe(&self.session, &held.pattern, held.group.as_deref(), |_, mailbox| mailbox.unwant(filter));
+        realm.unsubscribe(&self.session, &held.pattern, held.group.as_deref(), |_, mailbox| {
+            mailbox.unwant(filter);
+            mailbox.leave_group(filter);
+        });
     }
 
     /// Has the session be sent what the log has of a filter now, behind this number.

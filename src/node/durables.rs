@@ -5,8 +5,8 @@
 //!                                          Node::find_durable  --> where it goes on
 //! ```
 //!
-//! A durable subscription has one reader at a time: who comes last has it, for the connection before may be dead. A consumer group
-//! has several, its members ([`super::groups`]).
+//! A durable subscription has one reader at a time: who comes last has it, for the connection before may be dead. Consumer
+//! groups have several ([`super::groups`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -14,22 +14,19 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::Node;
+use super::groups::Begin;
 use super::log::Submission;
 use super::log::history::Busy;
 use super::log::tickets::Owner;
 use super::past::{Found, Target};
-use super::reader::Reading;
 use super::reader::moved::Moved;
-use super::reader::wants::Want;
 use super::realm::Realm;
 use super::revoke::Revoked;
 use super::session::Session;
 use crate::queue::command::{Command, Cursor, CursorName, DurableRow};
 use crate::queue::message::Batch;
 use crate::queue::state::rows::{self, RowKey};
-use crate::router::broker::{GroupKey, Options};
 use crate::store::{StoreError, StoreReader};
-use crate::types::event::Qos;
 use crate::types::ids::SubscriptionId;
 use crate::types::topic::TopicPattern;
 
@@ -46,24 +43,6 @@ struct Known {
     row: DurableRow,
     pattern: TopicPattern,
     reader: Option<(Weak<Session>, SubscriptionId)>,
-}
-
-/// Who becomes a member of a consumer group.
-#[derive(Clone, Copy)]
-pub struct Member<'a> {
-    pub session: &'a Arc<Session>,
-    /// Name of the group.
-    pub name: &'a str,
-    pub pattern: &'a TopicPattern,
-    /// For which its events come.
-    pub subscription: SubscriptionId,
-    /// Events that it is given before it is done with them.
-    pub window: usize,
-}
-
-/// How the router calls a group. The shared subscriptions of MQTT have no slash in their names.
-fn group_key(name: &str, pattern: &TopicPattern) -> GroupKey {
-    GroupKey { name: format!("/{name}").into(), pattern: pattern.clone() }
 }
 
 /// What can be told of one.
@@ -102,40 +81,16 @@ impl Realm {
         durables.len() < max || durables.contains_key(name)
     }
 
-    /// A named durable subscription is not in the log any more. Who has read it, if somebody did.
-    pub fn remove_durable(&self, name: &str) -> Option<(Arc<Session>, SubscriptionId)> {
-        let known = self.durables.by_name.lock().remove(name)?;
+    /// A named durable subscription is not in the log any more. Who has read it.
+    pub fn remove_durable(&self, name: &str) -> Vec<(Arc<Session>, SubscriptionId)> {
+        let Some(known) = self.durables.by_name.lock().remove(name) else { return Vec::new() };
         self.want(&known.pattern, false);
-        let (session, subscription) = known.reader?;
-        Some((session.upgrade()?, subscription))
-    }
-
-    /// A session becomes a member of a consumer group, which gets events behind `after` if it is not there yet. So many at a time.
-    pub fn join_group(self: &Arc<Self>, member: Member<'_>, mut row: DurableRow, after: u64, reading: Reading) {
-        let Member { session, name, pattern, subscription, window } = member;
-        row.since = Some(after);
-        let key = group_key(name, pattern);
-        // By this the feed knows that there is a group; it asks the group, not the session.
-        let merged =
-            Options::Merged { qos: Qos::AtLeastOnce, no_local: false, retain_as_published: false, identifier: None };
-        self.subscribe(session, pattern, Some(&key.name), merged, |_, mailbox| {
-            let group = self.groups.open(key.clone(), name, &row, None);
-            mailbox.read_log(reading);
-            let options = Options::Each;
-            let want = Want { pattern: pattern.clone(), options, subscription, since: 0, follows: true };
-            mailbox.join_group(&key.name, group, want, window);
-        });
-    }
-
-    /// The members of a group that is gone, each with its subscription.
-    pub fn close_group(&self, name: &str, pattern: &TopicPattern) -> Vec<(Arc<Session>, SubscriptionId)> {
-        let key = group_key(name, pattern);
-        self.groups.close(&key);
-        let member = |session: Arc<Session>| {
-            let subscription = session.mailbox().group_subscription(&key.name)?;
+        let reader = known.reader.and_then(|(session, subscription)| Some((session.upgrade()?, subscription)));
+        let members = self.groups.close(name).into_iter().filter_map(|id| self.session(id)).filter_map(|session| {
+            let subscription = session.mailbox().leave_group(name)?;
             Some((session, subscription))
-        };
-        self.sessions().into_iter().filter_map(member).collect()
+        });
+        reader.into_iter().chain(members).collect()
     }
 
     /// A session reads it from now on. Who has read it before, and is to be told that it does not any more.
@@ -168,11 +123,6 @@ impl Realm {
         Some((session.upgrade()?, *subscription))
     }
 
-    fn has_members(&self, name: &str, pattern: &TopicPattern) -> bool {
-        let key = group_key(name, pattern);
-        self.sessions().iter().any(|session| session.mailbox().group_subscription(&key.name).is_some())
-    }
-
     /// All of them, by name.
     pub fn durables(&self) -> Vec<DurableInfo> {
         let durables = self.durables.by_name.lock();
@@ -181,11 +131,10 @@ impl Realm {
             name: name.clone(),
             row: known.row.clone(),
             pattern: known.pattern.clone(),
-            connected: known.row.group && self.has_members(name, &known.pattern)
-                || known.reader.as_ref().is_some_and(|(session, subscription)| {
-                    let reads = |session: &Arc<Session>| session.mailbox().reader(*subscription).is_some();
-                    session.upgrade().is_some_and(|session| sessions.contains(&session.id) && reads(&session))
-                }),
+            connected: known.reader.as_ref().is_some_and(|(session, subscription)| {
+                let reads = |session: &Arc<Session>| session.mailbox().reader(*subscription).is_some();
+                session.upgrade().is_some_and(|session| sessions.contains(&session.id) && reads(&session))
+            }) || self.groups.get(name).is_some_and(|group| group.members_len() > 0),
         });
         all.collect()
     }
@@ -194,13 +143,11 @@ impl Realm {
 impl Realm {
     /// Takes up a group where it was.
     fn load_group(&self, reader: &mut dyn StoreReader, name: &str, row: &DurableRow) -> Result<(), StoreError> {
-        // Those of MQTT are taken up with their sessions.
-        let Some(pattern) = rows::read_pattern(&row.pattern).filter(|_| row.group && !name.starts_with('$')) else {
-            return Ok(());
-        };
+        let Some(pattern) = rows::read_pattern(&row.pattern).filter(|_| row.group) else { return Ok(()) };
         let key = rows::cursor(&self.name, &CursorName::Durable(name.to_owned()));
         let cursor = self::row(reader, &key)?.map(|value| decode::<Cursor>(&key, &value)).transpose()?;
-        self.groups.open(group_key(name, &pattern), name, row, cursor.as_ref());
+        let begin = cursor.as_ref().map_or(Begin::After(row.since.unwrap_or(0)), Begin::At);
+        self.groups.open(name, &pattern, row, begin);
         Ok(())
     }
 }

@@ -538,7 +538,7 @@ impl Publisher {
     /// Gives an event to one member of a shared subscription (MQTT 5, 4.8.2).
     fn deliver_to_group(&mut self, group: &Group<Arc<Session>>, event: &Arc<StoredEvent>, filter: Option<&Filter>) {
         if let Some(place) = event.place
-            && let Some(durable) = self.realm.groups.get(&group.key)
+            && let Some(durable) = self.realm.groups.of_share(&group.key)
         {
             return durable.tell(place.number, event.payload.as_ref(), self.now_ms);
         }

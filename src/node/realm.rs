@@ -17,7 +17,7 @@ use super::session::Session;
 use super::wire::WireRef;
 use crate::delivery::replay::{Fetched, Source};
 use crate::router::authorize::{Action, Authorizer, RoleId};
-use crate::router::broker::{Broker, Options, Route, Subscribed, Unsubscribed, Variant};
+use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, Unsubscribed, Variant};
 use crate::router::dealer::Dealer;
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
@@ -228,10 +228,6 @@ impl Realm {
             mailbox.unsubscribed_at = broker.version();
             mailbox.replay.forget(id);
             mailbox.stop_reader(id);
-            if let Some((name, pattern)) = mailbox.leave_group_of(id) {
-                broker.unsubscribe(&pattern, Some(&name), session.id);
-                self.version.store(broker.version(), Ordering::Release);
-            }
         }
         reply(removed, &mut mailbox);
         removed
@@ -244,6 +240,11 @@ impl Realm {
             broker.unsubscribe_id(id, session);
         }
         self.version.store(broker.version(), Ordering::Release);
+    }
+
+    /// The members of a shared subscription, and how they want its events.
+    pub(super) fn share_members(&self, key: &GroupKey) -> Vec<(Arc<Session>, Options)> {
+        self.broker.read().share_members(key)
     }
 
     /// What a subscription is a variant by.

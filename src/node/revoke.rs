@@ -44,7 +44,7 @@ impl Realm {
         if !session.mailbox().subscriptions.contains(&subscription) {
             return;
         }
-        let moved = session.mailbox().stop_reader(subscription);
+        let moved = session.mailbox().halt_reader(subscription);
         let mut touched = Touched::default();
         self.unsubscribe_id(session, subscription, |_, mailbox| {
             let Some(wire) = mailbox.online().map(|online| online.wire) else { return };

@@ -93,13 +93,6 @@ impl Realm {
     pub fn leave(self: &Arc<Self>, node: &Arc<Node>, session: &Arc<Session>, orderly: bool) {
         let subscriptions: Vec<_> = session.mailbox().subscriptions.drain().collect();
         self.unsubscribe_ids(session.id, subscriptions);
-        let groups: Vec<_> = {
-            let mailbox = session.mailbox();
-            mailbox.groups().map(|(name, group)| (name.to_owned(), group.pattern.clone())).collect()
-        };
-        if !groups.is_empty() {
-            self.unsubscribe_all(session.id, groups.iter().map(|(name, pattern)| (pattern, Some(name.as_str()))));
-        }
         self.leave_calls(node, session);
         self.forget(session.id);
         if session.take_holds() {

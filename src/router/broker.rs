@@ -345,6 +345,14 @@ impl<S: Subscriber> Broker<S> {
         id
     }
 
+    /// The members of a shared subscription, and how they want its events.
+    pub fn share_members(&self, key: &GroupKey) -> Vec<(S, Options)> {
+        let groups = self.index.get(&key.pattern).map(|subscription| &subscription.groups);
+        let group = groups.and_then(|groups| groups.iter().find(|group| group.key.name == key.name));
+        let members = group.map(|group| &group.members).into_iter().flatten();
+        members.map(|(_, session, options)| (session.clone(), options.clone())).collect()
+    }
+
     /// What a subscription is a variant by; the default for a plain one.
     pub fn variant(&self, id: SubscriptionId) -> Variant {
         self.variants.get(&id).cloned().unwrap_or_default()

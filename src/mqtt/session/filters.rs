@@ -12,6 +12,7 @@ use crate::mqtt::rpc;
 use crate::node::clients::Held;
 use crate::node::past::Found;
 use crate::node::publish::Settled;
+use crate::queue::command::DurableRow;
 use crate::queue::outcome::Done;
 use crate::router::authorize::RoleId;
 use crate::types::event::Terms;
@@ -57,10 +58,18 @@ pub(super) enum What {
     /// Subscribed; what was there under this filter.
     Subscribed(Option<Held>),
     Unsubscribed(Held),
+    /// A shared subscription becomes a group, or is one.
+    Shared(Box<Share>),
     /// A procedure was registered.
     Registered,
     /// A procedure is registered no more. It stays so: calls would fail if the client does not answer.
     Unregistered,
+}
+
+/// A shared subscription of a session that is kept.
+pub(super) struct Share {
+    pub pattern: TopicPattern,
+    pub row: DurableRow,
 }
 
 /// Retained messages for a new subscription.
@@ -104,6 +113,9 @@ impl Filters {
         let Some(asked) = self.asked.pop_front() else { return true };
         match settled {
             Settled::Done(Done::Yes) => {
+                if let What::Shared(share) = &asked.what {
+                    context.realm.open_share(context.node, &asked.filter, &share.row, &share.pattern);
+                }
                 if let Some(replay) = asked.replay {
                     replay.start(context);
                 }
@@ -165,7 +177,7 @@ impl Asked {
             What::Subscribed(before) => before,
             What::Unsubscribed(held) => Some(held),
             What::Registered => return rpc::unregister(context, &self.filter),
-            What::Unregistered => return,
+            What::Unregistered | What::Shared(_) => return,
         };
         let filter = self.filter;
         let mut record = client.record.lock();
@@ -176,7 +188,11 @@ impl Asked {
         drop(record);
         match (before, now) {
             (Some(held), _) => {
+                let (shared, options) = (held.group.is_some(), held.options.clone());
                 client.subscribe(realm, &filter, held, None);
+                if shared {
+                    realm.join_share(context.node, &client.session, &filter, options);
+                }
                 client.let_go_if_ended(context.node, realm);
             }
             (None, Some(held)) => client.unsubscribe(realm, &filter, &held),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::answers::Answer;
-use super::filters::{Filters, Replay, Resumed, What};
+use super::filters::{Filters, Replay, Resumed, Share, What};
 use super::looking::Place;
 use super::{Halt, Open, Violation};
 use crate::mqtt::Settings;
@@ -17,6 +17,7 @@ use crate::queue::command::{Command, SubscriptionRow};
 use crate::router::authorize::{Action, covers};
 use crate::router::broker::Options;
 use crate::types::event::{Qos, Terms};
+use crate::types::topic::{Topic, TopicPattern};
 
 impl Open {
     /// `frame`: the packet.
@@ -91,8 +92,15 @@ impl Open {
             Ok(filter) => filter,
             Err(reason) => return reason,
         };
+        let share = filter.group.is_some() && self.kept.is_some();
+        if share && !self.may_bury(asked, &filter.pattern) {
+            filters.why = Some("not authorized to publish to the dead-letter topic, or the group wants it itself");
+            return ReasonCode::NotAuthorized;
+        }
+        // What one member has not done with is given to another: it may come twice.
+        let qos = if share { wanted.qos.min(Qos::AtLeastOnce) } else { wanted.qos };
         let options = Options::Merged {
-            qos: wanted.qos,
+            qos,
             no_local: wanted.no_local,
             retain_as_published: wanted.retain_as_published,
             identifier,
@@ -137,7 +145,11 @@ impl Open {
         };
         row.since = after;
         let realm = self.publisher.realm.clone();
+        let options = held.options.clone();
         let subscribed = self.client.subscribe(&realm, wanted.filter, held, after);
+        if filter.group.is_some() {
+            realm.join_share(&self.publisher.node, &self.client.session, wanted.filter, options);
+        }
         if after.is_some() && self.kept.is_some() {
             // That it has to be sent older events must not be forgotten either.
             let at = self.client.session.mailbox().cursor();
@@ -150,7 +162,7 @@ impl Open {
         };
         let replay = (send_retained && filter.group.is_none()).then(|| Replay {
             subscription: subscribed.id,
-            pattern: filter.pattern,
+            pattern: filter.pattern.clone(),
             fields,
             role: self.role,
             terms: Terms {
@@ -162,10 +174,31 @@ impl Open {
         });
         if self.log_subscription(row) {
             filters.ask(wanted.filter, What::Subscribed(before), replay);
+            if share {
+                self.log_share(wanted.filter, filter.pattern, asked, filters);
+            }
         } else if let Some(replay) = replay {
             replay.start(&self.context());
         }
-        granted(wanted.qos)
+        granted(qos)
+    }
+
+    /// Has the log keep a shared subscription as a group: one of its members gets each event, whoever is there.
+    fn log_share(&mut self, filter: &str, pattern: TopicPattern, asked: &Asked, filters: &mut Filters) {
+        let command = self.publisher.realm.share_command(filter, &pattern, asked.group.clone());
+        if let Command::Durable { durable, .. } = &command {
+            let row = (**durable).clone();
+            filters.ask(filter, What::Shared(Box::new(Share { pattern, row })), None);
+        }
+        self.publisher.command(command);
+    }
+
+    /// Whether what the group gives up may go where the client says.
+    fn may_bury(&self, asked: &Asked, pattern: &TopicPattern) -> bool {
+        let name = asked.group.dead_letter_topic.as_deref();
+        let Some(topic) = name.and_then(|name| Topic::from_name(name).ok()) else { return name.is_none() };
+        let allowed = self.publisher.realm.authorizer.allows(self.role, Action::Publish, &topic);
+        allowed && !topic.is_reserved() && !pattern.matches(&topic)
     }
 
     /// The filter, if the client may subscribe to it.

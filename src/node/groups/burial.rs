@@ -28,7 +28,7 @@ impl Node {
     /// Publishes a dead letter; when that is in the log, the event is done with.
     pub(super) fn bury(self: &Arc<Self>, realm: &Arc<Realm>, group: &Arc<Group>, dying: Undone) {
         let number = dying.number;
-        let topic = group.dead_letter_topic.as_deref().and_then(|name| Topic::from_name(name).ok());
+        let topic = group.dead_letter_topic().and_then(|name| Topic::from_name(&name).ok());
         let Some(topic) = topic else {
             tracing::warn!(
                 group = &*group.name,

@@ -15,7 +15,7 @@ use crate::queue::command::{Cursor, DurableRow, Flight};
 use crate::router::broker::Options;
 use crate::types::event::Qos;
 use crate::types::fields::Documents;
-use crate::types::ids::SubscriptionId;
+use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::payload::{Format, PayloadRef};
 use crate::types::topic::TopicPattern;
 
@@ -29,15 +29,11 @@ pub struct Group {
     /// Of its row and cursor in the log.
     pub name: Arc<str>,
     pub pattern: TopicPattern,
-    /// As an MQTT topic name.
-    pub dead_letter_topic: Option<String>,
-    /// Members say when they are done; else an event is done when its connection takes it.
-    pub acknowledged: bool,
-    order_by: Option<String>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
+    row: Row,
     machine: Machine,
     reader: Reader,
     links: HashMap<MemberId, Arc<Link>>,
@@ -46,6 +42,41 @@ struct Inner {
     closed: bool,
     /// The time, as far as it has been told.
     now_ms: u64,
+    /// Since when nobody is there who would keep it.
+    abandoned_ms: Option<u64>,
+}
+
+/// What a group's row says of how it works.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    /// As an MQTT topic name.
+    dead_letter_topic: Option<String>,
+    /// Members say when they are done; else an event is done when its connection takes it.
+    acknowledged: bool,
+    order_by: Option<String>,
+}
+
+impl From<&DurableRow> for Row {
+    fn from(row: &DurableRow) -> Self {
+        Self {
+            dead_letter_topic: row.dead_letter_topic.clone(),
+            acknowledged: row.acknowledged,
+            order_by: row.order_by.clone(),
+        }
+    }
+}
+
+fn rules(row: &DurableRow) -> Rules {
+    Rules { ack_timeout_ms: row.ack_timeout_ms, deliveries_max: row.deliveries_max }
+}
+
+/// Where a group begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Begin<'a> {
+    /// It is a new one: events with higher numbers are its.
+    After(u64),
+    /// Where it was recorded.
+    At(&'a Cursor),
 }
 
 /// Whose turn it was, and what for.
@@ -58,15 +89,16 @@ pub struct Turn {
 
 impl Group {
     /// A group without members. See [`super::Groups::open`].
-    pub fn new(id: u64, name: &str, pattern: TopicPattern, row: &DurableRow, at: Option<&Cursor>) -> Self {
-        let mut machine =
-            Machine::new(Rules { ack_timeout_ms: row.ack_timeout_ms, deliveries_max: row.deliveries_max });
-        let mut next = row.since.unwrap_or(0) + 1;
-        if let Some(at) = at {
-            let undone = at.inflight.iter().map(|it| Undone { number: it.number, attempts: it.attempts });
-            machine.restore(at.sent_to, undone);
-            next = at.inflight.first().map_or(at.sent_to + 1, |first| first.number);
-        }
+    pub fn new(id: u64, name: &str, pattern: TopicPattern, row: &DurableRow, begin: Begin<'_>) -> Self {
+        let mut machine = Machine::new(rules(row));
+        let next = match begin {
+            Begin::After(number) => number + 1,
+            Begin::At(at) => {
+                let undone = at.inflight.iter().map(|it| Undone { number: it.number, attempts: it.attempts });
+                machine.restore(at.sent_to, undone);
+                at.inflight.first().map_or(at.sent_to + 1, |first| first.number)
+            }
+        };
         // All that matches, whatever its QoS: what a member gets of it is a matter of its subscription.
         let options =
             Options::Merged { qos: Qos::ExactlyOnce, no_local: false, retain_as_published: false, identifier: None };
@@ -74,15 +106,41 @@ impl Group {
         let want = Want { pattern: pattern_wanted, options, subscription, since: next - 1, follows: true };
         let mut reader = Reader::for_one(want, Position::new(next, None));
         reader.for_all = true;
-        Self {
-            id,
-            name: name.into(),
-            pattern,
-            dead_letter_topic: row.dead_letter_topic.clone(),
-            acknowledged: row.acknowledged,
-            order_by: row.order_by.clone(),
-            inner: Mutex::new(Inner { machine, reader, links: HashMap::new(), dirty: false, closed: false, now_ms: 0 }),
-        }
+        let inner = Inner {
+            row: row.into(),
+            machine,
+            reader,
+            links: HashMap::new(),
+            dirty: false,
+            closed: false,
+            now_ms: 0,
+            abandoned_ms: None,
+        };
+        Self { id, name: name.into(), pattern, inner: Mutex::new(inner) }
+    }
+
+    /// Its row has changed.
+    pub(super) fn follow(&self, row: &DurableRow) {
+        let mut inner = self.inner.lock();
+        inner.row = row.into();
+        inner.machine.rules = rules(row);
+    }
+
+    /// See [`DurableRow::acknowledged`].
+    pub fn is_acknowledged(&self) -> bool {
+        self.inner.lock().row.acknowledged
+    }
+
+    /// See [`DurableRow::dead_letter_topic`].
+    pub fn dead_letter_topic(&self) -> Option<String> {
+        self.inner.lock().row.dead_letter_topic.clone()
+    }
+
+    /// Nobody is there who would keep it, or (`false`) somebody; tells since when nobody is.
+    pub(super) fn abandoned(&self, abandoned: bool, now_ms: u64) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.abandoned_ms = abandoned.then(|| inner.abandoned_ms.unwrap_or(now_ms));
+        inner.abandoned_ms
     }
 
     /// A member's connection is there, and takes so many events at a time.
@@ -122,7 +180,7 @@ impl Group {
         if !inner.machine.may_deal() {
             return inner.reader.position.fall_behind(number);
         }
-        let key = self.key(payload);
+        let key = inner.row.key(payload);
         inner.now_ms = now_ms;
         let Inner { machine, reader, links, dirty, .. } = &mut *inner;
         reader.position.pass(number);
@@ -132,12 +190,32 @@ impl Group {
         }
     }
 
+    /// The same for several events of which no more is known.
+    pub fn tell_numbers(&self, numbers: &[u64]) {
+        let mut inner = self.inner.lock();
+        let Inner { row, machine, reader, links, dirty, now_ms, .. } = &mut *inner;
+        for number in numbers.iter().copied() {
+            if !reader.position.takes(number) {
+                continue;
+            }
+            if row.order_by.is_some() || !machine.may_deal() {
+                reader.position.fall_behind(number);
+                return inner.wake_all_with_room();
+            }
+            reader.position.pass(number);
+            *dirty = true;
+            if let Some(member) = deal(machine, number, None, *now_ms) {
+                wake(links, member);
+            }
+        }
+    }
+
     /// Reads on for all members, as far as they have room; `true`: there is more to be done at once.
     pub fn deal(&self, around: &Around<'_>, steps: &mut u32) -> bool {
         let mut inner = self.inner.lock();
         inner.now_ms = around.now_ms;
         inner.deal_free();
-        let Inner { machine, reader, links, dirty, .. } = &mut *inner;
+        let Inner { row, machine, reader, links, dirty, .. } = &mut *inner;
         if reader.position.is_live() {
             return false;
         }
@@ -145,7 +223,7 @@ impl Group {
             let mut told = Vec::new();
             let pulled = reader.pull(around, steps, &mut |event, _| {
                 let Some(place) = event.place.filter(|_| machine.may_deal()) else { return Take::Full };
-                let member = deal(machine, place.number, self.key(event.payload), around.now_ms);
+                let member = deal(machine, place.number, row.key(event.payload), around.now_ms);
                 *dirty = true;
                 told.extend(member.filter(|member| !told.contains(member)));
                 Take::Taken
@@ -247,13 +325,18 @@ impl Group {
         self.inner.lock().reader.position.next() - 1
     }
 
-    pub(super) fn close(&self) {
+    /// Whoever is a member.
+    pub(super) fn close(&self) -> Vec<SessionId> {
         let mut inner = self.inner.lock();
         inner.closed = true;
+        let members = inner.machine.members().map(|member| SessionId(member.0)).collect();
         inner.machine = Machine::default();
         inner.links.clear();
+        members
     }
+}
 
+impl Row {
     /// What keeps events in order, if the group wants that of them.
     fn key(&self, payload: PayloadRef<'_>) -> Option<u64> {
         let field = self.order_by.as_deref()?;

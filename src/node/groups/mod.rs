@@ -19,6 +19,7 @@
 mod burial;
 mod group;
 pub mod machine;
+mod shared;
 
 #[cfg(test)]
 mod tests;
@@ -33,48 +34,66 @@ use super::Node;
 use super::log::Submission;
 use super::log::tickets::Owner;
 use super::realm::Realm;
-use crate::queue::command::{Command, Cursor, CursorName, DurableRow};
+use crate::queue::command::{Command, CursorName, DurableRow};
 use crate::queue::message::Batch;
 use crate::queue::outcome::Outcome;
 use crate::router::broker::GroupKey;
-pub use group::{Group, Turn};
+use crate::types::ids::SessionId;
+use crate::types::topic::TopicPattern;
+pub use group::{Begin, Group, Turn};
+pub use shared::share_of;
+
+/// Events that a member is given at a time, if it does not say itself how many it takes.
+pub const MEMBER_WINDOW: usize = 64;
 
 /// The groups of a realm.
 #[derive(Default)]
 pub struct Groups {
+    /// By the name of their row.
+    by_name: RwLock<HashMap<Box<str>, Arc<Group>>>,
+    /// Those that are shared subscriptions of the router (MQTT, `$share/…`), which tells them of events.
     by_key: RwLock<HashMap<GroupKey, Arc<Group>>>,
     last_id: AtomicU64,
 }
 
 impl Groups {
     /// The group of a shared subscription, if its events are in the log.
-    pub fn get(&self, key: &GroupKey) -> Option<Arc<Group>> {
+    pub fn of_share(&self, key: &GroupKey) -> Option<Arc<Group>> {
         self.by_key.read().get(key).cloned()
     }
 
-    /// The group that is there, or one that is made now: when the log has its row ([`Command::Durable`]), and at start for each
-    /// row. `name` is that of its row and cursor. `at`: where it was recorded; else it begins behind `row.since`.
-    ///
-    /// The shared subscription must be made in the router with the name and pattern of the key.
-    pub fn open(&self, key: GroupKey, name: &str, row: &DurableRow, at: Option<&Cursor>) -> Arc<Group> {
-        let mut groups = self.by_key.write();
-        let make = || {
-            let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-            Arc::new(Group::new(id, name, key.pattern.clone(), row, at))
-        };
-        groups.entry(key.clone()).or_insert_with(make).clone()
+    /// The group whose row has this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Group>> {
+        self.by_name.read().get(name).cloned()
     }
 
-    /// Forgets a group: its row is not in the log any more ([`Command::Forget`]). Its members get nothing more of it.
-    pub fn close(&self, key: &GroupKey) -> Option<Arc<Group>> {
-        let group = self.by_key.write().remove(key)?;
-        group.close();
-        Some(group)
+    /// The group of this name, made now if it is not there: when the log has its row ([`Command::Durable`]), and at start for each
+    /// row. One that is there follows the row.
+    pub fn open(&self, name: &str, pattern: &TopicPattern, row: &DurableRow, begin: Begin<'_>) -> Arc<Group> {
+        let mut groups = self.by_name.write();
+        if let Some(known) = groups.get(name) {
+            known.follow(row);
+            return known.clone();
+        }
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let group = Arc::new(Group::new(id, name, pattern.clone(), row, begin));
+        groups.insert(name.into(), group.clone());
+        if let Some(share) = share_of(name) {
+            self.by_key.write().insert(GroupKey { name: share.into(), pattern: pattern.clone() }, group.clone());
+        }
+        group
+    }
+
+    /// Forgets a group: its row is not in the log any more ([`Command::Forget`]). Its members get nothing more of it; who they are.
+    pub fn close(&self, name: &str) -> Vec<SessionId> {
+        let Some(group) = self.by_name.write().remove(name) else { return Vec::new() };
+        self.by_key.write().retain(|_, other| other.id != group.id);
+        group.close()
     }
 
     /// All of them at this moment.
     pub fn all(&self) -> Vec<Arc<Group>> {
-        self.by_key.read().values().cloned().collect()
+        self.by_name.read().values().cloned().collect()
     }
 }
 
@@ -82,6 +101,7 @@ impl Node {
     /// What time brings for groups: events whose members took too long, burials, and cursors to be recorded.
     pub(super) fn tick_groups(self: &Arc<Self>, realm: &Arc<Realm>, now_ms: u64) {
         let groups = realm.groups.all();
+        self.forget_shares(realm, &groups, now_ms);
         let mut batch = Batch::default();
         let mut recorded = Vec::new();
         for group in groups {

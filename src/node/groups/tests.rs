@@ -9,7 +9,7 @@ use crate::node::reader::tests::{Held, Peer, Said, World, said};
 use crate::node::reader::wants::Want;
 use crate::node::session::Session;
 use crate::node::testing::{self, NOW_MS, filter, identity, merged, publication, publisher, wire};
-use crate::queue::command::Flight;
+use crate::queue::command::{Cursor, Flight};
 use crate::types::event::Qos::{self, AtLeastOnce, AtMostOnce, ExactlyOnce};
 
 const MUCH: usize = 1 << 20;
@@ -23,8 +23,10 @@ fn row() -> DurableRow {
     DurableRow { group: true, acknowledged: true, ..DurableRow::default() }
 }
 
+const NAME: &str = "$share/g/a/#";
+
 fn open(realm: &Realm, row: &DurableRow) -> Arc<Group> {
-    realm.groups.open(key(), "$share/g/a/#", row, None)
+    realm.groups.open(NAME, &filter("a/#"), row, Begin::After(0))
 }
 
 /// Subscribes a session to the group, and makes it a member.
@@ -37,7 +39,7 @@ fn join(realm: &Realm, session: &Arc<Session>, group: &Arc<Group>, qos: Qos, win
             since: 0,
             follows: false,
         };
-        mailbox.join_group("$share/g/a/#", group.clone(), want, window);
+        mailbox.join_group(NAME, group.clone(), want, window);
     });
 }
 
@@ -150,7 +152,9 @@ fn who_unsubscribes_leaves_its_events_to_others() {
     let (mut a, mut b) = (member(&world, &group, "a", 10), member(&world, &group, "b", 10));
     world.publish(&some(2));
     read(&mut a);
-    world.realm.unsubscribe(&a.session, &filter("a/#"), Some("g"), |_, mailbox| mailbox.leave_group("$share/g/a/#"));
+    world.realm.unsubscribe(&a.session, &filter("a/#"), Some("g"), |_, mailbox| {
+        mailbox.leave_group(NAME);
+    });
     assert_eq!(read(&mut b), [2, 1]);
     world.publish(&some(2));
     assert_eq!(read(&mut b), [3, 4]);
@@ -204,7 +208,7 @@ fn a_restored_group_gives_what_was_not_done_with_again() {
     world.publish(&some(6));
     let flight = |number, attempts| Flight { number, attempts, ..Flight::default() };
     let at = Cursor { sent_to: 4, inflight: vec![flight(2, 1), flight(3, 4)], ..Cursor::default() };
-    let group = world.realm.groups.open(key(), "n", &row(), Some(&at));
+    let group = world.realm.groups.open("n", &filter("a/#"), &row(), Begin::At(&at));
     assert_eq!(group.cursor(), at);
     let mut a = member(&world, &group, "a", 10);
     assert_eq!(read(&mut a), [2, 3, 5, 6]);
@@ -259,9 +263,9 @@ fn a_group_that_is_closed_gives_nothing_more() {
     let mut world = World::new(MUCH);
     let group = open(&world.realm, &row());
     let mut a = member(&world, &group, "a", 10);
-    assert!(world.realm.groups.close(&key()).is_some());
+    assert_eq!(world.realm.groups.close(NAME), [a.session.id]);
     world.publish(&some(1));
-    assert!(world.realm.groups.get(&key()).is_none());
+    assert!(world.realm.groups.of_share(&key()).is_none() && world.realm.groups.get(NAME).is_none());
     group.touch();
     assert_eq!(group.take_moved(), None);
     // Without the log it is a plain shared subscription again.

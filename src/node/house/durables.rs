@@ -44,11 +44,7 @@ impl Room<'_> {
     /// A named durable subscription is gone from the log.
     pub fn forgotten(&self, call: &Call, name: &str) {
         let Ok(realm) = self.realm(call) else { return };
-        let known = realm.durables().into_iter().find(|info| *info.name == *name && info.row.group);
-        for (session, subscription) in known.into_iter().flat_map(|info| realm.close_group(name, &info.pattern)) {
-            realm.revoke(self.node, &session, subscription, Revoked::Removed);
-        }
-        if let Some((session, subscription)) = realm.remove_durable(name) {
+        for (session, subscription) in realm.remove_durable(name) {
             realm.revoke(self.node, &session, subscription, Revoked::Removed);
         }
     }

@@ -100,8 +100,7 @@ impl Room<'_> {
     pub fn acknowledge(&self, call: &Call, id: SubscriptionId, number: u64) -> Result<Answer, Failure> {
         let realm = self.realm(call)?;
         let (session, _) = self.held(&realm, call, id)?;
-        let mut mailbox = session.mailbox();
-        if !mailbox.ack(id, number) && !mailbox.ack_shared(id, number) {
+        if !session.mailbox().ack(id, number) {
             return Err(Failure::invalid("the subscription is not a durable one that its client acknowledges"));
         }
         Ok(Answer::one(true))
@@ -134,7 +133,7 @@ impl Room<'_> {
         }
         if let Some(group) = mailbox.group_of(id) {
             status.push(("group", Value::from(&*group.name)));
-            status.push(("acknowledge", Value::from(if group.acknowledged { "client" } else { "auto" })));
+            status.push(("acknowledge", Value::from(if group.is_acknowledged() { "client" } else { "auto" })));
         }
         Ok(Answer::one(Value::map(status)).into())
     }

@@ -18,7 +18,9 @@ use crate::queue::retention::{Floor, Retention};
 use crate::queue::segment::Segment;
 use crate::queue::solo::{Apply, EntryLimits, Solo, Start, TicketRange};
 use crate::queue::state::floors::OTHERS;
-use crate::queue::state::{Applied, Census, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits, rows};
+use crate::queue::state::{
+    Applied, Census, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits, rows,
+};
 use crate::store::{Commit, Store, StoreError};
 
 /// The entry of this process, in the state's numbering.

@@ -14,7 +14,6 @@ use crate::node::reader::pull::{Around, Found, Seeker, Sought, Take};
 use crate::node::reader::wants::{Want, Wants};
 use crate::types::event::{Qos, Terms};
 use crate::types::ids::SubscriptionId;
-use crate::types::topic::TopicPattern;
 
 /// A session's part in a group.
 pub struct Membership {
@@ -73,30 +72,22 @@ impl Mailbox {
         log.memberships.push(membership);
     }
 
-    /// Ends what [`Mailbox::join_group`] began: events that the session has not done with are given to others.
-    pub fn leave_group(&mut self, name: &str) {
-        let Some(log) = self.log.as_mut() else { return };
-        let Some(at) = log.memberships.iter().position(|membership| *membership.name == *name) else { return };
-        log.memberships.swap_remove(at);
-    }
-
-    /// The same by the subscription that its events come for; the name that the session gave it, and its pattern.
-    pub fn leave_group_of(&mut self, subscription: SubscriptionId) -> Option<(Box<str>, TopicPattern)> {
+    /// Ends what [`Mailbox::join_group`] began: events that the session has not done with are given to others. The subscription by
+    /// which it was a member, if it was.
+    pub fn leave_group(&mut self, name: &str) -> Option<SubscriptionId> {
         let log = self.log.as_mut()?;
-        let at = log.memberships.iter().position(|membership| membership.subscription == subscription)?;
-        let Membership { name, group, .. } = &log.memberships[at];
-        let left = (name.clone(), group.pattern.clone());
-        log.memberships.swap_remove(at);
-        Some(left)
+        let at = log.memberships.iter().position(|membership| *membership.name == *name)?;
+        Some(log.memberships.swap_remove(at).subscription)
     }
 
-    /// The subscription that events of a group come for.
-    pub fn group_subscription(&self, name: &str) -> Option<SubscriptionId> {
-        let mut memberships = self.log.iter().flat_map(|log| &log.memberships);
-        memberships.find(|membership| *membership.name == *name).map(|membership| membership.subscription)
+    /// The same by the subscription.
+    pub(super) fn leave_group_of(&mut self, subscription: SubscriptionId) {
+        if let Some(log) = self.log.as_mut().filter(|_| subscription != SubscriptionId(0)) {
+            log.memberships.retain(|membership| membership.subscription != subscription);
+        }
     }
 
-    /// The group that a subscription's events come of.
+    /// The group that a subscription is a member of.
     pub fn group_of(&self, subscription: SubscriptionId) -> Option<&Arc<Group>> {
         let mut memberships = self.log.iter().flat_map(|log| &log.memberships);
         memberships.find(|membership| membership.subscription == subscription).map(|membership| &membership.group)
@@ -142,7 +133,7 @@ impl Mailbox {
     pub fn ack_shared(&mut self, subscription: SubscriptionId, number: u64) -> bool {
         let mut memberships = self.log.iter().flat_map(|log| &log.memberships);
         let membership = memberships.find(|membership| membership.subscription == subscription);
-        membership.is_some_and(|membership| membership.group.acknowledged && membership.group.done(number))
+        membership.is_some_and(|membership| membership.group.is_acknowledged() && membership.group.done(number))
     }
 
     /// The connection takes what is in the outbox: what needs no word of the client is done.
@@ -161,6 +152,7 @@ impl Mailbox {
         let mut desk = Desk { online, outbox, offered };
         let mut later = false;
         for Membership { group, member, wants, seeker, outgoing, .. } in &mut log.memberships {
+            let acknowledged = group.is_acknowledged();
             later |= group.deal(around, steps);
             while desk.outbox.bytes() <= REFILL_BYTES
                 && let Some(turn) = group.next(*member)
@@ -180,9 +172,7 @@ impl Mailbox {
                     match desk.take(&event, &terms, |_| inflight.send_cargo(cargo)) {
                         Take::Full => Given::Full,
                         Take::Taken if desk.offered.sent == before => Given::Never,
-                        Take::Taken => {
-                            Given::Sent { waits: counts || terms.subscription.is_some() && group.acknowledged }
-                        }
+                        Take::Taken => Given::Sent { waits: counts || terms.subscription.is_some() && acknowledged },
                     }
                 });
                 match found {

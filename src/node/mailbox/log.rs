@@ -150,15 +150,28 @@ impl Mailbox {
 
     /// Ends a subscription's reader. Where a named durable subscription stood, for it to be recorded.
     pub fn stop_reader(&mut self, subscription: SubscriptionId) -> Option<Moved> {
+        self.leave_group_of(subscription);
         let each = self.log.as_mut()?.stop(subscription)?;
         each.moved()
+    }
+
+    /// The same for a subscription that the router still has: what it offers is held back until it is gone there, too.
+    pub fn halt_reader(&mut self, subscription: SubscriptionId) -> Option<Moved> {
+        let is_member = self.group_of(subscription).is_some();
+        let log = self.log.as_mut()?;
+        if !is_member && !log.each.contains_key(&subscription) {
+            return None;
+        }
+        let moved = self.stop_reader(subscription);
+        self.log.as_mut()?.park(subscription);
+        moved
     }
 
     /// The client has processed what a named durable subscription has sent it, up to this number. `false`: there is no such
     /// subscription, or it does not wait for that.
     pub fn ack(&mut self, subscription: SubscriptionId, number: u64) -> bool {
         let Some(log) = self.log.as_mut() else { return false };
-        let Some(each) = log.each.get_mut(&subscription) else { return false };
+        let Some(each) = log.each.get_mut(&subscription) else { return self.ack_shared(subscription, number) };
         if !each.durable.as_ref().is_some_and(|durable| durable.acknowledged) {
             return false;
         }

@@ -91,6 +91,10 @@ impl Mailbox {
         if self.log.is_none() || frames.numbers.is_empty() {
             return self.offer_plain_run(wire, terms, frames, events);
         }
+        if let Some(group) = terms.subscription.and_then(|subscription| self.group_of(subscription)) {
+            group.tell_numbers(&frames.numbers);
+            return Offered::default();
+        }
         let told = terms.subscription.is_some_and(|route| self.tell_readers(route, &frames.numbers));
         let mut offered = match self.offer_logged_run(wire, terms, frames) {
             Some(offered) => offered,
@@ -224,6 +228,10 @@ impl Mailbox {
         frame: &Bytes,
     ) -> Offered {
         let Some(number) = number.filter(|_| self.log.is_some()) else { return self.offer_shared_plainly(wire, frame) };
+        if let Some(group) = subscription.and_then(|subscription| self.group_of(subscription)) {
+            group.tell_numbers(&[number]);
+            return Offered::default();
+        }
         let told = subscription.is_some_and(|route| self.tell_readers(route, &[number]));
         let mut offered = match self.offer_logged_shared(wire, subscription, number, frame) {
             Some(offered) => offered,

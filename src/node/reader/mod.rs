@@ -40,7 +40,7 @@ use crate::types::ids::SubscriptionId;
 use moved::Moved;
 use position::Position;
 use pull::{Around, Reader, Seeker};
-use wants::Want;
+use wants::{Want, Wants};
 
 /// What a session that reads the log has around it.
 #[derive(Clone)]
@@ -219,6 +219,16 @@ impl Readers {
             untold: recovery.is_some(),
             dirty: false,
         };
+        self.each.insert(id, each);
+    }
+
+    /// Has a subscription take nothing of what is offered to it.
+    pub fn park(&mut self, id: SubscriptionId) {
+        self.stop(id);
+        let reader = Reader::new(Position::new(PARKED + 1, None), Wants::default(), false);
+        let (durable, recovery) = (None, None);
+        let each =
+            Each { reader, durable, route: id, sent: PARKED, done: PARKED, recovery, untold: false, dirty: false };
         self.each.insert(id, each);
     }
 

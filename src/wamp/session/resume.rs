@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::open::Open;
 use super::pending::Asked;
 use super::subscribe::Retained;
-use crate::node::durables::Member;
+use crate::node::groups::Begin;
 use crate::node::link::Link;
 use crate::node::log::history::Busy;
 use crate::node::past::{Found, Since, Target};
@@ -44,15 +44,15 @@ pub(super) struct Resuming {
     /// It ends when it has read what is there.
     pub snapshot: bool,
     pub durable: Option<Durable>,
-    /// The consumer group that the session becomes a member of.
+    /// It is a member of this group.
     pub group: Option<Box<Joining>>,
 }
 
 /// What a session that joins a consumer group says.
 #[derive(Clone)]
 pub(super) struct Joining {
-    pub name: Arc<str>,
     pub row: DurableRow,
+    /// Events that it is given before it is done with them.
     pub window: usize,
 }
 
@@ -174,18 +174,17 @@ impl Open {
     }
 
     fn start(&mut self, subscription: SubscriptionId, resuming: Resuming, found: &Found) {
+        let mut mailbox = self.session.mailbox();
         // It may have been given up meanwhile.
-        if !self.session.mailbox().subscriptions.contains(&subscription) {
+        if !mailbox.subscriptions.contains(&subscription) {
             return;
         }
         let Resuming { pattern, filter, snapshot, durable, group } = resuming;
-        if let Some(joining) = group {
-            let Joining { name, row, window } = *joining;
-            let member = Member { session: &self.session, name: &name, pattern: &pattern, subscription, window };
-            self.session.mailbox().stop_reader(subscription);
-            return self.realm.join_group(member, row, found.after, self.reading());
+        if let (Some(joining), Some(durable)) = (group, &durable) {
+            let group = self.realm.groups.open(&durable.name, &pattern, &joining.row, Begin::After(found.after));
+            mailbox.stop_reader(subscription);
+            return mailbox.join_group(&durable.name, group, want(&pattern, subscription), joining.window);
         }
-        let mut mailbox = self.session.mailbox();
         let until = snapshot.then(|| self.node.log.history.fed());
         let (want, recovery) = (want(&pattern, subscription), Some(found.recovery()));
         let start = Start { want, after: found.after, until, route: None, durable, filter, recovery };
@@ -231,10 +230,10 @@ impl Open {
             let text = "a durable subscription of this name is another user's, or of another topic or kind";
             return self.error(Kind::Subscribe, request, super::CONFLICT, text);
         }
-        self.realm.add_durable(&name, row.clone());
-        let durable = Durable { name: name.clone(), acknowledged: row.acknowledged };
-        let group = row.group.then(|| Box::new(Joining { name: name.clone(), row: row.clone(), window }));
-        let durable = Some(durable).filter(|_| group.is_none());
+        let acknowledged = row.acknowledged;
+        let group = row.group.then(|| Box::new(Joining { row: row.clone(), window }));
+        self.realm.add_durable(&name, row);
+        let durable = Some(Durable { name: name.clone(), acknowledged });
         let resuming = Resuming { pattern, filter, snapshot: false, durable, group };
         self.flush();
         let subscription = self.subscribed(request, &resuming, true);

@@ -6,6 +6,7 @@ use super::open::Open;
 use super::options::{Entry, WrongOption};
 use super::pending::Asked;
 use super::resume::{Durably, Resuming, want};
+use crate::node::groups::MEMBER_WINDOW;
 use crate::node::mailbox::Mailbox;
 use crate::node::past::Since;
 use crate::queue::command::DurableRow;
@@ -20,8 +21,7 @@ use crate::types::value::Raw;
 use crate::wamp::message::{Dict, Kind, Message};
 use crate::wamp::serializer::Wire;
 
-/// Events that a member of a group is given before it is done with them, if it does not say how many, and at most.
-const WINDOW: usize = 100;
+/// Events that a member of a group is given before it is done with them, at most.
 const WINDOW_MAX: u64 = 65_535;
 
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Options {
             return Err(WrongOption { name, expected: "there with the name of a durable subscription only" });
         }
         if read.row.group && read.filter.is_some() {
-            return Err(WrongOption { name: "filter", expected: "there without group" });
+            return Err(WrongOption { name: "filter", expected: "there without group: members share what there is" });
         }
         if read.snapshot && (read.name.is_some() || (read.since.is_none() && !read.get_retained)) {
             return Err(WrongOption {
@@ -172,7 +172,8 @@ impl Options {
 
 /// Whether this may be the name of a durable subscription: it is part of the key of a row.
 fn is_name(name: &str) -> bool {
-    (1..=256).contains(&name.len()) && !name.contains('\0')
+    // Names that begin so are those of MQTT's shared subscriptions.
+    (1..=256).contains(&name.len()) && !name.contains('\0') && !name.starts_with("$share/")
 }
 
 /// The option `match`.
@@ -218,7 +219,11 @@ impl Open {
         let Options { get_retained, after_id, filter, since, snapshot, name, row, window, .. } = options;
         let retained = get_retained.then_some(Retained { after_id });
         if let Some(name) = name {
-            let window = window.unwrap_or(WINDOW);
+            if !self.may_bury(&row, &pattern) {
+                let text = "not authorized to publish to the dead-letter topic, or the group wants it itself";
+                return self.error(Kind::Subscribe, request, super::NOT_AUTHORIZED, text);
+            }
+            let window = window.unwrap_or(MEMBER_WINDOW);
             let durably = Durably { request, pattern, filter, name: name.into(), row, window, retained };
             return self.subscribe_durably(durably, since);
         }
@@ -236,9 +241,17 @@ impl Open {
         }
     }
 
+    /// Whether what a group gives up may go where the client says.
+    fn may_bury(&self, row: &DurableRow, pattern: &TopicPattern) -> bool {
+        let Some(name) = &row.dead_letter_topic else { return true };
+        let Ok(topic) = Topic::from_name(name) else { return false };
+        let allowed = self.realm.authorizer.allows(self.role, Action::Publish, &topic);
+        allowed && !topic.is_reserved() && !pattern.matches(&topic)
+    }
+
     /// Subscribes and answers SUBSCRIBED. `parked`: what is in the log is held back until it is known from where on it is wanted.
     pub(super) fn subscribed(&mut self, request: RequestId, resuming: &Resuming, parked: bool) -> SubscriptionId {
-        let Resuming { pattern, filter, snapshot, durable, group } = resuming;
+        let Resuming { pattern, filter, snapshot, durable, .. } = resuming;
         let (wire, reading) = (self.wire, parked.then(|| self.reading()));
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             reply(wire, mailbox, &Message::Subscribed { request, subscription: id });
@@ -248,7 +261,7 @@ impl Open {
             }
         };
         let variant = Variant { filter: filter.clone(), name: durable.as_ref().map(|durable| durable.name.clone()) };
-        if *snapshot || group.is_some() {
+        if *snapshot {
             return self.realm.subscribe_past(&self.session, pattern, &variant, begin);
         }
         let subscribed = self.realm.subscribe_variant(&self.session, pattern, &variant, |subscribed, mailbox| {
@@ -300,7 +313,7 @@ impl Open {
         }
         self.pending.forget(subscription);
         self.snapshots.remove(&subscription);
-        let moved = self.session.mailbox().stop_reader(subscription);
+        let moved = self.session.mailbox().halt_reader(subscription);
         let wire = self.wire;
         self.realm.unsubscribe_id(&self.session, subscription, |_, mailbox| {
             reply(wire, mailbox, &Message::Unsubscribed { request, details: Dict::Empty });

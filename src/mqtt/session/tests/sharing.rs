@@ -67,8 +67,9 @@ fn messages_wait_for_a_group_that_is_away() {
         publisher.publish("a", &number.to_string(), Q1);
         publisher.publish("a", "lost", Q0);
     }
-    let waited: Vec<usize> = ["m0", "m1"].iter().map(|id| world.connect(kept(id, 100)).hear().len() - 1).collect();
-    assert_eq!(waited.iter().sum::<usize>(), 4);
+    let mut again = ["m0", "m1"].map(|id| world.connect(kept(id, 100)));
+    let waited: usize = again.iter_mut().map(|peer| peer.hear().len() - 1).sum();
+    assert_eq!(waited, 4);
 }
 
 /// A member that is there and busy is better than one that is away.
@@ -123,20 +124,85 @@ fn member_may_leave_the_group() {
     assert_eq!(members[1].hear(), ["publish a 1", "publish a 2"]);
     members.clear();
     world.pass(100_001);
+    // It is not a group any more when nobody has been there for a while who outlives a connection.
+    world.pass(1);
+    world.pass(10_001);
     assert_eq!(realm(&world).subscriptions_len(), 0);
 }
 
-/// [MQTT-4.8.2-5]: what was sent to a member is its own, also after a reconnect.
+/// A kept session is granted QoS 1 at most: what it has not acknowledged is another's when it goes (MQTT 5, 4.8.2).
 #[test]
-fn message_of_a_member_that_left_waits_for_that_member() {
+fn message_of_a_member_that_left_goes_to_another() {
     let world = World::new();
-    let mut members = members(&world, 2, Q2);
+    let members = ["m0", "m1"].map(|id| {
+        let mut peer = world.join(kept(id, 100));
+        peer.send_subscribe(None, &[to("$share/g/a", Q2)]);
+        assert_eq!(peer.hear(), ["suback #1 GrantedQos1"]);
+        peer
+    });
     world.join(v5("p")).publish("a", "x", Q2);
-    let at = members.iter_mut().position(|peer| !peer.hear().is_empty()).unwrap();
-    members.remove(at).cut();
-    assert!(members[0].hear().is_empty());
-    let again = world.connect(kept(&format!("m{at}"), 100)).hear();
-    assert_eq!(again, ["connack Success present", "publish a x q2 #1 dup"]);
+    let [mut first, mut second] = members;
+    assert_eq!(first.hear(), ["publish a x q1 #1"]);
+    first.cut();
+    assert_eq!(second.hear(), ["publish a x q1 #1"]);
+    second.ack(AckType::Puback, 1);
+    let mut again = world.connect(kept("m0", 100));
+    assert_eq!(again.hear(), ["connack Success present"]);
+}
+
+#[test]
+fn what_nobody_is_done_with_goes_to_the_dead_letter_topic() {
+    let world = World::new();
+    let mut watcher = world.join(v5("w"));
+    watcher.subscribe("dead", Q0);
+    let mut member = world.join(kept("m", 100));
+    let asked = [("ack_timeout", "1000"), ("deliveries_max", "2"), ("dead_letter_topic", "dead")];
+    member.ask_past(&asked, &[to("$share/g/a", Q1)]);
+    assert_eq!(member.hear(), ["suback #1 GrantedQos1"]);
+    world.join(v5("p")).publish("a", "x", Q1);
+    assert_eq!(member.hear(), ["publish a x q1 #1"]);
+    world.pass(1001);
+    assert_eq!(member.hear(), ["publish a x q1 #2"]);
+    assert!(watcher.hear().is_empty());
+    world.pass(1001);
+    assert!(member.hear().is_empty());
+    let heard = watcher.hear();
+    assert!(heard.len() == 1 && heard[0].starts_with("publish dead x"), "{heard:?}");
+    assert!(heard[0].contains("fennec-dead-topic:a") && heard[0].contains("fennec-dead-attempts:2"), "{heard:?}");
+}
+
+#[test]
+fn group_survives_the_broker() {
+    let mut world = World::new();
+    let mut members = members(&world, 2, Q1);
+    let mut publisher = world.join(v5("p"));
+    for number in 0..4 {
+        publisher.publish("a", &number.to_string(), Q1);
+    }
+    assert_eq!(members[0].hear().len(), 2);
+    members[0].ack(AckType::Puback, 1);
+    world.pass(1000);
+    world.restart();
+    let mut again = world.connect(kept("m1", 100));
+    assert_eq!(again.hear().len(), 1 + 3, "all but what was acknowledged");
+    world.join(v5("p")).publish("a", "4", Q1);
+    assert_eq!(again.hear().len(), 1);
+}
+
+#[test]
+fn session_that_is_not_kept_takes_its_turn_in_a_group() {
+    let world = World::new();
+    let mut before = world.join(v5("c0"));
+    before.subscribe("$share/g/a", Q1);
+    let mut members = members(&world, 1, Q1);
+    let mut after = world.join(v5("c1"));
+    after.subscribe("$share/g/a", Q1);
+    let mut publisher = world.join(v5("p"));
+    for number in 0..6 {
+        publisher.publish("a", &number.to_string(), Q1);
+    }
+    let counts = [before.hear().len(), members[0].hear().len(), after.hear().len()];
+    assert_eq!(counts, [2, 2, 2]);
 }
 
 #[test]

@@ -58,7 +58,13 @@ fn all_that_was_submitted_before_the_stop_is_stored_and_told_when_it_is_done() {
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(1..=2000));
     assert_eq!(node.log.counts.messages.load(Ordering::Relaxed), 2000);
-    assert_eq!(Engine::new(Box::new(store), Retention::new(Vec::new(), 0), StateLimits::default()).unwrap().state().last_number(), 2000);
+    assert_eq!(
+        Engine::new(Box::new(store), Retention::new(Vec::new(), 0), StateLimits::default())
+            .unwrap()
+            .state()
+            .last_number(),
+        2000
+    );
     assert_eq!((node.log.unresolved_bytes(), node.log.fed()), (0, 2000));
     let late = submit(&node, "late");
     assert_eq!(late.try_recv(), Ok(Outcome::Refused { count: 1, why: Refused::Stopping }));

@@ -2,6 +2,7 @@
 
 mod calling;
 mod fuzz;
+mod grouping;
 mod history;
 mod joining;
 mod keys;
