@@ -53,13 +53,13 @@ impl State {
             census.sessions += 1;
             pass(&mut census.done_to, &mut census.session_behind_max, session.done_to);
         }
-        let mut durables: Vec<_> = self.durables.iter().map(|(id, durable)| (durable.done_to, id)).collect();
+        let mut durables: Vec<_> = self.durables.iter().map(|(id, durable)| (durable.done_to, &**id)).collect();
         census.durables = durables.len();
         for (done, _) in &durables {
             pass(&mut census.done_to, &mut census.durable_behind_max, *done);
         }
         durables.sort_unstable();
-        let behind = |(done, id): &(u64, &Box<str>)| {
+        let behind = |(done, id): &(u64, &str)| {
             let (realm, name) = rows::split(id);
             Behind { realm: realm.to_owned(), name: name.to_owned(), behind: last.saturating_sub(*done) }
         };
