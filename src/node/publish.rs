@@ -64,12 +64,22 @@ struct Target {
     topic: Arc<Topic>,
     codec: Codec,
     may_publish: bool,
-    /// The configuration wants all its events in the log.
-    durable: bool,
+    durable: Durable,
     /// Which of the connection's logged messages was the last to this topic.
     logged: u64,
     route: SharedRoute,
     version: u64,
+}
+
+/// Which events of a topic go through the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    /// None: the topic is the broker's own ([`Topic::is_reserved`]), and what it says there it says anew.
+    Never,
+    /// Those that change a retained value, and those that somebody wants who may be away.
+    Wanted,
+    /// All: the configuration says so.
+    Always,
 }
 
 /// One publication, as its gate read it.
@@ -238,7 +248,12 @@ impl Publisher {
         let (route, version) = self.realm.route(&topic);
         let may_publish = self.role.is_none_or(|role| self.realm.authorizer.allows(role, Action::Publish, &topic));
         let codec = self.realm.codec(&topic);
-        let (durable, logged) = (self.realm.is_durable(&topic), self.logged.forgotten());
+        let durable = match self.realm.is_durable(&topic) {
+            true => Durable::Always,
+            false if topic.is_reserved() => Durable::Never,
+            false => Durable::Wanted,
+        };
+        let logged = self.logged.forgotten();
         self.targets.push(Target { name: name.into(), topic, codec, may_publish, durable, logged, route, version });
         self.by_name.insert(name.into(), self.targets.len() - 1);
         self.targets.len() - 1
@@ -274,8 +289,11 @@ impl Publisher {
             self.refresh(at);
         }
         let target = &self.targets[at];
-        let durable =
-            publication.retain || target.durable || publication.qos.min(target.route.log_qos) > Qos::AtMostOnce;
+        let durable = match target.durable {
+            Durable::Never => false,
+            Durable::Wanted => publication.retain || publication.qos.min(target.route.log_qos) > Qos::AtMostOnce,
+            Durable::Always => true,
+        };
         if self.logged.must_hold(durable, target.logged) {
             let topic = target.topic.clone();
             self.logged.hold(held::Held::publication(topic, publication, self.now_ms));
@@ -316,6 +334,9 @@ impl Publisher {
         let matched = !route.lanes.is_empty() || !route.groups.is_empty();
         if matched {
             self.route(at, &route, &event, publication);
+        }
+        if event.retain {
+            self.realm.retain(Arc::new(event.store(None)));
         }
         Published { publication: event.publication, matched }
     }

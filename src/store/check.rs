@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::{StoreError, StoreReader};
 use crate::queue::message::{Malformed, Run, Runs};
 use crate::queue::segment::Segment;
-use crate::queue::state::rows::{KeyRow, RowKey};
+use crate::queue::state::rows::{self, KeyRow, RowKey};
 use crate::queue::state::{RowsFailed, State};
 
 /// Problems that are told; of more there is only the count.
@@ -158,7 +158,7 @@ fn check_rows(reader: &mut dyn StoreReader, report: &mut Report) -> Result<(), S
             report.rows += 1;
             let parsed = RowKey::parse(key);
             let readable = match parsed {
-                None => false,
+                None => key.starts_with(&[rows::NODE]),
                 Some(RowKey::Key { .. }) => KeyRow::decode(value).is_ok(),
                 // The others are read as the state is.
                 Some(_) => true,

@@ -53,14 +53,17 @@ pub struct Opened {
 }
 
 impl StoreUrl {
-    /// Reads `memory`, `postgres://…`, or else a folder.
+    /// Reads `memory`, `postgres://…`, `sqlite:FOLDER`, or else a folder.
     pub fn parse(text: &str) -> Self {
         match text {
             "memory" => Self::Memory,
             _ if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
                 Self::Postgres(text.to_owned())
             }
-            _ => Self::Folder(PathBuf::from(text.strip_prefix("sqlite://").unwrap_or(text))),
+            _ => {
+                let folder = text.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+                Self::Folder(PathBuf::from(folder.unwrap_or(text)))
+            }
         }
     }
 }

@@ -335,7 +335,7 @@ impl Engine {
             return Ok(false);
         }
         self.look_around(now_us);
-        let wanted = self.census.done_to.map_or(u64::MAX, |done_to| done_to + 1);
+        let wanted = self.state.min_cursor().map_or(u64::MAX, |done_to| done_to + 1);
         let slice = self.cleaner.look(now_us, wanted, self.state.last_number())?;
         let more = slice.more;
         let cleaned = self.clean(slice, now_us, fed).and_then(|()| Ok(self.store.maintain()?));
@@ -401,7 +401,7 @@ impl Engine {
     }
 }
 
-/// A row that is written to see whether the store can be written. No other kind of row begins so.
+/// A row that is written to see whether the store can be written; see [`rows::NODE`].
 const PROBE: &[u8] = b"~probe";
 /// It is not larger than this.
 const PROBE_BYTES_MAX: usize = 1024 * 1024;

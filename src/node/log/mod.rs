@@ -359,7 +359,7 @@ impl Log {
     }
 }
 
-/// The row with the key of publication ids. No kind of the state's rows begins so.
+/// The row with the key of publication ids; see [`rows::NODE`].
 const PUBLICATION_KEY: &[u8] = b"~publication key";
 
 #[cfg(test)]

@@ -14,9 +14,6 @@ pub(super) struct Durable {
 /// How far those are who read the log, and how many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// All numbers up to this one are done for every persistent session that wants more than QoS 0 and for every named durable
-    /// subscription; `None`: there are none of these.
-    pub done_to: Option<u64>,
     /// Persistent sessions that want more than QoS 0.
     pub sessions: usize,
     /// How many numbers of the log the last of them is behind its end.
@@ -41,22 +38,27 @@ pub struct Behind {
 }
 
 impl State {
+    /// All numbers up to this one are done for every persistent session that wants more than QoS 0 and for every named durable
+    /// subscription; `None`: there are none of these. Looks at all of them: what was true a moment ago says nothing of who came since.
+    pub fn min_cursor(&self) -> Option<u64> {
+        let sessions = self.sessions.values().filter(|session| session.wants_log()).map(|session| session.done_to);
+        let durables = self.durables.values().map(|durable| durable.done_to);
+        sessions.chain(durables).min()
+    }
+
     /// Looks at all who read the log, and names so many at most.
     pub fn census(&self, named_max: usize) -> Census {
         let mut census = Census { waits: self.waits.len(), locks: self.locks.iter().count(), ..Census::default() };
         let last = self.last_number();
-        let pass = |done_to: &mut Option<u64>, max: &mut u64, done: u64| {
-            *done_to = Some(done_to.map_or(done, |least| least.min(done)));
-            *max = (*max).max(last.saturating_sub(done));
-        };
+        let pass = |max: &mut u64, done: u64| *max = (*max).max(last.saturating_sub(done));
         for session in self.sessions.values().filter(|session| session.wants_log()) {
             census.sessions += 1;
-            pass(&mut census.done_to, &mut census.session_behind_max, session.done_to);
+            pass(&mut census.session_behind_max, session.done_to);
         }
         let mut durables: Vec<_> = self.durables.iter().map(|(id, durable)| (durable.done_to, &**id)).collect();
         census.durables = durables.len();
         for (done, _) in &durables {
-            pass(&mut census.done_to, &mut census.durable_behind_max, *done);
+            pass(&mut census.durable_behind_max, *done);
         }
         durables.sort_unstable();
         let behind = |(done, id): &(u64, &str)| {

@@ -47,6 +47,8 @@ pub const PACKET: u8 = b'p';
 pub const CURSOR: u8 = b'c';
 pub const DURABLE: u8 = b'd';
 pub const FLOOR: u8 = b'f';
+/// Not of the state: what whoever keeps the log notes for itself.
+pub const NODE: u8 = b'~';
 
 /// What a row is about: its key, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,7 +46,8 @@ fn problems(commit: &Commit) -> Vec<String> {
 fn a_store_as_the_state_writes_it_has_no_problems() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(folder.path(), SyncMode::Never, true).unwrap().0;
-    let commit = log(20);
+    let mut commit = log(20);
+    commit.rows.push((b"~a note".to_vec(), Some(vec![1])));
     store.commit(&commit).unwrap();
     store.commit(&Commit { dropped: vec![1, 2, 7], ..Commit::default() }).unwrap();
     let report = check(&mut *store.reader().unwrap()).unwrap();

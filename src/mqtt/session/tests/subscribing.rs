@@ -55,8 +55,10 @@ fn status_topics_are_not_matched_by_leading_wildcards() {
     let mut peer = world.join(v5("s"));
     peer.subscribe("#", Q0);
     peer.subscribe("+/broker/uptime", Q0);
+    let last = world.node.log.fed();
     world.node.publish_sys(5, NOW_MS);
     assert!(peer.hear().is_empty());
+    assert_eq!(world.node.log.fed(), last, "they are no news for the log");
     peer.subscribe("$SYS/broker/clients/connected", Q0);
     assert!(
         peer.subscribe("$SYS/broker/+", Q1).contains(&"publish $SYS/broker/uptime 5 seconds q1 #1 retain".to_owned())

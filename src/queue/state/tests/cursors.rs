@@ -74,26 +74,26 @@ fn a_forgotten_durable_subscription_is_gone_with_its_cursor() {
 #[test]
 fn the_log_is_wanted_from_the_lowest_cursor_on() {
     let mut world = World::new();
-    assert_eq!(world.state.census(0).done_to, None);
+    assert_eq!(world.state.min_cursor(), None);
     subscribed(&mut world, "c", 1);
-    assert_eq!(world.state.census(0).done_to, Some(1), "from its beginning on");
+    assert_eq!(world.state.min_cursor(), Some(1), "from its beginning on");
     world.command(progress(client("c"), 50, &[]));
-    assert_eq!(world.state.census(0).done_to, Some(50));
+    assert_eq!(world.state.min_cursor(), Some(50));
     world.command(progress(client("c"), 60, &[45, 44, 58]));
-    assert_eq!(world.state.census(0).done_to, Some(43), "what is inflight may be sent again");
+    assert_eq!(world.state.min_cursor(), Some(43), "what is inflight may be sent again");
     world.command(durable("d", DurableRow { since: Some(20), ..own() }));
-    assert_eq!(world.state.census(0).done_to, Some(20));
+    assert_eq!(world.state.min_cursor(), Some(20));
     world.command(progress(named("d"), 70, &[]));
-    assert_eq!(world.state.census(0).done_to, Some(43));
+    assert_eq!(world.state.min_cursor(), Some(43));
 }
 
 #[test]
 fn a_session_that_wants_no_more_than_qos_0_wants_nothing_of_the_log() {
     let mut world = World::new();
     subscribed(&mut world, "c", 0);
-    assert_eq!(world.state.census(0).done_to, None);
+    assert_eq!(world.state.min_cursor(), None);
     world.command(progress(client("c"), 50, &[45]));
-    assert_eq!(world.state.census(0).done_to, Some(44), "what is inflight is from an older subscription");
+    assert_eq!(world.state.min_cursor(), Some(44), "what is inflight is from an older subscription");
 }
 
 fn retain(world: &mut World, pattern: &str, first: u64) {
@@ -155,7 +155,7 @@ fn who_reads_the_log_is_counted_and_those_furthest_behind_are_named() {
     let last = world.state.last_number();
     // What records a cursor has a number, too.
     assert_eq!((census.sessions, census.session_behind_max), (1, 6));
-    assert_eq!((census.durables, census.durable_behind_max, census.done_to), (3, 8, Some(last - 8)));
+    assert_eq!((census.durables, census.durable_behind_max, world.state.min_cursor()), (3, 8, Some(last - 8)));
     let named: Vec<_> = census.durables_behind.iter().map(|behind| (&*behind.name, behind.behind)).collect();
     assert_eq!(named, [("y", 8), ("z", 3)]);
 }
