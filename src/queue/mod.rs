@@ -24,6 +24,7 @@ pub mod message;
 pub mod outcome;
 pub mod publication;
 pub mod quorum;
+pub mod relay;
 pub mod retention;
 pub mod segment;
 pub mod solo;

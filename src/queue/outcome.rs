@@ -1,7 +1,9 @@
 //! What became of messages, for whoever submitted them.
 
+use serde::{Deserialize, Serialize};
+
 /// One entry for one or many consecutive messages of a submitter, in the order of their submission.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// So many events are in the log; the first has this number, the others follow.
     Events { first: u64, count: u32 },
@@ -20,7 +22,7 @@ pub enum Outcome {
 }
 
 /// Why an event counts for nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Void {
     /// Its condition does not hold: `fennec.error.condition_failed`; PUBACK / PUBREC 0x83.
     ConditionFailed,
@@ -33,7 +35,7 @@ pub enum Void {
 }
 
 /// What a command did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Done {
     Yes,
     /// CONNECT: whether the session was there (MQTT 5, 3.2.2.1.1).
@@ -48,7 +50,7 @@ pub enum Done {
 }
 
 /// Why a wait ended without a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitEnd {
     Timeout,
     Canceled,
@@ -56,7 +58,7 @@ pub enum WaitEnd {
 }
 
 /// Why messages were not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refused {
     #[error("the store cannot write: durable publishing has stopped until it can")]
     StoreUnavailable,

@@ -13,6 +13,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::topic::{Topic, TopicPattern};
 
 use super::segment::{Segment, TopicShare};
@@ -35,7 +37,7 @@ pub struct Policy {
 }
 
 /// A segment without its messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     pub position: u64,
     /// Number of its first message, and how many numbers it has.

@@ -1,11 +1,12 @@
 //! A segment that has its place in the log.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::types::event_id::EventId;
 
 /// A stored segment: a row of the store, and what the feed hands to subscribers. See [`super::message`] for the bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Place in the one total order, from 1 on. Positions without messages have no segment.
     pub position: u64,
@@ -29,7 +30,7 @@ pub struct Segment {
 }
 
 /// What a segment holds of one topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicShare {
     pub realm: Box<str>,
     /// As an MQTT topic name.

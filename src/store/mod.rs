@@ -13,6 +13,8 @@
 //! Methods block: they are called by the log's own threads, never by a connection's. Left out: what segments hold (`queue`), when
 //! to delete them (`node`), caching of segments for readers (`node`).
 
+use serde::{Deserialize, Serialize};
+
 use crate::queue::retention::Header;
 use crate::queue::segment::Segment;
 
@@ -22,6 +24,7 @@ pub mod faulty;
 mod folder;
 pub mod memory;
 pub mod postgres;
+pub mod remote;
 pub mod settings;
 mod sql;
 pub mod sqlite;
@@ -47,7 +50,7 @@ pub struct Commit {
 }
 
 /// Why the store did not do it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full, the database refuses to write or is away. Nothing of the commit is there; later it may work.
     #[error("cannot write: {0}")]
@@ -147,7 +150,7 @@ pub trait StoreReader: Send {
 }
 
 /// What a store holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     pub segments: u64,
     /// Bytes of segments: bodies and what was set off.

@@ -486,6 +486,10 @@ keeps_the_promise!(
         ()
     ))
 );
+keeps_the_promise!(
+    remote,
+    Some((Box::new(crate::store::remote::tests::Distant::default()) as Box<dyn crate::store::Store>, ()))
+);
 keeps_the_promise!(sqlite, Some(crate::store::tests::in_folder()));
 
 /// A store in a schema of its own; `None`: there is no server.

@@ -35,6 +35,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::message::Malformed;
 use super::outcome::Outcome;
@@ -136,7 +137,7 @@ pub struct Applied {
 }
 
 /// A change of durable state that entries have to know of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     /// A persistent session expired, or was replaced by a clean one.
     SessionEnded { realm: String, client_id: String, session: u64 },
