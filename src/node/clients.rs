@@ -273,7 +273,7 @@ impl Clients {
         }
         drop(inner);
         if let Some(at) = progress {
-            client.record_progress(node, realm, at);
+            client.record_progress(node, realm, logged.unwrap_or(0), at);
         }
         let orderly = leaving == Leaving::Orderly;
         match logged {
@@ -361,10 +361,10 @@ impl Client {
     }
 
     /// Records how far the session has come that has lost its connection. Should that fail, more is repeated after a crash.
-    fn record_progress(&self, node: &Arc<Node>, realm: &Realm, at: Cursor) {
+    fn record_progress(&self, node: &Arc<Node>, realm: &Realm, connection: u64, at: Cursor) {
         let cursor = CursorName::Client(self.client_id().to_owned());
         let mut batch = Batch::default();
-        batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, at });
+        batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, connection, at });
         node.submit(Submission { batch, owner: Owner::Nobody });
     }
 

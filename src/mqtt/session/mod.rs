@@ -409,7 +409,8 @@ impl Open {
 
     fn log_progress(&mut self, at: Cursor, answer: Answer) {
         let (realm, client_id) = (self.publisher.realm.name.to_string(), self.client.client_id().to_owned());
-        self.publisher.command(Command::Progress { realm, cursor: CursorName::Client(client_id), at });
+        let (cursor, connection) = (CursorName::Client(client_id), self.kept.unwrap_or(0));
+        self.publisher.command(Command::Progress { realm, cursor, connection, at });
         self.answers.expect(answer);
     }
 

@@ -4,7 +4,8 @@ use crate::types::topic::{MatchPolicy, TopicPattern};
 
 fn progress(cursor: CursorName, sent_to: u64, inflight: &[u64]) -> Command {
     let inflight = inflight.iter().map(|number| Flight { number: *number, ..Flight::default() }).collect();
-    Command::Progress { realm: REALM.into(), cursor, at: Cursor { sent_to, inflight, ..Cursor::default() } }
+    let at = Cursor { sent_to, inflight, ..Cursor::default() };
+    Command::Progress { realm: REALM.into(), cursor, connection: 1, at }
 }
 
 fn client(name: &str) -> CursorName {
@@ -34,7 +35,7 @@ fn subscribed(world: &mut World, client_id: &str, qos: u8) {
     })));
     let subscription = SubscriptionRow { filter: "a".into(), qos, ..SubscriptionRow::default() };
     let subscription = Box::new(subscription);
-    world.command(Command::Subscribe { realm: REALM.into(), client_id: client_id.into(), subscription });
+    world.command(Command::Subscribe { realm: REALM.into(), client_id: client_id.into(), connection: 1, subscription });
 }
 
 const YES: [&str; 1] = ["0: Done(Yes)"];
