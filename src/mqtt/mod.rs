@@ -12,10 +12,12 @@
 //! - [`rpc`]: calls by publications under `$rpc/`.
 //! - [`condition`], [`asked`]: what PUBLISH and SUBSCRIBE ask for by user properties.
 //! - [`restore`]: sessions as the log had them, when the broker starts.
+//! - [`mirror`]: sessions of a cluster that are connected at other entries.
 
 mod asked;
 pub mod codec;
 mod condition;
+pub mod mirror;
 mod restore;
 mod rpc;
 pub mod session;

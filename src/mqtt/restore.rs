@@ -85,7 +85,7 @@ pub fn restore(node: &Arc<Node>, reader: &mut dyn StoreReader) -> Result<usize, 
 }
 
 /// Reads all rows of a letter, in slices. `each` is given the key taken apart, and key and value as they are.
-fn each_row(
+pub(super) fn each_row(
     reader: &mut dyn StoreReader,
     letter: u8,
     mut each: impl FnMut(RowKey, (&[u8], &[u8])) -> Result<(), StateError>,
@@ -105,20 +105,26 @@ fn each_row(
 }
 
 fn restore_session(node: &Arc<Node>, key: RowKey, row: SessionRow) -> bool {
-    let RowKey::Session { realm, client_id } = key else { return false };
+    let Some((realm, restored)) = session_of(node, key, row) else { return false };
+    realm.clients.restore(node, &realm, restored);
+    true
+}
+
+/// A session as its row has it. `None`: its realm is not there.
+pub(super) fn session_of(node: &Node, key: RowKey, row: SessionRow) -> Option<(Arc<Realm>, Restored)> {
+    let RowKey::Session { realm, client_id } = key else { return None };
     let Some(realm) = node.realm(&realm) else {
         tracing::warn!(realm, client_id, "a session is in a realm that is not there");
-        return false;
+        return None;
     };
     let SessionRow { session, authid, authrole, authmethod, expiry_s, created, .. } = row;
     let authmethod = if authmethod == "password" { "password" } else { "anonymous" };
     let identity = Identity { authid, authrole, authmethod, client_id: Some(client_id) };
     let (session, wire) = (SessionId(session), wire::of(Level::V4));
-    realm.clients.restore(node, &realm, Restored { identity, session, expiry_s, created, wire });
-    true
+    Some((realm, Restored { identity, session, expiry_s, created, wire }))
 }
 
-fn find(node: &Node, realm: &str, client_id: &str) -> Option<(Arc<Realm>, Arc<Client>)> {
+pub(super) fn find(node: &Node, realm: &str, client_id: &str) -> Option<(Arc<Realm>, Arc<Client>)> {
     let realm = node.realm(realm)?;
     let client = realm.clients.get(client_id)?;
     Some((realm, client))
@@ -133,6 +139,28 @@ fn restore_subscriptions(node: &Arc<Node>, all: &mut Vec<(Arc<Client>, Arc<Realm
 }
 
 fn restore_subscription(node: &Arc<Node>, client: &Client, realm: &Arc<Realm>, row: SubscriptionRow) {
+    let text = row.filter.clone();
+    match subscription_of(client, row) {
+        Some(Restoring::Procedure(qos)) => client.restore_procedure(&text, qos),
+        Some(Restoring::Subscription(held)) => {
+            let (shared, options) = (held.group.is_some(), held.options.clone());
+            client.restore_subscription(realm, &text, held);
+            if shared {
+                realm.join_share(node, &client.session, &text, options);
+            }
+        }
+        None => {}
+    }
+}
+
+/// What the row of a subscription stands for.
+pub(super) enum Restoring {
+    Procedure(Qos),
+    Subscription(Held),
+}
+
+/// `None`: its filter is none any more.
+pub(super) fn subscription_of(client: &Client, row: SubscriptionRow) -> Option<Restoring> {
     let text = row.filter;
     let qos = match row.qos {
         0 => Qos::AtMostOnce,
@@ -140,10 +168,11 @@ fn restore_subscription(node: &Arc<Node>, client: &Client, realm: &Arc<Realm>, r
         _ => Qos::ExactlyOnce,
     };
     if rpc::is_rpc(text.as_bytes()) {
-        return client.restore_procedure(&text, qos);
+        return Some(Restoring::Procedure(qos));
     }
     let Ok(filter) = Filter::parse(&text) else {
-        return tracing::warn!(client_id = client.client_id(), filter = text, "a subscription is not one any more");
+        tracing::warn!(client_id = client.client_id(), filter = text, "a subscription is not one any more");
+        return None;
     };
     let options = Options::Merged {
         qos,
@@ -153,10 +182,6 @@ fn restore_subscription(node: &Arc<Node>, client: &Client, realm: &Arc<Realm>, r
     };
     let since = row.since.unwrap_or_default();
     let fields = row.fields.as_deref().and_then(Fields::parse).map(Arc::new);
-    let held = Held { group: filter.group.map(Into::into), pattern: filter.pattern, options, fields, since };
-    let (shared, options) = (held.group.is_some(), held.options.clone());
-    client.restore_subscription(realm, &text, held);
-    if shared {
-        realm.join_share(node, &client.session, &text, options);
-    }
+    let group = filter.group.map(Into::into);
+    Some(Restoring::Subscription(Held { group, pattern: filter.pattern, options, fields, since }))
 }

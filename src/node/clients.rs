@@ -36,6 +36,7 @@ use crate::types::ids::{RegistrationId, SessionId, SubscriptionId};
 use crate::types::topic::TopicPattern;
 
 mod entering;
+pub mod mirror;
 mod restore;
 
 pub use entering::{EnterRefused, Entering, Greet};
@@ -81,6 +82,8 @@ pub struct Record {
     pub expiry_s: u32,
     /// The log knows the session: the number of its last connection there ([`crate::queue::command::Connect`]).
     pub logged: Option<u64>,
+    /// Its connection is, or was last, at another entry: routes alone are here ([`mirror`]). Number of the CONNECT that made it.
+    mirrors: Option<u64>,
     /// The session is gone; a connection that has not seen its end may still hold it.
     ended: bool,
 }

@@ -296,6 +296,14 @@ impl Realm {
         }
     }
 
+    /// A session has its connection at another entry: nothing is offered to it here.
+    pub fn set_mirrored(&self, session: &Session) {
+        session.away.store(true, Ordering::Release);
+        let mut broker = self.broker.write();
+        broker.touch();
+        self.version.store(broker.version(), Ordering::Release);
+    }
+
     /// Whether the configuration wants all events of the topic in the durable log.
     pub fn is_durable(&self, topic: &Topic) -> bool {
         !topic.is_reserved() && self.durable.iter().any(|pattern| pattern.matches(topic))

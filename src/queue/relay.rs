@@ -3,7 +3,7 @@
 //! ```text
 //! State::apply -> Applied { segment, exceptions, later, changes }
 //!                   exceptions                -> RESOLVED: to the entry whose segment it was
-//!                   segment, later, changes   -> FEED:     to every entry
+//!                   segment, later, changes, rows of sessions and named subscriptions -> FEED: to every entry
 //! ```
 //!
 //! In one process neither is made: `node::log` takes what the state puts out.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
 use super::segment::Segment;
-use super::state::{Applied, Change};
+use super::state::{Applied, Change, rows};
 
 /// What became of messages of a segment that are not simply in the log, by offset (from 0), in order.
 pub type Exceptions = Vec<(u32, Outcome)>;
@@ -26,12 +26,24 @@ pub struct Fed {
     /// What became of messages that were waiting, of whichever entry.
     pub later: Vec<Outcome>,
     pub changes: Vec<Change>,
+    /// Rows of [`MIRRORED`] kinds that were set or removed.
+    pub rows: Vec<MirroredRow>,
 }
+
+/// Key and value of a row, `None` if it was removed.
+pub type MirroredRow = (Bytes, Option<Bytes>);
+
+/// Kinds of rows that every entry follows: sessions, their subscriptions, named durable subscriptions.
+pub const MIRRORED: [u8; 3] = [rows::SESSION, rows::SUBSCRIPTION, rows::DURABLE];
 
 impl Fed {
     pub fn of(applied: &Applied) -> Self {
-        let Applied { segment, later, changes, .. } = applied;
-        Self { segment: segment.clone(), later: later.clone(), changes: changes.clone() }
+        let Applied { segment, later, changes, rows, .. } = applied;
+        let is_mirrored = |key: &[u8]| key.first().is_some_and(|letter| MIRRORED.contains(letter));
+        let bytes = |bytes: &Vec<u8>| Bytes::copy_from_slice(bytes);
+        let rows = rows.iter().filter(|(key, _)| is_mirrored(key));
+        let rows = rows.map(|(key, value)| (bytes(key), value.as_ref().map(bytes))).collect();
+        Self { segment: segment.clone(), later: later.clone(), changes: changes.clone(), rows }
     }
 }
 
@@ -97,7 +109,21 @@ mod tests {
             Change::LockHeld { realm: "r".into(), topic: "t".into(), session: None },
             Change::SessionEnded { realm: "r".into(), client_id: "c".into(), session: 5 },
         ];
-        let fed = Fed { segment, later, changes };
+        let applied = Applied {
+            segment,
+            later,
+            changes,
+            rows: vec![
+                (b"sr\0c".to_vec(), None),
+                (b"kr\0k".to_vec(), Some(vec![1])),
+                (b"dr\0n".to_vec(), Some(vec![2])),
+            ],
+            ..Applied::default()
+        };
+        let fed = Fed::of(&applied);
+        let row =
+            |key: &'static [u8], value: Option<&'static [u8]>| (Bytes::from_static(key), value.map(Bytes::from_static));
+        assert_eq!(fed.rows, [row(b"sr\0c", None), row(b"dr\0n", Some(&[2]))], "keys are told as events");
         assert_eq!(read_fed(&write_fed(&fed)), Ok(fed));
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::mirror::Fetched;
 use super::{Clients, ConnectRefused, Connected, Connecting, Leaving, Logged};
 use crate::node::Node;
 use crate::node::link::Link;
@@ -122,15 +123,55 @@ impl Entering {
         }
     }
 
-    fn resolve(&self, outcome: Outcome) {
+    fn resolve(self: &Arc<Self>, outcome: Outcome) {
         let Some(asked) = self.asked.lock().take() else { return };
         let (connecting, greet) = *asked;
         let known = match outcome {
-            Outcome::Done(Done::Connected { present }) => self.take_in(connecting, present, greet),
+            Outcome::Done(Done::Connected { present }) => {
+                if present && self.realm.clients.is_mirror(connecting.client_id()) {
+                    return self.fetch(connecting, greet);
+                }
+                self.take_in(connecting, present, greet)
+            }
             Outcome::Refused { why, .. } => Err(EnterRefused::Log(why)),
             // Two users asked for one new client id at a time.
             _ => Err(ConnectRefused::OtherUser.into()),
         };
+        self.tell(known);
+    }
+
+    /// The session was at another entry: what that alone knew is read from the log.
+    fn fetch(self: &Arc<Self>, connecting: Connecting, greet: Greet) {
+        let (this, realm, client_id) = (self.clone(), self.realm.name.clone(), connecting.client_id().to_owned());
+        let expiry_s = connecting.expiry_s;
+        let asked = self.node.ask_history(move |node, reader| {
+            let known = match Fetched::read(reader, &realm, connecting.client_id()) {
+                Ok(fetched) => {
+                    this.realm.clients.come_home(node, &this.realm, connecting.client_id(), fetched);
+                    this.take_in(connecting, true, greet)
+                }
+                Err(error) => {
+                    tracing::warn!(%error, client_id = connecting.client_id(), "a session cannot be fetched");
+                    Err(this.give_back(connecting.client_id(), expiry_s))
+                }
+            };
+            this.tell(known);
+        });
+        if asked.is_err() {
+            let refused = self.give_back(&client_id, expiry_s);
+            self.tell(Err(refused));
+        }
+    }
+
+    /// The log believes that the session is connected here, and it cannot be: it stays, without a connection.
+    fn give_back(&self, client_id: &str, expiry_s: u32) -> EnterRefused {
+        let (realm, client_id) = (self.realm.name.to_string(), client_id.to_owned());
+        let connection = self.connection;
+        self.node.owe_log(Command::Disconnect { realm, client_id, connection, orderly: true, expiry_s });
+        EnterRefused::Log(Refused::StoreUnavailable)
+    }
+
+    fn tell(&self, known: Result<Connected, EnterRefused>) {
         let mut answer = self.answer.lock();
         if !matches!(*answer, Answer::Unwanted) {
             *answer = Answer::Known(known);

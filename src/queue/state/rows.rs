@@ -217,9 +217,15 @@ pub fn subscription(realm: &str, client_id: &str, filter: &str) -> Vec<u8> {
 }
 
 pub fn packet(realm: &str, client_id: &str, packet_id: u16) -> Vec<u8> {
+    let mut key = packets(realm, client_id);
+    key.extend_from_slice(&packet_id.to_be_bytes());
+    key
+}
+
+/// What the keys of all [`packet`]s of a session begin with.
+pub fn packets(realm: &str, client_id: &str) -> Vec<u8> {
     let mut key = row(PACKET, &id(realm, client_id));
     key.push(0);
-    key.extend_from_slice(&packet_id.to_be_bytes());
     key
 }
 
