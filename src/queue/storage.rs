@@ -24,7 +24,9 @@ use bytes::Bytes;
 use self::buffer::Buffer;
 pub use self::lives::{Life, Lives};
 use self::peers::{Copying, Wanted};
-use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, Refusal, Resolution, Role, RoleMessage, SegmentId};
+use super::envelope::{
+    Draft, Elected, Envelope, NodeId, OrderCommand, Refusal, Resolution, Role, RoleMessage, SegmentId,
+};
 use super::quorum::{Members, StoreId};
 
 mod buffer;
@@ -322,7 +324,8 @@ impl StorageRole {
         if position <= self.position || position == self.position + 1 && self.applying.is_some() {
             return;
         }
-        let is_far = self.elected.len() >= ELECTED_MAX && self.elected.keys().next_back().is_none_or(|last| position > *last);
+        let is_far =
+            self.elected.len() >= ELECTED_MAX && self.elected.keys().next_back().is_none_or(|last| position > *last);
         if is_far {
             self.dropped = true;
         } else {

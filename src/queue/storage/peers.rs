@@ -175,8 +175,7 @@ impl StorageRole {
 
     fn need_copy(&mut self, need: u64, out: &mut Vec<Output>) {
         let (from, without, parts) = (None, BTreeSet::new(), std::collections::VecDeque::new());
-        let copying =
-            self.copying.get_or_insert(Copying { need, from, without, next: 0, parts, is_writing: false });
+        let copying = self.copying.get_or_insert(Copying { need, from, without, next: 0, parts, is_writing: false });
         copying.need = copying.need.max(need);
         self.begin_copy(out);
     }
@@ -308,7 +307,8 @@ impl StorageRole {
             return;
         }
         let mut members = self.members.clone();
-        let is_old = |member: &&mut super::super::quorum::Member| member.node == self.node && member.store != self.store;
+        let is_old =
+            |member: &&mut super::super::quorum::Member| member.node == self.node && member.store != self.store;
         let old: Vec<_> = members.slots.iter_mut().flatten().filter(is_old).collect();
         if old.is_empty() {
             return;

@@ -371,6 +371,8 @@ impl Cluster {
             RoleMessage::ElectSegment { position, elected: Elected::Command(command) } => {
                 format!("ELECT_SEGMENT {position}: {}", order(command))
             }
+            RoleMessage::FetchBody { position, draft } => format!("FETCH_BODY {position}: {}", id(&draft.id)),
+            RoleMessage::Body { draft, body } => format!("BODY {}{}", id(&draft.id), text(body)),
             RoleMessage::FetchElected { after } => format!("FETCH after {after}"),
             RoleMessage::Applied { position, .. } => format!("APPLIED {position}"),
             RoleMessage::AdvanceSegmentResolved { id: segment, position, resolution, heard } => {
@@ -404,9 +406,7 @@ impl Disk {
                 self.start.kept.retain(|(kept, _)| kept.id != draft.id);
                 self.life(&draft.id.entry).take(position, apply, &resolution);
             }
-            storage::Apply::Command(
-                OrderCommand::Init { entry, .. } | OrderCommand::Lost { entry, .. },
-            ) => {
+            storage::Apply::Command(OrderCommand::Init { entry, .. } | OrderCommand::Lost { entry, .. }) => {
                 self.life(entry).take(position, apply, &resolution);
                 let life = self.life(entry).clone();
                 self.start.kept.retain(|(kept, _)| kept.id.entry != *entry || life.may_come(&kept.id));
