@@ -8,7 +8,9 @@
 //! So a segment is open for one round trip and the wait for a free place: no timer. Bodies are held until they are resolved,
 //! and said again, in order, to a storage whose link is up anew.
 //!
-//! Not here: which slot to turn to when the one of a segment has no quorum, and leases. They are matters of several processes.
+//! Among several processes: a segment whose slot has no storage quorum that is connected goes to the next slot that has one, as it
+//! is; only one of the two drafts can be elected. One storage feeds the entry; if its link breaks, or it stays behind what others
+//! resolved, another goes on behind the same position. And what clients hold is theirs as long as the [`super::lease`] is held.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,6 +18,7 @@ use bytes::Bytes;
 
 use self::segments::{Clock, End, Gathered, Part, Unresolved};
 use super::envelope::{Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+use super::lease::LeaseHolder;
 use super::message::Batch;
 use super::outcome::Refused;
 use super::quorum::Members;
@@ -27,6 +30,9 @@ mod tests;
 /// Shards, that slots share.
 const SHARDS: u32 = 1 << 20;
 
+/// A storage that feeds is left if it is behind what others resolved for so long.
+const FEED_LATE_US: u64 = 1_000_000;
+
 /// Bounds of an entry.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryLimits {
@@ -36,6 +42,8 @@ pub struct EntryLimits {
     pub segment_bytes_max: usize,
     /// Bytes of bodies that wait or are not resolved, and of their tickets. From there on the entry is full: [`Refused::Full`].
     pub waiting_bytes_max: usize,
+    /// An entry that was not heard of for so long is given up by the syncs: microseconds.
+    pub lease_us: u64,
 }
 
 /// Messages of one submission within a segment.
@@ -74,6 +82,9 @@ pub enum Output {
     },
     /// To be warned of: from now on the clock is not asked, for a storage quorum finds it a minute ahead (`true`), or it is again.
     ClockDropped(bool),
+    /// From now on clients may be told that they hold locks; or (`false`) may not: sessions that hold some have to be closed, and
+    /// what is granted must not be told.
+    LeaseHeld(bool),
     /// The next part of the log, for subscribers.
     Fed {
         position: u64,
@@ -86,8 +97,11 @@ pub enum Output {
 pub struct EntryRole {
     node: NodeId,
     members: Members,
+    /// The position that `members` are of, if a storage told.
+    members_at: u64,
     limits: EntryLimits,
     life: Life,
+    lease: LeaseHolder,
     clock: Clock,
     /// What waits to join a segment. Pieces of at most `segment_bytes_max`, unless one batch is larger; only the last grows.
     gathered: VecDeque<Gathered>,
@@ -104,6 +118,10 @@ pub struct EntryRole {
     /// The storage that feeds us, and how far.
     feeder: Option<NodeId>,
     fed: u64,
+    /// The highest position that was resolved, and who told of it.
+    resolved: Option<(u64, NodeId)>,
+    /// Since when the feed is behind that, by the clock of [`EntryRole::tick`].
+    late_since: Option<u64>,
 }
 
 /// Whether the log knows of this life of the entry.
@@ -112,7 +130,7 @@ enum Life {
     /// INIT is not asked for.
     Unborn,
     /// INIT is asked for.
-    Asked { replaces: u64 },
+    Asked { replaces: u64, nonce: u64 },
     /// The position of INIT.
     Present(u64),
     /// Ended by another INIT, or LOST.
@@ -121,7 +139,12 @@ enum Life {
 
 impl Default for EntryLimits {
     fn default() -> Self {
-        Self { unresolved_segments_max: 64, segment_bytes_max: 8 << 20, waiting_bytes_max: 64 << 20 }
+        Self {
+            unresolved_segments_max: 64,
+            segment_bytes_max: 8 << 20,
+            waiting_bytes_max: 64 << 20,
+            lease_us: 5_000_000,
+        }
     }
 }
 
@@ -131,8 +154,10 @@ impl EntryRole {
         Self {
             node,
             members,
+            members_at: 0,
             limits,
             life: Life::Unborn,
+            lease: LeaseHolder::default(),
             clock: Clock { last: 0, heard, dropped: false },
             gathered: VecDeque::new(),
             unresolved: VecDeque::new(),
@@ -143,18 +168,21 @@ impl EntryRole {
             connected: BTreeSet::new(),
             feeder: None,
             fed: 0,
+            resolved: None,
+            late_since: None,
         }
     }
 
     /// Asks for a new life in place of the one of this incarnation; 0: there was none. What this entry had in an earlier life is
-    /// refused; what was submitted after that waits for the new one.
-    pub fn init(&mut self, replaces: u64, out: &mut Vec<Output>) {
+    /// refused; what was submitted after that waits for the new one. `nonce`: random, the same for all lives of this process.
+    pub fn init(&mut self, replaces: u64, nonce: u64, out: &mut Vec<Output>) {
         if !self.unresolved.is_empty() {
             self.cut(0, out);
         }
         (self.previous, self.confirmed) = (0, 0);
-        self.life = Life::Asked { replaces };
-        self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
+        self.lease.reset();
+        self.life = Life::Asked { replaces, nonce };
+        self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces, nonce }, out);
     }
 
     /// Asks the syncs for a position for a command.
@@ -168,6 +196,11 @@ impl EntryRole {
     #[inline]
     pub fn is_full(&self) -> bool {
         self.held_bytes >= self.limits.waiting_bytes_max
+    }
+
+    /// Whether the storages of some slot are connected, as many as a segment needs: refuse publishers while there are not.
+    pub fn has_quorum(&self) -> bool {
+        (0..self.members.slots.len() as u32).any(|slot| self.is_reachable(slot))
     }
 
     /// Takes messages for the log; [`Self::flush`] sends them. `ticket` comes back when they are resolved or refused. A batch
@@ -214,10 +247,11 @@ impl EntryRole {
     pub fn connected(&mut self, now_us: u64, node: &NodeId, out: &mut Vec<Output>) {
         self.connected.insert(node.clone());
         self.feeder.take_if(|feeder| feeder == node);
-        if let Life::Asked { replaces } = self.life {
+        if let Life::Asked { replaces, nonce } = self.life {
             // The answer may have been lost as well as the question. A second INIT of the same is void.
-            self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces }, out);
+            self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces, nonce }, out);
         }
+        self.change_slots(now_us, out);
         for segment in &self.unresolved {
             let is_kept_there = self.members.slot(segment.slot).iter().any(|member| member.node == *node);
             if segment.end.is_none() && is_kept_there {
@@ -228,10 +262,29 @@ impl EntryRole {
     }
 
     /// The link to a node is down.
-    pub fn disconnected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+    pub fn disconnected(&mut self, now_us: u64, node: &NodeId, out: &mut Vec<Output>) {
         self.connected.remove(node);
         self.feeder.take_if(|feeder| feeder == node);
+        self.change_slots(now_us, out);
         self.follow(out);
+    }
+
+    /// To be called often, against the lease and [`FEED_LATE_US`], with a monotonic clock.
+    pub fn tick(&mut self, monotonic_us: u64, out: &mut Vec<Output>) {
+        if let Life::Present(incarnation) = self.life
+            && self.lease.is_due(monotonic_us, self.limits.lease_us)
+        {
+            for sync in &self.members.syncs {
+                self.send(&sync.node, RoleMessage::Renew { incarnation, sent_us: monotonic_us }, out);
+            }
+        }
+        out.extend(self.lease.update(monotonic_us, self.limits.lease_us, &self.members).map(Output::LeaseHeld));
+        self.leave_late_feeder(monotonic_us, out);
+    }
+
+    /// Whether clients may be told now that they hold locks.
+    pub fn is_lease_held(&self) -> bool {
+        self.lease.is_held()
     }
 
     /// Takes a message of another role. What does not concern an entry, or what it has heard already, changes nothing.
@@ -240,6 +293,9 @@ impl EntryRole {
             RoleMessage::TrimAdvanceSegment { id, heard, ahead } => self.trim(from, &id, heard, ahead, out),
             RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard } => {
                 self.clock.hear(heard);
+                if self.resolved.as_ref().is_none_or(|(highest, _)| *highest < position) {
+                    self.resolved = Some((position, from.clone()));
+                }
                 self.end(&id, End::Resolved { position, resolution }, out);
             }
             RoleMessage::AdvanceSegmentRefused { id, why } => self.refuse(&id, why, out),
@@ -248,7 +304,17 @@ impl EntryRole {
                     self.resend(segment, now_us, from, out);
                 }
             }
-            RoleMessage::InitEntryAccepted { incarnation, heard } => self.accepted(incarnation, heard, out),
+            RoleMessage::InitEntryAccepted { incarnation, nonce, heard } => {
+                self.accepted(incarnation, nonce, heard, out);
+            }
+            RoleMessage::Renewed { incarnation, sent_us } if self.life == Life::Present(incarnation) => {
+                self.lease.answered(from, sent_us);
+            }
+            RoleMessage::MembersAre { position, members } if position > self.members_at => {
+                (self.members_at, self.members) = (position, members);
+                self.change_slots(now_us, out);
+                self.follow(out);
+            }
             RoleMessage::InitEntryRefused { present } if matches!(self.life, Life::Asked { .. }) => {
                 out.push(Output::NotAccepted { present });
             }
@@ -281,10 +347,11 @@ impl EntryRole {
         }
     }
 
-    fn accepted(&mut self, incarnation: u64, heard: u64, out: &mut Vec<Output>) {
+    fn accepted(&mut self, incarnation: u64, nonce: u64, heard: u64, out: &mut Vec<Output>) {
         self.clock.hear(heard);
-        // Each storage says it; and one that is behind may tell of an INIT before the last.
-        if matches!(self.life, Life::Asked { replaces } if incarnation > replaces) {
+        // Each storage says it; and one that is behind may tell of an INIT before the last, even of another process.
+        let is_own = |replaces, asked| incarnation > replaces && nonce == asked;
+        if matches!(self.life, Life::Asked { replaces, nonce } if is_own(replaces, nonce)) {
             self.life = Life::Present(incarnation);
             out.push(Output::Accepted { incarnation });
         }
@@ -292,7 +359,7 @@ impl EntryRole {
 
     /// Opens a segment.
     fn begin(&mut self, incarnation: u64, now_us: u64, out: &mut Vec<Output>) {
-        let slot = self.shard % self.members.slots.len().max(1) as u32;
+        let slot = self.reachable_from(self.shard % self.members.slots.len().max(1) as u32);
         self.shard = (self.shard + 1) % SHARDS;
         let id = SegmentId { segment: self.clock.next(now_us), entry: self.node.clone(), incarnation };
         let begin =
@@ -302,6 +369,54 @@ impl EntryRole {
             self.send(&sync.node, begin.clone(), out);
         }
         self.unresolved.push_back(Unresolved::new(id, slot));
+    }
+
+    /// Whether a storage quorum of the slot is connected.
+    fn is_reachable(&self, slot: u32) -> bool {
+        self.members.is_storage_quorum(slot, |member| self.connected.contains(&member.node))
+    }
+
+    /// The slot itself, or the next one with a storage quorum if it has none and there is one.
+    fn reachable_from(&self, slot: u32) -> u32 {
+        let slots = self.members.slots.len().max(1) as u32;
+        if slots == 1 {
+            return 0;
+        }
+        (0..slots).map(|n| (slot + n) % slots).find(|slot| self.is_reachable(*slot)).unwrap_or(slot)
+    }
+
+    /// Has segments whose slot has no storage quorum go to one that has.
+    fn change_slots(&mut self, now_us: u64, out: &mut Vec<Output>) {
+        for at in 0..self.unresolved.len() {
+            let slot = self.reachable_from(self.unresolved[at].slot);
+            let segment = &mut self.unresolved[at];
+            if segment.slot == slot || segment.end.is_some() {
+                continue;
+            }
+            segment.change_slot(slot);
+            for member in self.members.slot(slot) {
+                self.resend(&self.unresolved[at], now_us, &member.node, out);
+            }
+        }
+    }
+
+    /// Has another storage feed us if the one that does stays behind what others have.
+    fn leave_late_feeder(&mut self, now_us: u64, out: &mut Vec<Output>) {
+        let Some((_, ahead)) = self.resolved.as_ref().filter(|(position, _)| *position > self.fed) else {
+            self.late_since = None;
+            return;
+        };
+        let since_us = *self.late_since.get_or_insert(now_us);
+        if now_us < since_us + FEED_LATE_US || self.feeder.as_ref() == Some(ahead) || !self.connected.contains(ahead) {
+            return;
+        }
+        let ahead = ahead.clone();
+        if let Some(late) = self.feeder.take() {
+            self.send(&late, RoleMessage::FollowFeed { after: u64::MAX }, out);
+        }
+        self.send(&ahead, RoleMessage::FollowFeed { after: self.fed }, out);
+        self.feeder = Some(ahead);
+        self.late_since = None;
     }
 
     /// Whether the first piece that waits may join the open segment.

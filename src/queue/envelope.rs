@@ -76,8 +76,9 @@ pub enum Elected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderCommand {
     /// An entry begins a new life, whose incarnation is the position of this command. What its last life (`replaces`; 0: there was
-    /// none) did not get elected is dropped, its sessions are gone. Void unless `replaces` is the present incarnation.
-    Init { entry: NodeId, replaces: u64 },
+    /// none) did not get elected is dropped, its sessions are gone. Void unless `replaces` is the present incarnation. `nonce` is
+    /// random, of the process that asks: so it does not take an earlier one's life for its own.
+    Init { entry: NodeId, replaces: u64, nonce: u64 },
     /// An entry was silent for its lease: as INIT, without a new life. Void unless `incarnation` is the present one.
     Lost { entry: NodeId, incarnation: u64 },
     /// Events of these topics with numbers below `first` are deleted.
@@ -158,6 +159,25 @@ pub enum RoleMessage {
     ElectSegment { position: u64, elected: Elected },
     /// Storage or sync to sync: wants the decisions behind this position.
     FetchElected { after: u64 },
+    /// Sync to storage: decisions up to this position are not kept any more.
+    ElectedGone { until: u64 },
+    /// Storage to storage: wants the body of a segment that was elected without it.
+    FetchBody { position: u64, draft: Draft },
+    /// Storage to storage: the body of a segment.
+    Body { draft: Draft, body: Bytes },
+    /// Storage to storage: has not the body of this segment. `gone`: it has applied the segment and does not keep all of it any more.
+    BodyMissing { position: u64, gone: bool },
+    /// Storage to storage: wants a copy of the log behind `after` and of all the state, no older than position `need`.
+    CopyFrom { after: u64, need: u64 },
+    /// Storage to storage: is not that far.
+    CopyNone { need: u64 },
+    /// Storage to storage: a part of a copy, from 0 on, encoded by whoever drives the storage. `last`: there are no more, and the
+    /// copy is the state of this position.
+    CopyPart { number: u32, part: Bytes, last: Option<u64> },
+    /// Storage to storage: that part is on disk.
+    CopyMore { number: u32 },
+    /// Storage to storage: wants the segments that are whole and not elected.
+    FetchPending,
     /// Storage to sync: the disk with this name has applied all decisions up to this position.
     Applied { store: StoreId, position: u64 },
     /// Storage to entry: the segment is in the log.
@@ -165,10 +185,16 @@ pub enum RoleMessage {
     /// Storage to entry: there will be no result of the segment.
     AdvanceSegmentRefused { id: SegmentId, why: Refusal },
     /// Storage to entry: its new life began at this position.
-    InitEntryAccepted { incarnation: u64, heard: u64 },
+    InitEntryAccepted { incarnation: u64, nonce: u64, heard: u64 },
     /// Storage to entry: its INIT was void, for this incarnation is the present one.
     InitEntryRefused { present: u64 },
-    /// Entry to storage: wants the log behind this position as it is applied.
+    /// Storage to entry: who takes part since this position.
+    MembersAre { position: u64, members: Members },
+    /// Entry to sync: lives. `sent_us` is the entry's monotonic clock.
+    Renew { incarnation: u64, sent_us: u64 },
+    /// Sync to entry: has heard so.
+    Renewed { incarnation: u64, sent_us: u64 },
+    /// Entry to storage: wants the log behind this position as it is applied; behind the end of all positions: nothing any more.
     FollowFeed { after: u64 },
     /// Storage to entry: an applied segment, encoded by whoever drives the storage.
     Feed { position: u64, segment: Bytes },
@@ -185,6 +211,13 @@ impl NodeId {
 
     pub fn sync(name: &str) -> Self {
         Self { role: Role::Sync, name: name.into() }
+    }
+}
+
+impl Draft {
+    /// Whether it is the same segment, in whichever slot.
+    pub fn is_same_body(&self, other: &Draft) -> bool {
+        (&self.id, self.count, self.digest) == (&other.id, other.count, other.digest)
     }
 }
 
@@ -234,7 +267,7 @@ mod tests {
         check(RoleMessage::TrimAdvanceSegment { id: id.clone(), heard: 1, ahead: true });
         check(RoleMessage::AdvanceSegmentOver(draft.clone()));
         check(RoleMessage::GenerateDraft { store: StoreId(u128::MAX), draft });
-        check(RoleMessage::AskCommand(OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0 }));
+        check(RoleMessage::AskCommand(OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0, nonce: 0 }));
         check(RoleMessage::AskCommand(OrderCommand::Members(members)));
         check(RoleMessage::State { position: 1, round: 1, challenger: challenger.clone() });
         check(RoleMessage::Vote { position: 1, round: 1, vote: None, challenger });
@@ -242,6 +275,11 @@ mod tests {
         let resolution = Resolution { first: 1, results: bytes.clone() };
         check(RoleMessage::AdvanceSegmentResolved { id: id.clone(), position: 1, resolution, heard: 1 });
         check(RoleMessage::AdvanceSegmentRefused { id, why: Refusal::Cut });
-        check(RoleMessage::Feed { position: 1, segment: bytes });
+        check(RoleMessage::Feed { position: 1, segment: bytes.clone() });
+        check(RoleMessage::FetchPending);
+        check(RoleMessage::BodyMissing { position: 1, gone: true });
+        check(RoleMessage::CopyFrom { after: 1, need: 2 });
+        check(RoleMessage::CopyPart { number: 1, part: bytes, last: Some(u64::MAX) });
+        check(RoleMessage::Renewed { incarnation: 1, sent_us: 2 });
     }
 }

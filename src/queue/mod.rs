@@ -20,6 +20,7 @@ pub mod condition;
 pub mod digest;
 pub mod entry;
 pub mod envelope;
+pub mod lease;
 pub mod message;
 pub mod outcome;
 pub mod publication;

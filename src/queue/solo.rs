@@ -112,7 +112,7 @@ impl Solo {
             storage_out: Vec::new(),
             sync_out: Vec::new(),
         };
-        solo.entry.init(incarnation, &mut solo.entry_out);
+        solo.entry.init(incarnation, 0, &mut solo.entry_out);
         solo
     }
 
@@ -221,6 +221,7 @@ impl Solo {
                 entry::Output::Accepted { .. }
                 | entry::Output::NotAccepted { .. }
                 | entry::Output::ClockDropped(_)
+                | entry::Output::LeaseHeld(_)
                 | entry::Output::Fed { .. } => {}
             }
         }
@@ -228,8 +229,13 @@ impl Solo {
             match output {
                 storage::Output::Send(envelope) => self.envelopes.push_back(envelope),
                 storage::Output::Apply { position, apply } => self.apply = apply_of(position, apply),
-                // A storage that is alone writes nothing before the commit; nobody asked it for a feed.
-                storage::Output::Keep(_) | storage::Output::Feed { .. } => {}
+                // A storage that is alone writes nothing before the commit; nobody asked it for a feed, and it has no peers.
+                storage::Output::Keep(_)
+                | storage::Output::Feed { .. }
+                | storage::Output::ReadBody { .. }
+                | storage::Output::CopyBegun { .. }
+                | storage::Output::CopyOut { .. }
+                | storage::Output::CopyIn { .. } => {}
             }
         }
         self.envelopes.extend(self.sync_out.drain(..));

@@ -8,17 +8,33 @@
 //! commit, and what is lost before that was never acknowledged. Then, too, a commit may fail: the position is free again and the
 //! segment is refused. A storage among several stops instead ([`StorageRole::apply_failed`]).
 //!
-//! Not here: copying from peers, and keeping the bodies of one's own slots only. They are matters of several storages.
+//! Among several, a storage that missed something gets it from others ([`peers`]): bodies of segments that were elected without
+//! it, and, when the syncs no longer keep the decisions that it missed, a copy of all that a peer has. One with an empty disk is
+//! no different: it is far behind, under a store id that nobody knows. Its drafts count once MEMBERS has that id, which it asks for
+//! when it has caught up.
+//!
+//! Every storage applies every segment, also of slots that are not its own: the state is a function of all of them. It gets those
+//! bodies from the storages of their slot when they are elected, so a storage feeds and copies the whole log, and nothing has to
+//! be merged. Slots say whose disks have to have a segment before it may be elected.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use self::buffer::Buffer;
-use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+pub use self::lives::{Life, Lives};
+use self::peers::{Copying, Wanted};
+use super::envelope::{
+    Draft, Elected, Envelope, NodeId, OrderCommand, Refusal, Resolution, Role, RoleMessage, SegmentId,
+};
 use super::quorum::{Members, StoreId};
 
 mod buffer;
+mod lives;
+mod peers;
+
+/// Decisions that a storage holds and cannot apply yet. Further ones it asks for when it is that far.
+const ELECTED_MAX: usize = 4096;
 
 /// An entry's clock that is this far ahead of ours is wrong.
 const AHEAD_US: u64 = 60_000_000;
@@ -39,6 +55,30 @@ pub enum Output {
         to: NodeId,
         after: u64,
         until: u64,
+    },
+    /// Answer with BODY of the segment at this position, or BODY_MISSING if it is not kept as it was elected.
+    ReadBody {
+        to: NodeId,
+        position: u64,
+        draft: Draft,
+    },
+    /// Send a COPY_PART of this number, from 0 on. Number 0 begins a copy: segments behind position `after`, and all rows, as they
+    /// are at one position. What is behind the last part is not answered.
+    CopyOut {
+        to: NodeId,
+        after: u64,
+        number: u32,
+    },
+    /// Write this aside, then call [`StorageRole::copied_part`]; if it is the last, put all of the copy in the place of what the
+    /// disk has, and call [`StorageRole::copied`]. Until then there is no other of these.
+    CopyIn {
+        number: u32,
+        part: Bytes,
+        last: Option<u64>,
+    },
+    /// A copy is begun: forget parts of another but the segments that follow `after` without a gap.
+    CopyBegun {
+        after: u64,
     },
 }
 
@@ -61,19 +101,10 @@ pub struct Start {
     pub entries: Vec<(NodeId, Life)>,
     /// Segments that were kept and not applied.
     pub kept: Vec<(Draft, Bytes)>,
-}
-
-/// What the log says of an entry.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Life {
-    /// Position of its last INIT.
-    pub incarnation: u64,
-    /// That life was ended by LOST.
-    pub lost: bool,
-    /// Last segment of that life in the log; 0 if there is none.
-    pub last: u64,
-    /// What became of its segments, until the entry has confirmed that it knows. Segment, position, result.
-    pub results: VecDeque<(u64, u64, Resolution)>,
+    /// Position of the last MEMBERS; 0: there was none.
+    pub members_at: u64,
+    /// Segments up to here are on disk, of a copy that did not come to its end.
+    pub copied: u64,
 }
 
 /// See the module.
@@ -82,6 +113,8 @@ pub struct StorageRole {
     node: NodeId,
     store: StoreId,
     members: Members,
+    /// Position of the MEMBERS that they are of; 0: they are the first.
+    members_at: u64,
     solo: bool,
     /// Applied up to here.
     position: u64,
@@ -92,6 +125,16 @@ pub struct StorageRole {
     /// Decisions above `position`.
     elected: BTreeMap<u64, Elected>,
     applying: Option<Apply>,
+    /// Decisions were dropped, for there were too many.
+    dropped: bool,
+    connected: BTreeSet<NodeId>,
+    /// Bodies that peers are asked for, by position.
+    wanted: BTreeMap<u64, Wanted>,
+    copying: Option<Copying>,
+    /// Segments up to here are on disk, of a copy that did not come to its end.
+    copied: u64,
+    /// Where copies begin that peers get.
+    copiers: BTreeMap<NodeId, u64>,
     /// What the disk is writing before it is drafted.
     keeping: Vec<SegmentId>,
     /// Entries that are fed, and up to which position.
@@ -110,6 +153,7 @@ impl StorageRole {
             node,
             store: start.store,
             members,
+            members_at: start.members_at,
             solo,
             position: start.position,
             heard: start.time_us,
@@ -117,6 +161,12 @@ impl StorageRole {
             buffers,
             elected: BTreeMap::new(),
             applying: None,
+            dropped: false,
+            connected: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            copying: None,
+            copied: start.copied,
+            copiers: BTreeMap::new(),
             keeping: Vec::new(),
             followers: BTreeMap::new(),
         }
@@ -129,20 +179,45 @@ impl StorageRole {
 
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
     pub fn connected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
-        if !self.members.syncs.iter().any(|member| member.node == *node) {
-            return;
-        }
-        let (store, position) = (self.store, self.position);
-        self.send(node, RoleMessage::Applied { store, position }, out);
-        self.send(node, RoleMessage::FetchElected { after: position }, out);
-        for draft in self.buffers.values().filter_map(Buffer::drafted) {
-            self.send(node, RoleMessage::GenerateDraft { store, draft: draft.clone() }, out);
+        self.connected.insert(node.clone());
+        match node.role {
+            Role::Entry => {}
+            Role::Storage => self.peer_connected(node, out),
+            Role::Sync if self.members.syncs.iter().any(|member| member.node == *node) => {
+                let (store, position) = (self.store, self.position);
+                self.send(node, RoleMessage::Applied { store, position }, out);
+                self.send(node, RoleMessage::FetchElected { after: position }, out);
+                self.tell_drafts(node, out);
+                self.join(out);
+            }
+            Role::Sync => {}
         }
     }
 
     /// The link to a node is down.
-    pub fn disconnected(&mut self, node: &NodeId) {
+    pub fn disconnected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+        self.connected.remove(node);
         self.followers.remove(node);
+        self.copiers.remove(node);
+        self.buffers.iter_mut().filter(|(id, _)| id.entry == *node).for_each(|(_, buffer)| buffer.is_coming = false);
+        self.peer_disconnected(node, out);
+    }
+
+    /// The life of the entry that what is being applied concerns, as it will be then: to be on disk with it.
+    pub fn life_after(&self, resolution: &Resolution) -> Option<(NodeId, Life)> {
+        let apply = self.applying.as_ref()?;
+        let entry = match apply {
+            Apply::Segment { draft, .. } => &draft.id.entry,
+            Apply::Command(OrderCommand::Init { entry, .. } | OrderCommand::Lost { entry, .. }) => entry,
+            Apply::Command(_) | Apply::Nothing => return None,
+        };
+        let mut life = self.lives.get(entry).cloned().unwrap_or_default();
+        life.take(self.position + 1, apply, resolution).then(|| (entry.clone(), life))
+    }
+
+    /// Who takes part, since which position: to be on disk with that.
+    pub fn members(&self) -> (u64, &Members) {
+        (self.members_at, &self.members)
     }
 
     /// Takes a message of another role. What does not concern a storage, or what it has heard already, changes nothing.
@@ -157,15 +232,9 @@ impl StorageRole {
                 }
             }
             RoleMessage::AdvanceSegmentOver(draft) => self.over(from, draft, out),
-            RoleMessage::ElectSegment { position, elected } if position > self.position => {
-                self.elected.entry(position).or_insert(elected);
-                self.advance(out);
-            }
-            RoleMessage::FollowFeed { after } => {
-                self.followers.insert(from.clone(), after);
-                self.feed(out);
-            }
-            _ => {}
+            RoleMessage::ElectSegment { position, elected } => self.elect(position, elected, out),
+            RoleMessage::FollowFeed { after } => self.follow(from, after, out),
+            other => self.handle_peer(from, other, out),
         }
     }
 
@@ -182,6 +251,7 @@ impl StorageRole {
     pub fn applied(&mut self, position: u64, resolution: Resolution, out: &mut Vec<Output>) {
         let Some(applied) = self.take_applying(position) else { return };
         self.position = position;
+        self.wanted.remove(&position);
         match applied {
             Apply::Segment { draft, .. } => self.resolved(draft.id, position, resolution, out),
             Apply::Command(command) => self.commanded(position, command, out),
@@ -193,6 +263,7 @@ impl StorageRole {
         self.feed(out);
         self.advance(out);
         self.trim(out);
+        self.catch_up(out);
     }
 
     /// What the last [`Output::Apply`] held is not in the store, and never was: its segment is refused, its position taken back by
@@ -232,16 +303,35 @@ impl StorageRole {
 
     fn over(&mut self, from: &NodeId, draft: Draft, out: &mut Vec<Output>) {
         let id = draft.id.clone();
-        let Some(buffer) = self.buffers.get_mut(&id).filter(|buffer| buffer.is_open()) else { return };
+        let Some(buffer) = self.buffers.get_mut(&id).filter(|buffer| buffer.awaits(&draft)) else { return };
         if !buffer.over(draft) {
             return self.send(from, RoleMessage::SegmentMissing { id }, out);
         }
+        self.whole(&id, out);
+    }
+
+    /// All of a segment is here.
+    fn whole(&mut self, id: &SegmentId, out: &mut Vec<Output>) {
         if self.solo {
-            self.draft(&id, out);
+            self.draft(id, out);
         } else {
             self.keep(out);
         }
         self.advance(out);
+    }
+
+    fn elect(&mut self, position: u64, elected: Elected, out: &mut Vec<Output>) {
+        if position <= self.position || position == self.position + 1 && self.applying.is_some() {
+            return;
+        }
+        let is_far =
+            self.elected.len() >= ELECTED_MAX && self.elected.keys().next_back().is_none_or(|last| position > *last);
+        if is_far {
+            self.dropped = true;
+        } else {
+            self.elected.entry(position).or_insert(elected);
+            self.advance(out);
+        }
     }
 
     /// Has the disk write what is whole and not there yet, if it is free.
@@ -264,10 +354,19 @@ impl StorageRole {
         }
     }
 
-    /// Puts out what has the next position, if nothing is under way.
+    fn tell_drafts(&self, sync: &NodeId, out: &mut Vec<Output>) {
+        for draft in self.buffers.values().filter_map(Buffer::drafted) {
+            self.send(sync, RoleMessage::GenerateDraft { store: self.store, draft: draft.clone() }, out);
+        }
+    }
+
+    /// Puts out what has the next position, if nothing is under way, and asks for bodies that are not here.
     fn advance(&mut self, out: &mut Vec<Output>) {
         let position = self.position + 1;
-        if self.applying.is_some() {
+        if !self.solo {
+            self.want_bodies(out);
+        }
+        if self.applying.is_some() || self.copying.as_ref().is_some_and(Copying::is_begun) {
             return;
         }
         let apply = match self.elected.get(&position) {
@@ -276,22 +375,12 @@ impl StorageRole {
             Some(Elected::Command(command)) => Apply::Command(command.clone()),
             Some(Elected::Segment(draft)) => match self.buffers.get(&draft.id).and_then(|buffer| buffer.body(draft)) {
                 Some(body) => Apply::Segment { draft: draft.clone(), body },
-                None => return self.fetch(draft.id.clone(), out),
+                None => return,
             },
         };
         self.elected.remove(&position);
         self.applying = Some(apply.clone());
         out.push(Output::Apply { position, apply });
-    }
-
-    /// Asks the entry for a segment that was elected without us.
-    fn fetch(&mut self, id: SegmentId, out: &mut Vec<Output>) {
-        let buffer = self.buffers.entry(id.clone()).or_default();
-        if !buffer.is_fetched {
-            buffer.is_fetched = true;
-            let entry = id.entry.clone();
-            self.send(&entry, RoleMessage::SegmentMissing { id }, out);
-        }
     }
 
     fn take_applying(&mut self, position: u64) -> Option<Apply> {
@@ -303,8 +392,7 @@ impl StorageRole {
     fn resolved(&mut self, id: SegmentId, position: u64, resolution: Resolution, out: &mut Vec<Output>) {
         self.buffers.remove(&id);
         let life = self.lives.entry(id.entry.clone()).or_default();
-        life.last = id.segment;
-        life.results.push_back((id.segment, position, resolution.clone()));
+        life.resolved(id.segment, position, resolution.clone());
         let (entry, heard) = (id.entry.clone(), self.heard);
         self.send(&entry, RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard }, out);
     }
@@ -321,7 +409,7 @@ impl StorageRole {
 
     fn commanded(&mut self, position: u64, command: OrderCommand, out: &mut Vec<Output>) {
         match command {
-            OrderCommand::Init { entry, replaces } => self.init(position, entry, replaces, out),
+            OrderCommand::Init { entry, replaces, nonce } => self.init(position, entry, (replaces, nonce), out),
             OrderCommand::Lost { entry, incarnation } => {
                 if let Some(life) = self.lives.get_mut(&entry).filter(|life| life.is_present(incarnation)) {
                     life.lost = true;
@@ -329,12 +417,23 @@ impl StorageRole {
                 }
             }
             OrderCommand::Time { at_us } => self.heard = self.heard.max(at_us),
-            OrderCommand::Members(members) => self.members = members,
+            OrderCommand::Members(members) => self.change_members(position, members, out),
             OrderCommand::Retain { .. } => {}
         }
     }
 
-    fn init(&mut self, position: u64, entry: NodeId, replaces: u64, out: &mut Vec<Output>) {
+    /// Who takes part has changed: drafts are counted anew, and entries have to know where slots are.
+    fn change_members(&mut self, position: u64, members: Members, out: &mut Vec<Output>) {
+        (self.members_at, self.members) = (position, members);
+        for sync in &self.members.syncs {
+            self.tell_drafts(&sync.node, out);
+        }
+        for entry in self.followers.keys() {
+            self.send(entry, RoleMessage::MembersAre { position, members: self.members.clone() }, out);
+        }
+    }
+
+    fn init(&mut self, position: u64, entry: NodeId, (replaces, nonce): (u64, u64), out: &mut Vec<Output>) {
         let life = self.lives.entry(entry.clone()).or_default();
         if life.incarnation != replaces {
             let present = life.incarnation;
@@ -342,7 +441,7 @@ impl StorageRole {
         }
         *life = Life { incarnation: position, ..Life::default() };
         self.cut(&entry, out);
-        self.send(&entry, RoleMessage::InitEntryAccepted { incarnation: position, heard: self.heard }, out);
+        self.send(&entry, RoleMessage::InitEntryAccepted { incarnation: position, nonce, heard: self.heard }, out);
     }
 
     /// Drops what earlier lives of an entry have not got elected.
@@ -373,6 +472,19 @@ impl StorageRole {
         }
     }
 
+    fn follow(&mut self, entry: &NodeId, after: u64, out: &mut Vec<Output>) {
+        if after == u64::MAX {
+            self.followers.remove(entry);
+            return;
+        }
+        self.followers.insert(entry.clone(), after);
+        if self.members_at > 0 {
+            let (position, members) = (self.members_at, self.members.clone());
+            self.send(entry, RoleMessage::MembersAre { position, members }, out);
+        }
+        self.feed(out);
+    }
+
     fn feed(&mut self, out: &mut Vec<Output>) {
         for (entry, fed) in &mut self.followers {
             if *fed < self.position {
@@ -380,25 +492,5 @@ impl StorageRole {
                 *fed = self.position;
             }
         }
-    }
-}
-
-impl Life {
-    fn is_present(&self, incarnation: u64) -> bool {
-        self.incarnation == incarnation && !self.lost
-    }
-
-    /// Whether the segment is not in the log and may be, some time.
-    fn may_come(&self, id: &SegmentId) -> bool {
-        !self.has_cut(id) && (id.incarnation > self.incarnation || id.segment > self.last)
-    }
-
-    /// Whether the segment can not be elected any more, if it is not elected yet.
-    fn has_cut(&self, id: &SegmentId) -> bool {
-        id.incarnation < self.incarnation || self.lost && id.incarnation == self.incarnation && id.segment > self.last
-    }
-
-    fn confirm(&mut self, confirmed: u64) {
-        while self.results.pop_front_if(|(segment, ..)| *segment <= confirmed).is_some() {}
     }
 }

@@ -160,7 +160,7 @@ impl SyncRole {
     fn command(&mut self, command: &OrderCommand) {
         let position = self.position;
         match command {
-            OrderCommand::Init { entry, replaces } => {
+            OrderCommand::Init { entry, replaces, .. } => {
                 if self.lives.get(entry).map_or(0, |life| life.incarnation) == *replaces {
                     self.change(entry, |_| Life { incarnation: position, ..Life::default() });
                 }

@@ -110,6 +110,15 @@ impl Unresolved {
         part
     }
 
+    /// Other storages are to keep it.
+    pub fn change_slot(&mut self, slot: u32) {
+        self.slot = slot;
+        self.trims.clear();
+        if let Some(draft) = &mut self.over {
+            draft.slot = slot;
+        }
+    }
+
     /// Closes it, behind the segment `previous`.
     pub fn close(&mut self, previous: u64) -> Draft {
         if self.parts.len() > 1 {

@@ -9,8 +9,8 @@ fn entry() -> EntryRole {
     let members = Members { syncs, slots: vec![["N1", "N2", "N3"].map(storage).to_vec()], storage_quorum: 2 };
     let mut entry = EntryRole::new(NodeId::entry("E1"), members, EntryLimits::default(), 0);
     let mut out = Vec::new();
-    entry.init(0, &mut out);
-    let accepted = RoleMessage::InitEntryAccepted { incarnation: 1, heard: 0 };
+    entry.init(0, 0, &mut out);
+    let accepted = RoleMessage::InitEntryAccepted { incarnation: 1, nonce: 0, heard: 0 };
     entry.handle(0, &NodeId::storage("N1"), accepted, &mut out);
     assert_eq!(out.last(), Some(&Output::Accepted { incarnation: 1 }));
     entry

@@ -22,7 +22,7 @@ fn range(ticket: u64, offset: u32, count: u32) -> TicketRange {
 /// One whose INIT took position 1.
 fn begun(limits: EntryLimits) -> Solo {
     let mut solo = Solo::new(start(), limits);
-    let init = OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0 };
+    let init = OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0, nonce: 0 };
     assert_eq!(solo.next(NOW_US), Some(Apply::Command(Ordered { position: 1, command: init })));
     assert_eq!(solo.applied(1, 1), []);
     solo
@@ -48,7 +48,7 @@ fn command(apply: Option<Apply>) -> (u64, OrderCommand) {
 fn init_is_the_first_and_nothing_goes_before_it() {
     let mut solo = Solo::new(Start { position: 41, incarnation: 7, ..start() }, EntryLimits::default());
     solo.submit(batch(1), 1).unwrap();
-    let init = OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 7 };
+    let init = OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 7, nonce: 0 };
     assert_eq!(command(solo.next(NOW_US)), (42, init));
     assert_eq!(solo.next(NOW_US), None);
     assert_eq!(solo.applied(42, 1), []);

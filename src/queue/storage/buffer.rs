@@ -13,8 +13,8 @@ pub struct Buffer {
     /// TRIM is owed; whether the entry's clock was ahead.
     begun: Option<bool>,
     stage: Stage,
-    /// The entry was asked to say it again because it was elected without us.
-    pub is_fetched: bool,
+    /// The entry is saying it: what is missing comes by itself, as long as the link holds.
+    pub is_coming: bool,
 }
 
 #[derive(Debug)]
@@ -35,6 +35,8 @@ enum Stage {
     Keeping(Draft),
     /// It is where it does not get lost, and the syncs were told so.
     Drafted(Draft),
+    /// It came from a peer, for it is elected: nobody has to be told, and it need not be on disk before it is applied.
+    Fetched(Draft),
 }
 
 impl Part {
@@ -55,8 +57,29 @@ impl Buffer {
         matches!(self.stage, Stage::Open)
     }
 
+    /// Takes a body that came from a peer, for a segment that is elected. Whether it is that.
+    pub fn fetch(&mut self, draft: Draft, body: Bytes) -> bool {
+        let is_right = digest(&body) == draft.digest;
+        if is_right && self.body(&draft).is_none() {
+            self.parts = vec![Part { offset: 1, count: draft.count, body }];
+            self.begun = None;
+            self.stage = Stage::Fetched(draft);
+        }
+        is_right
+    }
+
+    /// Whether the segment is not closed, or was closed for another slot.
+    pub fn awaits(&self, draft: &Draft) -> bool {
+        match &self.stage {
+            Stage::Open => true,
+            Stage::Drafted(own) => own.slot != draft.slot && own.is_same_body(draft),
+            Stage::Whole(_) | Stage::Keeping(_) | Stage::Fetched(_) => false,
+        }
+    }
+
     /// The segment was begun, or begun again: it wants a TRIM.
     pub fn begin(&mut self, ahead: bool) {
+        self.is_coming = true;
         if self.is_open() {
             self.begun = Some(ahead);
         }
@@ -125,8 +148,11 @@ impl Buffer {
 
     /// The body that was elected, if it is here.
     pub fn body(&self, elected: &Draft) -> Option<Bytes> {
-        let (Stage::Whole(draft) | Stage::Keeping(draft) | Stage::Drafted(draft)) = &self.stage else { return None };
-        self.parts.first().filter(|_| draft == elected).map(|part| part.body.clone())
+        let (Stage::Whole(draft) | Stage::Keeping(draft) | Stage::Drafted(draft) | Stage::Fetched(draft)) = &self.stage
+        else {
+            return None;
+        };
+        self.parts.first().filter(|_| draft.is_same_body(elected)).map(|part| part.body.clone())
     }
 
     /// The offset behind the last message that is here.

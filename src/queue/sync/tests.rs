@@ -13,7 +13,7 @@ fn draft(entry: &str, incarnation: u64, segment: u64, previous: u64) -> Draft {
 }
 
 fn init(entry: &str, replaces: u64) -> OrderCommand {
-    OrderCommand::Init { entry: NodeId::entry(entry), replaces }
+    OrderCommand::Init { entry: NodeId::entry(entry), replaces, nonce: 0 }
 }
 
 /// A sync that is told things by one storage.

@@ -70,7 +70,7 @@ impl Cluster {
             ["nodes", ref nodes @ ..] => self.nodes(nodes),
             ["init", entry] => self.init(&node(entry)),
             ["init", entry, replaces] => {
-                self.entry(&node(entry), |role, out| role.init(replaces.parse().unwrap(), out));
+                self.entry(&node(entry), |role, out| role.init(replaces.parse().unwrap(), 0, out));
             }
             ["clock", us] => self.now_us = us.parse().unwrap(),
             ["clock", entry, us] => drop(self.clocks.insert(node(entry), us.parse().unwrap())),
@@ -181,14 +181,15 @@ impl Cluster {
     }
 
     fn disconnect(&mut self, at: &NodeId, from: &NodeId) {
-        self.entry(at, |role, out| role.disconnected(from, out));
-        self.storage(at, |role, _| role.disconnected(from));
+        let now_us = self.clock(at);
+        self.entry(at, |role, out| role.disconnected(now_us, from, out));
+        self.storage(at, |role, out| role.disconnected(from, out));
     }
 
     fn init(&mut self, entry: &NodeId) {
         let lives = self.disks.values().flat_map(|disk| &disk.start.entries);
         let replaces = lives.filter(|(node, _)| node == entry).map(|(_, life)| life.incarnation).max().unwrap_or(0);
-        self.entry(entry, |role, out| role.init(replaces, out));
+        self.entry(entry, |role, out| role.init(replaces, 0, out));
     }
 
     fn publish(&mut self, entry: &str, messages: &[&str]) {
@@ -300,6 +301,7 @@ impl Cluster {
                 entry::Output::Refused { why, tickets } => format!("refuses{} ({why:?})", self.names(&tickets)),
                 entry::Output::ClockDropped(true) => "drops its clock".to_owned(),
                 entry::Output::ClockDropped(false) => "takes up its clock".to_owned(),
+                entry::Output::LeaseHeld(is_held) => format!("has its lease: {is_held}"),
                 entry::Output::Fed { position, segment } => format!("tells subscribers {position}:{}", text(&segment)),
             };
             self.trace.push(format!("{node} {line}"));
@@ -324,6 +326,13 @@ impl Cluster {
                     self.trace.push(format!("{node} applies {position}: {} …", applied(&apply)));
                     assert!(disk.applying.replace((position, apply)).is_none(), "one at a time");
                 }
+                storage::Output::ReadBody { to, position, draft } => {
+                    let message = RoleMessage::Body { draft, body: disk.log[position as usize - 1].clone() };
+                    self.under_way.push_back(Envelope { from: node.clone(), to, message });
+                }
+                storage::Output::CopyBegun { .. }
+                | storage::Output::CopyOut { .. }
+                | storage::Output::CopyIn { .. } => panic!("scripts do not copy"),
                 storage::Output::Feed { to, after, until } => {
                     for position in after + 1..=until {
                         let message = RoleMessage::Feed { position, segment: disk.log[position as usize - 1].clone() };
@@ -362,6 +371,8 @@ impl Cluster {
             RoleMessage::ElectSegment { position, elected: Elected::Command(command) } => {
                 format!("ELECT_SEGMENT {position}: {}", order(command))
             }
+            RoleMessage::FetchBody { position, draft } => format!("FETCH_BODY {position}: {}", id(&draft.id)),
+            RoleMessage::Body { draft, body } => format!("BODY {}{}", id(&draft.id), text(body)),
             RoleMessage::FetchElected { after } => format!("FETCH after {after}"),
             RoleMessage::Applied { position, .. } => format!("APPLIED {position}"),
             RoleMessage::AdvanceSegmentResolved { id: segment, position, resolution, heard } => {
@@ -369,7 +380,7 @@ impl Cluster {
                 format!("RESOLVED {}: position {position}, from number {first}, heard {heard}", id(segment))
             }
             RoleMessage::AdvanceSegmentRefused { id: segment, why } => format!("REFUSED {}: {why:?}", id(segment)),
-            RoleMessage::InitEntryAccepted { incarnation, heard } => {
+            RoleMessage::InitEntryAccepted { incarnation, heard, .. } => {
                 format!("INIT_ENTRY_ACCEPTED {incarnation}, heard {heard}")
             }
             RoleMessage::InitEntryRefused { present } => format!("INIT_ENTRY_REFUSED, present is {present}"),
@@ -393,19 +404,12 @@ impl Disk {
                 self.log[position as usize - 1] = body.clone();
                 self.start.time_us = self.start.time_us.max(draft.id.segment);
                 self.start.kept.retain(|(kept, _)| kept.id != draft.id);
-                let life = self.life(&draft.id.entry);
-                life.last = draft.id.segment;
-                life.results.push_back((draft.id.segment, position, resolution.clone()));
+                self.life(&draft.id.entry).take(position, apply, &resolution);
             }
-            storage::Apply::Command(OrderCommand::Init { entry, replaces }) => {
-                if self.life(entry).incarnation == *replaces {
-                    *self.life(entry) = storage::Life { incarnation: position, ..storage::Life::default() };
-                    self.start.kept.retain(|(kept, _)| kept.id.entry != *entry);
-                }
-            }
-            storage::Apply::Command(OrderCommand::Lost { entry, .. }) => {
-                self.life(entry).lost = true;
-                self.start.kept.retain(|(kept, _)| kept.id.entry != *entry);
+            storage::Apply::Command(OrderCommand::Init { entry, .. } | OrderCommand::Lost { entry, .. }) => {
+                self.life(entry).take(position, apply, &resolution);
+                let life = self.life(entry).clone();
+                self.start.kept.retain(|(kept, _)| kept.id.entry != *entry || life.may_come(&kept.id));
             }
             storage::Apply::Command(_) | storage::Apply::Nothing => {}
         }
@@ -471,7 +475,7 @@ fn id(id: &SegmentId) -> String {
 
 fn order(command: &OrderCommand) -> String {
     match command {
-        OrderCommand::Init { entry, replaces } => format!("INIT {entry} replaces {replaces}"),
+        OrderCommand::Init { entry, replaces, .. } => format!("INIT {entry} replaces {replaces}"),
         OrderCommand::Lost { entry, incarnation } => format!("LOST {entry} in life {incarnation}"),
         other => format!("{other:?}"),
     }
