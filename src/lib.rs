@@ -26,6 +26,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod delivery;
 pub mod http;
 pub mod mqtt;

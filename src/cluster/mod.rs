@@ -1,0 +1,2 @@
+//! A cluster.
+pub mod ndb;
