@@ -196,7 +196,7 @@ pub enum RoleMessage {
     InitEntryAccepted { incarnation: u64, nonce: u64, heard: u64 },
     /// Storage to entry: its INIT was void, for this incarnation is the present one.
     InitEntryRefused { present: u64 },
-    /// Storage to entry: who takes part since this position.
+    /// Storage to entry, or sync to storage: who takes part since this position.
     MembersAre { position: u64, members: Members },
     /// Entry to sync: lives. `sent_us` is the entry's monotonic clock.
     Renew { incarnation: u64, sent_us: u64 },

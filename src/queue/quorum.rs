@@ -71,6 +71,11 @@ impl Members {
         Ok(())
     }
 
+    /// Whether the disks are known. Those of a new cluster are not, until all are there: its table has the nodes alone.
+    pub fn has_stores(&self) -> bool {
+        self.syncs.iter().chain(self.slots.iter().flatten()).any(|member| member.store != StoreId::default())
+    }
+
     /// The storages of a slot; none for a slot that is not.
     pub fn slot(&self, slot: u32) -> &[Member] {
         self.slots.get(slot as usize).map_or(&[], Vec::as_slice)

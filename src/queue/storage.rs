@@ -234,6 +234,10 @@ impl StorageRole {
             RoleMessage::AdvanceSegmentOver(draft) => self.over(from, draft, out),
             RoleMessage::ElectSegment { position, elected } => self.elect(position, elected, out),
             RoleMessage::FollowFeed { after } => self.follow(from, after, out),
+            RoleMessage::MembersAre { members, .. } if !self.members.has_stores() => {
+                self.members = members;
+                self.join(out);
+            }
             other => self.handle_peer(from, other, out),
         }
     }

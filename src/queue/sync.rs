@@ -110,6 +110,8 @@ pub struct SyncRole {
     /// In one process with its storage.
     alone: bool,
     forgot: bool,
+    /// The first table was or will be made here ([`SyncRole::found`]): storages have to be told.
+    founds: bool,
     founding: Option<Founding>,
     order: Order,
     /// The table of members is the same since this position.

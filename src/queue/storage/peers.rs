@@ -302,6 +302,9 @@ impl StorageRole {
 
     /// Asks that drafts of this disk count, if another has been known under our name.
     pub(super) fn join(&self, out: &mut Vec<Output>) {
+        if !self.members.has_stores() {
+            return;
+        }
         let is_behind = self.position == 0 || !self.elected.is_empty() || self.copying.is_some();
         if is_behind || self.applying.is_some() {
             return;

@@ -93,6 +93,9 @@ impl SyncRole {
     /// Tells the decisions behind `after`; a storage that is too far behind for that has to copy what they came to.
     pub(super) fn tell_decisions(&self, after: u64, to: &NodeId, out: &mut Vec<Output>) {
         let until = self.decisions.keys().next().map_or(self.order.position, |first| first - 1);
+        if to.role == Role::Storage {
+            self.tell_table(to, out);
+        }
         if after < until && to.role == Role::Storage {
             self.send(to, RoleMessage::ElectedGone { until }, out);
         }
@@ -108,12 +111,21 @@ impl SyncRole {
         }
     }
 
+    /// A storage cannot know the first table by itself.
+    fn tell_table(&self, to: &NodeId, out: &mut Vec<Output>) {
+        if self.founds && self.founding.is_none() {
+            let (position, members) = (self.since, self.order.members.clone());
+            self.send(to, RoleMessage::MembersAre { position, members }, out);
+        }
+    }
+
     fn begin_anew(&mut self, order: Order, out: &mut Vec<Output>) {
         let was_founded = self.founding.is_none();
         self.begin(order.clone());
         out.push(Output::Note(Record::Order(order)));
         if !was_founded {
             self.greet_all(out);
+            self.order.members.storages().iter().for_each(|member| self.tell_table(&member.node, out));
         }
     }
 

@@ -44,6 +44,7 @@ impl SyncRole {
     /// What the disk holds does not fit together.
     pub fn found(node: NodeId, members: Members, start: Start) -> Result<Self, StartError> {
         let mut role = Self::empty(node, start.store, Order::new(members.clone()));
+        role.founds = true;
         role.founding = Some(Founding::new(&role.node, start.store, members));
         role.read(start.records)?;
         Ok(role)
@@ -81,6 +82,7 @@ impl SyncRole {
             store,
             alone: false,
             forgot: false,
+            founds: false,
             founding: None,
             since: order.position,
             order,
