@@ -1,2 +1,6 @@
 //! A cluster.
+pub mod entry;
 pub mod ndb;
+pub mod sync;
+#[cfg(test)]
+mod tests;

@@ -343,6 +343,22 @@ impl Node {
         publisher.finish();
     }
 
+    /// Ends the connections of all sessions that may hold locks or wait for some: nobody can tell any more whether they do.
+    pub fn end_holders(&self) {
+        for realm in self.realms() {
+            for session in realm.sessions().iter().filter(|session| session.may_hold()) {
+                if let Some(online) = session.mailbox().online() {
+                    online.link.end(End::Shutdown);
+                }
+            }
+        }
+    }
+
+    /// Ends the connections of all clients, which may come back.
+    pub fn end_clients(&self) {
+        self.realms().iter().for_each(|realm| realm.end_all(End::Shutdown));
+    }
+
     /// The node stops: no new sessions, and every connection is asked to end.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);

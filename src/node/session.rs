@@ -126,6 +126,11 @@ impl Session {
         self.holds.store(true, Ordering::SeqCst);
     }
 
+    /// Whether it may have locks, waits or wills.
+    pub(super) fn may_hold(&self) -> bool {
+        self.holds.load(Ordering::SeqCst)
+    }
+
     /// Whether the log is to be told that the session goes; only the first who asks is to do it.
     pub fn take_holds(&self) -> bool {
         self.holds.swap(false, Ordering::SeqCst)

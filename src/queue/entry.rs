@@ -115,6 +115,8 @@ pub struct EntryRole {
     confirmed: u64,
     shard: u32,
     connected: BTreeSet<NodeId>,
+    /// No feed is wanted yet: it is not known behind which position.
+    holds_feed: bool,
     /// The storage that feeds us, and how far.
     feeder: Option<NodeId>,
     fed: u64,
@@ -166,6 +168,7 @@ impl EntryRole {
             confirmed: 0,
             shard: 0,
             connected: BTreeSet::new(),
+            holds_feed: false,
             feeder: None,
             fed: 0,
             resolved: None,
@@ -183,6 +186,18 @@ impl EntryRole {
         self.lease.reset();
         self.life = Life::Asked { replaces, nonce };
         self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces, nonce }, out);
+    }
+
+    /// Wants no feed until [`EntryRole::follow_from`]. To be called before the first link is up, or to begin a new life.
+    pub fn hold_feed(&mut self) {
+        self.holds_feed = true;
+    }
+
+    /// Wants the feed behind this position.
+    pub fn follow_from(&mut self, after: u64, out: &mut Vec<Output>) {
+        (self.holds_feed, self.fed, self.late_since) = (false, after, None);
+        self.feeder = None;
+        self.follow(out);
     }
 
     /// Asks the syncs for a position for a command.
@@ -526,6 +541,9 @@ impl EntryRole {
 
     /// Has one of the connected storages feed us.
     fn follow(&mut self, out: &mut Vec<Output>) {
+        if self.holds_feed {
+            return;
+        }
         let storages = self.members.storages();
         let Some(storage) = storages.into_iter().find(|member| self.connected.contains(&member.node)) else { return };
         if self.feeder.is_none() {

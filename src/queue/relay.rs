@@ -33,8 +33,8 @@ pub struct Fed {
 /// Key and value of a row, `None` if it was removed.
 pub type MirroredRow = (Bytes, Option<Bytes>);
 
-/// Kinds of rows that every entry follows: sessions, their subscriptions, named durable subscriptions.
-pub const MIRRORED: [u8; 3] = [rows::SESSION, rows::SUBSCRIPTION, rows::DURABLE];
+/// Kinds of rows that every entry follows: sessions, their subscriptions, named durable subscriptions, what is available.
+pub const MIRRORED: [u8; 4] = [rows::SESSION, rows::SUBSCRIPTION, rows::DURABLE, rows::FLOOR];
 
 impl Fed {
     pub fn of(applied: &Applied) -> Self {

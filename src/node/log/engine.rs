@@ -15,7 +15,6 @@ use super::tickets::Turn;
 use crate::queue::envelope::{NodeId, OrderCommand};
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::retention::{Floor, Retention};
-use crate::queue::segment::Segment;
 use crate::queue::solo::{Apply, EntryLimits, Solo, Start, TicketRange};
 use crate::queue::state::floors::OTHERS;
 use crate::queue::state::{
@@ -204,7 +203,8 @@ impl Engine {
         let Applied { segment, exceptions, later, changes, .. } = applied;
         self.cleaner.add(&segment);
         let ranges = self.solo.applied(segment.position, segment.first);
-        self.tell(&segment, &ranges, &exceptions, fed);
+        let Self { turns, waiting, .. } = self;
+        fed.told.extend(super::outcomes(segment.first, &ranges, &exceptions, |ticket| turns.remove(&ticket), waiting));
         for outcome in later {
             let (Outcome::Granted { ticket, .. } | Outcome::Ended { ticket, .. }) = &outcome else { continue };
             if let Some(turn) = self.waiting.remove(ticket) {
@@ -213,35 +213,6 @@ impl Engine {
         }
         fed.changes.extend(changes);
         fed.segment = segment;
-    }
-
-    /// Tells each submitter about its messages: runs of plain events, and between them what is not one.
-    fn tell(&mut self, segment: &Segment, ranges: &[TicketRange], exceptions: &[(u32, Outcome)], fed: &mut Fed) {
-        let mut exceptions = exceptions.iter().peekable();
-        for range in ranges {
-            let Some(turn) = self.turns.remove(&range.ticket) else { continue };
-            let end = range.offset + range.count;
-            let mut offset = range.offset;
-            while offset < end {
-                let next = exceptions.peek().map_or(end, |(at, _)| (*at).min(end));
-                if next > offset {
-                    let first = segment.first + u64::from(offset);
-                    let outcome = Outcome::Events { first, count: next - offset };
-                    fed.told.push((turn.behind(offset - range.offset), outcome));
-                    offset = next;
-                }
-                if offset < end
-                    && let Some((_, outcome)) = exceptions.next()
-                {
-                    let turn = turn.behind(offset - range.offset);
-                    if let Outcome::Waiting { ticket } = outcome {
-                        self.waiting.insert(*ticket, turn.clone());
-                    }
-                    fed.told.push((turn, outcome.clone()));
-                    offset += 1;
-                }
-            }
-        }
     }
 
     /// The store failed: what was under way and what waits is refused, unless it is not known whether it is there.

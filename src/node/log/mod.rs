@@ -15,6 +15,7 @@
 mod cleaner;
 mod engine;
 mod feed;
+pub mod follow;
 mod heads;
 pub mod history;
 mod inline;
@@ -22,6 +23,7 @@ pub mod keys;
 mod threads;
 pub mod tickets;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -35,6 +37,7 @@ use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
 use crate::queue::retention::Policy;
 use crate::queue::segment::Segment;
+use crate::queue::solo::TicketRange;
 use crate::queue::state::floors::Floors;
 use crate::router::authorize::covers;
 use crate::store::{Commit, Store, StoreError};
@@ -85,6 +88,8 @@ pub struct Log {
     floors: RwLock<Floors>,
     /// Set where there are no threads.
     inline: OnceLock<Inline>,
+    /// Called when something was submitted, where another thread than the log's own waits for it.
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
     pub counts: Counts,
 }
 
@@ -124,6 +129,7 @@ impl Log {
             report: Mutex::default(),
             floors: RwLock::default(),
             inline: OnceLock::new(),
+            waker: OnceLock::new(),
             counts: Counts::default(),
         }
     }
@@ -149,7 +155,35 @@ impl Log {
         inbox.submissions.push(Submitted { batch, turn });
         if inbox.submissions.len() == 1 {
             self.gathered.notify_one();
+            drop(inbox);
+            if let Some(wake) = self.waker.get() {
+                wake();
+            }
         }
+    }
+
+    /// Has this called when something was submitted. Once.
+    pub fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.waker.set(Box::new(wake));
+    }
+
+    /// All that was submitted by now.
+    pub fn take_submitted(&self) -> Vec<Submitted> {
+        std::mem::take(&mut self.inbox.lock().submissions)
+    }
+
+    /// Durable publishing has stopped for this reason, or (`None`) goes on.
+    pub fn set_trouble(&self, why: Option<String>) {
+        let before = std::mem::replace(&mut *self.health.lock(), why.clone());
+        if before.is_none() && why.is_some() {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        self.close(why.map(|_| Refused::StoreUnavailable));
+    }
+
+    /// Takes nothing more, for the broker stops.
+    pub fn stop_taking(&self) {
+        self.close(Some(Refused::Stopping));
     }
 
     pub(super) fn set_inline(&self, engine: Engine, feed: Feed, clock: ClockFn) {
@@ -325,6 +359,11 @@ impl Log {
         self.floors.read().first_available(realm, pattern, others)
     }
 
+    /// Retention of a cluster has given up something.
+    fn raise_floor(&self, realm: &str, pattern: &str, first: u64) {
+        self.floors.write().raise(realm, pattern, first);
+    }
+
     /// Retention has given up something.
     pub(super) fn set_floors(&self, floors: &Floors) {
         if *self.floors.read() != *floors {
@@ -357,6 +396,43 @@ impl Log {
         let _ = self.publications.set(Publications::new(&key));
         Ok(())
     }
+}
+
+/// What each submitter is told about its messages: runs of plain events, and between them what is not one. `first`: number of the
+/// first message; `take` gives the turn of a ticket. Who waits for a grant is added to `waiting`.
+fn outcomes(
+    first: u64,
+    ranges: &[TicketRange],
+    exceptions: &[(u32, Outcome)],
+    mut take: impl FnMut(u64) -> Option<Turn>,
+    waiting: &mut HashMap<u64, Turn>,
+) -> Vec<(Turn, Outcome)> {
+    let mut told = Vec::new();
+    let mut exceptions = exceptions.iter().peekable();
+    for range in ranges {
+        let Some(turn) = take(range.ticket) else { continue };
+        let end = range.offset + range.count;
+        let mut offset = range.offset;
+        while offset < end {
+            let next = exceptions.peek().map_or(end, |(at, _)| (*at).min(end));
+            if next > offset {
+                let outcome = Outcome::Events { first: first + u64::from(offset), count: next - offset };
+                told.push((turn.behind(offset - range.offset), outcome));
+                offset = next;
+            }
+            if offset < end
+                && let Some((_, outcome)) = exceptions.next()
+            {
+                let turn = turn.behind(offset - range.offset);
+                if let Outcome::Waiting { ticket } = outcome {
+                    waiting.insert(*ticket, turn.clone());
+                }
+                told.push((turn, outcome.clone()));
+                offset += 1;
+            }
+        }
+    }
+    told
 }
 
 /// The row with the key of publication ids; see [`rows::NODE`].

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
+use super::numbers::Numbers;
 use crate::queue::command::{Cursor, CursorName};
 use crate::queue::condition::KeyWill;
 use crate::types::topic::{MatchPolicy, TopicPattern};
@@ -243,6 +244,15 @@ pub fn durable(realm: &str, name: &str) -> Vec<u8> {
 
 pub fn floor(realm: &str, pattern: &str) -> Vec<u8> {
     row(FLOOR, &id(realm, pattern))
+}
+
+/// The last position and number, of the row of [`NUMBERS`].
+///
+/// # Errors
+/// It is damaged.
+pub fn read_numbers(key: &[u8], value: &[u8]) -> Result<(u64, u64), StateError> {
+    let numbers = Numbers::decode(value).ok_or_else(|| damaged(key))?;
+    Ok((numbers.position, numbers.last))
 }
 
 /// The value of a row that is MessagePack.

@@ -1,0 +1,210 @@
+//! An entry node but for its links and threads: the entry role, and the node whose clients submit to it.
+//!
+//! ```text
+//! Log::submit --take--> EntryRole --envelopes--> storages, syncs
+//!                           \--Resolved, Fed--> Follower --> subscribers, mirrors, who submitted
+//! ```
+//!
+//! A life of the entry: INIT is accepted, the log is taken up where a storage has it ([`Node::follow_log`]), the feed follows behind
+//! that, then clients may come. When its life is cut, or the feed has a gap, all clients go and a new life begins: their
+//! sessions go on here or at another entry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ndb::number_of;
+use crate::mqtt::mirror;
+use crate::node::Node;
+use crate::node::log::follow::{Follower, Lost};
+use crate::queue::entry::{EntryLimits, EntryRole, Output};
+use crate::queue::envelope::{Envelope, NodeId, Refusal};
+use crate::queue::outcome::Refused;
+use crate::queue::quorum::Members;
+
+/// What the shell of an entry has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// INIT is accepted: take up the log, then call [`Entry::took_up`].
+    TakeUp,
+    /// This life is over, for this reason: let all clients go, then call [`Entry::begin`].
+    BeginAnew(String),
+}
+
+/// See the module.
+pub struct Entry {
+    own: NodeId,
+    number: u64,
+    role: EntryRole,
+    node: Arc<Node>,
+    follower: Option<Follower>,
+    tasks: Vec<Task>,
+    outputs: Vec<Output>,
+    out: Vec<Envelope>,
+    /// By which our INITs are told from those of a twin.
+    nonce: u64,
+}
+
+impl Entry {
+    pub fn new(own: NodeId, members: Members, limits: EntryLimits, node: Arc<Node>) -> Self {
+        let (number, nonce) = (number_of(&own), node.random());
+        let role = EntryRole::new(own.clone(), members, limits, 0);
+        Self {
+            own,
+            number,
+            role,
+            node,
+            follower: None,
+            tasks: Vec::new(),
+            outputs: Vec::new(),
+            out: Vec::new(),
+            nonce,
+        }
+    }
+
+    /// Begins a life.
+    pub fn begin(&mut self) {
+        self.init(0);
+    }
+
+    fn init(&mut self, replaces: u64) {
+        self.follower = None;
+        self.role.hold_feed();
+        self.nonce = self.node.random();
+        self.role.init(replaces, self.nonce, &mut self.outputs);
+    }
+
+    /// The log was taken up as of this position.
+    pub fn took_up(&mut self, position: u64, now_us: u64) {
+        self.follower = Some(Follower::new(&self.node, position));
+        self.role.follow_from(position, &mut self.outputs);
+        self.node.log.set_trouble(None);
+        self.carry_out(now_us);
+    }
+
+    /// The link to a node is up.
+    pub fn connected(&mut self, now_us: u64, node: &NodeId) {
+        self.role.connected(now_us, node, &mut self.outputs);
+        self.carry_out(now_us);
+    }
+
+    /// The link to a node is down.
+    pub fn disconnected(&mut self, now_us: u64, node: &NodeId) {
+        self.role.disconnected(now_us, node, &mut self.outputs);
+        self.carry_out(now_us);
+    }
+
+    /// Takes what another node says.
+    pub fn handle(&mut self, now_us: u64, envelope: Envelope) {
+        let Envelope { from, message, .. } = envelope;
+        self.role.handle(now_us, &from, message, &mut self.outputs);
+        self.carry_out(now_us);
+    }
+
+    /// Takes what the node's clients have submitted, and sends what may be sent.
+    pub fn flush(&mut self, now_us: u64) {
+        if let Some(follower) = &mut self.follower {
+            for submitted in self.node.log.take_submitted() {
+                let ticket = follower.ticket(&submitted);
+                if let Err(why) = self.role.submit(submitted.batch, ticket) {
+                    follower.refuse(ticket, why);
+                }
+            }
+        }
+        self.role.flush(now_us, &mut self.outputs);
+        self.carry_out(now_us);
+    }
+
+    /// Time has passed. `monotonic_us`: a clock that never goes back.
+    pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
+        self.role.tick(monotonic_us, &mut self.outputs);
+        if self.follower.is_some() {
+            let lacks = (!self.role.has_quorum()).then(|| "too few storages of the cluster are linked".to_owned());
+            self.node.log.set_trouble(lacks);
+        }
+        self.carry_out(now_us);
+    }
+
+    /// Fed up to this position; 0 before the log is taken up.
+    pub fn position(&self) -> u64 {
+        self.follower.as_ref().map_or(0, Follower::position)
+    }
+
+    /// What is to be sent, in order.
+    pub fn take(&mut self) -> Vec<Envelope> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// What is to be done.
+    pub fn take_tasks(&mut self) -> Vec<Task> {
+        std::mem::take(&mut self.tasks)
+    }
+
+    fn carry_out(&mut self, now_us: u64) {
+        while !self.outputs.is_empty() {
+            for output in std::mem::take(&mut self.outputs) {
+                self.carry_out_one(output, now_us);
+            }
+        }
+        if let Some(follower) = &mut self.follower {
+            follower.tell();
+        }
+    }
+
+    fn carry_out_one(&mut self, output: Output, now_us: u64) {
+        match output {
+            Output::Send(envelope) => self.out.push(envelope),
+            Output::Accepted { incarnation } => {
+                tracing::info!(entry = %self.own, incarnation, "this life of the entry has begun");
+                self.tasks.push(Task::TakeUp);
+            }
+            Output::NotAccepted { present } => self.init(present),
+            Output::Resolved { position, resolution, tickets } => {
+                let Some(follower) = &mut self.follower else { return };
+                if let Err(lost) = follower.resolve(position, resolution.first, &resolution.results, &tickets) {
+                    self.end_life(&lost.to_string());
+                }
+            }
+            Output::Refused { why: Refusal::Unavailable, tickets } => {
+                let Some(follower) = &mut self.follower else { return };
+                tickets.iter().for_each(|range| follower.refuse(range.ticket, Refused::StoreUnavailable));
+            }
+            Output::Refused { why: Refusal::Cut, .. } => self.end_life("the cluster has given up this life of the entry"),
+            Output::ClockDropped(true) => tracing::warn!("the clock is a minute ahead of the cluster's: it is not asked any more"),
+            Output::ClockDropped(false) => tracing::warn!("the clock agrees with the cluster's again"),
+            Output::LeaseHeld(held) => {
+                if !held {
+                    self.node.end_holders();
+                }
+            }
+            Output::Fed { position, segment } => self.fed(position, &segment, now_us),
+        }
+    }
+
+    fn fed(&mut self, position: u64, segment: &Bytes, now_us: u64) {
+        // What comes before the log is taken up comes again behind that.
+        let Some(follower) = self.follower.as_mut().filter(|follower| follower.position() < position) else { return };
+        match follower.feed(position, segment, now_us / 1000) {
+            Ok(rows) => {
+                if let Err(error) = mirror::follow(&self.node, self.number, &rows) {
+                    tracing::error!(%error, position, "a session of another entry is not followed");
+                }
+                follower.tell();
+            }
+            Err(lost @ (Lost::Gap { .. } | Lost::Unreadable(_))) => self.end_life(&lost.to_string()),
+        }
+    }
+
+    /// Nobody knows what became of what is not resolved.
+    fn end_life(&mut self, why: &str) {
+        if let Some(mut follower) = self.follower.take() {
+            self.node.log.set_trouble(Some(why.to_owned()));
+            follower.refuse_all();
+        }
+        let task = Task::BeginAnew(why.to_owned());
+        if !self.tasks.contains(&task) {
+            tracing::warn!(entry = %self.own, why, "this life of the entry is over");
+            self.tasks.push(task);
+        }
+    }
+}
