@@ -17,8 +17,18 @@
 //!
 //! Left out on purpose: what the roles say and when (`queue`), and reading `cluster.toml` (`cli::config::cluster`).
 
+mod accept;
 pub mod config;
+mod dial;
 pub mod frame;
+mod greet;
 pub mod handshake;
+pub mod inbox;
+pub mod line;
+mod link;
+pub mod mesh;
+mod pulse;
+mod seat;
 #[cfg(test)]
 mod testing;
+pub mod tls;

@@ -18,10 +18,15 @@ pub fn node(name: &str) -> NodeId {
     }
 }
 
+/// Of a process such as `E1,S1`.
+pub fn nodes(names: &str) -> Vec<NodeId> {
+    names.split(',').map(node).collect()
+}
+
 /// Processes such as `E1,S1`, each at its address.
 pub fn cluster(name: &str, key: &str, processes: &[(&str, SocketAddr)]) -> Arc<Cluster> {
     let process = |(names, address): &(&str, SocketAddr)| {
-        let nodes: Vec<NodeId> = names.split(',').map(node).collect();
+        let nodes = nodes(names);
         Process {
             id: ProcessId::of(&nodes),
             nodes,
