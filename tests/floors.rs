@@ -33,6 +33,7 @@ const BAR: &[&str] = &[
     "cluster/config",
     "cluster/frame",
     "cluster/handshake",
+    "cluster/pulse",
     "mqtt/codec",
     "mqtt/rpc",
     "mqtt/session",
