@@ -13,6 +13,7 @@
 //! - [`wamp`], [`mqtt`], [`http`]: the gates. Each translates its wire format to the router's words and back.
 //! - [`client`]: the other end of the wire: connections to a broker over MQTT or WAMP. It stands above the gates because it
 //!   speaks with their codecs, and below what connects with it.
+//! - [`cluster`]: the links between the processes of a cluster: handshake, frames, reconnects.
 //! - [`cli`]: arguments, configuration, one file per subcommand; builds everything and starts it.
 //!
 //! Invariants:

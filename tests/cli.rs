@@ -90,3 +90,46 @@ fn an_empty_password_is_refused() {
     let output = fennec(&["hash-password"]).output().unwrap();
     check(&output, 2, "", "fennec: the password is empty\n");
 }
+
+#[test]
+fn cluster_check_prints_who_takes_part_or_every_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cluster.toml");
+    let path = path.to_str().unwrap();
+    let data = folder.path().join("data");
+    let file = format!(
+        "name = \"shop\"\nkey = \"0123456789abcdef0123456789abcdef\"\ndata = {data:?}\n\
+         [[process]]\nentry = \"E1\"\nlink = \"127.0.0.1:7001\"\nmqtt = \"127.0.0.1:1883\"\n\
+         [[process]]\nndb = \"N1\"\nsync = \"S1\"\nlink = \"127.0.0.1:7002\"\n"
+    );
+    fs::write(path, &file).unwrap();
+    let data = data.display();
+    let stdout = format!(
+        "cluster shop: 1 entry, 1 ndb, 1 sync in 2 processes\n\
+         \x20 E1     entry     127.0.0.1:7001  mqtt 127.0.0.1:1883\n\
+         \x20 N1,S1  ndb,sync  127.0.0.1:7002  {data}/N1, {data}/S1\n\
+         slot 0: N1\n\
+         acknowledged when 1 of 1 storages of a slot have it: survives the loss of 0, goes on without 0\n\
+         ordered by 1 of 1 syncs: goes on without 0\n\
+         links: not encrypted\n\
+         {path}: ok\n"
+    );
+    check(&fennec(&["cluster", "check", "--cluster", path]).output().unwrap(), 0, &stdout, "");
+    let stdout = format!(
+        "process N1,S1 of cluster shop\n\
+         \x20 N1,S1  ndb,sync  127.0.0.1:7002  {data}/N1, {data}/S1\n\
+         listens for links at 127.0.0.1:7002\n\
+         is dialled by E1\n\
+         {path}: ok\n"
+    );
+    check(&fennec(&["cluster", "check", "--cluster", path, "--id", "S1,N1"]).output().unwrap(), 0, &stdout, "");
+    let stderr = "fennec: --id: N1 is no process of this cluster: N1 runs in N1,S1\n";
+    check(&fennec(&["cluster", "check", "--cluster", path, "--id", "N1"]).output().unwrap(), 2, "", stderr);
+    fs::write(path, file.replace("127.0.0.1:7002", "10.0.0.2:7002").replace("N1", "E1")).unwrap();
+    let stderr = format!(
+        "fennec: {path}:9:7: process[1].ndb: \"E1\" is taken by process[0].entry\n\
+         fennec: {path}:11:8: process[1].link: 10.0.0.2:7002 is not on loopback: configure [tls], or say \
+         insecure_links = true if nobody else is in that network\n"
+    );
+    check(&fennec(&["cluster", "check", "--cluster", path]).output().unwrap(), 2, "", &stderr);
+}

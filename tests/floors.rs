@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["net"],
     &["wamp", "mqtt", "http"],
     &["client"],
+    &["cluster"],
     &["cli"],
 ];
 
@@ -29,6 +30,10 @@ const BAR: &[&str] = &[
     "client/mqtt",
     "client/url",
     "client/wamp",
+    "cluster/config",
+    "cluster/frame",
+    "cluster/handshake",
+    "cluster/pulse",
     "mqtt/codec",
     "mqtt/rpc",
     "mqtt/session",

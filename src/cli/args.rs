@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, RegisterArgs, SubArgs};
+use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
 use super::store::StoreCommand;
 
@@ -43,6 +44,9 @@ pub(super) enum Command {
     /// Look at what a broker keeps, make it smaller, or move it
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Look at the configuration of a cluster
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
 }
 
 /// Each flag stands for a key of the configuration and wins over the environment (FENNEC_…), which wins over the file.

@@ -21,6 +21,7 @@ pub mod broker;
 mod call;
 mod check_config;
 mod client_args;
+mod cluster;
 pub mod config;
 mod connect;
 mod hash_password;
@@ -134,6 +135,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Store(command) => store::run(command),
+        Command::Cluster(command) => cluster::run(command),
     }
 }
 

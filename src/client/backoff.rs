@@ -5,10 +5,12 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Waits that double with each failure, up to half a minute, and are shortened at random by up to a half, so that clients that
-/// lost one broker do not all come back at once.
+/// Waits that double with each failure, up to half a minute unless said otherwise, and are shortened at random by up to a half, so
+/// that clients that lost one broker do not all come back at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
+    first: Duration,
+    longest: Duration,
     next: Duration,
     dice: u64,
 }
@@ -16,21 +18,26 @@ pub struct Backoff {
 impl Backoff {
     /// `seed` should differ from client to client.
     pub fn new(seed: u64) -> Self {
+        Self::between(FIRST, LONGEST, seed)
+    }
+
+    /// With other bounds.
+    pub fn between(first: Duration, longest: Duration, seed: u64) -> Self {
         // The generator never leaves 0.
-        Self { next: FIRST, dice: seed.max(1) }
+        Self { first, longest, next: first, dice: seed.max(1) }
     }
 
     /// The wait after one more failure.
     pub fn after_failure(&mut self) -> Duration {
         let longest = self.next;
-        self.next = (longest * 2).min(LONGEST);
+        self.next = (longest * 2).min(self.longest);
         let half = longest / 2;
         half + half.mul_f64(self.roll())
     }
 
     /// A connection stood: the next wait is short again.
     pub fn reset(&mut self) {
-        self.next = FIRST;
+        self.next = self.first;
     }
 
     /// From 0 to 1, by xorshift64 (G. Marsaglia, "Xorshift RNGs", 2003).

@@ -1,6 +1,37 @@
-//! A cluster.
+//! The links between the processes of a cluster: who takes part, and how what the roles say gets from one to another.
+//!
+//! ```text
+//! role thread -> Mesh::send -> Line (bounded outbox) -> one TCP or TLS connection -> reader -> Inbox (bounded) -> role thread
+//! ```
+//!
+//! 1. [`config`] is what `cluster.toml` comes to: processes, the nodes that each plays, addresses, slots, quorums, the key.
+//! 2. Two processes share one connection, whatever roles they play: the one with the lower id dials, the other accepts.
+//! 3. It begins with the [`handshake`]: versions, names, and both sides prove by HMAC that they have the cluster's key, which is
+//!    never sent. TLS ([`tls`]) comes first where it is configured, and the proof is bound to it.
+//! 4. Then [`frame`]s go both ways: envelopes of the roles, requests and replies beside them, pings. A [`link`] that brings
+//!    nothing for a while is dead; so is one whose peer does not take what waits for it. Nothing is lost but with its link.
+//! 5. A [`mesh`] holds all links of a process, makes them anew with growing waits, and tells each role when one comes and goes:
+//!    whoever is connected anew resends by its role's own rules.
+//! 6. Roles run on threads of their own and read from an [`inbox`]. A full inbox keeps the link from being read, so the other
+//!    side's outbox fills. No role ever waits for another: `send` returns at once, so nothing can wait in a circle.
+//!
+//! Left out on purpose: what the roles say and when (`queue`), and reading `cluster.toml` (`cli::config::cluster`).
+
+mod accept;
+pub mod config;
+mod dial;
 pub mod entry;
+pub mod frame;
+mod greet;
+pub mod handshake;
+pub mod inbox;
+pub mod line;
+mod link;
+pub mod mesh;
 pub mod ndb;
+mod pulse;
+mod seat;
 pub mod sync;
 #[cfg(test)]
-mod tests;
+mod testing;
+pub mod tls;

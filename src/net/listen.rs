@@ -71,6 +71,20 @@ impl Listener {
         self.address
     }
 
+    /// The next connection, as soon as there is one.
+    pub async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.socket.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(address = %self.address, %error, "cannot accept connections");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
     /// Accepts until `stop` is ready. Each connection runs the future that `connection` makes of its socket (after the TLS
     /// handshake, if there is one), on the worker whose turn it is.
     pub async fn serve<F>(
@@ -83,14 +97,8 @@ impl Listener {
     {
         let accept = async {
             loop {
-                match self.socket.accept().await {
-                    Ok((socket, peer)) => door.hand_on(socket, peer, &connection),
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) => {
-                        tracing::warn!(address = %self.address, %error, "cannot accept connections");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                }
+                let (socket, peer) = self.accept().await;
+                door.hand_on(socket, peer, &connection);
             }
         };
         tokio::select! {

@@ -85,9 +85,10 @@ enum State {
     Closed,
 }
 
+/// What was taken to be written, and how far that is.
 #[derive(Default)]
-struct Output {
-    taken: Taken,
+pub struct Output {
+    pub taken: Taken,
     /// Bytes of the first part (or, without parts, of the tail) that are written.
     written: usize,
 }
@@ -345,18 +346,23 @@ impl<I, G: Gate> Drop for Pump<I, G> {
 }
 
 impl Output {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.taken.parts.is_empty() && self.taken.tail.is_empty()
     }
 
+    /// Bytes that are left.
+    pub fn bytes(&self) -> usize {
+        self.taken.bytes() - self.written
+    }
+
     /// The buffer of the last write, to be filled again.
-    fn reuse(&mut self) -> Vec<u8> {
+    pub fn reuse(&mut self) -> Vec<u8> {
         let tail = std::mem::take(&mut self.taken.tail);
         if tail.capacity() > SPARE_BYTES_MAX { Vec::new() } else { tail }
     }
 
     /// Writes once; drops what is written.
-    fn poll_write<I: AsyncWrite + Unpin>(&mut self, io: &mut I, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+    pub fn poll_write<I: AsyncWrite + Unpin>(&mut self, io: &mut I, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         let wrote = if self.taken.parts.is_empty() {
             Pin::new(io).poll_write(cx, &self.taken.tail[self.written..])
         } else {

@@ -83,7 +83,7 @@ fn read_one(node: &Node, reader: &mut Reader) -> Option<Written> {
 
 /// An IP address, or `localhost`, and a port. Other host names are not taken: what they mean may change under a running
 /// broker, and whether a listener is on loopback must be certain.
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }

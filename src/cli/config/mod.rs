@@ -27,6 +27,7 @@ use crate::types::payload::Codec;
 use crate::types::topic::TopicPattern;
 
 mod check;
+pub mod cluster;
 mod listen;
 mod nearest;
 mod reference;
@@ -128,6 +129,14 @@ pub struct RoleEntry {
     pub realms: Option<Vec<Arc<str>>>,
 }
 
+/// In the order of their places.
+fn sort(problems: &mut [Problem]) {
+    problems.sort_by_key(|problem| match &problem.origin {
+        Origin::File { line, column, .. } => (1, *line, *column),
+        other => (other.priority(), 0, 0),
+    });
+}
+
 impl Config {
     /// Reads and checks. Fails with every mistake, in the order of their places.
     pub fn load(sources: &Sources) -> Result<Config, Vec<Problem>> {
@@ -143,10 +152,7 @@ impl Config {
             }
             problems.append(&mut found);
         }
-        problems.sort_by_key(|problem| match &problem.origin {
-            Origin::File { line, column, .. } => (1, *line, *column),
-            other => (other.priority(), 0, 0),
-        });
+        sort(&mut problems);
         Err(problems)
     }
 

@@ -7,8 +7,12 @@ use super::setting::{Key, Section, Shape};
 
 /// Every key: a Markdown table for each table of the configuration.
 pub fn markdown() -> String {
+    markdown_of(File::keys())
+}
+
+pub(super) fn markdown_of(keys: Vec<Key>) -> String {
     let mut text = String::new();
-    table(&mut text, "", false, File::keys());
+    table(&mut text, "", false, keys);
     text
 }
 

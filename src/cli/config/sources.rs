@@ -74,7 +74,8 @@ pub(super) fn variable(row: &Row) -> String {
     format!("{PREFIX}{}", words.join("_"))
 }
 
-fn read_file(path: &Path) -> Result<Node, Vec<Problem>> {
+/// The file as a tree of values.
+pub(super) fn read_file(path: &Path) -> Result<Node, Vec<Problem>> {
     let problem = |what: String| vec![file_problem(path, what)];
     let bytes = std::fs::read(path).map_err(|error| problem(format!("cannot read the configuration: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| problem("is not UTF-8 text".to_owned()))?;

@@ -40,10 +40,11 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
     (config, check.problems)
 }
 
-struct Check {
+/// Finds what is wrong, and where.
+pub(super) struct Check {
     /// Where each key that was said was said.
-    origins: HashMap<String, Origin>,
-    problems: Vec<Problem>,
+    pub origins: HashMap<String, Origin>,
+    pub problems: Vec<Problem>,
 }
 
 /// The realms that exist.
@@ -56,7 +57,7 @@ struct Realms {
 
 impl Check {
     /// Where the key, or else the table around it, was said.
-    fn origin(&self, key: &str) -> Origin {
+    pub fn origin(&self, key: &str) -> Origin {
         let mut key = key;
         loop {
             if let Some(origin) = self.origins.get(key) {
@@ -67,11 +68,11 @@ impl Check {
         }
     }
 
-    fn said(&self, key: &str) -> bool {
+    pub fn said(&self, key: &str) -> bool {
         self.origins.contains_key(key)
     }
 
-    fn wrong(&mut self, key: &str, what: impl Into<String>) {
+    pub fn wrong(&mut self, key: &str, what: impl Into<String>) {
         self.problems.push(Problem { origin: self.origin(key), key: key.to_owned(), what: what.into() });
     }
 

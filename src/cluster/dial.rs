@@ -1,0 +1,46 @@
+//! Links that this process dials: again and again, with growing waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::greet;
+use super::link::Ended;
+use super::mesh::{Peer, Shared, random};
+use crate::client::backoff::Backoff;
+
+/// Waits between two tries.
+const WAIT_FIRST: Duration = Duration::from_millis(50);
+const WAIT_LONGEST: Duration = Duration::from_secs(2);
+
+/// Keeps the link to a process until this one stops.
+pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
+    let seed = random().map(u64::from_le_bytes).unwrap_or_default();
+    let mut backoff = Backoff::between(WAIT_FIRST, WAIT_LONGEST, seed);
+    loop {
+        let dialled = tokio::select! {
+            biased;
+            () = shared.stopped() => return,
+            dialled = greet::dial(&shared.own, shared.tls.as_ref(), &peer.process) => dialled,
+        };
+        match dialled {
+            Ok(wire) => {
+                backoff.reset();
+                let stop = async {
+                    tokio::select! {
+                        () = shared.stopped() => Ended::Stopped,
+                        () = peer.seat.was_cut() => Ended::Closed,
+                    }
+                };
+                if let Ended::Stopped = peer.live(&shared, wire, stop).await {
+                    return;
+                }
+            }
+            Err(error) => peer.complain(&error),
+        }
+        tokio::select! {
+            biased;
+            () = shared.stopped() => return,
+            () = tokio::time::sleep(backoff.after_failure()) => {}
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! All links of a process: made, kept, made anew; and the way from a node's name to it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::config::{Plan, Process, ProcessId};
+use super::handshake::Own;
+use super::inbox::{Answer, Event, Inbox};
+use super::line::{Line, LinkLimits, NotSent};
+use super::link::{Ended, Ends};
+use super::seat::Seat;
+use super::tls::LinkTls;
+use super::{accept, dial};
+use crate::net::listen::Listener;
+use crate::queue::envelope::{Envelope, NodeId};
+
+#[cfg(test)]
+mod tests;
+
+/// See the module. Cloning shares it.
+#[derive(Clone)]
+pub struct Mesh {
+    shared: Arc<Shared>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// What all links of a process have in common.
+pub(super) struct Shared {
+    pub own: Own,
+    pub tls: Option<LinkTls>,
+    pub peers: Vec<Arc<Peer>>,
+    ways: HashMap<NodeId, Way>,
+    here: Arc<[(NodeId, Arc<Inbox>)]>,
+    refused: Mutex<Refused>,
+    stop: watch::Sender<bool>,
+}
+
+/// Connections of others that became no link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub count: u64,
+    /// Why the last one did not.
+    pub last: Option<String>,
+}
+
+/// Another process.
+pub(super) struct Peer {
+    pub process: Process,
+    pub ends: Ends,
+    pub seat: Arc<Seat>,
+    /// Why there is no link; logged once as long as it stays the same.
+    trouble: Mutex<Option<String>>,
+}
+
+enum Way {
+    Here(Arc<Inbox>),
+    There(Arc<Line>),
+}
+
+/// How a link is, and what it has done since the process started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStats {
+    pub process: ProcessId,
+    pub connected: bool,
+    /// How often it was made anew.
+    pub reconnects: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub frames_in: u64,
+    pub frames_out: u64,
+    /// Of the last ping; `None` without a link.
+    pub rtt_us: Option<u64>,
+    /// Bytes that wait to be written.
+    pub waiting_bytes: usize,
+    /// Why there is no link, if this process knows.
+    pub trouble: Option<String>,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub struct Asked(oneshot::Receiver<Bytes>);
+
+impl Mesh {
+    /// Begins to link this process with all others. To be called within a tokio runtime, the one that the links will run on; that of
+    /// `listener`. `inboxes`: one for each node of this process.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn start(
+        plan: &Plan,
+        listener: Listener,
+        tls: Option<LinkTls>,
+        limits: &LinkLimits,
+        inboxes: Vec<(NodeId, Arc<Inbox>)>,
+    ) -> io::Result<Self> {
+        let own = Own::new(plan, u128::from_le_bytes(random()?));
+        let here: Arc<[_]> = inboxes.into();
+        let peers: Vec<Arc<Peer>> = plan.peers.iter().map(|peer| Peer::new(peer, here.clone(), limits)).collect();
+        let mut ways: HashMap<NodeId, Way> = HashMap::new();
+        for peer in &peers {
+            ways.extend(peer.process.nodes.iter().map(|node| (node.clone(), Way::There(peer.ends.line.clone()))));
+        }
+        ways.extend(here.iter().map(|(node, inbox)| (node.clone(), Way::Here(inbox.clone()))));
+        let shared = Arc::new(Shared {
+            own,
+            tls,
+            peers,
+            ways,
+            here,
+            refused: Mutex::default(),
+            stop: watch::Sender::new(false),
+        });
+        shared.tell_neighbours();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept::run(shared.clone(), listener));
+        for peer in &shared.peers {
+            match shared.own.process.dials(&peer.process.id) {
+                true => tasks.spawn(dial::run(shared.clone(), peer.clone())),
+                false => tasks.spawn(accept::keep(shared.clone(), peer.clone())),
+            };
+        }
+        Ok(Self { shared, tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// Brings a message to its node: over a link, or straight into the inbox of a node of this process. Never waits.
+    ///
+    /// # Errors
+    /// It was dropped. Roles need not look at this: they say again what matters when a link comes.
+    pub fn send(&self, envelope: Envelope) -> Result<(), NotSent> {
+        match self.shared.ways.get(&envelope.to) {
+            Some(Way::Here(inbox)) => {
+                inbox.put(Event::Envelope(envelope));
+                Ok(())
+            }
+            Some(Way::There(line)) => line.send(super::frame::Frame::Envelope(envelope)),
+            None => Err(NotSent::Unknown(envelope.to)),
+        }
+    }
+
+    /// Asks a node of any process.
+    ///
+    /// # Errors
+    /// The request was not sent.
+    pub fn ask(&self, from: NodeId, to: NodeId, body: Bytes) -> Result<Asked, NotSent> {
+        match self.shared.ways.get(&to) {
+            Some(Way::Here(inbox)) => {
+                let (send, receive) = oneshot::channel();
+                inbox.put(Event::Request { from, body, answer: Answer::here(send) });
+                Ok(Asked(receive))
+            }
+            Some(Way::There(line)) => Ok(Asked(line.ask(from, to, body)?)),
+            None => Err(NotSent::Unknown(to)),
+        }
+    }
+
+    /// How the links are, in the order of the configuration.
+    pub fn stats(&self) -> Vec<LinkStats> {
+        self.shared.peers.iter().map(|peer| peer.stats()).collect()
+    }
+
+    /// Connections of others that became no link.
+    pub fn refused(&self) -> Refused {
+        self.shared.refused.lock().clone()
+    }
+
+    /// Ends all links once what waits is written, though within a second; returns when all are gone.
+    pub async fn stop(&self) {
+        self.shared.stop.send_replace(true);
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Ends the link to a process as if the network had.
+    #[cfg(test)]
+    pub(super) fn cut(&self, process: &str) {
+        let peer = self.shared.peers.iter().find(|peer| peer.process.id == process.into()).unwrap();
+        peer.seat.cut();
+    }
+}
+
+impl Asked {
+    /// The reply; `None`: there will be none, for the link is gone, or the other side cannot answer.
+    pub async fn reply(self) -> Option<Bytes> {
+        self.0.await.ok()
+    }
+
+    /// The same for a thread. Must not be called within a runtime.
+    pub fn wait(self) -> Option<Bytes> {
+        self.0.blocking_recv().ok()
+    }
+}
+
+impl Shared {
+    /// Is ready when the process stops.
+    pub(super) async fn stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        // The sender lives as long as this.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Roles of one process are linked from the beginning.
+    fn tell_neighbours(&self) {
+        if let [_] = *self.here {
+            return;
+        }
+        for (own, inbox) in self.here.iter() {
+            let nodes = self.here.iter().map(|(node, _)| node).filter(|node| *node != own).cloned().collect();
+            inbox.put(Event::Connected { process: self.own.process.clone(), nodes });
+        }
+    }
+
+    /// A connection became no link. Logged only if it is news: anybody who can connect can have this said.
+    pub(super) fn refuse(&self, address: SocketAddr, why: &dyn fmt::Display) {
+        let why = why.to_string();
+        let mut refused = self.refused.lock();
+        refused.count += 1;
+        match refused.last.as_ref() == Some(&why) {
+            true => tracing::debug!(%address, "a link is refused: {why}"),
+            false => tracing::warn!(%address, "a link is refused: {why}"),
+        }
+        refused.last = Some(why);
+    }
+
+    pub(super) fn tell(&self, event: impl Fn() -> Event) {
+        self.here.iter().for_each(|(_, inbox)| inbox.put(event()));
+    }
+}
+
+impl Peer {
+    fn new(process: &Process, here: Arc<[(NodeId, Arc<Inbox>)]>, limits: &LinkLimits) -> Arc<Self> {
+        let ends = Ends { there: process.nodes.clone().into(), here, line: Arc::new(Line::new(limits.clone())) };
+        Arc::new(Self { process: process.clone(), ends, seat: Arc::default(), trouble: Mutex::default() })
+    }
+
+    /// Runs one life of the link, with all that roles hear of it.
+    pub(super) async fn live<I>(&self, shared: &Shared, io: I, stop: impl Future<Output = Ended>) -> Ended
+    where
+        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
+    {
+        let process = &self.process.id;
+        *self.trouble.lock() = None;
+        tracing::info!(%process, "linked");
+        // Open first: whoever hears of the link may send at once.
+        let life = self.ends.line.open();
+        shared.tell(|| Event::Connected { process: process.clone(), nodes: self.ends.there.clone() });
+        let ended = super::link::run(io, &self.ends, life, stop).await;
+        self.ends.line.close();
+        shared.tell(|| Event::Disconnected { process: process.clone(), nodes: self.ends.there.clone() });
+        match ended {
+            Ended::Stopped => tracing::info!(%process, "link closed: {ended}"),
+            _ => tracing::warn!(%process, "link lost: {ended}"),
+        }
+        *self.trouble.lock() = Some(ended.to_string());
+        ended
+    }
+
+    /// Says why there is no link, if that is news.
+    pub(super) fn complain(&self, why: &dyn fmt::Display) {
+        let process = &self.process.id;
+        let why = why.to_string();
+        let mut trouble = self.trouble.lock();
+        if trouble.as_ref() != Some(&why) {
+            tracing::warn!(%process, "no link: {why}");
+            *trouble = Some(why);
+        }
+    }
+
+    fn stats(&self) -> LinkStats {
+        let line = &self.ends.line;
+        let counters = &line.counters;
+        let rtt_us = counters.rtt_us.load(Ordering::Relaxed);
+        LinkStats {
+            process: self.process.id.clone(),
+            connected: counters.connected.load(Ordering::Relaxed),
+            reconnects: counters.connects.load(Ordering::Relaxed).saturating_sub(1),
+            bytes_in: counters.bytes_in.load(Ordering::Relaxed),
+            bytes_out: counters.bytes_out.load(Ordering::Relaxed),
+            frames_in: counters.frames_in.load(Ordering::Relaxed),
+            frames_out: counters.frames_out.load(Ordering::Relaxed),
+            rtt_us: (rtt_us > 0).then_some(rtt_us),
+            waiting_bytes: line.waiting_bytes(),
+            trouble: self.trouble.lock().clone(),
+        }
+    }
+}
+
+/// Random bytes of the system.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes)
+}
