@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, RegisterArgs, SubArgs};
 use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
+use super::node::NodeArgs;
 use super::store::StoreCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
@@ -47,6 +48,14 @@ pub(super) enum Command {
     /// Look at the configuration of a cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Run an entry of a cluster: clients connect there
+    Entry(NodeArgs),
+    /// Run a storage of a cluster
+    Ndb(NodeArgs),
+    /// Run a sync of a cluster, which puts messages into order
+    Sync(NodeArgs),
+    /// Run a process of a cluster, whichever roles it plays
+    Node(NodeArgs),
 }
 
 /// Each flag stands for a key of the configuration and wins over the environment (FENNEC_…), which wins over the file.

@@ -11,6 +11,8 @@ use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::open_log::open_log;
+use crate::cluster::inbox::Inbox;
+use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
@@ -44,7 +46,15 @@ pub struct Broker {
     runtime: Runtime,
     stopping: watch::Sender<bool>,
     drain: Duration,
-    log: Threads,
+    log: LogWork,
+}
+
+/// Who works the log.
+pub(super) enum LogWork {
+    /// Threads of this process, on a store of its own.
+    Own(Threads),
+    /// A cluster, of which this is an entry.
+    Cluster { entry: EntryHandle, inbox: Arc<Inbox> },
 }
 
 /// A listener whose port is taken.
@@ -65,6 +75,22 @@ impl Broker {
                 .map_err(|error| Failure::Run(format!("cannot make the data folder {}: {error}", folder.display())))?;
         }
         let clock = Clock::default();
+        Self::start_with(config, clock, || open_log(config, clock))
+    }
+
+    /// Starts one whose log works already, and is another's.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub(super) fn open(config: &Config, clock: Clock, node: Arc<Node>, log: LogWork) -> Result<Self, Failure> {
+        Self::start_with(config, clock, || Ok((node, log)))
+    }
+
+    fn start_with(
+        config: &Config,
+        clock: Clock,
+        open_log: impl FnOnce() -> Result<(Arc<Node>, LogWork), Failure>,
+    ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
         let runtime = runtime.map_err(failed)?;
@@ -72,7 +98,7 @@ impl Broker {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
-        let (node, log) = open_log(config, clock)?;
+        let (node, log) = open_log()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
@@ -110,7 +136,7 @@ impl Broker {
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
         }
-        self.log.stop();
+        self.log.stop(&self.node);
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {
             workers.stop();

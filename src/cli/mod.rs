@@ -15,6 +15,8 @@ use clap::error::ErrorKind;
 
 use args::{Args, Command};
 
+use crate::queue::envelope::Role;
+
 mod args;
 mod ask;
 pub mod broker;
@@ -30,6 +32,7 @@ mod keys;
 mod lines;
 mod lock;
 pub mod log;
+mod node;
 mod open_log;
 mod pub_;
 mod read_log;
@@ -136,6 +139,10 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Keys(args) => keys::run(args),
         Command::Store(command) => store::run(command),
         Command::Cluster(command) => cluster::run(command),
+        Command::Entry(args) => node::run(args, Some(Role::Entry)),
+        Command::Ndb(args) => node::run(args, Some(Role::Storage)),
+        Command::Sync(args) => node::run(args, Some(Role::Sync)),
+        Command::Node(args) => node::run(args, None),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
-use super::broker::make_node;
+use super::broker::{LogWork, make_node};
 use super::config::Config;
 use crate::mqtt::{self, RestoreError};
 use crate::net::clock::Clock;
@@ -46,12 +46,12 @@ impl From<RestoreError> for Fault {
 ///
 /// # Errors
 /// The store cannot be had, or is damaged and may not be set aside; or the system has no threads left.
-pub(super) fn open_log(config: &Config, clock: Clock) -> Result<(Arc<Node>, Threads), Failure> {
+pub(super) fn open_log(config: &Config, clock: Clock) -> Result<(Arc<Node>, LogWork), Failure> {
     let opened = store::open(&config.store);
     let opened = opened.map_err(|error| Failure::Run(format!("cannot open the store: {error}")))?;
     let node = make_node(config)?;
     let why = match work(config, &node, opened, clock) {
-        Ok(threads) => return Ok((node, threads)),
+        Ok(threads) => return Ok((node, LogWork::Own(threads))),
         Err(Fault::Other(why)) => return Err(Failure::Run(why)),
         Err(Fault::Damaged(why)) => why,
     };
@@ -61,7 +61,7 @@ pub(super) fn open_log(config: &Config, clock: Clock) -> Result<(Arc<Node>, Thre
     let opened = opened.map_err(|error| Failure::Run(format!("cannot open the store: {error}")))?;
     let node = make_node(config)?;
     match work(config, &node, opened, clock) {
-        Ok(threads) => Ok((node, threads)),
+        Ok(threads) => Ok((node, LogWork::Own(threads))),
         Err(Fault::Damaged(why) | Fault::Other(why)) => Err(Failure::Run(why)),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 /// Says what runs where, one listener a line, and what to try first.
-fn banner(config: &Config, broker: &Broker) -> String {
+pub(super) fn banner(config: &Config, broker: &Broker) -> String {
     let mut text = format!("fennec {}\n", env!("CARGO_PKG_VERSION"));
     for (protocol, tls, address) in &broker.listeners {
         let (name, what) = match (protocol, tls) {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 use crate::queue::envelope::{NodeId, Role};
 use crate::queue::quorum::{Member, Members, StoreId};
@@ -145,6 +147,18 @@ impl ClusterKey {
     /// `None`: it is too short.
     pub fn new(text: &str) -> Option<Self> {
         (text.len() >= Self::BYTES_MIN).then(|| Self(text.as_bytes().into()))
+    }
+
+    /// A key for another purpose, which tells nothing of this one.
+    pub fn derive(&self, purpose: &str) -> [u8; 16] {
+        let mut derived = [0; 16];
+        // HMAC takes keys of any length, and gives 32 bytes.
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) {
+            mac.update(b"fennec key: ");
+            mac.update(purpose.as_bytes());
+            derived.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        }
+        derived
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -26,7 +26,7 @@ use crate::queue::quorum::Members;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// INIT is accepted: take up the log, then call [`Entry::took_up`].
-    TakeUp,
+    TakeUp { incarnation: u64 },
     /// This life is over, for this reason: let all clients go, then call [`Entry::begin`].
     BeginAnew(String),
 }
@@ -49,17 +49,7 @@ impl Entry {
     pub fn new(own: NodeId, members: Members, limits: EntryLimits, node: Arc<Node>) -> Self {
         let (number, nonce) = (number_of(&own), node.random());
         let role = EntryRole::new(own.clone(), members, limits, 0);
-        Self {
-            own,
-            number,
-            role,
-            node,
-            follower: None,
-            tasks: Vec::new(),
-            outputs: Vec::new(),
-            out: Vec::new(),
-            nonce,
-        }
+        Self { own, number, role, node, follower: None, tasks: Vec::new(), outputs: Vec::new(), out: Vec::new(), nonce }
     }
 
     /// Begins a life.
@@ -156,7 +146,7 @@ impl Entry {
             Output::Send(envelope) => self.out.push(envelope),
             Output::Accepted { incarnation } => {
                 tracing::info!(entry = %self.own, incarnation, "this life of the entry has begun");
-                self.tasks.push(Task::TakeUp);
+                self.tasks.push(Task::TakeUp { incarnation });
             }
             Output::NotAccepted { present } => self.init(present),
             Output::Resolved { position, resolution, tickets } => {
@@ -169,8 +159,12 @@ impl Entry {
                 let Some(follower) = &mut self.follower else { return };
                 tickets.iter().for_each(|range| follower.refuse(range.ticket, Refused::StoreUnavailable));
             }
-            Output::Refused { why: Refusal::Cut, .. } => self.end_life("the cluster has given up this life of the entry"),
-            Output::ClockDropped(true) => tracing::warn!("the clock is a minute ahead of the cluster's: it is not asked any more"),
+            Output::Refused { why: Refusal::Cut, .. } => {
+                self.end_life("the cluster has given up this life of the entry")
+            }
+            Output::ClockDropped(true) => {
+                tracing::warn!("the clock is a minute ahead of the cluster's: it is not asked any more")
+            }
             Output::ClockDropped(false) => tracing::warn!("the clock agrees with the cluster's again"),
             Output::LeaseHeld(held) => {
                 if !held {

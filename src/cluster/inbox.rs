@@ -100,6 +100,11 @@ impl Inbox {
         (!over).then_some(events)
     }
 
+    /// Whether something waits.
+    pub fn has_some(&self) -> bool {
+        !self.state.lock().events.is_empty()
+    }
+
     /// Has [`Inbox::take`] return, for there is something else to do.
     pub fn wake(&self) {
         self.state.lock().woken = true;

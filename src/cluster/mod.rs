@@ -29,6 +29,7 @@ pub mod line;
 mod link;
 pub mod mesh;
 pub mod ndb;
+pub mod process;
 mod pulse;
 mod seat;
 pub mod sync;

@@ -346,8 +346,12 @@ impl Ndb {
 
     fn feed(&mut self, to: &NodeId, after: u64, until: u64) {
         // An entry that was away for too long finds a gap, and begins a new life.
-        let recent: Vec<_> =
-            self.recent.positions.range(after + 1..=until).map(|(position, (fed, _))| (*position, fed.clone())).collect();
+        let recent: Vec<_> = self
+            .recent
+            .positions
+            .range(after + 1..=until)
+            .map(|(position, (fed, _))| (*position, fed.clone()))
+            .collect();
         for (position, segment) in recent {
             self.send(to.clone(), RoleMessage::Feed { position, segment });
         }

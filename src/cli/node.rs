@@ -1,0 +1,335 @@
+//! `fennec entry`, `ndb`, `sync` and `node`: one process of a cluster.
+//!
+//! ```text
+//! cluster.toml -> Plan -> links (Mesh) -> a thread for each role; an entry is a Broker whose log the cluster keeps
+//! ```
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::args::ServeArgs;
+use super::broker::{Broker, LogWork, make_node};
+use super::config::cluster::{self, Loaded};
+use super::config::{Config, Flag};
+use super::{Failure, log, print, serve};
+use crate::cluster::config::{Plan, role_name};
+use crate::cluster::entry::Entry;
+use crate::cluster::inbox::Inbox;
+use crate::cluster::line::LinkLimits;
+use crate::cluster::mesh::Mesh;
+use crate::cluster::ndb::Ndb;
+use crate::cluster::process::{self, AskStorages, EntryHandle, Running};
+use crate::cluster::sync::SyncNode;
+use crate::cluster::tls::LinkTls;
+use crate::mqtt::mirror;
+use crate::net::clock::Clock;
+use crate::net::listen::Listener;
+use crate::node::Node;
+use crate::node::log::ClockFn;
+use crate::node::log::follow::Readers;
+use crate::queue::entry::EntryLimits;
+use crate::queue::envelope::{NodeId, Role};
+use crate::queue::quorum::{Members, StoreId};
+use crate::queue::state::StateLimits;
+use crate::store::{self, StoreSettings, StoreUrl, SyncMode};
+
+/// Bytes that wait for a role before its links are not read any more.
+const INBOX_BYTES_MAX: usize = 64 << 20;
+/// An entry that is silent for so long is given up by the syncs.
+const LEASE: Duration = Duration::from_secs(6);
+/// How often an entry that begins, and one that works, is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// A cluster that has not accepted an entry for so long is said to be incomplete, again and again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct NodeArgs {
+    /// Id of this process in the file: E1, or E1,N1,S1 if it plays several roles
+    #[arg(long, value_name = "ID", value_delimiter = ',', required = true)]
+    id: Vec<String>,
+    /// The file that all processes of the cluster share
+    #[arg(long, value_name = "FILE")]
+    cluster: PathBuf,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Runs a process. `role`: the only one that it may play.
+pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
+    let Loaded { cluster, warnings } = cluster::load(&args.cluster).map_err(Failure::of_problems)?;
+    let plan = cluster.plan(&args.id, role).map_err(|error| Failure::Refused(vec![format!("--id: {error}")]))?;
+    let config = configure(&plan, args.serve)?;
+    log::start(&config.log, config.log_format).map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    let mut signals = Signals::catch(&runtime)?;
+    let process = Process::start(&plan, &runtime)?;
+    let result = process.live(&config, &mut signals);
+    process.stop(&runtime);
+    runtime.shutdown_background();
+    result
+}
+
+/// The broker's configuration, with the listeners of the cluster's file.
+fn configure(plan: &Plan, serve: ServeArgs) -> Result<Config, Failure> {
+    let mut sources = serve.sources();
+    for protocol in ["mqtt", "mqtts", "http", "https", "rawsocket", "rawsockets"] {
+        let own = plan.own.clients.iter().filter(|client| client.protocol == protocol);
+        let addresses: Vec<String> = own.map(|client| client.address.to_string()).collect();
+        let value = if addresses.is_empty() { "off".to_owned() } else { addresses.join(",") };
+        sources.flags.push(Flag { name: "cluster.toml".to_owned(), key: format!("listen.{protocol}"), value });
+    }
+    sources.flags.push(Flag { name: "cluster.toml".to_owned(), key: "memory".to_owned(), value: "true".to_owned() });
+    Config::load(&sources).map_err(Failure::of_problems)
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Signals {
+    fn catch(runtime: &Runtime) -> Result<Self, Failure> {
+        let _within = runtime.enter();
+        let catch = |kind| signal(kind).map_err(|error| Failure::Run(format!("cannot catch signals: {error}")));
+        let (terminate, interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, runtime: runtime.handle().clone() })
+    }
+
+    /// Waits for one, as long as this.
+    fn wait(&mut self, patience: Duration) -> bool {
+        let Self { terminate, interrupt, runtime } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                () = tokio::time::sleep(patience) => false,
+            }
+        })
+    }
+}
+
+/// A process whose links and roles work.
+struct Process {
+    plan: Plan,
+    mesh: Mesh,
+    clock: Clock,
+    roles: Vec<(NodeId, Running)>,
+    entry: Option<(NodeId, Arc<Inbox>)>,
+    linked: Arc<Mutex<BTreeSet<NodeId>>>,
+}
+
+impl Process {
+    fn start(plan: &Plan, runtime: &Runtime) -> Result<Self, Failure> {
+        let own = &plan.own;
+        let tls = own.tls.as_ref().map(LinkTls::from_files).transpose();
+        let tls = tls.map_err(|error| Failure::Refused(vec![error.to_string()]))?;
+        let inboxes: Vec<(NodeId, Arc<Inbox>)> =
+            own.nodes.iter().map(|node| (node.clone(), Inbox::new(INBOX_BYTES_MAX))).collect();
+        let limits = LinkLimits { silence: plan.cluster.silence, ..LinkLimits::default() };
+        let clock = Clock::default();
+        let mesh = {
+            let _within = runtime.enter();
+            let listener = Listener::bind(own.bind).map_err(|error| Failure::Run(format!("bind: {error}")))?;
+            Mesh::start(plan, listener, tls, &limits, inboxes.clone())
+        };
+        let mesh = mesh.map_err(|error| Failure::Run(format!("cannot begin the links: {error}")))?;
+        let mut process =
+            Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default() };
+        for (node, inbox) in inboxes {
+            process.begin(node, inbox)?;
+        }
+        Ok(process)
+    }
+
+    fn begin(&mut self, node: NodeId, inbox: Arc<Inbox>) -> Result<(), Failure> {
+        let running = match node.role {
+            Role::Entry => {
+                self.entry = Some((node, inbox));
+                return Ok(());
+            }
+            Role::Storage => self.begin_ndb(&node, &inbox)?,
+            Role::Sync => self.begin_sync(&node, &inbox)?,
+        };
+        tracing::info!(%node, role = role_name(node.role), "the node works");
+        self.roles.push((node, running));
+        Ok(())
+    }
+
+    fn begin_ndb(&self, node: &NodeId, inbox: &Arc<Inbox>) -> Result<Running, Failure> {
+        let named = |what: String| Failure::Run(format!("{node}: {what}"));
+        let url = self.store_of(node)?;
+        if let StoreUrl::Folder(folder) = &url {
+            let made = std::fs::create_dir_all(folder);
+            made.map_err(|error| named(format!("cannot make the folder {}: {error}", folder.display())))?;
+        }
+        let settings = StoreSettings { url, sync: SyncMode::Always, sync_interval_ms: 0, strict: true };
+        let opened = store::open(&settings).map_err(|error| named(format!("cannot open the store: {error}")))?;
+        let ndb = Ndb::open(node.clone(), self.members(), opened.store, StateLimits::default(), fresh_id()?);
+        let ndb = ndb.map_err(|error| named(error.to_string()))?;
+        process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+    }
+
+    fn begin_sync(&self, node: &NodeId, inbox: &Arc<Inbox>) -> Result<Running, Failure> {
+        let named = |what: String| Failure::Run(format!("{node}: {what}"));
+        let StoreUrl::Folder(folder) = self.store_of(node)? else {
+            return Err(named("a sync keeps its promises in a folder".to_owned()));
+        };
+        // Without random numbers the process would not have come so far.
+        let fresh = Box::new(|| fresh_id().unwrap_or_default());
+        let lease_us = LEASE.as_micros() as u64;
+        let sync = SyncNode::open(node.clone(), self.members(), &folder, lease_us, fresh);
+        let sync = sync.map_err(|error| named(format!("cannot open {}: {error}", folder.display())))?;
+        process::run_sync(sync, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+    }
+
+    fn store_of(&self, node: &NodeId) -> Result<StoreUrl, Failure> {
+        let found = self.plan.own.stores.iter().find(|(known, _)| known == node);
+        found.map(|(_, url)| url.clone()).ok_or_else(|| Failure::Run(format!("{node}: has no store")))
+    }
+
+    /// Who takes part at first. Disks are known when all have met.
+    fn members(&self) -> Members {
+        self.plan.cluster.members(|_| StoreId::default())
+    }
+
+    fn clock_fn(&self) -> ClockFn {
+        let clock = self.clock;
+        Arc::new(move || clock.now_ms())
+    }
+
+    /// Works until a signal comes. An entry whose life the cluster has ended begins another.
+    fn live(&self, config: &Config, signals: &mut Signals) -> Result<(), Failure> {
+        let Some((node, inbox)) = &self.entry else {
+            print(&format!("fennec {} {}: works\n", env!("CARGO_PKG_VERSION"), self.plan.own.id))?;
+            while !signals.wait(Duration::from_secs(1)) {
+                if let Some((node, _)) = self.roles.iter().find(|(_, running)| running.is_finished()) {
+                    return Err(Failure::Run(format!("{node} has stopped; see the log")));
+                }
+            }
+            return Ok(());
+        };
+        loop {
+            let Some((broker, ended)) = self.begin_entry(config, node, inbox, signals)? else { return Ok(()) };
+            print(&serve::banner(config, &broker))?;
+            let stopped = loop {
+                if signals.wait(LOOK) {
+                    break true;
+                }
+                if ended.lock().is_some() {
+                    break false;
+                }
+            };
+            let hurry = AtomicBool::new(!stopped);
+            broker.stop(|| hurry.load(Ordering::Relaxed));
+            if stopped {
+                return Ok(());
+            }
+            tracing::warn!(%node, "the entry begins anew");
+        }
+    }
+
+    /// Begins a life of the entry; `None`: a signal came before the cluster accepted it.
+    fn begin_entry(
+        &self,
+        config: &Config,
+        node: &NodeId,
+        inbox: &Arc<Inbox>,
+        signals: &mut Signals,
+    ) -> Result<Option<(Broker, Ended)>, Failure> {
+        let broker_node = make_node(config)?;
+        let position = Arc::new(AtomicU64::new(0));
+        let storages: Arc<[NodeId]> = self.plan.cluster.nodes_of(Role::Storage).cloned().collect();
+        let ask = AskStorages::new(self.mesh.clone(), node.clone(), storages, position.clone());
+        let readers: Readers = Arc::new(move || process::reader(&ask));
+        let limits = EntryLimits { lease_us: LEASE.as_micros() as u64, ..EntryLimits::default() };
+        let entry = Entry::new(node.clone(), self.members(), limits, broker_node.clone());
+        let woken = inbox.clone();
+        broker_node.log.wake_by(move || woken.wake());
+        let ready = Arc::new(AtomicBool::new(false));
+        let take_up = {
+            let (node, ready, clock) = (broker_node.clone(), ready.clone(), self.clock_fn());
+            let publications = self.plan.cluster.key.derive("publication ids");
+            move || {
+                let position = take_up(&node, &readers, &publications, clock)?;
+                ready.store(true, Ordering::Release);
+                Ok(position)
+            }
+        };
+        let linked = self.linked.clone();
+        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), linked, position, take_up);
+        let handle = handle.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
+        let mut waited = Duration::ZERO;
+        while !ready.load(Ordering::Acquire) {
+            if signals.wait(LOOK) {
+                handle.end(inbox);
+                return Ok(None);
+            }
+            if let Some(why) = handle.ended() {
+                return Err(Failure::Run(format!("{node}: {why}")));
+            }
+            waited += LOOK;
+            if waited >= PATIENCE {
+                waited = Duration::ZERO;
+                tracing::warn!(%node, without = self.unlinked().join(", "), "the cluster has not accepted this entry yet");
+            }
+        }
+        let ended = handle.ended_cell();
+        let work = LogWork::Cluster { entry: handle, inbox: inbox.clone() };
+        Ok(Some((Broker::open(config, self.clock, broker_node, work)?, ended)))
+    }
+
+    /// Processes to which there is no link.
+    fn unlinked(&self) -> Vec<String> {
+        let stats = self.mesh.stats();
+        stats.iter().filter(|link| !link.connected).map(|link| link.process.to_string()).collect()
+    }
+
+    fn stop(self, runtime: &Runtime) {
+        for (_, running) in self.roles {
+            running.stop();
+        }
+        runtime.block_on(self.mesh.stop());
+    }
+}
+
+type Ended = Arc<Mutex<Option<String>>>;
+
+/// What an entry has to know before clients come.
+fn take_up(node: &Arc<Node>, readers: &Readers, publications: &[u8; 16], clock: ClockFn) -> Result<u64, String> {
+    let position = node.follow_log(readers, publications).map_err(|error| error.to_string())?;
+    mirror::load(node, &mut *readers()).map_err(|error| error.to_string())?;
+    node.run_followed_log(readers, clock).map_err(|error| error.to_string())?;
+    Ok(position)
+}
+
+fn fresh_id() -> Result<StoreId, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;
+    Ok(StoreId(u128::from_le_bytes(bytes)))
+}
+
+impl LogWork {
+    /// Takes nothing more, and waits until what was taken is stored.
+    pub(super) fn stop(self, node: &Node) {
+        match self {
+            Self::Own(threads) => threads.stop(),
+            Self::Cluster { entry, inbox } => {
+                node.log.stop_taking();
+                EntryHandle::end(entry, &inbox);
+            }
+        }
+    }
+}

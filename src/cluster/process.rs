@@ -1,0 +1,338 @@
+//! The roles of a process at work: a thread for each, between its inbox and the mesh.
+//!
+//! ```text
+//! Inbox --all that waits--> SyncNode, Ndb or Entry --work, write--> Mesh
+//! ```
+//!
+//! A thread takes all that waits, handles it, has the disk do once what comes of it, and sends. So the more there is to do, the
+//! more is done with one fsync. Storages answer questions about the past on threads of their own.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use super::entry::{Entry, Task};
+use super::inbox::{Answer, Event, Inbox};
+use super::mesh::Mesh;
+use super::ndb::Ndb;
+use super::sync::SyncNode;
+use crate::node::log::ClockFn;
+use crate::queue::envelope::{Envelope, NodeId};
+use crate::store::remote::{self, Ask, Question};
+use crate::store::{StoreError, StoreReader};
+
+/// How often a role that hears nothing looks at the time.
+const TICK: Duration = Duration::from_millis(20);
+/// Threads of a storage that read for others.
+const READERS: usize = 3;
+/// Questions that wait for them.
+const QUESTIONS_MAX: usize = 1024;
+/// How long a question waits for the storage to be far enough.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A role's thread. Dropped, it goes on.
+pub struct Running {
+    inbox: Arc<Inbox>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn spawn(name: &str, inbox: &Arc<Inbox>, run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Self { inbox: inbox.clone(), thread })
+    }
+
+    /// Takes nothing more, and waits until what waits is done.
+    pub fn stop(self) {
+        self.inbox.close();
+        // It has panicked then, and has said so.
+        let _ = self.thread.join();
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Sends what a role says.
+fn send(mesh: &Mesh, envelopes: Vec<Envelope>) {
+    for envelope in envelopes {
+        // What is lost with its link is said again by the role's own rules.
+        let _ = mesh.send(envelope);
+    }
+}
+
+/// Runs a sync. `clock`: milliseconds since 1970.
+///
+/// # Errors
+/// The system has no threads left.
+pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
+    let (own, mesh) = (inbox.clone(), mesh.clone());
+    Running::spawn("sync", inbox, move || {
+        let begun = Instant::now();
+        let mut ticked = begun;
+        while let Some(events) = own.take(Some(TICK)) {
+            let (now_us, monotonic_us) = (clock() * 1000, begun.elapsed().as_micros() as u64);
+            for event in events {
+                match event {
+                    Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
+                    Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| sync.disconnected(node)),
+                    Event::Envelope(envelope) => sync.handle(now_us, monotonic_us, envelope),
+                    Event::Request { .. } => {}
+                }
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                sync.tick(now_us, monotonic_us);
+            }
+            if let Err(error) = sync.write() {
+                // What is on disk nobody knows now: others decide without this one.
+                return tracing::error!(%error, "the promises cannot be written: this sync stops");
+            }
+            send(&mesh, sync.take());
+        }
+    })
+}
+
+/// Runs a storage.
+///
+/// # Errors
+/// The system has no threads left, or the store no readers.
+pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
+    let reached = Arc::new(Reached::default());
+    reached.set(ndb.state().position());
+    let questions = read_for_others(&ndb, &reached)?;
+    let (own, mesh) = (inbox.clone(), mesh.clone());
+    Running::spawn("ndb", inbox, move || {
+        while let Some(events) = own.take(Some(TICK)) {
+            let now_us = clock() * 1000;
+            for event in events {
+                match event {
+                    Event::Connected { nodes, .. } => nodes.iter().for_each(|node| ndb.connected(node)),
+                    Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| ndb.disconnected(node)),
+                    Event::Envelope(envelope) => ndb.handle(now_us, envelope),
+                    // Too many wait: dropped, the answer says that there will be none.
+                    Event::Request { body, answer, .. } => drop(questions.try_send((body, answer))),
+                }
+            }
+            ndb.tick(now_us);
+            send(&mesh, ndb.take());
+            while ndb.has_work() {
+                if let Err(error) = ndb.work() {
+                    return tracing::error!(%error, "the store cannot be written: this storage stops");
+                }
+                reached.set(ndb.state().position());
+                send(&mesh, ndb.take());
+                if own.has_some() {
+                    break;
+                }
+            }
+        }
+    })
+}
+
+/// How far a storage is.
+#[derive(Default)]
+struct Reached {
+    position: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Reached {
+    fn set(&self, position: u64) {
+        *self.position.lock() = position;
+        self.changed.notify_all();
+    }
+
+    /// Waits until it is as far as this; `false`: it is not in time.
+    fn wait(&self, position: u64) -> bool {
+        let until = Instant::now() + PATIENCE;
+        let mut reached = self.position.lock();
+        while *reached < position {
+            if self.changed.wait_until(&mut reached, until).timed_out() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+type Questions = SyncSender<(Bytes, Answer)>;
+
+fn read_for_others(ndb: &Ndb, reached: &Arc<Reached>) -> io::Result<Questions> {
+    let (send, receive) = sync_channel(QUESTIONS_MAX);
+    let receive: Arc<Mutex<Receiver<(Bytes, Answer)>>> = Arc::new(Mutex::new(receive));
+    for _ in 0..READERS {
+        let (receive, reached) = (receive.clone(), reached.clone());
+        let mut reader = ndb.reader().map_err(io::Error::other)?;
+        let run = move || {
+            loop {
+                let Ok((body, answer)) = receive.lock().recv() else { return };
+                let asked: Result<(u64, Question), _> = rmp_serde::from_slice(&body);
+                let Ok((position, question)) = asked else { continue };
+                if reached.wait(position)
+                    && let Ok(told) = rmp_serde::to_vec(&remote::answer(&mut *reader, &question))
+                {
+                    answer.reply(told.into());
+                }
+            }
+        };
+        std::thread::Builder::new().name("read".to_owned()).spawn(run)?;
+    }
+    Ok(send)
+}
+
+/// Asks storages, one after the other until one answers that is far enough.
+#[derive(Clone)]
+pub struct AskStorages {
+    mesh: Mesh,
+    own: NodeId,
+    storages: Arc<[NodeId]>,
+    /// How far the asking entry is.
+    position: Arc<AtomicU64>,
+    /// The one that answered last.
+    preferred: usize,
+}
+
+impl AskStorages {
+    pub fn new(mesh: Mesh, own: NodeId, storages: Arc<[NodeId]>, position: Arc<AtomicU64>) -> Self {
+        Self { mesh, own, storages, position, preferred: 0 }
+    }
+}
+
+impl Ask for AskStorages {
+    fn ask(&mut self, question: Question) -> Result<remote::Answer, StoreError> {
+        let asked = (self.position.load(Ordering::Acquire), question);
+        let body = rmp_serde::to_vec(&asked).map_err(|error| StoreError::Unusable(error.to_string()))?;
+        let body = Bytes::from(body);
+        for turn in 0..self.storages.len() {
+            let at = (self.preferred + turn) % self.storages.len();
+            let asked = self.mesh.ask(self.own.clone(), self.storages[at].clone(), body.clone());
+            let Some(reply) = asked.ok().and_then(super::mesh::Asked::wait) else { continue };
+            self.preferred = at;
+            return rmp_serde::from_slice(&reply).map_err(|error| StoreError::Unusable(error.to_string()));
+        }
+        Err(StoreError::Unavailable("no storage of the cluster answers".to_owned()))
+    }
+}
+
+/// What the thread of an entry tells those who started it.
+pub struct EntryHandle {
+    running: Running,
+    ended: Arc<Mutex<Option<String>>>,
+    ending: Arc<AtomicBool>,
+}
+
+impl EntryHandle {
+    /// Where it is told why this life of the entry is over.
+    pub fn ended_cell(&self) -> Arc<Mutex<Option<String>>> {
+        self.ended.clone()
+    }
+
+    /// Why this life of the entry is over, if it is.
+    pub fn ended(&self) -> Option<String> {
+        self.ended.lock().clone()
+    }
+
+    /// Ends the thread, but not the inbox: another life may begin on it.
+    pub fn end(self, inbox: &Inbox) {
+        self.ending.store(true, Ordering::Release);
+        inbox.wake();
+        let _ = self.running.thread.join();
+    }
+}
+
+/// Runs one life of an entry. `linked`: nodes whose links are up, kept up to date from life to life. `take_up` is called on a thread of
+/// its own when the cluster has accepted it, and gives the position behind which the feed has to follow.
+///
+/// # Errors
+/// The system has no threads left.
+pub fn run_entry(
+    mut entry: Entry,
+    inbox: &Arc<Inbox>,
+    mesh: &Mesh,
+    clock: ClockFn,
+    linked: Arc<Mutex<BTreeSet<NodeId>>>,
+    position: Arc<AtomicU64>,
+    take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
+) -> io::Result<EntryHandle> {
+    let (own, mesh) = (inbox.clone(), mesh.clone());
+    let ended = Arc::new(Mutex::new(None));
+    let ending = Arc::new(AtomicBool::new(false));
+    let (told, stop) = (ended.clone(), ending.clone());
+    let taken: Arc<Mutex<Option<Result<u64, String>>>> = Arc::default();
+    let running = Running::spawn("entry", inbox, move || {
+        let begun = Instant::now();
+        let mut take_up = Some(take_up);
+        let now_us = clock() * 1000;
+        for node in linked.lock().iter() {
+            entry.connected(now_us, node);
+        }
+        entry.begin();
+        while !stop.load(Ordering::Acquire)
+            && let Some(events) = own.take(Some(TICK))
+        {
+            let now_us = clock() * 1000;
+            for event in events {
+                match event {
+                    Event::Connected { nodes, .. } => nodes.iter().for_each(|node| {
+                        linked.lock().insert(node.clone());
+                        entry.connected(now_us, node);
+                    }),
+                    Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| {
+                        linked.lock().remove(node);
+                        entry.disconnected(now_us, node);
+                    }),
+                    Event::Envelope(envelope) => entry.handle(now_us, envelope),
+                    Event::Request { .. } => {}
+                }
+            }
+            match taken.lock().take() {
+                Some(Ok(position)) => entry.took_up(position, now_us),
+                Some(Err(why)) => {
+                    *told.lock() = Some(why);
+                    return;
+                }
+                None => {}
+            }
+            entry.tick(now_us, begun.elapsed().as_micros() as u64);
+            entry.flush(now_us);
+            position.fetch_max(entry.position(), Ordering::AcqRel);
+            send(&mesh, entry.take());
+            for task in entry.take_tasks() {
+                match task {
+                    Task::TakeUp { incarnation } => {
+                        position.fetch_max(incarnation, Ordering::AcqRel);
+                        let Some(take_up) = take_up.take() else { continue };
+                        let (taken, inbox) = (taken.clone(), own.clone());
+                        let run = move || {
+                            *taken.lock() = Some(take_up());
+                            inbox.wake();
+                        };
+                        if let Err(error) = std::thread::Builder::new().name("take-up".to_owned()).spawn(run) {
+                            *told.lock() = Some(error.to_string());
+                            return;
+                        }
+                    }
+                    Task::BeginAnew(why) => {
+                        *told.lock() = Some(why);
+                        return;
+                    }
+                }
+            }
+        }
+    })?;
+    Ok(EntryHandle { running, ended, ending })
+}
+
+/// A reader of the log as the cluster's storages have it.
+pub fn reader(ask: &AskStorages) -> Box<dyn StoreReader> {
+    Box::new(remote::RemoteReader::new(ask.clone()))
+}
