@@ -83,8 +83,10 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
 /// The broker's configuration, with the listeners of the cluster's file.
 fn configure(plan: &Plan, serve: ServeArgs) -> Result<Config, Failure> {
     let mut sources = serve.sources();
-    for protocol in ["mqtt", "mqtts", "http", "https", "rawsocket", "rawsockets"] {
-        let own = plan.own.clients.iter().filter(|client| client.protocol == protocol);
+    // What has no clients has the listeners of a broker, and does not open them.
+    let is_entry = plan.own.nodes.iter().any(|node| node.role == Role::Entry);
+    for protocol in ["mqtt", "mqtts", "http", "https", "rawsocket", "rawsockets"].iter().filter(|_| is_entry) {
+        let own = plan.own.clients.iter().filter(|client| client.protocol == *protocol);
         let addresses: Vec<String> = own.map(|client| client.address.to_string()).collect();
         let value = if addresses.is_empty() { "off".to_owned() } else { addresses.join(",") };
         sources.flags.push(Flag { name: "cluster.toml".to_owned(), key: format!("listen.{protocol}"), value });
