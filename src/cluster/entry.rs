@@ -43,24 +43,37 @@ pub struct Entry {
     out: Vec<Envelope>,
     /// By which our INITs are told from those of a twin.
     nonce: u64,
+    /// The life that the last of them replaces.
+    replaces: u64,
 }
 
 impl Entry {
     pub fn new(own: NodeId, members: Members, limits: EntryLimits, node: Arc<Node>) -> Self {
         let (number, nonce) = (number_of(&own), node.random());
         let role = EntryRole::new(own.clone(), members, limits, 0);
-        Self { own, number, role, node, follower: None, tasks: Vec::new(), outputs: Vec::new(), out: Vec::new(), nonce }
+        Self {
+            own,
+            number,
+            role,
+            node,
+            follower: None,
+            tasks: Vec::new(),
+            outputs: Vec::new(),
+            out: Vec::new(),
+            nonce,
+            replaces: 0,
+        }
     }
 
     /// Begins a life.
     pub fn begin(&mut self) {
+        self.follower = None;
+        self.role.hold_feed();
         self.init(0);
     }
 
     fn init(&mut self, replaces: u64) {
-        self.follower = None;
-        self.role.hold_feed();
-        self.nonce = self.node.random();
+        self.replaces = replaces;
         self.role.init(replaces, self.nonce, &mut self.outputs);
     }
 
@@ -148,7 +161,9 @@ impl Entry {
                 tracing::info!(entry = %self.own, incarnation, "this life of the entry has begun");
                 self.tasks.push(Task::TakeUp { incarnation });
             }
-            Output::NotAccepted { present } => self.init(present),
+            // Each storage says so, and once more for each time that the question came to a sync.
+            Output::NotAccepted { present } if present > self.replaces => self.init(present),
+            Output::NotAccepted { .. } => {}
             Output::Resolved { position, resolution, tickets } => {
                 let Some(follower) = &mut self.follower else { return };
                 if let Err(lost) = follower.resolve(position, resolution.first, &resolution.results, &tickets) {

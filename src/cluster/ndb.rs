@@ -290,6 +290,7 @@ impl Ndb {
                 applied
             }
             Apply::Command(command) => {
+                tracing::debug!(node = %self.node, position, ?command, "a command has its place");
                 if let OrderCommand::Members(members) = &command {
                     commit.rows.push((MEMBERS.to_vec(), Some(rows::encode(&(position, members)))));
                 }
