@@ -1,6 +1,7 @@
 //! `fennec cluster`: what concerns a cluster as a whole.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     let Some(path) = &args.cluster else { return print(&cluster::keys()) };
     let Loaded { cluster, warnings } = cluster::load(path).map_err(Failure::of_problems)?;
     for warning in warnings {
-        eprintln!("fennec: warning: {warning}");
+        // Where nobody reads, the file is right all the same.
+        let _ = writeln!(std::io::stderr(), "fennec: warning: {warning}");
     }
     let text = match &args.id[..] {
         [] => describe(&cluster),
