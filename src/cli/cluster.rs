@@ -47,15 +47,15 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     }
     let text = match &args.id[..] {
         [] => describe(&cluster),
-        ids => describe_process(&plan(&cluster, ids, None)?),
+        ids => describe_process(&plan(&cluster, ids)?),
     };
     print(&format!("{text}{}: ok\n", path.display()))
 }
 
 /// The part of the process with these ids, whose files can be read.
-fn plan(cluster: &Arc<Cluster>, ids: &[String], role: Option<Role>) -> Result<Plan, Failure> {
+fn plan(cluster: &Arc<Cluster>, ids: &[String]) -> Result<Plan, Failure> {
     let refused = |what: String| Failure::Refused(vec![what]);
-    let plan = cluster.plan(ids, role).map_err(|error| refused(format!("--id: {error}")))?;
+    let plan = cluster.plan(ids, None).map_err(|error| refused(format!("--id: {error}")))?;
     if let Some(files) = &plan.own.tls {
         LinkTls::from_files(files).map_err(|error| refused(error.to_string()))?;
     }
