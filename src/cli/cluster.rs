@@ -1,6 +1,7 @@
 //! `fennec cluster`: what concerns a cluster as a whole.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,19 +42,20 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     let Some(path) = &args.cluster else { return print(&cluster::keys()) };
     let Loaded { cluster, warnings } = cluster::load(path).map_err(Failure::of_problems)?;
     for warning in warnings {
-        eprintln!("fennec: warning: {warning}");
+        // Where nobody reads, the file is right all the same.
+        let _ = writeln!(std::io::stderr(), "fennec: warning: {warning}");
     }
     let text = match &args.id[..] {
         [] => describe(&cluster),
-        ids => describe_process(&plan(&cluster, ids, None)?),
+        ids => describe_process(&plan(&cluster, ids)?),
     };
     print(&format!("{text}{}: ok\n", path.display()))
 }
 
 /// The part of the process with these ids, whose files can be read.
-fn plan(cluster: &Arc<Cluster>, ids: &[String], role: Option<Role>) -> Result<Plan, Failure> {
+fn plan(cluster: &Arc<Cluster>, ids: &[String]) -> Result<Plan, Failure> {
     let refused = |what: String| Failure::Refused(vec![what]);
-    let plan = cluster.plan(ids, role).map_err(|error| refused(format!("--id: {error}")))?;
+    let plan = cluster.plan(ids, None).map_err(|error| refused(format!("--id: {error}")))?;
     if let Some(files) = &plan.own.tls {
         LinkTls::from_files(files).map_err(|error| refused(error.to_string()))?;
     }

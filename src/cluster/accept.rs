@@ -60,11 +60,12 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>) {
             () = shared.stopped() => return,
             arrived = peer.seat.next() => arrived,
         };
+        let cut = peer.seat.was_cut();
         let stop = async {
             tokio::select! {
                 () = shared.stopped() => Ended::Stopped,
                 () = peer.seat.replaced() => Ended::Replaced,
-                () = peer.seat.was_cut() => Ended::Closed,
+                () = cut => Ended::Cut,
             }
         };
         let ended = peer.live(&shared, wire, stop).await;

@@ -1,7 +1,7 @@
 //! Links that this process dials: again and again, with growing waits.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::greet;
 use super::link::Ended;
@@ -11,6 +11,8 @@ use crate::client::backoff::Backoff;
 /// Waits between two tries.
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_LONGEST: Duration = Duration::from_secs(2);
+/// A link that stood for so long was a good one: if it breaks, the first wait is short again.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// Keeps the link to a process until this one stops.
 pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
@@ -24,15 +26,19 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         };
         match dialled {
             Ok(wire) => {
-                backoff.reset();
+                let began = Instant::now();
+                let cut = peer.seat.was_cut();
                 let stop = async {
                     tokio::select! {
                         () = shared.stopped() => Ended::Stopped,
-                        () = peer.seat.was_cut() => Ended::Closed,
+                        () = cut => Ended::Cut,
                     }
                 };
                 if let Ended::Stopped = peer.live(&shared, wire, stop).await {
                     return;
+                }
+                if began.elapsed() >= STEADY {
+                    backoff.reset();
                 }
             }
             Err(error) => peer.complain(&error),

@@ -79,7 +79,8 @@ pub enum Refusal {
     SecondProcess { process: String },
     #[error("the cluster keys differ")]
     WrongKey,
-    /// The peer said so.
+    /// The peer said so. Never sent on: a refusal of a refusal could be as deep as a peer likes.
+    #[serde(skip)]
     #[error("refused by the other side: {0}")]
     Told(Box<Refusal>),
 }

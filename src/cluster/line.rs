@@ -108,6 +108,13 @@ impl Default for LinkLimits {
     }
 }
 
+impl LinkLimits {
+    /// A link that brings nothing for `silence` is dead.
+    pub fn with_silence(silence: Duration) -> Self {
+        Self { silence, ping_every: silence / 3, ..Self::default() }
+    }
+}
+
 impl Line {
     pub fn new(limits: LinkLimits) -> Self {
         let state = State {

@@ -54,6 +54,8 @@ pub(super) enum Ended {
     Stuck,
     /// The same process has dialled anew.
     Replaced,
+    /// Somebody here wanted it so.
+    Cut,
     /// This process stops.
     Stopped,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Ended {
             Ended::Silent(silence) => write!(f, "nothing has come for {silence:?}"),
             Ended::Stuck => f.write_str("the other side does not take what waits for it"),
             Ended::Replaced => f.write_str("the other side has made a new one"),
+            Ended::Cut => f.write_str("it was cut"),
             Ended::Stopped => f.write_str("this process stops"),
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::config::{Plan, Process, ProcessId};
+use super::frame::Frame;
 use super::handshake::Own;
 use super::inbox::{Answer, Event, Inbox};
 use super::line::{Line, LinkLimits, NotSent};
@@ -141,7 +142,14 @@ impl Mesh {
                 inbox.put(Event::Envelope(envelope));
                 Ok(())
             }
-            Some(Way::There(line)) => line.send(super::frame::Frame::Envelope(envelope)),
+            Some(Way::There(line)) => {
+                let sent = line.send(Frame::Envelope(envelope));
+                if let Err(NotSent::Frame(error)) = &sent {
+                    // Saying it again will not help.
+                    tracing::error!(%error, "a message cannot be sent");
+                }
+                sent
+            }
             None => Err(NotSent::Unknown(envelope.to)),
         }
     }
@@ -179,11 +187,12 @@ impl Mesh {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Ends the link to a process as if the network had.
-    #[cfg(test)]
-    pub(super) fn cut(&self, process: &str) {
-        let peer = self.shared.peers.iter().find(|peer| peer.process.id == process.into()).unwrap();
-        peer.seat.cut();
+    /// Ends the link to a process as the network might: what is under way is lost, and the link is made anew. To try out what
+    /// stands on it.
+    pub fn cut(&self, process: &ProcessId) {
+        if let Some(peer) = self.shared.peers.iter().find(|peer| peer.process.id == *process) {
+            peer.seat.cut();
+        }
     }
 }
 

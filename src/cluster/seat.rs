@@ -1,4 +1,4 @@
-//! The one place for a link that another process dials: who sits there, and who comes to take it.
+//! The one place for a link to another process: who sits there, and, if the other dials, who comes to take it.
 //!
 //! A process that dials anew takes its own old place, for only it knows that its old connection is gone. Another process of the
 //! same name finds the place taken as long as the first is alive.
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::greet::Wire;
 
@@ -15,7 +16,6 @@ use super::greet::Wire;
 pub(super) struct Seat {
     state: Mutex<State>,
     arrived: Notify,
-    #[cfg(test)]
     cut: Notify,
 }
 
@@ -83,21 +83,13 @@ impl Seat {
     }
 
     /// Ends the connection that runs.
-    #[cfg(test)]
     pub fn cut(&self) {
-        self.cut.notify_one();
+        self.cut.notify_waiters();
     }
 
-    /// Is ready when a test has cut the connection.
-    #[cfg(test)]
-    pub async fn was_cut(&self) {
-        self.cut.notified().await;
-    }
-
-    /// Never ready: only tests cut connections.
-    #[cfg(not(test))]
-    pub async fn was_cut(&self) {
-        std::future::pending().await
+    /// Is ready when [`Seat::cut`] is called from now on, awaited already or not.
+    pub fn was_cut(&self) -> Notified<'_> {
+        self.cut.notified()
     }
 }
 

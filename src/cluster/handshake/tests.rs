@@ -158,6 +158,19 @@ fn a_message_out_of_turn_ends_it() {
 }
 
 #[test]
+fn refusals_are_not_nested() {
+    let told = Refusal::Told(Box::new(Refusal::WrongKey));
+    assert_eq!(told.to_send(), None);
+    // {"Refused": {"Told": {"Told": …
+    let nested = [&b"\x81\xa7Refused"[..], &b"\x81\xa4Told".repeat(600), b"\xa8WrongKey"].concat();
+    let bytes = [&MAGIC[..], &VERSION.to_be_bytes(), &nested].concat();
+    assert!(bytes.len() < MESSAGE_BYTES_MAX);
+    assert_eq!(Message::decode(&bytes), Err(Refusal::Malformed));
+    let flat = [&MAGIC[..], &VERSION.to_be_bytes(), b"\x81\xa7Refused\xa8WrongKey"].concat();
+    assert_eq!(Message::decode(&flat), Ok(Message::Refused(Refusal::WrongKey)));
+}
+
+#[test]
 fn the_key_is_in_no_message() {
     let both = &["E1", "N1"];
     let (e1, n1) = (own("c", KEY, "E1", both), own("c", KEY, "N1", both));

@@ -13,7 +13,7 @@ mod documentation;
 
 /// What every file here begins with: two lines.
 const HEAD: &str = "name = \"c\"\nkey = \"0123456789abcdef0123456789abcdef\"\n";
-/// A process that plays everything: three lines.
+/// A process that plays everything: seven lines.
 const ALL: &str = "[[process]]\nentry = \"E1\"\nndb = \"N1\"\nsync = \"S1\"\nlink = \"127.0.0.1:7001\"\nmqtt = \"127.0.0.1:1883\"\ndata = \"d\"\n";
 
 struct Scene {
@@ -63,7 +63,7 @@ fn check_warnings(more: &str, processes: &str, expected: &[&str]) {
     assert_eq!(scene.lines(&loaded.warnings), expected);
 }
 
-/// Processes of one role each, all on loopback: four lines each, the first after an empty one.
+/// Processes of one role each, all on loopback: four lines each.
 fn processes(ids: &[&str]) -> String {
     let one = |(index, id): (usize, &&str)| {
         let (role, more) = match id.as_bytes()[0] {
