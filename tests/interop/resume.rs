@@ -1,0 +1,1 @@
+//! Subscribers that go on where they were, by every way there is.
