@@ -1,14 +1,11 @@
 "use strict";
 // Consumer groups: shared subscriptions of MQTT.js, groups of Autobahn|JS and Wampy.js.
 
-const autobahn = require("autobahn");
 const mqtt = require("mqtt");
-const { Wampy } = require("wampy");
-const WebSocket = require("ws");
 const { assert, counted, fresh, options, Queue, run, scenario, within } = require("./tap.js");
+const { told, withSessions, withWampy } = require("./wamp.js");
 
 const args = options();
-const url = `ws://127.0.0.1:${args.http}/ws`;
 
 /** A client of MQTT 5 whose session outlives the connection; what comes is in its `packets`, and acknowledged when `done` is called. */
 async function kept(clientId = fresh("js")) {
@@ -45,30 +42,6 @@ async function withClients(count, use) {
   }
 }
 
-/** A WAMP session that has joined. */
-function join() {
-  const connection = new autobahn.Connection({ url, realm: "realm1", max_retries: 0, on_user_error: () => {} });
-  const joined = new Promise((resolve, reject) => {
-    connection.onopen = (session) => resolve(Object.assign(session, { connection }));
-    connection.onclose = (reason) => {
-      reject(new Error(reason));
-      return true;
-    };
-  });
-  connection.open();
-  return within(joined, "the WELCOME");
-}
-
-/** Gives `use` sessions and closes them afterwards. */
-async function withSessions(count, use) {
-  const sessions = await Promise.all([...Array(count)].map(() => join()));
-  try {
-    return await use(...sessions);
-  } finally {
-    sessions.filter((session) => session.isOpen).forEach((session) => session.connection.close());
-  }
-}
-
 /** A handler that keeps the first argument and the publication of the events it gets. */
 function events() {
   const queue = new Queue("an event");
@@ -76,7 +49,6 @@ function events() {
 }
 
 const text = ({ payload }) => payload.toString();
-const told = { acknowledge: true };
 
 scenario("each event goes to one member of an MQTT group", () =>
   withClients(3, async (one, other, publisher) => {
@@ -165,25 +137,24 @@ scenario("each event goes to one member of a WAMP group, and to another if that 
 );
 
 scenario("a client that lets only options with an underscore through can be a member", () =>
-  withSessions(1, async (publisher) => {
-    const client = new Wampy(url, { realm: "realm1", ws: WebSocket, autoReconnect: false, uriValidation: "loose" });
-    await within(client.connect(), "the WELCOME");
-    const name = fresh("shared");
-    const queue = new Queue("an event");
-    // It has a rule for the names of such options, too.
-    const asked = { _group: name, _acknowledge: "client", _ack_timeout: 200, _deliveries_max: 2 };
-    const handler = ({ argsList, details }) => queue.push({ first: argsList[0], details });
-    const held = await client.subscribe(`app.${name}`, handler, asked);
-    await publisher.publish(`app.${name}`, ["work"], {}, told);
-    // Its handlers are not told the publication, but all details.
-    const [first, again] = await queue.take(2);
-    assert.equal(first.details.event_id, again.details.event_id);
-    assert.equal(again.first, "work");
-    const acknowledge = [held.subscriptionId, again.details.event_id];
-    const done = await within(client.call("fennec.subscription.ack", acknowledge), "the result");
-    assert.deepEqual(done.argsList, [true]);
-    await within(client.disconnect(), "the GOODBYE");
-  }),
+  withSessions(1, (publisher) =>
+    withWampy(async (client) => {
+      const name = fresh("shared");
+      const queue = new Queue("an event");
+      // It has a rule for the names of such options, too.
+      const asked = { _group: name, _acknowledge: "client", _ack_timeout: 200, _deliveries_max: 2 };
+      const handler = ({ argsList, details }) => queue.push({ first: argsList[0], details });
+      const held = await client.subscribe(`app.${name}`, handler, asked);
+      await publisher.publish(`app.${name}`, ["work"], {}, told);
+      // Its handlers are not told the publication, but all details.
+      const [first, again] = await queue.take(2);
+      assert.equal(first.details.event_id, again.details.event_id);
+      assert.equal(again.first, "work");
+      const acknowledge = [held.subscriptionId, again.details.event_id];
+      const done = await within(client.call("fennec.subscription.ack", acknowledge), "the result");
+      assert.deepEqual(done.argsList, [true]);
+    }),
+  ),
 );
 
 run();
