@@ -34,7 +34,8 @@ pub struct Publisher {
     recorder: Arc<Recorder>,
     dice: Dice,
     number: u64,
-    under_way: HashMap<Token, u64>,
+    /// Each with the connection on which it was sent first.
+    under_way: HashMap<Token, (u64, u32)>,
     /// The broker has told that it has the session.
     has_session: bool,
     drops: bool,
@@ -82,7 +83,7 @@ impl Publisher {
             options: &[],
         });
         match published {
-            Ok(token) => _ = self.under_way.insert(token, self.number),
+            Ok(token) => _ = self.under_way.insert(token, (self.number, self.connections)),
             Err(error) => self.recorder.problem(format!("{} could not publish: {error}", self.name)),
         }
     }
@@ -118,16 +119,18 @@ impl Actor for Publisher {
 
     fn event(&mut self, event: Event, _: &mut Client) {
         let Event::Published { token, outcome } = event else { return };
-        let Some(number) = self.under_way.remove(&token) else { return };
+        let Some((number, connection)) = self.under_way.remove(&token) else { return };
+        let is_refused = outcome.is_err();
         let fate = match outcome {
             Ok(publication) => Fate::Acknowledged(publication),
             Err(error) => {
-                self.recorder.problem(format!("{} {number} was refused: {error}", self.name));
-                Fate::Refused
+                self.recorder.trouble(&format!("{} {number} was refused: {error}", self.name));
+                // What was sent twice may have been refused the second time alone.
+                if connection == self.connections { Fate::Refused } else { Fate::Unknown }
             }
         };
         self.recorder.settled(&self.owner, number, fate);
-        self.drops = self.dice.one_in(DROPS_ONE_IN);
+        self.drops |= is_refused || self.dice.one_in(DROPS_ONE_IN);
     }
 
     fn act(&mut self, stage: Stage, client: &mut Client) {

@@ -176,11 +176,13 @@ impl Actor for Subscriber {
                 }
             }
             Event::Subscribed { outcome: Err(error), .. } => {
-                self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
+                self.recorder.trouble(&format!("{} may not subscribe: {error}", self.name));
+                self.drops = true;
             }
             Event::Returned { token, .. } if self.acknowledging == Some(token) => self.acknowledging = None,
             Event::Failed { error, .. } => {
-                self.recorder.problem(format!("{} cannot acknowledge: {error:?}", self.name));
+                self.acknowledging = None;
+                self.recorder.trouble(&format!("{} cannot acknowledge: {error:?}", self.name));
             }
             // It cannot be read at the moment, or another connection of this client has it: once more.
             Event::Unsubscribed { .. } => self.drops = true,
