@@ -29,6 +29,7 @@ pub struct Counter {
     counts: Counts,
     recorder: Arc<Recorder>,
     connections: u32,
+    life: u32,
     attempts: u32,
     doing: Doing,
     drops: bool,
@@ -46,7 +47,7 @@ enum Doing {
 impl Counter {
     pub fn new(name: &'static str, counts: Counts, recorder: &Arc<Recorder>) -> Self {
         let recorder = recorder.clone();
-        Self { name, counts, recorder, connections: 0, attempts: 0, doing: Doing::Nothing, drops: false }
+        Self { name, counts, recorder, connections: 0, life: 0, attempts: 0, doing: Doing::Nothing, drops: false }
     }
 
     fn read(&mut self, client: &mut Client) {
@@ -96,7 +97,7 @@ impl Counter {
             Ok(()) => Fate::Acknowledged(None),
             Err(error) => {
                 if !error.contains("condition") {
-                    self.recorder.trouble(&format!("{} may not count: {error}", self.name));
+                    self.recorder.trouble(self.life, &format!("{} may not count: {error}", self.name));
                     self.drops = true;
                 }
                 // What was sent twice may have been refused the second time alone.
@@ -123,7 +124,8 @@ impl Actor for Counter {
         self.counts == Counts::Mqtt
     }
 
-    fn opened(&mut self, _: &Opened, _: Stage, _: &mut Client) {
+    fn opened(&mut self, _: &Opened, stage: Stage, _: &mut Client) {
+        self.life = stage.life;
         self.connections += 1;
     }
 
@@ -135,7 +137,7 @@ impl Actor for Counter {
             (Event::Failed { token, error }, Doing::Reading(call, _)) if call == token => {
                 self.doing = Doing::Nothing;
                 self.drops = true;
-                self.recorder.trouble(&format!("{} may not read: {error:?}", self.name));
+                self.recorder.trouble(self.life, &format!("{} may not read: {error:?}", self.name));
             }
             (Event::Published { token, outcome }, Doing::Writing(publication, attempt, connection))
                 if publication == token =>

@@ -149,8 +149,8 @@ struct Inner {
     clock: u64,
     /// Of each group: the publishers and numbers of the events that members were given.
     given: BTreeMap<&'static str, HashSet<(String, u64)>>,
-    /// The store fails, or has failed in this life of the broker.
-    faulty: bool,
+    /// Lives of the broker in which the store failed for a while.
+    faulty: HashSet<u32>,
 }
 
 impl Inner {
@@ -261,15 +261,15 @@ impl Recorder {
         self.lock().history.count_reads.push(CountRead { asked, found });
     }
 
-    /// The store is about to fail, or a new broker is.
-    pub fn set_faulty(&self, faulty: bool) {
-        self.lock().faulty = faulty;
+    /// The store is about to fail.
+    pub fn fails_in(&self, life: u32) {
+        self.lock().faulty.insert(life);
     }
 
-    /// What may happen while the store fails, and at no other time.
-    pub fn trouble(&self, what: &str) {
+    /// What may happen in a life of the broker in which the store fails, and in no other.
+    pub fn trouble(&self, life: u32, what: &str) {
         let mut inner = self.lock();
-        if inner.faulty {
+        if inner.faulty.contains(&life) {
             inner.history.troubles += 1;
         } else {
             inner.history.problems.push(what.to_owned());

@@ -41,7 +41,7 @@ impl Locker {
         self.drops |= answer.is_err();
         let problem = |what: &str| match &answer {
             Ok(_) => self.recorder.problem(format!("{} cannot {what}: {answer:?}", self.name)),
-            Err(error) => self.recorder.trouble(&format!("{} cannot {what}: {error}", self.name)),
+            Err(error) => self.recorder.trouble(self.life, &format!("{} cannot {what}: {error}", self.name)),
         };
         self.doing = match self.doing {
             Doing::Acquiring(call) if call == token => {
@@ -131,12 +131,22 @@ pub struct Keeper {
     writing: Option<Token>,
     sent: u64,
     acknowledged: u64,
+    life: u32,
     drops: bool,
 }
 
 impl Keeper {
     pub fn new(key: &'static str, recorder: &Arc<Recorder>) -> Self {
-        Self { key, recorder: recorder.clone(), reading: None, writing: None, sent: 0, acknowledged: 0, drops: false }
+        Self {
+            key,
+            recorder: recorder.clone(),
+            reading: None,
+            writing: None,
+            sent: 0,
+            acknowledged: 0,
+            life: 0,
+            drops: false,
+        }
     }
 
     fn write(&mut self, client: &mut Client) {
@@ -173,7 +183,8 @@ impl Actor for Keeper {
         false
     }
 
-    fn opened(&mut self, _: &Opened, _: Stage, client: &mut Client) {
+    fn opened(&mut self, _: &Opened, stage: Stage, client: &mut Client) {
+        self.life = stage.life;
         self.reading = ask(client, "fennec.key.get", vec![self.key.into()]);
     }
 
@@ -186,7 +197,7 @@ impl Actor for Keeper {
             Event::Failed { token, error } if self.reading == Some(token) => {
                 self.reading = None;
                 self.drops = true;
-                self.recorder.trouble(&format!("{} cannot be read: {error:?}", self.key));
+                self.recorder.trouble(self.life, &format!("{} cannot be read: {error:?}", self.key));
             }
             Event::Published { token, outcome } if self.writing == Some(token) => {
                 self.writing = None;
@@ -194,7 +205,7 @@ impl Actor for Keeper {
                     Ok(_) => self.acknowledged = self.sent,
                     Err(error) => {
                         self.drops = true;
-                        self.recorder.trouble(&format!("{} cannot be written: {error}", self.key));
+                        self.recorder.trouble(self.life, &format!("{} cannot be written: {error}", self.key));
                     }
                 }
             }

@@ -242,7 +242,7 @@ impl Test {
     /// Has the disk fail until somebody was told so, and perhaps until the end; `false`: that.
     fn fault(&mut self, round: u64, broker: &Broker) -> bool {
         let before = self.recorder.troubles();
-        self.recorder.set_faulty(true);
+        self.recorder.fails_in(self.stages.borrow().life);
         broker.fail_to_write(true);
         self.until("something is refused", |test| test.recorder.troubles() > before, broker);
         if self.dice.one_in(2) {
@@ -263,7 +263,6 @@ impl Test {
             early.kill();
         }
         let mut broker = Broker::start(&self.store, &self.config, sync);
-        self.recorder.set_faulty(false);
         let Some(ports) = broker.ports(LIMIT) else { panic!("the broker does not start; it said:\n{}", broker.said()) };
         self.stages.send_modify(|stage| {
             stage.ports = Some(ports);

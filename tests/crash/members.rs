@@ -165,7 +165,7 @@ impl Actor for Member {
                 }
             }
             Event::Subscribed { outcome: Err(error), .. } => {
-                self.recorder.trouble(&format!("{} may not subscribe: {error}", self.name));
+                self.recorder.trouble(self.life, &format!("{} may not subscribe: {error}", self.name));
                 self.drops = true;
             }
             Event::Returned { token, payload, .. } => {
@@ -177,7 +177,7 @@ impl Actor for Member {
             // It comes again.
             Event::Failed { token, error } => {
                 self.acknowledging.remove(&token);
-                self.recorder.trouble(&format!("{} cannot acknowledge: {error:?}", self.name));
+                self.recorder.trouble(self.life, &format!("{} cannot acknowledge: {error:?}", self.name));
             }
             _ => {}
         }

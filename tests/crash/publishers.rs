@@ -30,6 +30,7 @@ pub struct Publisher {
     /// Whose order is kept: the MQTT session, or that of one WAMP connection.
     owner: String,
     connections: u32,
+    life: u32,
     speaks: Speaks,
     recorder: Arc<Recorder>,
     dice: Dice,
@@ -48,6 +49,7 @@ impl Publisher {
             name,
             owner: name.to_owned(),
             connections: 0,
+            life: 0,
             speaks,
             recorder,
             dice,
@@ -106,7 +108,8 @@ impl Actor for Publisher {
         matches!(self.speaks, Speaks::Mqtt(..))
     }
 
-    fn opened(&mut self, opened: &Opened, _: Stage, _: &mut Client) {
+    fn opened(&mut self, opened: &Opened, stage: Stage, _: &mut Client) {
+        self.life = stage.life;
         if self.has_session && !opened.resumed {
             self.recorder.problem(format!("the session of {} is gone", self.name));
         }
@@ -124,7 +127,7 @@ impl Actor for Publisher {
         let fate = match outcome {
             Ok(publication) => Fate::Acknowledged(publication),
             Err(error) => {
-                self.recorder.trouble(&format!("{} {number} was refused: {error}", self.name));
+                self.recorder.trouble(self.life, &format!("{} {number} was refused: {error}", self.name));
                 // What was sent twice may have been refused the second time alone.
                 if connection == self.connections { Fate::Refused } else { Fate::Unknown }
             }
