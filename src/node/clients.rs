@@ -372,7 +372,10 @@ impl Client {
     fn sieve(&self) {
         let record = self.record.lock();
         let own = record.subscriptions.values().filter(|held| held.group.is_none());
-        let sieve = |held: &Held| Sieve { pattern: held.pattern.clone(), fields: held.fields.clone() };
+        let sieve = |held: &Held| {
+            let (pattern, fields) = (held.pattern.clone(), held.fields.clone());
+            Sieve { pattern, fields, identifier: held.options.identifier() }
+        };
         self.session.set_sieves(own.map(sieve));
     }
 

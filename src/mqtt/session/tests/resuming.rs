@@ -220,3 +220,50 @@ fn subscription_without_a_filter_gets_what_others_leave_out() {
     publisher.publish("t/1", "y", Q0);
     assert_eq!(peer.hear(), ["publish t/1 y"]);
 }
+
+/// MQTT 5, 3.3.4: identifiers of the subscriptions that match. A filter for data decides on that, too.
+#[test]
+fn subscription_whose_filter_leaves_an_event_out_is_not_named_with_it() {
+    let (mut world, mut publisher) = with_past();
+    let subscribe = |peer: &mut Peer| {
+        peer.ask_past_with(Some(1), &[("filter", r#"{"kind":"a"}"#)], &[to("+/#", Q1)]);
+        peer.ask_past_with(Some(2), &[("filter", r#"{"n":1}"#)], &[to("d/+", Q1)]);
+        peer.ask_past_with(Some(3), &[], &[to("d/x", Q1)]);
+        assert_eq!(peer.hear().len(), 3);
+    };
+    let events = [r#"{"kind":"a","n":1}"#, r#"{"kind":"b","n":1}"#, r#"{"kind":"a"}"#, r#"{"kind":"b"}"#];
+    let ids = ["1 2", "2", "1", ""];
+    let heard = |peer: &mut Peer, topic: &str, more: &str| {
+        let lines = events.iter().zip(ids).filter(|(_, ids)| !ids.is_empty() || !more.is_empty());
+        let named = |line: &str| {
+            let mut ids: Vec<_> = line.split_whitespace().filter_map(|word| word.strip_prefix("id=")).collect();
+            ids.sort_unstable();
+            ids.join(" ")
+        };
+        let expected: Vec<_> = lines.map(|(_, ids)| format!("{ids} {more}").trim().to_owned()).collect();
+        let heard = peer.hear();
+        assert!(heard.iter().all(|line| line.starts_with(&format!("publish {topic}"))), "{heard:?}");
+        assert_eq!(heard.iter().map(|line| named(line)).collect::<Vec<_>>(), expected, "{heard:?}");
+    };
+    let mut live = world.join(v5("live"));
+    let mut away = world.join(kept("away", 1000));
+    [&mut live, &mut away].into_iter().for_each(subscribe);
+    away.leave();
+    for (topic, more) in [("d/x", "3"), ("d/y", "")] {
+        for event in events {
+            publisher.publish(topic, event, Q1);
+        }
+        heard(&mut live, topic, more);
+    }
+    let mut back = world.connect(kept("away", 1000));
+    let mut lines = back.hear();
+    lines.retain(|line| line.starts_with("publish"));
+    assert_eq!(lines.len(), 7, "{lines:?}");
+    assert!(lines[1].contains("id=2") && lines[1].contains("id=3") && !lines[1].contains("id=1"), "{lines:?}");
+    assert!(lines[3].contains("id=3") && !lines[3].contains("id=1") && !lines[3].contains("id=2"), "{lines:?}");
+    // What is sent again is named as it was.
+    world.restart();
+    let mut again = world.connect(kept("away", 1000)).hear();
+    again.retain(|line| line.starts_with("publish"));
+    assert!(again[1].contains("id=2") && !again[1].contains("id=1"), "{again:?}");
+}
