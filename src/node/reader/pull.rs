@@ -67,7 +67,7 @@ pub struct Reader {
     pub filter: Option<Arc<Fields>>,
     /// It reads for several sessions: what only some of them may get is not its business.
     pub for_all: bool,
-    /// What the session's subscriptions look for is not its business.
+    /// It is a snapshot: what the session's subscriptions look for is not its business.
     pub alone: bool,
     /// The segment it is in; not kept alive by it, so that a thousand readers do not hold a thousand segments.
     segment: Weak<Segment>,
@@ -93,6 +93,11 @@ impl Reader {
         let mut wants = Wants::default();
         wants.set("", Want { follows: true, ..want });
         Self::new(position, wants, false)
+    }
+
+    /// The identifier of the subscription of a reader for one.
+    pub fn identifier(&self) -> Option<u32> {
+        self.wants.get("")?.options.identifier()
     }
 
     /// Goes elsewhere.

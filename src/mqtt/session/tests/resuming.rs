@@ -85,10 +85,35 @@ fn snapshot_is_no_subscription() {
     peer.subscribe("d/1", Q1);
     peer.ask_past(&[("rewind", "2"), ("snapshot", "true")], &[to("d/0", Q0)]);
     let granted = "suback #2 Success recovered=true first_available";
-    assert_eq!(peer.hear(), [granted, "publish d/0 2", "publish d/0 4"]);
+    assert_eq!(peer.hear(), [granted, "publish d/0 2", "publish d/0 4", &*end_of("d/0")]);
     publisher.publish("d/0", "6", Q1);
     publisher.publish("d/1", "7", Q1);
     assert_eq!(peer.hear(), ["publish d/1 7 q1 #1"]);
+}
+
+/// What is told behind the last event of a snapshot.
+fn end_of(filter: &str) -> String {
+    format!("publish fennec/close/snapshot_end {filter} text=true snapshot_end:true")
+}
+
+/// Behind all its events, whatever those wait for, and where there are none.
+#[test]
+fn end_of_a_snapshot_is_told() {
+    let (world, _publisher) = with_past();
+    for qos in [Q0, Q1, Q2] {
+        let mut peer = world.join(kept(&format!("s{}", qos as u8), 1000));
+        peer.ask_past_with(Some(7), &[("rewind", "3"), ("snapshot", "true")], &[to("d/+", qos), to("none", qos)]);
+        let heard = peer.hear();
+        assert_eq!(heard.len(), 1 + 3 + 2, "{heard:?}");
+        let end = |filter: &str| end_of(filter).replace("text", "id=7 text");
+        assert_eq!(heard[4..], [end("d/+"), end("none")]);
+    }
+    let properties = ConnectProperties { receive_maximum: 1, ..ConnectProperties::default() };
+    let mut slow = world.join(Connect { properties, ..v5("slow") });
+    slow.ask_past(&[("rewind", "2"), ("snapshot", "true")], &[to("d/0", Q1)]);
+    assert_eq!(slow.hear(), [GRANTED, "publish d/0 2 q1 #1"]);
+    slow.ack(AckType::Puback, 1);
+    assert_eq!(slow.hear(), ["publish d/0 4 q1 #2", &*end_of("d/0")]);
 }
 
 /// Its other subscriptions go on as they were.
@@ -190,7 +215,7 @@ fn filter_lets_events_through_that_have_its_fields() {
         assert_eq!(heard, [sent, others[2], others[1], others[0]]);
         let mut late = world.join(v5("late"));
         late.ask_past(&[filter, ("rewind", "1"), ("snapshot", "true")], &[to("d/0", Q1)]);
-        assert_eq!(late.hear(), [GRANTED, r#"publish d/0 {"kind":"a","n":1} q1 #1"#]);
+        assert_eq!(late.hear(), [GRANTED, r#"publish d/0 {"kind":"a","n":1} q1 #1"#, &*end_of("d/0")]);
     }
     // The session is kept, and so is what it is for.
     world.restart();
