@@ -179,7 +179,7 @@ impl Retention {
                 dead.push((share, policy));
             }
         }
-        if dead.len() < header.topics.len() && dead_bytes * 2 < all_bytes {
+        if dead.is_empty() || (dead.len() < header.topics.len() && dead_bytes * 2 < all_bytes) {
             dead.iter().for_each(|(share, policy)| passed.0.entry(*policy).or_default().add(share));
             return Verdict::Keep;
         }

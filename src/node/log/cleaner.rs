@@ -113,6 +113,11 @@ impl Cleaner {
         self.unsure = false;
     }
 
+    /// The walk is at its beginning: it has passed over all there is, and everything is counted.
+    pub fn has_walked(&self) -> bool {
+        self.counting.is_none() && self.walk.from == 0
+    }
+
     /// Goes on counting or walking. `wanted`: see [`Retention::weigh`]; `last`: number of the last message that the log has. What it
     /// finds is counted as gone: to be carried out, then [`Cleaner::done`]. If it is not, all is counted anew.
     ///

@@ -63,6 +63,11 @@ fn a_segment_that_is_mostly_dead_is_rewritten_and_one_that_is_not_waits() {
 }
 
 #[test]
+fn a_segment_of_which_nothing_is_dead_stays_whatever_its_size() {
+    check(vec![policy("a", u64::MAX, 1000, 1000)], &[header(1, &[("a", 0)])], 500, 0, &[Keep], &[]);
+}
+
+#[test]
 fn the_first_policy_that_matches_counts_and_realms_are_told_apart() {
     let elsewhere = Policy { realm: Some("other".into()), ..policy("#", 0, 0, 0) };
     let policies = vec![elsewhere, policy("a", u64::MAX, 1000, 1000), policy("#", 0, 0, 0)];
