@@ -37,9 +37,11 @@ use crate::types::topic::TopicPattern;
 
 mod entering;
 mod restore;
+mod takeovers;
 
 pub use entering::{EnterRefused, Entering, Greet};
 pub use restore::Restored;
+use takeovers::Takeovers;
 
 /// Never: the session expiry 0xFFFFFFFF (MQTT 5, 3.1.2.11.2).
 pub const NEVER_S: u32 = u32::MAX;
@@ -102,6 +104,7 @@ pub struct Clients {
 #[derive(Default)]
 struct Inner {
     by_id: HashMap<String, Arc<Client>>,
+    takeovers: Takeovers,
 }
 
 /// What a CONNECT brings that the session needs.
@@ -168,6 +171,15 @@ impl Clients {
         let inner = self.inner.lock();
         let connected = inner.by_id.values().filter(|client| client.session.mailbox().online().is_some()).count();
         (connected, inner.by_id.len())
+    }
+
+    /// For how many milliseconds a connection of this user has to wait before it asks for the session of its client id: it would
+    /// take that over from another connection, and there was a lot of that lately ([`takeovers`]). To be asked once.
+    pub fn takeover_delay_ms(&self, client_id: &str, authid: &str, now_ms: u64, max_ms: u64) -> u64 {
+        let mut inner = self.inner.lock();
+        let Some(session) = inner.by_id.get(client_id).map(|client| client.session.clone()) else { return 0 };
+        let takes_over = session.identity.authid == authid && session.mailbox().online().is_some();
+        if takes_over { inner.takeovers.delay_ms(client_id, now_ms, max_ms) } else { 0 }
     }
 
     /// Whether a CONNECT has to go through the log ([`Clients::enter`]): because of the session that it asks for, or of the one
@@ -381,7 +393,10 @@ impl Client {
     fn sieve(&self) {
         let record = self.record.lock();
         let own = record.subscriptions.values().filter(|held| held.group.is_none());
-        let sieve = |held: &Held| Sieve { pattern: held.pattern.clone(), fields: held.fields.clone() };
+        let sieve = |held: &Held| {
+            let (pattern, fields) = (held.pattern.clone(), held.fields.clone());
+            Sieve { pattern, fields, identifier: held.options.identifier() }
+        };
         self.session.set_sieves(own.map(sieve));
     }
 
