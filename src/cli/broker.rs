@@ -21,7 +21,7 @@ use crate::net::workers::Workers;
 use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
-use crate::node::{self, Node, RealmSettings, Settings};
+use crate::node::{Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
@@ -72,8 +72,6 @@ impl Broker {
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
         let (node, log, clock) = open_log(config, Clock::default())?;
-        // The thread ends with the node.
-        node::house::House::start(&node, Arc::new(move || clock.now_ms())).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
