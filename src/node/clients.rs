@@ -26,7 +26,7 @@ use super::reader::wants::Want;
 use super::realm::Realm;
 use super::session::{Identity, Session, Sieve};
 use super::wire::WireRef;
-use crate::queue::command::{Command, Cursor, CursorName, WillRow};
+use crate::queue::command::{Command, Cursor, CursorName, Farewell, WillRow};
 use crate::queue::message::Batch;
 use crate::router::authorize::RoleId;
 use crate::router::broker::{Options, Subscribed};
@@ -83,6 +83,8 @@ pub struct Record {
     pub expiry_s: u32,
     /// The log knows the session: the number of its last connection there ([`crate::queue::command::Connect`]).
     pub logged: Option<u64>,
+    /// How the last connection there has ended. The log is told, but perhaps not at once.
+    farewell: Option<Farewell>,
     /// The session is gone; a connection that has not seen its end may still hold it.
     ended: bool,
 }
@@ -279,6 +281,8 @@ impl Clients {
         let mut record = client.record.lock();
         record.procedures.values_mut().for_each(|(_, registration)| *registration = None);
         let (logged, expiry_s) = (record.logged, record.expiry_s);
+        let orderly = leaving == Leaving::Orderly;
+        record.farewell = logged.map(|connection| Farewell { connection, orderly, expiry_s });
         drop(record);
         if logged.is_none() {
             inner.end(node, realm, client_id, End::TakenOver);
@@ -287,7 +291,6 @@ impl Clients {
         if let Some(at) = progress {
             client.record_progress(node, realm, at);
         }
-        let orderly = leaving == Leaving::Orderly;
         match logged {
             Some(connection) => {
                 let (name, client_id) = (realm.name.to_string(), client_id.to_owned());
@@ -296,6 +299,12 @@ impl Clients {
             None if client.session.take_holds() => node.leave_log(&realm.name, client.session.id, orderly),
             None => {}
         }
+    }
+
+    /// How the last connection of a session has ended, for the next to tell the log: a store that fails may keep it from being told
+    /// before that, and then the log would take it for a lost one.
+    fn farewell(&self, client_id: &str) -> Option<Farewell> {
+        self.inner.lock().by_id.get(client_id).and_then(|client| client.record.lock().farewell)
     }
 
     /// The log has ended a session: it expired, or a clean one came in its place.

@@ -32,7 +32,7 @@ use crate::mqtt::codec::{
 use crate::net::gate::{Check, Flow, Gate, Machine};
 use crate::node::metrics::{Drop, Protocol};
 use crate::node::realm::Realm;
-use crate::node::testing::{let_time_pass, run_log_on};
+use crate::node::testing::{let_time_pass, recover, run_log_on};
 use crate::node::users::{UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings as NodeSettings};
 use crate::queue::retention::Policy;
