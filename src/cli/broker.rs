@@ -74,8 +74,7 @@ impl Broker {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Failure::Run(format!("cannot make the data folder {}: {error}", folder.display())))?;
         }
-        let clock = Clock::default();
-        Self::start_with(config, clock, || open_log(config, clock))
+        Self::start_with(config, || open_log(config, Clock::default()))
     }
 
     /// Starts one whose log works already, and is another's.
@@ -83,13 +82,12 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub(super) fn open(config: &Config, clock: Clock, node: Arc<Node>, log: LogWork) -> Result<Self, Failure> {
-        Self::start_with(config, clock, || Ok((node, log)))
+        Self::start_with(config, || Ok((node, log, clock)))
     }
 
     fn start_with(
         config: &Config,
-        clock: Clock,
-        open_log: impl FnOnce() -> Result<(Arc<Node>, LogWork), Failure>,
+        open_log: impl FnOnce() -> Result<(Arc<Node>, LogWork, Clock), Failure>,
     ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
@@ -98,7 +96,7 @@ impl Broker {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
-        let (node, log) = open_log()?;
+        let (node, log, clock) = open_log()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);

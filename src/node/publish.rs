@@ -9,6 +9,7 @@
 //! next publication differs, before anything else of the same connection takes effect, and at the end of each read batch;
 //! then the touched connections are woken.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -214,8 +215,8 @@ impl Publisher {
             Some(at) => *at,
             None => self.add_target(topic.as_bytes(), topic.clone()),
         };
-        // The broker asks nobody; a retained value without room has been counted.
-        let _ = self.publish(TargetId(at), publication);
+        // The broker asks nobody; a retained value without room has been counted. Nothing was received.
+        let _ = self.publish_uncounted(at, publication);
     }
 
     /// The target of a topic as it was written on the wire. `parse` is called for names that are new to this connection.
@@ -266,6 +267,10 @@ impl Publisher {
     pub fn publish(&mut self, target: TargetId, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         let TargetId(at) = target;
         self.tally.publishes_in += 1;
+        self.publish_uncounted(at, publication)
+    }
+
+    fn publish_uncounted(&mut self, at: usize, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         if !self.targets[at].may_publish {
             self.tally.drop(Drop::NotAuthorized, 1);
             return Err(PublishRefused::NotAuthorized);
@@ -528,16 +533,16 @@ impl Publisher {
                 if unwanted || publication.filter.is_some_and(|filter| !admits(filter, &member.session)) {
                     continue;
                 }
-                if matches!(lane.form, Form::Merged { .. }) && !member.session.wants(event.topic, event.payload) {
-                    continue;
-                }
+                let merged = matches!(lane.form, Form::Merged { .. });
+                let sifted = merged.then(|| member.session.sift(event.topic, event.payload, &terms));
+                let Some(terms) = sifted.unwrap_or(Some(Cow::Borrowed(&terms))) else { continue };
                 let mut mailbox = member.session.mailbox();
                 if !still_subscribed(&mailbox, &lane.form, version) {
                     continue;
                 }
                 let offered = match &lane.form {
                     Form::Merged { .. } => {
-                        mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms)
+                        mailbox.offer(Owed { event: stored.clone(), terms: terms.into_owned() }, self.now_ms)
                     }
                     Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
                         Ok(frame) => {

@@ -19,6 +19,8 @@ use crate::history::{Reading, Recorder, Sight};
 
 /// One in so many events has a client lose its connection.
 const DROPS_ONE_IN: u64 = 2500;
+/// The same of acknowledgements, where there are some: who is far behind gets on then, however soon it is gone again.
+const DROPS_ONE_IN_ACKNOWLEDGEMENTS: u64 = 100;
 /// How many events are acknowledged together, where that is done by a call.
 const ACKNOWLEDGED_AT_ONCE: u32 = 20;
 /// Before anything that could be in a log.
@@ -52,6 +54,7 @@ pub struct Subscriber {
     /// Counted down when it has subscribed for the first time.
     not_subscribed: Option<Arc<AtomicUsize>>,
     has_seen_end: bool,
+    life: u32,
     phase: Phase,
     drops: bool,
 }
@@ -76,6 +79,7 @@ impl Subscriber {
             acknowledging: None,
             not_subscribed: Some(not_subscribed.clone()),
             has_seen_end: false,
+            life: 0,
             phase: Phase::Subscribing,
             drops: false,
         }
@@ -144,7 +148,8 @@ impl Actor for Subscriber {
         matches!(self.resumes, Resumes::Session(..))
     }
 
-    fn opened(&mut self, opened: &Opened, _: Stage, client: &mut Client) {
+    fn opened(&mut self, opened: &Opened, stage: Stage, client: &mut Client) {
+        self.life = stage.life;
         let has_subscribed = self.is_lasting() && self.not_subscribed.is_none();
         if has_subscribed && !opened.resumed {
             self.recorder.problem(format!("the session of {} is gone", self.name));
@@ -167,7 +172,8 @@ impl Actor for Subscriber {
                 }
                 // Who is promised no more than that events are sent must be there when the end is.
                 let may_drop = self.phase != Phase::Finishing || self.reading() != Reading::OnDelivery;
-                self.drops = may_drop && self.dice.one_in(DROPS_ONE_IN);
+                let acknowledges = matches!(self.resumes, Resumes::Named(_, _, true));
+                self.drops |= may_drop && !acknowledges && self.dice.one_in(DROPS_ONE_IN);
             }
             Event::Subscribed { outcome: Ok(id), .. } => {
                 self.subscription = id;
@@ -176,11 +182,16 @@ impl Actor for Subscriber {
                 }
             }
             Event::Subscribed { outcome: Err(error), .. } => {
-                self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
+                self.recorder.trouble(self.life, &format!("{} may not subscribe: {error}", self.name));
+                self.drops = true;
             }
-            Event::Returned { token, .. } if self.acknowledging == Some(token) => self.acknowledging = None,
+            Event::Returned { token, .. } if self.acknowledging == Some(token) => {
+                self.acknowledging = None;
+                self.drops |= self.dice.one_in(DROPS_ONE_IN_ACKNOWLEDGEMENTS);
+            }
             Event::Failed { error, .. } => {
-                self.recorder.problem(format!("{} cannot acknowledge: {error:?}", self.name));
+                self.acknowledging = None;
+                self.recorder.trouble(self.life, &format!("{} cannot acknowledge: {error:?}", self.name));
             }
             // It cannot be read at the moment, or another connection of this client has it: once more.
             Event::Unsubscribed { .. } => self.drops = true,

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use super::Mailbox;
 use super::refill::REFILL_BYTES;
 use super::send::Desk;
+use super::{Mailbox, Online};
 use crate::delivery::inflight::Cargo;
 use crate::node::Node;
 use crate::node::groups::Group;
@@ -67,7 +67,7 @@ impl Mailbox {
             node: log.reading.node.clone(),
         };
         if let Some(online) = &self.online {
-            membership.group.join(membership.member, window, &online.link);
+            membership.take_part(online);
         }
         log.memberships.push(membership);
     }
@@ -102,9 +102,7 @@ impl Mailbox {
     /// A connection is there: it takes part.
     pub(super) fn join_groups(&mut self) {
         let (Some(log), Some(online)) = (&mut self.log, &self.online) else { return };
-        for Membership { group, member, window, .. } in &log.memberships {
-            group.join(*member, (*window).min(online.receive_max.into()), &online.link);
-        }
+        log.memberships.iter().for_each(|membership| membership.take_part(online));
     }
 
     /// The connection is gone: what groups have given the session is given to others.
@@ -128,12 +126,11 @@ impl Mailbox {
         true
     }
 
-    /// The client of a subscription that is a member of a group is done with this event alone; `false`: it is in no group, or has
-    /// not got that event.
-    pub fn ack_shared(&mut self, subscription: SubscriptionId, number: u64) -> bool {
-        let mut memberships = self.log.iter().flat_map(|log| &log.memberships);
-        let membership = memberships.find(|membership| membership.subscription == subscription);
-        membership.is_some_and(|membership| membership.group.is_acknowledged() && membership.group.done(number))
+    /// The client of a subscription that is a member of a group is done with this event alone; `false`: the group was before, as it
+    /// may be if the client was slow. `None`: it is in no group that is told so.
+    pub(super) fn ack_shared(&mut self, subscription: SubscriptionId, number: u64) -> Option<bool> {
+        let group = self.group_of(subscription).filter(|group| group.is_acknowledged())?;
+        Some(group.done(number))
     }
 
     /// The connection takes what is in the outbox: what needs no word of the client is done.
@@ -193,6 +190,11 @@ impl Mailbox {
 }
 
 impl Membership {
+    /// What the connection has no room for is left to others.
+    fn take_part(&self, online: &Online) {
+        self.group.join(self.member, self.window.min(online.receive_max.into()), &online.link);
+    }
+
     fn leave(&self) {
         let routed = self.node.upgrade().map_or(0, |node| node.log.history.routed());
         self.group.leave(self.member, routed);
