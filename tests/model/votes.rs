@@ -161,14 +161,13 @@ impl Machine for Voter {
     fn wants(&self, message: &Said, bounds: &Bounds) -> bool {
         let next = self.role.position() + 1;
         // What a statement is for is the one that follows from it; and then it may have been heard just before as well as long before.
-        // Later it is for nothing, but for the drafts in it: they are for the positions to come.
-        let is_last = next == bounds.position;
+        // Later it is for nothing but for the drafts in it, and they are said again on the positions to come.
         let (first, last) = (self.stage as u64, self.stage as u64 + 1);
         next <= bounds.position
             && match message {
-                Said::Draft(_) => first == 0 || !is_last,
+                Said::Draft(_) => first == 0,
                 Said::Elected(position, _) => *position == next,
-                Said::Statement(position, Statement::Pick { .. }) => *position == next && (first <= 1 || !is_last),
+                Said::Statement(position, Statement::Pick { .. }) => *position == next && first <= 1,
                 Said::Statement(position, _) => {
                     *position == next
                         && !Self::is_beyond(message, bounds)
