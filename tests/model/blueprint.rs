@@ -1,6 +1,7 @@
 //! The rule of the blueprint under the checker: the lowest of the first drafts challenges, the maximum of the first challengers of a
 //! majority is elected. It looks like agreement, but which are the first is another thing at every sync.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -51,10 +52,9 @@ impl Machine for Blueprint {
         loop {
             let position = self.next();
             let challengers = self.challengers.entry(position).or_default();
-            if !challengers.contains_key(&self.place) {
+            if let Entry::Vacant(vacant) = challengers.entry(self.place) {
                 let Some(lowest) = self.drafts.iter().find(|draft| !self.elected.contains(draft)) else { return said };
-                challengers.insert(self.place, lowest.clone());
-                said.push(Said::Challenger(position, lowest.clone()));
+                said.push(Said::Challenger(position, vacant.insert(lowest.clone()).clone()));
             }
             if challengers.len() <= self.syncs / 2 {
                 return said;

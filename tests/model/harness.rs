@@ -260,13 +260,12 @@ impl<M: Machine> Syncs<M> {
     /// Looks at all states, and finds nothing wrong.
     #[track_caller]
     pub fn holds(self, least_states: usize) {
-        let begun = std::time::Instant::now();
         let checker = self.checker().spawn_bfs().join();
         let states = checker.unique_state_count();
-        for (name, path) in checker.discoveries() {
+        if let Some((name, path)) = checker.discoveries().into_iter().next() {
             panic!("{name} is broken after {states} states:\n{}", told(path));
         }
-        println!("{states} states, the longest way has {} steps, {:?}", checker.max_depth(), begun.elapsed());
+        println!("{states} states, the longest way has {} steps", checker.max_depth());
         assert!(states >= least_states, "hardly anything happened: {states}");
     }
 

@@ -379,3 +379,60 @@ fn drafts_are_counted_anew_with_a_new_table() {
     one.hear("N2", RoleMessage::GenerateDraft { store: StoreId(2), draft: before.clone() });
     assert_eq!(one.said(), [Statement::Pick { challenger: Elected::Segment(before) }]);
 }
+
+/// S1 of a cluster that is not founded, and a table that S2 may have pledged.
+fn founding(pledged: Option<Members>) -> OneOfThree {
+    let records = pledged.into_iter().map(Record::Pledged).collect();
+    let sync = SyncRole::found(NodeId::sync("S1"), three(), Start { store: StoreId(11), records }).unwrap();
+    OneOfThree { sync, out: vec![] }
+}
+
+impl OneOfThree {
+    fn hello(&mut self, n: u128, table: Table) {
+        let hello = Hello { store: StoreId(10 + n), position: 0, table, heard: None };
+        self.hear(&format!("S{n}"), RoleMessage::SyncHello(hello));
+    }
+
+    fn pledged(&self) -> bool {
+        self.out.iter().any(|output| matches!(output, Output::Promise(Record::Pledged(table)) if *table == three()))
+    }
+}
+
+#[test]
+fn a_table_is_pledged_when_all_are_there_and_empty() {
+    let mut one = founding(None);
+    one.hello(2, Table::Unknown);
+    one.hello(3, Table::Unknown);
+    let applied = |position| RoleMessage::Applied { store: StoreId(1), position };
+    one.sync.handle(0, &NodeId::storage("N1"), applied(5), &mut one.out);
+    assert!(!one.pledged(), "the storage is not empty");
+    one.sync.handle(0, &NodeId::storage("N1"), applied(0), &mut one.out);
+    assert!(one.pledged());
+    one.hello(2, Table::Pledged(three()));
+    let mut other = three();
+    other.syncs[0].store = StoreId(99);
+    one.hello(3, Table::Pledged(other));
+    assert_eq!(one.sync.standing(), Standing::Founding, "S3 means another disk");
+    one.hello(3, Table::Pledged(three()));
+    assert_eq!(one.sync.standing(), Standing::Votes);
+}
+
+#[test]
+fn who_has_pledged_joins_those_who_have_begun() {
+    let mut one = founding(Some(three()));
+    one.hello(2, Table::Founded);
+    assert_eq!(one.out.len(), 1, "it asks for the order: {:?}", one.out);
+    let order = Order { position: 7, ..Order::new(three()) };
+    one.hear("S2", RoleMessage::SyncOrder(order.clone()));
+    assert_eq!((one.sync.standing(), one.sync.position()), (Standing::Votes, 7));
+    // Who knows of no pledge, but is in the table, is an older copy of its disk.
+    let mut one = founding(None);
+    one.hear("S2", RoleMessage::SyncOrder(order.clone()));
+    assert_eq!(one.sync.standing(), Standing::Forgot);
+    // Who is not in it came later.
+    let mut later = order;
+    later.members.syncs[0].store = StoreId(99);
+    let mut one = founding(None);
+    one.hear("S2", RoleMessage::SyncOrder(later));
+    assert_eq!(one.sync.standing(), Standing::Listens);
+}
