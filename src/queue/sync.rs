@@ -189,6 +189,11 @@ impl SyncRole {
     }
 
     fn tell_decisions(&self, after: u64, to: &NodeId, out: &mut Vec<Envelope>) {
+        let first = self.decisions.keys().next().map_or(self.position, |first| first - 1);
+        if after < first {
+            let message = RoleMessage::ElectedGone { until: first };
+            out.push(Envelope { from: self.node.clone(), to: to.clone(), message });
+        }
         for (position, elected) in self.decisions.range(after.saturating_add(1)..) {
             self.tell(to, *position, elected.clone(), out);
         }

@@ -301,6 +301,7 @@ impl Cluster {
                 entry::Output::Refused { why, tickets } => format!("refuses{} ({why:?})", self.names(&tickets)),
                 entry::Output::ClockDropped(true) => "drops its clock".to_owned(),
                 entry::Output::ClockDropped(false) => "takes up its clock".to_owned(),
+                entry::Output::Ended { incarnation } => format!("ends life {incarnation}"),
                 entry::Output::LeaseHeld(is_held) => format!("has its lease: {is_held}"),
                 entry::Output::Fed { position, segment } => format!("tells subscribers {position}:{}", text(&segment)),
             };
