@@ -287,9 +287,9 @@ impl EntryRole {
         self.leave_late_feeder(monotonic_us, out);
     }
 
-    /// Whether clients may be told now that they hold locks.
-    pub fn is_lease_held(&self) -> bool {
-        self.lease.is_held()
+    /// Whether a client may be told now that it holds a lock: to be asked each time, for a process that stood still has not ticked.
+    pub fn is_lease_held(&self, monotonic_us: u64) -> bool {
+        self.lease.is_held(monotonic_us, self.limits.lease_us, &self.members)
     }
 
     /// Takes a message of another role. What does not concern an entry, or what it has heard already, changes nothing.

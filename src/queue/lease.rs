@@ -72,18 +72,18 @@ impl LeaseHolder {
 
     /// Whether clients may be told that they hold locks. `Some` if that has changed.
     pub fn update(&mut self, now_us: u64, lease_us: u64, members: &Members) -> Option<bool> {
-        let answered = |node: &NodeId| self.answered.get(node).copied();
-        let mut sent: Vec<u64> = members.syncs.iter().filter_map(|member| answered(&member.node)).collect();
-        sent.sort_unstable_by(|a, b| b.cmp(a));
-        let majority = members.syncs.len() / 2;
-        let is_held = sent.get(majority).is_some_and(|sent_us| now_us < sent_us + lease_us / 3 * 2);
+        let is_held = self.is_held(now_us, lease_us, members);
         let has_changed = is_held != self.is_held;
         self.is_held = is_held;
         has_changed.then_some(is_held)
     }
 
-    pub fn is_held(&self) -> bool {
-        self.is_held
+    pub fn is_held(&self, now_us: u64, lease_us: u64, members: &Members) -> bool {
+        let answered = |node: &NodeId| self.answered.get(node).copied();
+        let mut sent: Vec<u64> = members.syncs.iter().filter_map(|member| answered(&member.node)).collect();
+        sent.sort_unstable_by(|a, b| b.cmp(a));
+        let majority = members.syncs.len() / 2;
+        sent.get(majority).is_some_and(|sent_us| now_us < sent_us + lease_us / 3 * 2)
     }
 
     /// A new life begins without one.

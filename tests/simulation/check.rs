@@ -26,7 +26,7 @@ pub struct Ack {
 pub struct Facts {
     pub faults: Faults,
     /// What took each position.
-    positions: BTreeMap<u64, String>,
+    positions: BTreeMap<u64, Elected>,
     segments: BTreeMap<SegmentId, u64>,
     /// What each position came to.
     log: BTreeMap<u64, (Bytes, Resolution)>,
@@ -59,12 +59,8 @@ impl Facts {
             let first = *self.segments.entry(draft.id.clone()).or_insert(position);
             assert_eq!(first, position, "{node}: {:?} has two positions", draft.id);
         }
-        let text = match elected {
-            Elected::Segment(draft) => format!("{:?}", draft),
-            other => format!("{other:?}"),
-        };
-        let known = self.positions.entry(position).or_insert_with(|| text.clone());
-        assert_eq!(*known, text, "{node}: position {position} is taken twice");
+        let known = self.positions.entry(position).or_insert_with(|| elected.clone());
+        assert_eq!(known, elected, "{node}: position {position} is taken twice");
     }
 
     pub fn elected(&mut self, node: &NodeId, position: u64, apply: &Apply) {

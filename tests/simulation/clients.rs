@@ -272,7 +272,7 @@ impl Client {
                 let condition = Condition {
                     when: Some(When::Absent),
                     watch: dice.chance(700),
-                    timeout_ms: Some(dice.range(50, 1000)),
+                    timeout_ms: Some(dice.range(50, 500)),
                     will: Some(KeyWill::Erase),
                     stays: false,
                 };
@@ -323,6 +323,7 @@ impl Client {
     /// What became of a wait.
     pub fn later(&mut self, ticket: u64, outcome: &Outcome) -> Heard {
         let Some(Request { what: What::Lock(lock), .. }) = self.under_way.remove(&ticket) else { return Heard::Well };
+        self.done += 1;
         match outcome {
             Outcome::Granted { .. } => return Heard::Granted(lock),
             Outcome::Ended { why: WaitEnd::SessionGone, .. } => return Heard::Stale,
@@ -339,7 +340,7 @@ impl Client {
     /// It is told that it holds the lock.
     pub fn holds(&mut self, facts: &mut Facts, now: u64, lock: String, dice: &mut Dice) {
         facts.holds(&lock, self.id);
-        self.role = Role::Locks { wish: Wish::Held { lock, until: now + dice.range(1_000, 300_000) } };
+        self.role = Role::Locks { wish: Wish::Held { lock, until: now + dice.range(1_000, 150_000) } };
     }
 
     /// What is new in the log, for one that reads.
@@ -358,6 +359,13 @@ impl Client {
         match self.role {
             Role::Reader { last } => last,
             _ => 0,
+        }
+    }
+
+    /// It is not asked any more whether it believes to hold a lock.
+    pub fn doubts(&mut self, facts: &mut Facts) {
+        if let Role::Locks { wish: Wish::Held { lock, .. } } = &self.role {
+            facts.lets_go(lock, self.id);
         }
     }
 

@@ -70,8 +70,8 @@ impl Entry {
         self.role.submit(batch, ticket)
     }
 
-    pub fn is_lease_held(&self) -> bool {
-        self.role.is_lease_held()
+    pub fn is_lease_held(&self, monotonic_us: u64) -> bool {
+        self.role.is_lease_held(monotonic_us)
     }
 
     pub fn flush(&mut self, facts: &mut Facts, wall_us: u64) -> Acts {

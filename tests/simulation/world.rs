@@ -433,7 +433,7 @@ impl World {
     fn told(&mut self, id: &NodeId, told: Told) {
         self.note(|| format!("{id} tells {told:?}"));
         let Process::Entry(entry) = &self.nodes[id].process else { return };
-        let is_lease_held = entry.is_lease_held();
+        let is_lease_held = entry.is_lease_held(self.now);
         let whose = |ticket: u64| (ticket % 1000) as usize;
         // What the entry itself said is answered to nobody.
         if let Told::Result { ticket, .. } | Told::Later { ticket, .. } | Told::Unknown { ticket } = &told
@@ -488,7 +488,7 @@ impl World {
     }
 
     fn client(&mut self, client: usize) {
-        let delay = self.dice_delay(25 * MS);
+        let delay = self.dice_delay(if self.is_calm { 120 * MS } else { 40 * MS });
         self.at(delay, Event::Client(client));
         if self.clients[client].at.is_none() {
             return self.connect(client);
@@ -639,8 +639,8 @@ impl World {
         self.node(id).paused_until = self.now + pause;
         // Against a paused holder only fencing tokens help: it is not asked what it believes.
         for client in 0..self.clients.len() {
-            if self.clients[client].at.as_ref() == Some(id) && self.clients[client].wants_locks() {
-                self.clients[client].closed(&mut self.facts);
+            if self.clients[client].at.as_ref() == Some(id) {
+                self.clients[client].doubts(&mut self.facts);
             }
         }
     }
@@ -683,7 +683,7 @@ impl World {
         let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for id in ids {
             let node = self.node(&id);
-            (node.disk_us, node.paused_until) = (3 * MS, 0);
+            node.disk_us = 3 * MS;
             self.at(1, Event::Start(id));
         }
         for pair in self.net.pairs() {
@@ -698,12 +698,12 @@ impl World {
     pub fn live(&mut self) {
         self.run_until(self.plan.trouble_us);
         self.calm();
-        self.run_until(self.now + 4000 * MS);
+        self.run_until(self.now + 3000 * MS);
         self.clients.iter_mut().for_each(|client| client.done = 0);
-        self.run_until(self.now + 1500 * MS);
+        self.run_until(self.now + 1000 * MS);
         self.check_liveness();
         self.clients.iter_mut().for_each(|client| client.is_stopping = true);
-        self.run_until(self.now + 3000 * MS);
+        self.run_until(self.now + 1500 * MS);
         self.check_rest();
         self.facts.check();
     }
