@@ -304,6 +304,7 @@ impl Client {
                 }
             }
             What::Exact => return self.recorded(facts, now, ticket, (first, outcomes)),
+            What::Release if outcomes == [Outcome::Done(Done::Stale)] => return Heard::Stale,
             What::Release => {
                 if let Role::Exact { window, .. } = &mut self.role {
                     window.retain(|exact| exact.ticket != ticket);

@@ -224,6 +224,10 @@ impl Storage {
             Job::Keep(_) => self.act(disk, facts, |role, out| role.kept(out)),
             Job::Commit(commit) => {
                 let (position, resolution) = (commit.position, commit.resolution.clone());
+                // It takes long: now and then.
+                if position % 61 == 0 {
+                    assert!(disk.state() == self.state, "{} at {position}: rows are not the state", self.node);
+                }
                 self.act(disk, facts, |role, out| role.applied(position, resolution, out))
             }
             Job::CopyIn { last: Some(_), .. } => {

@@ -636,7 +636,8 @@ impl World {
         let max = if self.dice.chance(300) { 2500 * MS } else { 100 * MS };
         let pause = self.dice.range(MS, max);
         self.note(|| format!("{id} is paused for {pause}"));
-        self.node(id).paused_until = self.now + pause;
+        let until = self.nodes[id].paused_until.max(self.now + pause);
+        self.node(id).paused_until = until;
         // Against a paused holder only fencing tokens help: it is not asked what it believes.
         for client in 0..self.clients.len() {
             if self.clients[client].at.as_ref() == Some(id) {
