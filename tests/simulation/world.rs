@@ -179,14 +179,14 @@ impl World {
     /// Lets things happen until a time.
     pub fn run_until(&mut self, until: u64) {
         while let Some(first) = self.events.first_entry().filter(|first| first.key().0 <= until) {
-            let ((at, _), event) = first.remove_entry();
+            let ((at, number), event) = first.remove_entry();
             self.now = at;
-            self.happen(event);
+            self.happen(number, event);
         }
         self.now = until;
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, number: u64, event: Event) {
         let paused = |world: &Self, node: &NodeId| world.nodes[node].paused_until.checked_sub(world.now).filter(|us| *us > 0);
         let concerned = match &event {
             Event::Arrive { envelope, .. } => Some(&envelope.to),
@@ -194,7 +194,9 @@ impl World {
             _ => None,
         };
         if let Some(rest) = concerned.and_then(|node| paused(self, node)) {
-            return self.at(rest, event);
+            // In the order in which it was sent.
+            self.events.insert((self.now + rest, number), event);
+            return;
         }
         match event {
             Event::Arrive { epoch, envelope } => self.arrive(epoch, envelope),
