@@ -3,6 +3,7 @@
 //! Bodies are opaque here: encoded messages as [`super::message`] has them, or what the state made of them. In one process an
 //! envelope is moved from role to role; between processes it is a MessagePack frame.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::quorum::{Members, StoreId};
+use super::sync::{Hello, Order};
 
 /// What a node does in the queue. A process may play several roles: each is a node of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ pub struct Draft {
 }
 
 /// What takes a position of the one total order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Elected {
     Segment(Draft),
     Command(OrderCommand),
@@ -73,7 +75,7 @@ pub enum Elected {
 }
 
 /// What changes the order itself: voted like a segment and carried in the vote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum OrderCommand {
     /// An entry begins a new life, whose incarnation is the position of this command. What its last life (`replaces`; 0: there was
     /// none) did not get elected is dropped, its sessions are gone. Void unless `replaces` is the present incarnation. `nonce` is
@@ -149,6 +151,12 @@ pub enum RoleMessage {
     GenerateDraft { store: StoreId, draft: Draft },
     /// Entry to sync: wants a position for the command.
     AskCommand(OrderCommand),
+    /// Sync to syncs: which commands it backs now, of those that need a majority.
+    BackCommands(BTreeSet<OrderCommand>),
+    /// Sync to sync, when their link is up: who it is, and how far it knows the order.
+    SyncHello(Hello),
+    /// Sync to sync: what the decisions come to that are not kept any more.
+    SyncOrder(Order),
     /// Sync to syncs: what it backs for the position.
     PickChallenger { position: u64, challenger: Elected },
     /// Sync to syncs: state of a round of the vote. State 1 is the challenger, state 0 is none.

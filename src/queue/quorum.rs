@@ -18,7 +18,7 @@ pub struct Member {
 }
 
 /// Who takes part in the order and keeps it. Changed by a MEMBERS command only, from the next position on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Members {
     pub syncs: Vec<Member>,
     /// The storages of each slot.
@@ -81,6 +81,16 @@ impl Members {
         self.slots.iter().flatten().collect()
     }
 
+    /// How many syncs may be missing: f.
+    pub fn sync_faults(&self) -> usize {
+        self.syncs.len().saturating_sub(1) / 2
+    }
+
+    /// So many syncs are more than half. It is also n - f.
+    pub fn sync_majority(&self) -> usize {
+        self.syncs.len() / 2 + 1
+    }
+
     /// Whether these nodes are a storage quorum of the slot.
     pub fn is_storage_quorum(&self, slot: u32, of: impl Fn(&Member) -> bool) -> bool {
         let count = self.slot(slot).iter().filter(|member| of(member)).count();
@@ -117,6 +127,15 @@ mod tests {
         check(&members(&["S1"], &[&["N1", "N2"], &["N3"]], 2), quorum(1, 1, 2));
         check(&members(&["S1", "S1"], &[&["N1"]], 1), Err(MembersError::Twice(NodeId::sync("S1"))));
         check(&members(&["S1"], &[&["N1", "N1"]], 1), Err(MembersError::Twice(NodeId::storage("N1"))));
+    }
+
+    #[test]
+    fn those_who_may_not_be_missing_are_a_majority() {
+        for n in 1..=9 {
+            let members = members(&vec!["S"; n], &[&["N1"]], 1);
+            assert_eq!(members.sync_majority(), n - members.sync_faults(), "{n}");
+            assert!(members.sync_majority() * 2 > n, "{n}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! What gathers while one segment is committed is the next segment. There is no timer. One thing is under way at a time, so
 //! that a commit that fails has nothing behind it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -84,7 +84,7 @@ pub struct Solo {
     /// Empty between calls.
     entry_out: Vec<entry::Output>,
     storage_out: Vec<storage::Output>,
-    sync_out: Vec<Envelope>,
+    sync_out: Vec<sync::Output>,
 }
 
 impl Solo {
@@ -97,10 +97,10 @@ impl Solo {
         let on_disk =
             storage::Start { position, time_us, entries: vec![(entry.clone(), life)], ..storage::Start::default() };
         let life = sync::Life { incarnation, ..sync::Life::default() };
-        let decided = sync::Start { position, entries: vec![(entry.clone(), life)] };
+        let lives = BTreeMap::from([(entry.clone(), life)]);
         let mut solo = Self {
             storage: StorageRole::new(storage_node, members.clone(), true, on_disk),
-            sync: SyncRole::alone(sync_node.clone(), members.clone(), decided),
+            sync: SyncRole::alone(sync_node.clone(), members.clone(), position, lives),
             entry: EntryRole::new(entry, members, limits, time_us),
             sync_node,
             commands: VecDeque::new(),
@@ -150,7 +150,7 @@ impl Solo {
         if self.apply.is_none()
             && let Some(command) = self.commands.pop_front()
         {
-            self.sync.handle(&self.sync_node, RoleMessage::AskCommand(command), &mut self.sync_out);
+            self.sync.handle(now_us, &self.sync_node, RoleMessage::AskCommand(command), &mut self.sync_out);
             self.run(now_us);
         }
         if self.apply.is_none() {
@@ -205,7 +205,7 @@ impl Solo {
             match to.role {
                 Role::Entry => self.entry.handle(now_us, &from, message, &mut self.entry_out),
                 Role::Storage => self.storage.handle(now_us, &from, message, &mut self.storage_out),
-                Role::Sync => self.sync.handle(&from, message, &mut self.sync_out),
+                Role::Sync => self.sync.handle(now_us, &from, message, &mut self.sync_out),
             }
         }
     }
@@ -239,7 +239,13 @@ impl Solo {
                 | storage::Output::CopyIn { .. } => {}
             }
         }
-        self.envelopes.extend(self.sync_out.drain(..));
+        for output in self.sync_out.drain(..) {
+            match output {
+                sync::Output::Send(envelope) => self.envelopes.push_back(envelope),
+                // A sync that is alone has no promises: the position is in the segment's own commit.
+                sync::Output::Promise(_) | sync::Output::Note(_) | sync::Output::Forgot => {}
+            }
+        }
     }
 }
 

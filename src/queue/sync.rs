@@ -1,232 +1,392 @@
 //! The sync: turns nearly random advance ids into one total order.
 //!
 //! ```text
-//! GENERATE_DRAFT (storage quorum) -> draft -> lowest challenges for the next position -> ELECT_SEGMENT
+//! GENERATE_DRAFT (storage quorum) -> draft -> PICK_CHALLENGER: the lowest -> STATE, VOTE … -> ELECT_SEGMENT
 //! ```
 //!
-//! Commands go before drafts, drafts by advance segment and entry: "take the low". A draft may challenge only while its incarnation
-//! is the present one of its entry and it follows the last elected segment of it: that keeps the order of an entry's
-//! segments, and late repeats are not elected twice.
+//! 1. A position is voted when a sync has a challenger for it ([`drafts`]: commands, then the lowest draft that is next of its entry);
+//!    the others join with their own, or with that one: a PICK_CHALLENGER passes its draft on as a fact. Idle clusters are silent.
+//! 2. The vote on a position ([`vote`]) gives the challenger of a majority or leaves the position empty. One position at a time.
+//! 3. What is said is a promise ([`promises`]): on disk before anything that follows from it is sent ([`Output::Promise`]); said again,
+//!    exactly so, after a restart and on each new link. Received statements are not kept: they are said again as well.
+//! 4. A decision is a fact and told to all that are not known to have it; who hears it adopts it, whatever it voted.
+//! 5. Links deliver in order or break. When one is up both sides say [`Hello`], and answer it with what the other lacks ([`links`]):
+//!    decisions, or what they come to ([`order`]); then with what they said on the present position. No timer resends anything.
+//! 6. A vote is a disk's: who is not in the table with its store id only listens. Empty, damaged and restored disks are such
+//!    ([`Output::Forgot`]); the first table is made when all are there and empty ([`members`]).
 //!
-//! One sync elects the challenger at once, and has nothing to remember: its storage keeps the position with the segment. Several
-//! have to vote (PICK_CHALLENGER, STATE, VOTE), which is not done yet: [`SyncRole::new`] refuses.
+//! In one process the only sync ([`SyncRole::alone`]) elects at once and has nothing to remember: its storage keeps the position with
+//! the segment.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage, SegmentId};
+use serde::{Deserialize, Serialize};
+
+use self::drafts::{Drafts, needs_majority};
+use self::members::Founding;
+use self::vote::Vote;
+use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage};
 use super::quorum::{Members, StoreId};
 
+pub use self::order::{Life, Order};
+pub use self::promises::{Phase, Record, Step};
+pub use self::start::StartError;
+pub use self::vote::Statement;
+
+mod drafts;
+mod links;
+mod members;
+mod order;
+pub mod promises;
+mod start;
 #[cfg(test)]
 mod tests;
+mod vote;
 
-/// Where the order stands when a sync starts.
-#[derive(Clone, Debug, Default)]
+/// Statements and decisions are kept for so many positions ahead of the present one. In order, as links deliver, there are none.
+const AHEAD_MAX: u64 = 64;
+
+/// What the driver of a sync has to do. In this order: nothing is sent before all promises that stand before it are on disk. It may
+/// handle more messages meanwhile, and write the promises of all of them at once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    Send(Envelope),
+    /// Append it to the file of promises, and have it on disk (fsync) before anything that stands after it is sent.
+    Promise(Record),
+    /// Append it, too; there is no need to wait for the disk.
+    Note(Record),
+    /// This disk has forgotten what it said: others heard more. This sync is silent from now on. Begin with an empty file and a new
+    /// store id; it votes again when MEMBERS names that.
+    Forgot,
+}
+
+/// What a sync's disk holds when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Start {
-    /// The last position that was decided; 0: none.
+    pub store: StoreId,
+    /// All records of the file; none in an empty one, which is to begin with [`SyncRole::records`].
+    pub records: Vec<Record>,
+}
+
+/// What syncs say first when their link is up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Hello {
+    pub store: StoreId,
+    /// It knows all decisions up to here.
     pub position: u64,
-    pub entries: Vec<(NodeId, Life)>,
+    pub table: Table,
+    /// The last statement of the receiver that counted with the sender, and of which disk it was.
+    pub heard: Option<(StoreId, Step)>,
 }
 
-/// What the order says of an entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Life {
-    /// Position of its last INIT.
-    pub incarnation: u64,
-    /// That life was ended by LOST.
-    pub lost: bool,
-    /// Last segment of that life that was elected; 0 if there is none.
-    pub last: u64,
+/// What a sync knows of the table of members.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Table {
+    /// Its disk is empty.
+    Unknown,
+    /// It is for this as the first table.
+    Pledged(Members),
+    /// There is one, changed by MEMBERS.
+    Founded,
 }
 
-/// Why there is no sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SyncError {
-    #[error("{0} syncs are configured: this version can order by one only")]
-    Several(usize),
+/// What part a sync has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no table of members: not all are there for the first time.
+    Founding,
+    Votes,
+    /// Its disk is not in the table of members: it knows the order and has no vote.
+    Listens,
+    /// [`Output::Forgot`].
+    Forgot,
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SyncRole {
     node: NodeId,
-    members: Members,
-    /// Decided up to here.
-    position: u64,
-    lives: BTreeMap<NodeId, Life>,
-    commands: VecDeque<OrderCommand>,
-    /// What storages have whole, and which of them.
-    drafts: BTreeMap<Draft, BTreeSet<StoreId>>,
-    /// Decisions that are not on disk everywhere.
+    store: StoreId,
+    /// In one process with its storage.
+    alone: bool,
+    forgot: bool,
+    founding: Option<Founding>,
+    order: Order,
+    /// The table of members is the same since this position.
+    since: u64,
+    drafts: Drafts,
+    /// On the position behind `order`.
+    vote: Vote,
+    ahead: BTreeMap<u64, Ahead>,
+    /// Decisions that are not on disk everywhere; without gaps up to `order`.
     decisions: BTreeMap<u64, Elected>,
-    /// How far each disk is.
+    /// How far each storage's disk is.
     applied: BTreeMap<StoreId, u64>,
+    /// Syncs that are linked, and up to which position they are known to know the order.
+    peers: BTreeMap<NodeId, u64>,
+    /// The last statement of each disk that counted, on positions before the present one.
+    heard: BTreeMap<StoreId, Step>,
     /// What the last decision changed: the life of this entry was so before.
     before: Option<(NodeId, Life)>,
 }
 
+/// What was heard of a position before its time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Ahead {
+    said: BTreeSet<(NodeId, Statement)>,
+    elected: Option<Elected>,
+}
+
 impl SyncRole {
-    /// # Errors
-    /// There is more than one sync.
-    pub fn new(node: NodeId, members: Members, start: Start) -> Result<Self, SyncError> {
-        match members.syncs.len() {
-            0 | 1 => Ok(Self::alone(node, members, start)),
-            several => Err(SyncError::Several(several)),
+    /// Takes a message of another role. What does not concern a sync, or what it has heard already, changes nothing.
+    pub fn handle(&mut self, now_us: u64, from: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
+        if self.forgot {
+            return;
         }
-    }
-
-    /// The only sync of its members.
-    pub(super) fn alone(node: NodeId, members: Members, start: Start) -> Self {
-        Self {
-            node,
-            members,
-            position: start.position,
-            lives: start.entries.into_iter().collect(),
-            commands: VecDeque::new(),
-            drafts: BTreeMap::new(),
-            decisions: BTreeMap::new(),
-            applied: BTreeMap::new(),
-            before: None,
-        }
-    }
-
-    /// Takes a message of another role. What does not concern a sync that is alone, or what it has heard already, changes nothing.
-    pub fn handle(&mut self, from: &NodeId, message: RoleMessage, out: &mut Vec<Envelope>) {
         match message {
-            RoleMessage::GenerateDraft { store, draft } => self.draft(store, draft),
-            RoleMessage::AskCommand(command) => self.ask(command),
+            RoleMessage::GenerateDraft { store, draft } => self.drafts.count(store, draft, &self.order),
+            RoleMessage::AskCommand(command) => self.ask(now_us, command, out),
+            RoleMessage::BackCommands(commands) => self.drafts.back(from, commands, &self.order),
+            RoleMessage::PickChallenger { position, challenger } => {
+                self.hear(from, position, Statement::Pick { challenger });
+            }
+            RoleMessage::State { position, round, challenger } => {
+                self.hear(from, position, Statement::State { round, challenger });
+            }
+            RoleMessage::Vote { position, round, vote, challenger } => {
+                self.hear(from, position, Statement::Vote { round, vote, challenger });
+            }
+            RoleMessage::ElectSegment { position, elected } => self.learn(from, position, elected, out),
             RoleMessage::FetchElected { after } => self.tell_decisions(after, from, out),
-            RoleMessage::Applied { store, position } => self.forget_decisions(store, position),
+            RoleMessage::Applied { store, position } => self.applied(from, store, position, out),
+            RoleMessage::SyncHello(hello) => self.hello(from, hello, out),
+            RoleMessage::SyncOrder(order) => self.skip(order, out),
             _ => {}
         }
-        while let Some(elected) = self.challenger() {
-            self.elect(elected, out);
+        self.go_on(out);
+    }
+
+    /// To be called from time to time: deadlines that storages have asked for may have come.
+    pub fn tick(&mut self, now_us: u64, out: &mut Vec<Output>) {
+        while let Some(time) = self.drafts.due(now_us) {
+            self.back(time, out);
+        }
+        self.go_on(out);
+    }
+
+    /// This sync backs a command no more: it has heard of the entry again.
+    pub fn withdraw(&mut self, command: &OrderCommand, out: &mut Vec<Output>) {
+        let backed: BTreeSet<_> =
+            self.drafts.backed_by(&self.node).filter(|backed| *backed != command).cloned().collect();
+        self.back_all(backed, out);
+    }
+
+    /// The last position that was decided, as far as this sync knows.
+    pub fn position(&self) -> u64 {
+        self.order.position
+    }
+
+    /// What the decisions come to, as far as this sync knows.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// Decisions that are kept.
+    pub fn decisions(&self) -> &BTreeMap<u64, Elected> {
+        &self.decisions
+    }
+
+    pub fn standing(&self) -> Standing {
+        match &self.founding {
+            _ if self.forgot => Standing::Forgot,
+            Some(_) => Standing::Founding,
+            None if self.alone || self.vote.is_voter() => Standing::Votes,
+            None => Standing::Listens,
         }
     }
 
-    /// The last decision was not carried out, and is none: the only storage could not commit it.
+    /// The last decision was not carried out, and is none: the only storage could not commit it. Only for a sync that is alone.
     pub fn take_back(&mut self, position: u64) {
-        assert_eq!(position, self.position, "only the last decision can be taken back");
+        assert!(self.alone, "a decision of several is a fact");
+        assert_eq!(position, self.order.position, "only the last decision can be taken back");
         if self.decisions.remove(&position).is_some() {
-            self.position = position - 1;
-            self.lives.extend(self.before.take());
+            self.order.position = position - 1;
+            self.order.lives.extend(self.before.take());
         }
     }
 
-    fn draft(&mut self, store: StoreId, draft: Draft) {
-        let is_member = self.members.slot(draft.slot).iter().any(|member| member.store == store);
-        if is_member && self.lives.get(&draft.id.entry).is_none_or(|life| life.may_come(&draft.id)) {
-            self.drafts.entry(draft).or_default().insert(store);
-        }
-    }
-
-    fn ask(&mut self, command: OrderCommand) {
-        // With more syncs this one could not go on alone, and it cannot vote.
-        let is_possible = !matches!(&command, OrderCommand::Members(members) if members.syncs.len() > 1);
-        if is_possible && !self.commands.contains(&command) {
-            self.commands.push_back(command);
-        }
-    }
-
-    /// What challenges for the next position.
-    fn challenger(&mut self) -> Option<Elected> {
-        if let Some(command) = self.commands.pop_front() {
-            return Some(Elected::Command(command));
-        }
-        let members = &self.members;
-        let lives = &self.lives;
-        let may_challenge = |(draft, stores): &(&Draft, &BTreeSet<StoreId>)| {
-            lives.get(&draft.id.entry).is_some_and(|life| life.is_next(draft))
-                && members.is_storage_quorum(draft.slot, |member| stores.contains(&member.store))
+    /// A command is asked for. Of those that need a majority it is this sync's own finding, or the operator's wish; TIME is backed
+    /// when it has come by our clock.
+    fn ask(&mut self, now_us: u64, command: OrderCommand, out: &mut Vec<Output>) {
+        // Of the only sync in one process nobody else could become a peer.
+        let is_possible = match &command {
+            OrderCommand::Members(members) => members.check().is_ok() && !(self.alone && members.syncs.len() > 1),
+            _ => true,
         };
-        let lowest = self.drafts.iter().find(may_challenge);
-        lowest.map(|(draft, _)| Elected::Segment(draft.clone()))
-    }
-
-    fn elect(&mut self, elected: Elected, out: &mut Vec<Envelope>) {
-        self.position += 1;
-        self.before = None;
-        match &elected {
-            Elected::Segment(draft) => self.change(&draft.id.entry, |life| Life { last: draft.id.segment, ..life }),
-            Elected::Command(command) => self.command(command),
-            Elected::Nothing => {}
-        }
-        let storages: Vec<NodeId> = self.members.storages().into_iter().map(|member| member.node.clone()).collect();
-        for to in storages {
-            self.tell(&to, self.position, elected.clone(), out);
-        }
-        self.decisions.insert(self.position, elected);
-    }
-
-    fn command(&mut self, command: &OrderCommand) {
-        let position = self.position;
         match command {
-            OrderCommand::Init { entry, replaces, .. } => {
-                if self.lives.get(entry).map_or(0, |life| life.incarnation) == *replaces {
-                    self.change(entry, |_| Life { incarnation: position, ..Life::default() });
-                }
+            _ if !is_possible => {}
+            OrderCommand::Time { at_us } if !self.alone && at_us > now_us => self.drafts.ask_later(at_us),
+            command if needs_majority(&command) && self.order.members.sync_majority() > 1 => self.back(command, out),
+            command => self.drafts.ask(command),
+        }
+    }
+
+    fn back(&mut self, command: OrderCommand, out: &mut Vec<Output>) {
+        let backed = self.drafts.backed_by(&self.node).cloned().chain([command]).collect();
+        self.back_all(backed, out);
+    }
+
+    fn back_all(&mut self, commands: BTreeSet<OrderCommand>, out: &mut Vec<Output>) {
+        if self.vote.is_voter() && !self.drafts.backed_by(&self.node).eq(&commands) {
+            self.drafts.back(&self.node, commands.clone(), &self.order);
+            self.tell_members(&RoleMessage::BackCommands(commands), out);
+        }
+    }
+
+    /// Another sync says something in the vote on a position.
+    fn hear(&mut self, from: &NodeId, position: u64, statement: Statement) {
+        let last = self.order.position;
+        if let Some(knows) = self.peers.get_mut(from) {
+            *knows = position.saturating_sub(1).max(*knows);
+        }
+        if position > last + 1 {
+            if position <= last + AHEAD_MAX {
+                self.ahead.entry(position).or_default().said.insert((from.clone(), statement));
             }
-            OrderCommand::Lost { entry, incarnation } => {
-                if self.lives.get(entry).is_some_and(|life| life.incarnation == *incarnation) {
-                    self.change(entry, |life| Life { lost: true, ..life });
-                }
+            return;
+        }
+        if let Statement::Pick { challenger } = &statement {
+            match challenger {
+                challenger if position == last + 1 => self.drafts.accept(challenger, &self.order),
+                // It was complete by the table of then.
+                Elected::Segment(draft) if position > self.since => self.drafts.accept_draft(draft, &self.order),
+                _ => {}
             }
-            OrderCommand::Members(members) => self.members = members.clone(),
-            OrderCommand::Retain { .. } | OrderCommand::Time { .. } => {}
+        }
+        let place = self.order.members.syncs.iter().position(|member| member.node == *from);
+        if let Some(place) = place.filter(|_| position == last + 1) {
+            self.vote.hear(place, statement);
         }
     }
 
-    /// Changes what the order says of an entry, and drops drafts that can never challenge after it.
-    fn change(&mut self, entry: &NodeId, change: impl FnOnce(Life) -> Life) {
-        let life = self.lives.entry(entry.clone()).or_default();
-        self.before = Some((entry.clone(), *life));
-        *life = change(*life);
-        self.drafts.retain(|draft, _| draft.id.entry != *entry || life.may_come(&draft.id));
+    /// Another sync knows a decision.
+    fn learn(&mut self, from: &NodeId, position: u64, elected: Elected, out: &mut Vec<Output>) {
+        if let Some(knows) = self.peers.get_mut(from) {
+            *knows = position.max(*knows);
+        }
+        let last = self.order.position;
+        if self.founding.is_none() && position == last + 1 {
+            self.decide(elected, Vec::new(), out);
+        } else if position > last && position <= last + AHEAD_MAX {
+            self.ahead.entry(position).or_default().elected = Some(elected);
+        }
     }
 
-    fn tell(&self, to: &NodeId, position: u64, elected: Elected, out: &mut Vec<Envelope>) {
-        let message = RoleMessage::ElectSegment { position, elected };
-        out.push(Envelope { from: self.node.clone(), to: to.clone(), message });
+    /// Takes all steps that can be taken.
+    fn go_on(&mut self, out: &mut Vec<Output>) {
+        if self.alone {
+            while let Some(elected) = self.drafts.lowest(&self.order) {
+                self.decide(elected, Vec::new(), out);
+            }
+        }
+        while !self.alone && !self.forgot && self.founding.is_none() {
+            if let Some(elected) = self.meet_ahead() {
+                self.decide(elected, Vec::new(), out);
+            } else if let Some((elected, of)) = self.vote.decision() {
+                self.decide(elected, of, out);
+            } else if let Some((statement, of)) = self.next_statement() {
+                self.say(statement, of, out);
+            } else {
+                return;
+            }
+        }
     }
 
-    fn tell_decisions(&self, after: u64, to: &NodeId, out: &mut Vec<Envelope>) {
-        let first = self.decisions.keys().next().map_or(self.position, |first| first - 1);
-        if after < first {
-            let message = RoleMessage::ElectedGone { until: first };
-            out.push(Envelope { from: self.node.clone(), to: to.clone(), message });
+    /// Hears what was said of the present position before its time; what was elected there, if that is known.
+    fn meet_ahead(&mut self) -> Option<Elected> {
+        let position = self.order.position + 1;
+        while let Some(mut first) = self.ahead.first_entry().filter(|first| *first.key() <= position) {
+            let is_present = *first.key() == position;
+            let Ahead { said, elected } = std::mem::take(first.get_mut());
+            first.remove();
+            if is_present {
+                said.into_iter().for_each(|(from, statement)| self.hear(&from, position, statement));
+                return elected;
+            }
         }
-        for (position, elected) in self.decisions.range(after.saturating_add(1)..) {
-            self.tell(to, *position, elected.clone(), out);
+        None
+    }
+
+    fn next_statement(&self) -> Option<vote::Followed<Statement>> {
+        if !self.vote.is_voter() || !self.has_greeted() {
+            return None;
         }
+        match self.vote.said() {
+            [] => self.drafts.lowest(&self.order).map(|challenger| (Statement::Pick { challenger }, Vec::new())),
+            _ => self.vote.next(),
+        }
+    }
+
+    fn say(&mut self, statement: Statement, of: Vec<u8>, out: &mut Vec<Output>) {
+        let position = self.order.position + 1;
+        self.vote.say(statement.clone());
+        out.push(Output::Promise(Record::Said { position, statement: statement.clone(), of }));
+        self.tell_members(&statement.message(position), out);
+    }
+
+    /// The next position is decided.
+    fn decide(&mut self, elected: Elected, of: Vec<u8>, out: &mut Vec<Output>) {
+        if self.alone {
+            self.remember_before(&elected);
+        }
+        self.take(&elected);
+        let position = self.order.position;
+        self.tell_decision(position, &elected, out);
+        if !self.alone {
+            out.push(Output::Note(Record::Decided { position, elected: elected.clone(), of }));
+        }
+        self.decisions.insert(position, elected);
+    }
+
+    fn take(&mut self, elected: &Elected) {
+        self.heard = self.all_heard();
+        self.order.take(elected);
+        if matches!(elected, Elected::Command(OrderCommand::Members(_))) {
+            self.since = self.order.position;
+        }
+        self.drafts.decided(elected, &self.order);
+        self.vote = self.new_vote();
+    }
+
+    fn new_vote(&self) -> Vote {
+        Vote::new(self.order.position + 1, &self.order.members, &self.node, self.store)
+    }
+
+    fn remember_before(&mut self, elected: &Elected) {
+        let entry = match elected {
+            Elected::Segment(Draft { id, .. }) => Some(&id.entry),
+            Elected::Command(OrderCommand::Init { entry, .. } | OrderCommand::Lost { entry, .. }) => Some(entry),
+            _ => None,
+        };
+        self.before = entry.map(|entry| (entry.clone(), self.order.lives.get(entry).copied().unwrap_or_default()));
     }
 
     /// Forgets decisions that a storage quorum of each slot has applied.
-    fn forget_decisions(&mut self, store: StoreId, position: u64) {
+    fn applied(&mut self, from: &NodeId, store: StoreId, position: u64, out: &mut Vec<Output>) {
+        if let Some(founding) = &mut self.founding {
+            founding.storage(from, store, position);
+            self.go_on_founding(out);
+        }
         let applied = self.applied.entry(store).or_default();
         *applied = position.max(*applied);
-        let is_far =
-            |store: &StoreId, position: u64| self.applied.get(store).is_some_and(|applied| *applied >= position);
-        let slots = 0..self.members.slots.len() as u32;
-        let is_applied = |position: u64| {
-            slots.clone().all(|slot| self.members.is_storage_quorum(slot, |member| is_far(&member.store, position)))
+        let members = &self.order.members;
+        let is_far = |store: &StoreId, position| self.applied.get(store).is_some_and(|applied| *applied >= position);
+        let is_applied = |position| {
+            let mut slots = 0..members.slots.len() as u32;
+            slots.all(|slot| members.is_storage_quorum(slot, |member| is_far(&member.store, position)))
         };
         while let Some(first) = self.decisions.first_entry().filter(|first| is_applied(*first.key())) {
             first.remove();
         }
-    }
-}
-
-impl Life {
-    /// Whether the draft follows what was elected of its entry.
-    fn is_next(&self, draft: &Draft) -> bool {
-        draft.id.incarnation == self.incarnation
-            && !self.lost
-            && draft.previous == self.last
-            && draft.id.segment > self.last
-    }
-
-    /// Whether the segment can be elected, now or later.
-    fn may_come(&self, id: &SegmentId) -> bool {
-        let is_present = id.incarnation == self.incarnation && !self.lost && id.segment > self.last;
-        is_present || id.incarnation > self.incarnation
     }
 }

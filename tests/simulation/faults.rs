@@ -9,6 +9,10 @@ pub enum Bug {
     AckBeforeResolved,
     /// A storage does not answer a repeated segment that it has applied.
     NoResolvedAgain,
+    /// A state or vote 1 does not say for which challenger.
+    OneWithoutChallenger,
+    /// A sync that lost its disk votes as if it had it.
+    WipedSyncVotes,
     /// INIT leaves the locks of the life before where they are, for an entry that comes back quickly.
     LocksOutliveTheirLife,
 }

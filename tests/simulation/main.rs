@@ -27,7 +27,7 @@ use faults::Bug;
 use world::{Plan, World};
 
 const PLAN: Plan =
-    Plan { entries: 3, storages: 3, syncs: 1, storage_quorum: 2, clients: 10, trouble_us: 4_000_000, bug: None };
+    Plan { entries: 3, storages: 3, syncs: 3, storage_quorum: 2, clients: 10, trouble_us: 4_000_000, bug: None };
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

@@ -15,7 +15,7 @@ use crate::entry::{self, Entry, Told};
 use crate::faults::{Bug, Faults};
 use crate::net::{Net, Pair, pair};
 use crate::storage::{self, Disk, Job, Storage};
-use crate::sync::Sync;
+use crate::sync::{self, Promises, Sync};
 
 /// Wall clocks begin here: microseconds since 1970.
 const WALL_US: u64 = 1_700_000_000_000_000;
@@ -39,12 +39,17 @@ struct Node {
     process: Process,
     /// How often it was started.
     life: u32,
+    started: u64,
     paused_until: u64,
     /// How far its wall clock is ahead.
     skew_us: i64,
     disk: Option<Disk>,
+    promises: Option<Promises>,
+    /// What its disk was once.
+    older: Option<Promises>,
     /// What its disk is doing.
     jobs: BTreeMap<u64, Job>,
+    writes: BTreeMap<u64, sync::Write>,
     /// Longest time of the disk.
     disk_us: u64,
     /// It lost its disk, and has not got everything back.
@@ -136,13 +141,21 @@ impl World {
                 let member = self.members.slots[0].iter().find(|member| member.node == *id);
                 Disk::empty(member.expect("it is one").store, self.members.clone())
             });
+            let promises = (id.role == Role::Sync).then(|| {
+                let member = self.members.syncs.iter().find(|member| member.node == *id);
+                Promises { store: member.expect("it is one").store, records: Vec::new() }
+            });
             let node = Node {
                 process: Process::Down,
                 life: 0,
+                started: 0,
                 paused_until: 0,
                 skew_us: 0,
                 disk,
+                promises,
+                older: None,
                 jobs: BTreeMap::new(),
+                writes: BTreeMap::new(),
                 disk_us: 3 * MS,
                 is_recovering: false,
             };
@@ -234,9 +247,10 @@ impl World {
         }
         self.note(|| format!("{id} starts"));
         let nonce = self.dice.next();
-        let members = self.members.clone();
+        let (members, now) = (self.members.clone(), self.now);
         let node = self.node(id);
         node.life += 1;
+        node.started = now;
         let life = node.life;
         match id.role {
             Role::Entry => {
@@ -248,7 +262,10 @@ impl World {
                 let disk = node.disk.as_ref().expect("storages have disks");
                 node.process = Process::Storage(Storage::start(id.clone(), disk));
             }
-            Role::Sync => node.process = Process::Sync(Sync::start(id.clone(), members)),
+            Role::Sync => {
+                let promises = node.promises.as_mut().expect("syncs have disks");
+                node.process = Process::Sync(Sync::start(id.clone(), members, promises, now));
+            }
         }
         self.at(1, Event::Tick { at: id.clone(), life });
     }
@@ -263,6 +280,12 @@ impl World {
             {
                 disk.write(&job);
             }
+        }
+        let writes = std::mem::take(&mut self.node(id).writes);
+        for write in writes.into_values() {
+            let count = self.dice.roll(write.records.len() as u64 + 1) as usize;
+            let promises = self.node(id).promises.as_mut().expect("syncs have disks");
+            promises.records.extend(write.records.into_iter().take(count));
         }
         let node = self.node(id);
         node.process = Process::Down;
@@ -323,7 +346,14 @@ impl World {
                 };
                 self.storage_acts(at, acts);
             }
-            Process::Sync(_) | Process::Down => {}
+            Process::Sync(sync) => {
+                let acts = match is_up {
+                    true => sync.connected(&mut self.facts, self.now, other),
+                    false => sync.disconnected(&mut self.facts, self.now, other),
+                };
+                self.sync_acts(at, acts);
+            }
+            Process::Down => {}
         }
     }
 
@@ -351,8 +381,8 @@ impl World {
                 self.storage_acts(&to, acts);
             }
             Process::Sync(sync) => {
-                let sends = sync.handle(&mut self.facts, now, envelope);
-                self.send(sends);
+                let acts = sync.handle(&mut self.facts, (now, wall), envelope);
+                self.sync_acts(&to, acts);
             }
             Process::Down => {}
         }
@@ -381,8 +411,11 @@ impl World {
                 }
             }
             Process::Sync(sync) => {
-                let sends = sync.tick(&mut self.facts, now);
-                self.send(sends);
+                // One with an older copy has to be told first that it is one.
+                node.is_recovering &= !(sync.votes() && now > node.started + 500 * MS);
+                let promises = node.promises.as_ref().expect("syncs have disks");
+                let acts = sync.tick(&mut self.facts, (now, wall), promises);
+                self.sync_acts(id, acts);
             }
             Process::Down => return,
         }
@@ -409,10 +442,52 @@ impl World {
         }
     }
 
+    fn sync_acts(&mut self, id: &NodeId, acts: sync::Acts) {
+        self.send(acts.sends);
+        if acts.forgot {
+            return self.renew_sync(id);
+        }
+        if let Some(write) = acts.write {
+            let disk_us = self.nodes[id].disk_us;
+            let delay = self.dice_delay(disk_us);
+            self.counter += 1;
+            let (number, life) = (self.counter, self.nodes[id].life);
+            self.node(id).writes.insert(number, write);
+            self.at(delay, Event::Done { at: id.clone(), life, job: number });
+        }
+    }
+
+    /// A sync begins with an empty disk, which it knows.
+    fn renew_sync(&mut self, id: &NodeId) {
+        self.crash(id);
+        self.note(|| format!("{id} begins with an empty disk"));
+        let store = StoreId(u128::from(self.dice.next()));
+        let node = self.node(id);
+        node.promises = Some(Promises { store, records: Vec::new() });
+        node.older = None;
+        self.at(10 * MS, Event::Start(id.clone()));
+    }
+
+    fn sync_written(&mut self, id: &NodeId, number: u64) {
+        let node = self.nodes.get_mut(id).expect("all nodes are there");
+        let (Some(write), Some(promises)) = (node.writes.remove(&number), node.promises.as_mut()) else { return };
+        promises.records.extend(write.records.iter().cloned());
+        if self.dice.chance(10) {
+            node.older = Some(promises.clone());
+        }
+        if let Process::Sync(sync) = &mut node.process {
+            let acts = sync.written(&mut self.facts, self.now, write);
+            self.sync_acts(id, acts);
+        }
+    }
+
     fn job_done(&mut self, id: &NodeId, life: u32, job: u64) {
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         if node.life != life {
             return;
+        }
+        if node.writes.contains_key(&job) {
+            return self.sync_written(id, job);
         }
         let (Some(job), Some(disk)) = (node.jobs.remove(&job), node.disk.as_mut()) else { return };
         disk.write(&job);
@@ -568,7 +643,7 @@ impl World {
         }
         let delay = self.dice.range(10 * MS, 150 * MS);
         self.at(delay, Event::Trouble);
-        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 1).cloned().collect();
+        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
         let pairs = self.net.pairs();
         let (Some(id), Some(pair)) = (self.dice.pick(&ids).cloned(), self.dice.pick(&pairs).cloned()) else { return };
         match self.dice.roll(20) {
@@ -585,6 +660,7 @@ impl World {
             }
             15 => self.jump(&id),
             16 if self.dice.chance(300) => self.power_loss(),
+            17 | 18 if id.role == Role::Sync => self.lose_promises(&id),
             17 | 18 => self.lose_disk(&id),
             _ => {
                 let delay = self.dice.range(200, 20 * MS);
@@ -656,7 +732,7 @@ impl World {
     }
 
     fn power_loss(&mut self) {
-        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 1).cloned().collect();
+        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
         for id in ids {
             self.crash_for_a_while(&id);
         }
@@ -664,7 +740,8 @@ impl World {
 
     /// A disk is empty from now on, if all others have everything.
     fn lose_disk(&mut self, id: &NodeId) {
-        let is_recovering = self.nodes.values().filter(|node| node.is_recovering).count();
+        let is_lost = |(id, node): &(&NodeId, &Node)| id.role == Role::Storage && node.is_recovering;
+        let is_recovering = self.nodes.iter().filter(is_lost).count();
         if id.role != Role::Storage || is_recovering + 1 >= self.plan.storage_quorum as usize {
             return;
         }
@@ -677,6 +754,26 @@ impl World {
         node.is_recovering = true;
         let delay = self.dice.range(MS, 300 * MS);
         self.at(delay, Event::Start(id.clone()));
+    }
+
+    /// A sync's disk is empty, or what it was once.
+    fn lose_promises(&mut self, id: &NodeId) {
+        let is_recovering = |(id, node): (&NodeId, &Node)| id.role == Role::Sync && node.is_recovering;
+        let recovering = self.nodes.iter().filter(|(id, node)| is_recovering((id, node))).count();
+        if recovering >= self.members.sync_faults() || self.now < 500 * MS {
+            return;
+        }
+        let older = self.node(id).older.take().filter(|_| self.dice.chance(500));
+        let is_mistaken = self.facts.faults.has(Bug::WipedSyncVotes);
+        let old_store = self.nodes[id].promises.as_ref().map(|promises| promises.store);
+        self.renew_sync(id);
+        let node = self.node(id);
+        node.is_recovering = true;
+        if let Some(older) = older {
+            node.promises = Some(older);
+        } else if is_mistaken && let (Some(promises), Some(store)) = (&mut node.promises, old_store) {
+            promises.store = store;
+        }
     }
 
     /// Everything works from now on.

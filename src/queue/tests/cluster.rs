@@ -12,9 +12,12 @@ use super::super::message::{Batch, Head, Run, Runs};
 use super::super::outcome::Refused;
 use super::super::quorum::{Member, Members, StoreId};
 use super::super::storage::{self, StorageRole};
-use super::super::sync::{self, SyncRole};
+use super::super::sync::{self, Hello, Step, SyncRole, Table};
 use crate::types::event::Qos;
 use crate::types::payload::PayloadRef;
+
+/// How a sync begins.
+type Make = fn(NodeId, Members, sync::Start) -> Result<SyncRole, sync::StartError>;
 
 /// Nodes, their links, and what happened since the last command.
 #[derive(Default)]
@@ -27,8 +30,15 @@ pub struct Cluster {
     clocks: BTreeMap<NodeId, u64>,
     entries: BTreeMap<NodeId, EntryRole>,
     storages: BTreeMap<NodeId, StorageRole>,
-    sync: Option<SyncRole>,
+    syncs: BTreeMap<NodeId, SyncRole>,
     disks: BTreeMap<NodeId, Disk>,
+    /// What survives a sync.
+    promises: BTreeMap<NodeId, sync::Start>,
+    /// Disks that there were.
+    stores: u128,
+    /// Of promises.
+    copies: BTreeMap<NodeId, sync::Start>,
+    make: Option<Make>,
     /// What each ticket stands for.
     published: Vec<String>,
     /// Links that are down.
@@ -53,7 +63,8 @@ impl Cluster {
     /// Does what a line says. What it leads to, to the last message.
     ///
     /// ```text
-    /// nodes E1 N1 N2 … [solo|quorum=n] [unresolved=n] [segment=bytes]     all linked, the disk of a storage works slowly
+    /// nodes E1 N1 N2 S1 … [solo|quorum=n] [unresolved=n] [segment=bytes]  all linked, the disk of a storage works slowly; no sync: S1
+    /// found E1 N1 S1 …             as `nodes`, but the syncs do not know the store ids
     /// init E1 | init E1 7          begins a life that replaces the last one on a disk, or that of incarnation 7
     /// clock us | clock E1 us       sets all clocks, or how far one is ahead
     /// publish E1 a b c             a submission each
@@ -62,12 +73,19 @@ impl Cluster {
     /// cut E1 N1 | heal E1 N1       a link
     /// lose N1 E1                   what is sent from one to the other, until the link is cut and healed
     /// stop N1 | start N1           a process
-    /// lost E1 incarnation          the syncs have not heard of it
+    /// rewrite S1                   its file is replaced by a short one
+    /// wipe S1                      it stops and starts with an empty disk
+    /// copy S1 | restore S1         of its disk; it stops and starts with that
+    /// lost E1 incarnation [S1 …]   these syncs, or all, have not heard of it
+    /// heard E1 incarnation S1      this one has, again
+    /// time us [S1 …] | tick        these syncs, or all, are asked for a TIME | look at their clocks
+    /// members [S1 …]               all syncs are asked to be these, with the disks that all have now
     /// ```
     pub fn command(&mut self, line: &str) -> Vec<String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["nodes", ref nodes @ ..] => self.nodes(nodes),
+            ["nodes", ref nodes @ ..] => self.nodes(nodes, SyncRole::new),
+            ["found", ref nodes @ ..] => self.nodes(nodes, SyncRole::found),
             ["init", entry] => self.init(&node(entry)),
             ["init", entry, replaces] => {
                 self.entry(&node(entry), |role, out| role.init(replaces.parse().unwrap(), 0, out));
@@ -83,7 +101,32 @@ impl Cluster {
             ["heal", a, b] => self.heal(&node(a), &node(b)),
             ["stop", name] => self.stop(&node(name)),
             ["start", name] => self.start(&node(name)),
-            ["lost", entry, incarnation] => self.lost(entry, incarnation.parse().unwrap()),
+            ["rewrite", sync] => self.rewrite(&node(sync)),
+            ["wipe", sync] => self.wipe(&node(sync)),
+            ["copy", sync] => drop(self.copies.insert(node(sync), self.promises[&node(sync)].clone())),
+            ["restore", sync] => {
+                self.stop(&node(sync));
+                self.promises.insert(node(sync), self.copies[&node(sync)].clone());
+                self.start(&node(sync));
+            }
+            ["lost", entry, incarnation, ref syncs @ ..] => {
+                let command = OrderCommand::Lost { entry: node(entry), incarnation: incarnation.parse().unwrap() };
+                self.ask(syncs, &command);
+            }
+            ["heard", entry, incarnation, sync] => {
+                let command = OrderCommand::Lost { entry: node(entry), incarnation: incarnation.parse().unwrap() };
+                self.sync(&node(sync), |role, out| role.withdraw(&command, out));
+            }
+            ["time", at_us, ref syncs @ ..] => {
+                self.ask(syncs, &OrderCommand::Time { at_us: at_us.parse().unwrap() });
+            }
+            ["tick"] => {
+                for sync in self.syncs.keys().cloned().collect::<Vec<_>>() {
+                    let now_us = self.clock(&sync);
+                    self.sync(&sync, |role, out| role.tick(now_us, out));
+                }
+            }
+            ["members", ref syncs @ ..] => self.ask_members(syncs),
             _ => panic!("no command: {line}"),
         }
         self.run();
@@ -96,7 +139,8 @@ impl Cluster {
         bodies.flat_map(|body| text(body).split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
-    fn nodes(&mut self, words: &[&str]) {
+    fn nodes(&mut self, words: &[&str], make: Make) {
+        self.make = Some(make);
         let mut storage_quorum = 1;
         let mut nodes = Vec::new();
         for word in words {
@@ -108,21 +152,34 @@ impl Cluster {
                 _ => nodes.push(node(word)),
             }
         }
-        let mut storages = Vec::new();
-        for node in nodes.iter().filter(|node| node.role == Role::Storage) {
-            let store = StoreId(storages.len() as u128 + 1);
-            let start = storage::Start { store, ..storage::Start::default() };
-            self.disks.insert(node.clone(), Disk { start, ..Disk::default() });
-            storages.push(Member { node: node.clone(), store });
+        if !nodes.iter().any(|node| node.role == Role::Sync) {
+            nodes.push(NodeId::sync("S1"));
         }
-        let syncs = vec![Member { node: NodeId::sync("S1"), store: StoreId(0) }];
+        let (mut storages, mut syncs) = (Vec::new(), Vec::new());
+        for node in nodes.iter().filter(|node| node.role != Role::Entry) {
+            let store = self.new_store();
+            let member = Member { node: node.clone(), store };
+            if node.role == Role::Storage {
+                let start = storage::Start { store, ..storage::Start::default() };
+                self.disks.insert(node.clone(), Disk { start, ..Disk::default() });
+                storages.push(member);
+            } else {
+                self.promises.insert(node.clone(), sync::Start { store, records: Vec::new() });
+                syncs.push(member);
+            }
+        }
         let members = Members { syncs, slots: vec![storages], storage_quorum };
         members.check().unwrap();
-        self.sync = Some(SyncRole::new(NodeId::sync("S1"), members.clone(), sync::Start::default()).unwrap());
         self.members = Some(members);
+        nodes.sort_by_key(|node| node.role != Role::Sync);
         for node in nodes {
             self.start(&node);
         }
+    }
+
+    fn new_store(&mut self) -> StoreId {
+        self.stores += 1;
+        StoreId(self.stores)
     }
 
     fn start(&mut self, node: &NodeId) {
@@ -131,21 +188,34 @@ impl Cluster {
             (disk.keeping, disk.applying) = (None, None);
             let role = StorageRole::new(node.clone(), members, self.solo, disk.start.clone());
             self.storages.insert(node.clone(), role);
+        } else if let Some(start) = self.promises.get_mut(node) {
+            let role = match self.solo {
+                true => SyncRole::alone(node.clone(), members, 0, BTreeMap::new()),
+                false => self.make.unwrap()(node.clone(), members, start.clone()).unwrap(),
+            };
+            if start.records.is_empty() {
+                start.records = role.records();
+            }
+            self.syncs.insert(node.clone(), role);
         } else {
             self.entries.insert(node.clone(), EntryRole::new(node.clone(), members, self.limits, 0));
         }
-        let running = self.entries.keys().chain(self.storages.keys()).cloned();
-        for other in running.chain([NodeId::sync("S1")]).collect::<Vec<_>>() {
+        for other in self.running() {
             if other != *node {
                 self.connect(node, &other);
             }
         }
     }
 
+    fn running(&self) -> Vec<NodeId> {
+        self.entries.keys().chain(self.storages.keys()).chain(self.syncs.keys()).cloned().collect()
+    }
+
     fn stop(&mut self, node: &NodeId) {
         self.entries.remove(node);
         self.storages.remove(node);
-        for other in self.entries.keys().chain(self.storages.keys()).cloned().collect::<Vec<_>>() {
+        self.syncs.remove(node);
+        for other in self.running() {
             self.disconnect(&other, node);
         }
     }
@@ -170,13 +240,14 @@ impl Cluster {
             let now_us = self.clock(at);
             self.entry(at, |role, out| role.connected(now_us, to, out));
             self.storage(at, |role, out| role.connected(to, out));
+            self.sync(at, |role, out| role.connected(to, out));
         }
     }
 
     /// Whether what one sends arrives at the other.
     fn is_linked(&self, from: &NodeId, to: &NodeId) -> bool {
         let is_running =
-            |node| self.entries.contains_key(node) || self.storages.contains_key(node) || node.role == Role::Sync;
+            |node| self.entries.contains_key(node) || self.storages.contains_key(node) || self.syncs.contains_key(node);
         is_running(from) && is_running(to) && !self.cut.contains(&(from.clone(), to.clone()))
     }
 
@@ -184,6 +255,7 @@ impl Cluster {
         let now_us = self.clock(at);
         self.entry(at, |role, out| role.disconnected(now_us, from, out));
         self.storage(at, |role, out| role.disconnected(from, out));
+        self.sync(at, |role, _| role.disconnected(from));
     }
 
     fn init(&mut self, entry: &NodeId) {
@@ -229,14 +301,34 @@ impl Cluster {
     fn failed(&mut self, storage: &str) {
         let storage = node(storage);
         let (position, _) = self.disks.get_mut(&storage).unwrap().applying.take().unwrap();
-        self.sync.as_mut().unwrap().take_back(position);
+        self.sync(&NodeId::sync("S1"), |role, _| role.take_back(position));
         self.storage(&storage, |role, out| role.apply_failed(position, out));
     }
 
-    fn lost(&mut self, entry: &str, incarnation: u64) {
-        let sync = NodeId::sync("S1");
-        let message = RoleMessage::AskCommand(OrderCommand::Lost { entry: node(entry), incarnation });
-        self.under_way.push_back(Envelope { from: sync.clone(), to: sync, message });
+    /// These syncs, or all, are asked for a command.
+    fn ask(&mut self, syncs: &[&str], command: &OrderCommand) {
+        let asked = |sync: &&NodeId| syncs.is_empty() || syncs.contains(&&*sync.name);
+        for sync in self.syncs.keys().filter(asked) {
+            let message = RoleMessage::AskCommand(command.clone());
+            self.under_way.push_back(Envelope { from: sync.clone(), to: sync.clone(), message });
+        }
+    }
+
+    fn ask_members(&mut self, syncs: &[&str]) {
+        let member = |name: &&str| Member { node: node(name), store: self.promises[&node(name)].store };
+        let syncs = syncs.iter().map(member).collect();
+        self.ask(&[], &OrderCommand::Members(Members { syncs, ..self.members.clone().unwrap() }));
+    }
+
+    fn rewrite(&mut self, sync: &NodeId) {
+        self.promises.get_mut(sync).unwrap().records = self.syncs[sync].records();
+    }
+
+    fn wipe(&mut self, sync: &NodeId) {
+        self.stop(sync);
+        let store = self.new_store();
+        self.promises.insert(sync.clone(), sync::Start { store, records: Vec::new() });
+        self.start(sync);
     }
 
     fn clock(&self, node: &NodeId) -> u64 {
@@ -270,11 +362,28 @@ impl Cluster {
         match to.role {
             Role::Entry => self.entry(&to, |role, out| role.handle(now_us, &from, message, out)),
             Role::Storage => self.storage(&to, |role, out| role.handle(now_us, &from, message, out)),
-            Role::Sync => {
-                let mut out = Vec::new();
-                self.sync.as_mut().unwrap().handle(&from, message, &mut out);
-                self.under_way.extend(out);
+            Role::Sync => self.sync(&to, |role, out| role.handle(now_us, &from, message, out)),
+        }
+    }
+
+    /// Lets a sync that is running do something. Its disk is fast.
+    fn sync(&mut self, node: &NodeId, act: impl FnOnce(&mut SyncRole, &mut Vec<sync::Output>)) {
+        let Some(role) = self.syncs.get_mut(node) else { return };
+        let mut out = Vec::new();
+        act(role, &mut out);
+        let mut has_forgotten = false;
+        for output in out {
+            match output {
+                sync::Output::Send(envelope) => self.under_way.push_back(envelope),
+                sync::Output::Promise(record) | sync::Output::Note(record) => {
+                    self.promises.get_mut(node).unwrap().records.push(record);
+                }
+                sync::Output::Forgot => has_forgotten = true,
             }
+        }
+        if has_forgotten {
+            self.trace.push(format!("{node} forgot what it said"));
+            self.wipe(node);
         }
     }
 
@@ -366,14 +475,28 @@ impl Cluster {
             RoleMessage::SegmentMissing { id: segment } => format!("MISSING {}", id(segment)),
             RoleMessage::GenerateDraft { draft, .. } => format!("GENERATE_DRAFT {}", id(&draft.id)),
             RoleMessage::AskCommand(command) => format!("ASK {}", order(command)),
-            RoleMessage::ElectSegment { position, elected: Elected::Segment(draft) } => {
-                format!("ELECT_SEGMENT {position}: {}", id(&draft.id))
+            RoleMessage::ElectSegment { position, elected: what } => {
+                format!("ELECT_SEGMENT {position}: {}", elected(what))
             }
-            RoleMessage::ElectSegment { position, elected: Elected::Command(command) } => {
-                format!("ELECT_SEGMENT {position}: {}", order(command))
+            RoleMessage::PickChallenger { position, challenger } => {
+                format!("PICK_CHALLENGER {position}: {}", elected(challenger))
             }
             RoleMessage::FetchBody { position, draft } => format!("FETCH_BODY {position}: {}", id(&draft.id)),
             RoleMessage::Body { draft, body } => format!("BODY {}{}", id(&draft.id), text(body)),
+            RoleMessage::State { position, round, challenger: Some(challenger) } => {
+                format!("STATE {position}/{round} 1: {}", elected(challenger))
+            }
+            RoleMessage::State { position, round, challenger: None } => format!("STATE {position}/{round} 0"),
+            RoleMessage::Vote { position, round, vote, challenger } => {
+                let vote = vote.map_or('?', |vote| if vote { '1' } else { '0' });
+                let carried = challenger.iter().map(|challenger| format!(": {}", elected(challenger)));
+                format!("VOTE {position}/{round} {vote}{}", carried.collect::<String>())
+            }
+            RoleMessage::BackCommands(commands) => {
+                format!("BACK {}", commands.iter().map(order).collect::<Vec<_>>().join(", "))
+            }
+            RoleMessage::SyncHello(hello) => said_hello(hello),
+            RoleMessage::SyncOrder(order) => format!("ORDER up to {}", order.position),
             RoleMessage::FetchElected { after } => format!("FETCH after {after}"),
             RoleMessage::Applied { position, .. } => format!("APPLIED {position}"),
             RoleMessage::AdvanceSegmentResolved { id: segment, position, resolution, heard } => {
@@ -474,9 +597,35 @@ fn id(id: &SegmentId) -> String {
     format!("{}/{}/{}", id.entry, id.incarnation, id.segment)
 }
 
+fn elected(elected: &Elected) -> String {
+    match elected {
+        Elected::Segment(draft) => id(&draft.id),
+        Elected::Command(command) => order(command),
+        Elected::Nothing => "nothing".to_owned(),
+    }
+}
+
+fn said_hello(Hello { store, position, table, heard }: &Hello) -> String {
+    let table = match table {
+        Table::Unknown => " of an empty disk".to_owned(),
+        Table::Pledged(members) => format!(", pledged to disks{}", disks(members)),
+        Table::Founded => String::new(),
+    };
+    let heard = heard.iter().map(|(store, Step { position, round, phase })| {
+        format!(", heard of {}: {phase:?} {position}/{round}", store.0)
+    });
+    format!("HELLO from disk {}, at {position}{table}{}", store.0, heard.collect::<String>())
+}
+
+fn disks(members: &Members) -> String {
+    members.syncs.iter().map(|sync| format!(" {}={}", sync.node, sync.store.0)).collect()
+}
+
 fn order(command: &OrderCommand) -> String {
     match command {
         OrderCommand::Init { entry, replaces, .. } => format!("INIT {entry} replaces {replaces}"),
+        OrderCommand::Time { at_us } => format!("TIME {at_us}"),
+        OrderCommand::Members(members) => format!("MEMBERS{}", disks(members)),
         OrderCommand::Lost { entry, incarnation } => format!("LOST {entry} in life {incarnation}"),
         other => format!("{other:?}"),
     }

@@ -1,0 +1,148 @@
+//! What a sync tells others: on a new link what they lack, then what is new.
+
+use super::promises::{Phase, Record, Step};
+use super::{Hello, Order, Output, SyncRole, Table};
+use crate::queue::envelope::{Elected, Envelope, NodeId, Role, RoleMessage};
+
+impl SyncRole {
+    /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
+    pub fn connected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+        if node.role == Role::Sync && !self.alone && !self.forgot {
+            self.greet(node, out);
+        }
+    }
+
+    /// The link to a node is down.
+    pub fn disconnected(&mut self, node: &NodeId) {
+        self.peers.remove(node);
+        self.drafts.back(node, Default::default(), &self.order);
+    }
+
+    /// Whether so many others are there, and know nothing of us that we do not know, that we may say something new.
+    pub(super) fn has_greeted(&self) -> bool {
+        let members = &self.order.members;
+        let greeted = members.syncs.iter().filter(|member| self.peers.contains_key(&member.node)).count();
+        greeted + 1 >= members.sync_majority()
+    }
+
+    /// Another sync says first who it is.
+    pub(super) fn hello(&mut self, from: &NodeId, hello: Hello, out: &mut Vec<Output>) {
+        if hello.heard.is_some_and(|(store, step)| store == self.store && step > self.last_step()) {
+            return self.forget(out);
+        }
+        self.peers.insert(from.clone(), hello.position);
+        if let Some(founding) = &mut self.founding {
+            founding.sync(from, hello.store, &hello.table);
+            return self.go_on_founding(out);
+        }
+        let is_kept = self.decisions.range(hello.position.saturating_add(1)..).count() as u64;
+        let lacks = self.order.position.saturating_sub(hello.position);
+        if hello.table == Table::Founded && is_kept >= lacks {
+            self.tell_decisions(hello.position, from, out);
+        } else {
+            self.send(from, RoleMessage::SyncOrder(self.order.clone()), out);
+        }
+        let backed: std::collections::BTreeSet<_> = self.drafts.backed_by(&self.node).cloned().collect();
+        if !backed.is_empty() {
+            self.send(from, RoleMessage::BackCommands(backed), out);
+        }
+        let position = self.order.position + 1;
+        for statement in self.vote.said() {
+            self.send(from, statement.clone().message(position), out);
+        }
+    }
+
+    /// Another sync tells what decisions come to that it does not keep any more.
+    pub(super) fn skip(&mut self, order: Order, out: &mut Vec<Output>) {
+        let is_member = |member: &super::super::quorum::Member| member.node == self.node && member.store == self.store;
+        if let Some(founding) = &self.founding {
+            // In a table that this disk does not know of: it was there, and is an older copy now.
+            if founding.pledged(&self.node).is_none() && order.members.syncs.iter().any(is_member) {
+                return self.forget(out);
+            }
+        } else if order.position <= self.order.position {
+            return;
+        }
+        self.begin_anew(order, out);
+    }
+
+    /// Goes on with the foundation of the cluster, as far as is known who is there.
+    pub(super) fn go_on_founding(&mut self, out: &mut Vec<Output>) {
+        let Some(founding) = &mut self.founding else { return };
+        if let Some(table) = founding.pledge(&self.node) {
+            out.push(Output::Promise(Record::Pledged(table)));
+            self.greet_all(out);
+        }
+        if let Some(table) = self.founding.as_ref().and_then(|founding| founding.founded(&self.node)) {
+            self.begin_anew(Order::new(table.clone()), out);
+        }
+    }
+
+    /// A decision is told to those who may not know it.
+    pub(super) fn tell_decision(&self, position: u64, elected: &Elected, out: &mut Vec<Output>) {
+        let storages = self.order.members.storages();
+        for storage in storages.iter().filter(|member| self.applied.get(&member.store).is_none_or(|at| *at < position))
+        {
+            self.send(&storage.node, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
+        }
+        for (sync, _) in self.peers.iter().filter(|(_, knows)| **knows < position) {
+            self.send(sync, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
+        }
+    }
+
+    pub(super) fn tell_decisions(&self, after: u64, to: &NodeId, out: &mut Vec<Output>) {
+        let first = self.decisions.keys().next().map_or(self.order.position, |first| first - 1);
+        if after < first && to.role == Role::Storage && self.founding.is_none() {
+            self.send(to, RoleMessage::ElectedGone { until: first }, out);
+        }
+        for (position, elected) in self.decisions.range(after.saturating_add(1)..) {
+            self.send(to, RoleMessage::ElectSegment { position: *position, elected: elected.clone() }, out);
+        }
+    }
+
+    /// Tells the other syncs that have a vote.
+    pub(super) fn tell_members(&self, message: &RoleMessage, out: &mut Vec<Output>) {
+        for member in self.order.members.syncs.iter().filter(|member| self.peers.contains_key(&member.node)) {
+            self.send(&member.node, message.clone(), out);
+        }
+    }
+
+    fn begin_anew(&mut self, order: Order, out: &mut Vec<Output>) {
+        let was_founded = self.founding.is_none();
+        self.begin(order.clone());
+        out.push(Output::Note(Record::Order(order)));
+        if !was_founded {
+            self.greet_all(out);
+        }
+    }
+
+    fn greet_all(&self, out: &mut Vec<Output>) {
+        self.peers.keys().for_each(|peer| self.greet(peer, out));
+    }
+
+    fn greet(&self, to: &NodeId, out: &mut Vec<Output>) {
+        let member = self.order.members.syncs.iter().find(|member| member.node == *to);
+        let heard = member.and_then(|member| Some((member.store, *self.all_heard().get(&member.store)?)));
+        let table = match &self.founding {
+            None => Table::Founded,
+            Some(founding) => founding.pledged(&self.node).cloned().map_or(Table::Unknown, Table::Pledged),
+        };
+        let hello = Hello { store: self.store, position: self.order.position, table, heard };
+        self.send(to, RoleMessage::SyncHello(hello), out);
+    }
+
+    fn forget(&mut self, out: &mut Vec<Output>) {
+        self.forgot = true;
+        out.push(Output::Forgot);
+    }
+
+    /// Up to here we know what we have said.
+    fn last_step(&self) -> Step {
+        let known = Step { position: self.order.position, round: u32::MAX, phase: Phase::Vote };
+        self.vote.said().last().map_or(known, |last| last.step(self.order.position + 1))
+    }
+
+    fn send(&self, to: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
+        out.push(Output::Send(Envelope { from: self.node.clone(), to: to.clone(), message }));
+    }
+}
