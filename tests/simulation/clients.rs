@@ -321,6 +321,12 @@ impl Client {
         Heard::Well
     }
 
+    /// It is told that its messages are in the log, before anybody knows.
+    pub fn is_told_early(&mut self, facts: &mut Facts, now: u64, ticket: u64) {
+        let Some(Request { sent, what: What::Publish(texts) }) = self.under_way.get(&ticket) else { return };
+        facts.acks.extend(texts.iter().map(|text| Ack { text: text.clone(), number: 0, sent: *sent, at: now }));
+    }
+
     /// What became of a wait.
     pub fn later(&mut self, ticket: u64, outcome: &Outcome) -> Heard {
         let Some(Request { what: What::Lock(lock), .. }) = self.under_way.remove(&ticket) else { return Heard::Well };

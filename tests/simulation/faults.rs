@@ -1,18 +1,19 @@
 //! Bugs that are planted, to see that the checks find them.
 
+use fennec::queue::faults::Fault;
 use fennec::queue::state::StateCommand;
 
 /// A bug. One at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// Publishers are acknowledged when a storage has room for the segment.
+    /// In the roles.
+    Role(Fault),
+    /// Publishers are acknowledged when the entry has their messages.
     AckBeforeResolved,
     /// A storage does not answer a repeated segment that it has applied.
     NoResolvedAgain,
     /// A state or vote 1 does not say for which challenger.
     OneWithoutChallenger,
-    /// A sync that lost its disk votes as if it had it.
-    WipedSyncVotes,
     /// INIT leaves the locks of the life before where they are, for an entry that comes back quickly.
     LocksOutliveTheirLife,
 }
@@ -23,6 +24,14 @@ pub struct Faults(pub Option<Bug>);
 impl Faults {
     pub fn has(self, bug: Bug) -> bool {
         self.0 == Some(bug)
+    }
+
+    /// That of the roles.
+    pub fn of_roles(self) -> Option<Fault> {
+        match self.0 {
+            Some(Bug::Role(fault)) => Some(fault),
+            _ => None,
+        }
     }
 
     /// What INIT does to the state.

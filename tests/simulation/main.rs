@@ -24,6 +24,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use faults::Bug;
+use fennec::queue::faults::Fault;
 use world::{Plan, World};
 
 const PLAN: Plan =
@@ -95,5 +96,40 @@ fn every_promise_is_kept_whatever_fails() {
 
 #[test]
 fn a_repeated_segment_without_an_answer_is_found() {
-    check_bug(PLAN, Bug::NoResolvedAgain, 50);
+    check_bug(PLAN, Bug::NoResolvedAgain, 100);
+}
+
+#[test]
+fn an_acknowledgement_before_the_log_has_it_is_found() {
+    check_bug(PLAN, Bug::AckBeforeResolved, 100);
+}
+
+#[test]
+fn locks_that_outlive_the_life_of_their_entry_are_found() {
+    check_bug(PLAN, Bug::LocksOutliveTheirLife, 100);
+}
+
+#[test]
+fn a_one_without_its_challenger_is_found() {
+    check_bug(PLAN, Bug::OneWithoutChallenger, 100);
+}
+
+#[test]
+fn a_segment_that_does_not_follow_the_one_before_is_found() {
+    check_bug(PLAN, Bug::Role(Fault::NoPrevious), 100);
+}
+
+#[test]
+fn a_late_draft_that_is_elected_again_is_found() {
+    check_bug(PLAN, Bug::Role(Fault::LateDraft), 100);
+}
+
+#[test]
+fn drafts_that_are_not_passed_on_are_found() {
+    check_bug(PLAN, Bug::Role(Fault::DraftsNotPassedOn), 100);
+}
+
+#[test]
+fn a_wiped_sync_that_votes_is_found() {
+    check_bug(PLAN, Bug::Role(Fault::WipedSyncVotes), 300);
 }

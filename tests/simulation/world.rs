@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fennec::queue::command::Command;
 use fennec::queue::envelope::{Envelope, NodeId, OrderCommand, Role, RoleMessage};
+use fennec::queue::faults::{self, Fault};
 use fennec::queue::message::Batch;
 use fennec::queue::quorum::{Member, Members, StoreId};
 use fennec::queue::relay;
@@ -105,6 +106,7 @@ impl World {
             storage_quorum: plan.storage_quorum,
         };
         members.check().expect("the plan is possible");
+        faults::plant(Faults(plan.bug).of_roles());
         let mut facts = Facts::default();
         facts.faults = Faults(plan.bug);
         let clients = (0..plan.clients).map(Client::new).collect();
@@ -586,6 +588,9 @@ impl World {
             let is_taken = entry.is_open && entry.submit(sent.batch, sent.ticket).is_ok();
             let acts = entry.flush(&mut self.facts, wall);
             self.entry_acts(&at, acts);
+            if is_taken && self.facts.faults.has(Bug::AckBeforeResolved) {
+                self.clients[client].is_told_early(&mut self.facts, self.now, sent.ticket);
+            }
             if !is_taken {
                 self.close_client(client);
             }
@@ -764,7 +769,7 @@ impl World {
             return;
         }
         let older = self.node(id).older.take().filter(|_| self.dice.chance(500));
-        let is_mistaken = self.facts.faults.has(Bug::WipedSyncVotes);
+        let is_mistaken = self.facts.faults.has(Bug::Role(Fault::WipedSyncVotes));
         let old_store = self.nodes[id].promises.as_ref().map(|promises| promises.store);
         self.renew_sync(id);
         let node = self.node(id);
@@ -777,14 +782,18 @@ impl World {
     }
 
     /// Everything works from now on.
-    fn calm(&mut self) {
+    fn calm(&mut self, without: &[NodeId]) {
         self.is_calm = true;
-        self.note(|| "all is well from now on".to_owned());
-        let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        self.note(|| format!("all is well from now on, without {without:?}"));
+        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| !without.contains(id)).cloned().collect();
         for id in ids {
             let node = self.node(&id);
             node.disk_us = 3 * MS;
             self.at(1, Event::Start(id));
+        }
+        self.events.retain(|_, event| !matches!(event, Event::Start(id) if without.contains(id)));
+        for id in without.iter().filter(|id| !matches!(self.nodes[*id].process, Process::Down)).cloned().collect::<Vec<_>>() {
+            self.crash(&id);
         }
         for pair in self.net.pairs() {
             self.net.link(&pair).is_cut = false;
@@ -797,15 +806,53 @@ impl World {
     /// All of it: trouble, then peace; and what must hold then.
     pub fn live(&mut self) {
         self.run_until(self.plan.trouble_us);
-        self.calm();
-        self.run_until(self.now + 3000 * MS);
+        let missing = self.choose_missing();
+        self.calm(&missing);
+        let blind = self.choose_blind(&missing);
+        self.run_until(self.now + 3500 * MS);
         self.clients.iter_mut().for_each(|client| client.done = 0);
         self.run_until(self.now + 1000 * MS);
         self.check_liveness();
+        self.calm(&[]);
+        blind.into_iter().for_each(|pair| self.net.link(&pair).is_cut = false);
+        self.run_until(self.now + 500 * MS);
         self.clients.iter_mut().for_each(|client| client.is_stopping = true);
         self.run_until(self.now + 1500 * MS);
         self.check_rest();
         self.facts.check();
+    }
+
+    /// A minority of the syncs and a storage that is not needed for a quorum may be gone.
+    fn choose_missing(&mut self) -> Vec<NodeId> {
+        let spare = |role: Role| match role {
+            Role::Entry => 0,
+            Role::Storage => self.plan.storages - self.plan.storage_quorum as usize,
+            Role::Sync => self.members.sync_faults(),
+        };
+        let mut missing = Vec::new();
+        for role in [Role::Storage, Role::Sync] {
+            let of_role = |(id, node): &(&NodeId, &Node)| id.role == role && !node.is_recovering;
+            let healthy: Vec<NodeId> = self.nodes.iter().filter(of_role).map(|(id, _)| id.clone()).collect();
+            let are_all_healthy = healthy.len() == self.nodes.keys().filter(|id| id.role == role).count();
+            if spare(role) > 0 && are_all_healthy && self.dice.chance(500) {
+                missing.extend(self.dice.pick(&healthy).cloned());
+            }
+        }
+        missing
+    }
+
+    /// A storage and a sync that do not see each other: what one knows, others pass on.
+    fn choose_blind(&mut self, missing: &[NodeId]) -> Option<Pair> {
+        let of_role = |role| self.nodes.keys().filter(move |id| id.role == role && !missing.contains(id)).cloned();
+        let (storages, syncs): (Vec<_>, Vec<_>) = (of_role(Role::Storage).collect(), of_role(Role::Sync).collect());
+        if syncs.len() < 2 || !self.dice.chance(700) {
+            return None;
+        }
+        let pair = pair(self.dice.pick(&storages)?, self.dice.pick(&syncs)?);
+        self.note(|| format!("{} and {} do not see each other", pair.0, pair.1));
+        self.cut(pair.clone());
+        self.net.link(&pair).is_cut = true;
+        Some(pair)
     }
 
     /// 6. Liveness.

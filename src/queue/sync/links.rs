@@ -3,6 +3,7 @@
 use super::promises::{Phase, Record, Step};
 use super::{Hello, Order, Output, SyncRole, Table};
 use crate::queue::envelope::{Elected, Envelope, NodeId, Role, RoleMessage};
+use crate::queue::faults::{Fault, has};
 
 impl SyncRole {
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
@@ -27,7 +28,8 @@ impl SyncRole {
 
     /// Another sync says first who it is.
     pub(super) fn hello(&mut self, from: &NodeId, hello: Hello, out: &mut Vec<Output>) {
-        if hello.heard.is_some_and(|(store, step)| store == self.store && step > self.last_step()) {
+        let is_more = |(store, step)| store == self.store && step > self.last_step();
+        if hello.heard.is_some_and(is_more) && !has(Fault::WipedSyncVotes) {
             return self.forget(out);
         }
         self.peers.insert(from.clone(), hello.position);
