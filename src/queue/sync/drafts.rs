@@ -113,6 +113,8 @@ impl Drafts {
                 if has(Fault::LateDraft) {
                     self.drafts.retain(|draft, _| draft.id != *id);
                 }
+                // Log time has gone on: a TIME that is void with us and not with others would divide us at every position.
+                self.drop_void(order);
             }
             Elected::Command(command) => {
                 self.commands.remove(command);
