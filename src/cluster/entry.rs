@@ -174,7 +174,7 @@ impl Entry {
                 let Some(follower) = &mut self.follower else { return };
                 tickets.iter().for_each(|range| follower.refuse(range.ticket, Refused::StoreUnavailable));
             }
-            Output::Refused { why: Refusal::Cut, .. } => {
+            Output::Refused { why: Refusal::Cut, .. } | Output::Ended { .. } => {
                 self.end_life("the cluster has given up this life of the entry")
             }
             Output::ClockDropped(true) => {

@@ -131,9 +131,7 @@ impl SyncNode {
                 false => self.watch.begins(monotonic_us, entry, life.incarnation),
             }
         }
-        let silent: Vec<_> =
-            self.watch.silent(monotonic_us).map(|(entry, incarnation)| (entry.clone(), incarnation)).collect();
-        for (entry, incarnation) in silent {
+        for (entry, incarnation) in self.watch.silent(monotonic_us) {
             if self.backed.insert((entry.clone(), incarnation)) {
                 tracing::warn!(sync = %self.own, %entry, incarnation, "the entry is silent");
                 let command = RoleMessage::AskCommand(OrderCommand::Lost { entry, incarnation });

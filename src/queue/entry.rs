@@ -65,6 +65,11 @@ pub enum Output {
     Accepted {
         incarnation: u64,
     },
+    /// This life is over. All sessions have to be closed; what is not resolved by then never is. [`EntryRole::init`] begins anew,
+    /// unless another process has our name.
+    Ended {
+        incarnation: u64,
+    },
     /// INIT was void: another life of this entry is the present one.
     NotAccepted {
         present: u64,
@@ -297,9 +302,9 @@ impl EntryRole {
         self.leave_late_feeder(monotonic_us, out);
     }
 
-    /// Whether clients may be told now that they hold locks.
-    pub fn is_lease_held(&self) -> bool {
-        self.lease.is_held()
+    /// Whether a client may be told now that it holds a lock: to be asked each time, for a process that stood still has not ticked.
+    pub fn is_lease_held(&self, monotonic_us: u64) -> bool {
+        self.lease.is_held(monotonic_us, self.limits.lease_us, &self.members)
     }
 
     /// Takes a message of another role. What does not concern an entry, or what it has heard already, changes nothing.
@@ -324,6 +329,11 @@ impl EntryRole {
             }
             RoleMessage::Renewed { incarnation, sent_us } if self.life == Life::Present(incarnation) => {
                 self.lease.answered(from, sent_us);
+            }
+            RoleMessage::RenewRefused { incarnation } if self.life == Life::Present(incarnation) => {
+                if self.lease.refused(from, &self.members) {
+                    self.cut(0, out);
+                }
             }
             RoleMessage::MembersAre { position, members } if position > self.members_at => {
                 (self.members_at, self.members) = (position, members);
@@ -508,6 +518,9 @@ impl EntryRole {
 
     /// This life has ended. Of segments before `first` there may be results yet.
     fn cut(&mut self, first: usize, out: &mut Vec<Output>) {
+        if let Life::Present(incarnation) = self.life {
+            out.push(Output::Ended { incarnation });
+        }
         self.life = Life::Cut;
         for segment in self.unresolved.iter_mut().skip(first) {
             segment.end.get_or_insert(End::Refused(Refusal::Cut));

@@ -202,6 +202,8 @@ pub enum RoleMessage {
     Renew { incarnation: u64, sent_us: u64 },
     /// Sync to entry: has heard so.
     Renewed { incarnation: u64, sent_us: u64 },
+    /// Sync to entry: does not renew this life any more.
+    RenewRefused { incarnation: u64 },
     /// Entry to storage: wants the log behind this position as it is applied; behind the end of all positions: nothing any more.
     FollowFeed { after: u64 },
     /// Storage to entry: an applied segment, encoded by whoever drives the storage.

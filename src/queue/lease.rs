@@ -6,10 +6,12 @@
 //! ```
 //!
 //! The entry counts from before the syncs do, and stops a third of the lease before any of them may act: so nobody else holds a
-//! lock while it still tells a client that it has it. Clocks here are monotonic, of each process its own; they are compared with
+//! lock while it still tells a client that it has it. A sync that has once backed LOST takes that back when it hears the entry,
+//! but does not renew that life any more, for the others may be about to decide it: an entry that a majority refuses begins anew.
+//! Clocks here are monotonic, of each process its own; they are compared with
 //! themselves alone. Left out: what LOST does ([`super::state`]) and how syncs agree on it ([`super::sync`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::envelope::NodeId;
 use super::quorum::Members;
@@ -19,6 +21,8 @@ use super::quorum::Members;
 pub struct LeaseHolder {
     /// When the last RENEW was sent that each sync has answered.
     answered: BTreeMap<NodeId, u64>,
+    /// Syncs that renew this life no more.
+    refused: BTreeSet<NodeId>,
     /// When the next RENEW is due.
     next_us: u64,
     is_held: bool,
@@ -28,8 +32,19 @@ pub struct LeaseHolder {
 #[derive(Clone, Debug, Default)]
 pub struct LeaseWatch {
     lease_us: u64,
-    /// The life of each entry, and when it was heard last.
-    heard: BTreeMap<NodeId, (u64, u64)>,
+    entries: BTreeMap<NodeId, Watched>,
+}
+
+/// The life of an entry that a sync watches.
+#[derive(Clone, Debug)]
+struct Watched {
+    incarnation: u64,
+    /// When it was heard last.
+    heard_us: u64,
+    /// It was silent for the lease once.
+    is_given_up: bool,
+    /// The order has cut it.
+    is_over: bool,
 }
 
 impl LeaseHolder {
@@ -48,20 +63,27 @@ impl LeaseHolder {
         *last = sent_us.max(*last);
     }
 
+    /// A sync does not renew this life any more. Whether it can never be held again.
+    pub fn refused(&mut self, sync: &NodeId, members: &Members) -> bool {
+        self.refused.insert(sync.clone());
+        let refused = members.syncs.iter().filter(|member| self.refused.contains(&member.node)).count();
+        refused > members.syncs.len() / 2
+    }
+
     /// Whether clients may be told that they hold locks. `Some` if that has changed.
     pub fn update(&mut self, now_us: u64, lease_us: u64, members: &Members) -> Option<bool> {
-        let answered = |node: &NodeId| self.answered.get(node).copied();
-        let mut sent: Vec<u64> = members.syncs.iter().filter_map(|member| answered(&member.node)).collect();
-        sent.sort_unstable_by(|a, b| b.cmp(a));
-        let majority = members.syncs.len() / 2;
-        let is_held = sent.get(majority).is_some_and(|sent_us| now_us < sent_us + lease_us / 3 * 2);
+        let is_held = self.is_held(now_us, lease_us, members);
         let has_changed = is_held != self.is_held;
         self.is_held = is_held;
         has_changed.then_some(is_held)
     }
 
-    pub fn is_held(&self) -> bool {
-        self.is_held
+    pub fn is_held(&self, now_us: u64, lease_us: u64, members: &Members) -> bool {
+        let answered = |node: &NodeId| self.answered.get(node).copied();
+        let mut sent: Vec<u64> = members.syncs.iter().filter_map(|member| answered(&member.node)).collect();
+        sent.sort_unstable_by(|a, b| b.cmp(a));
+        let majority = members.syncs.len() / 2;
+        sent.get(majority).is_some_and(|sent_us| now_us < sent_us + lease_us / 3 * 2)
     }
 
     /// A new life begins without one.
@@ -72,39 +94,45 @@ impl LeaseHolder {
 
 impl LeaseWatch {
     pub fn new(lease_us: u64) -> Self {
-        Self { lease_us, heard: BTreeMap::new() }
+        Self { lease_us, entries: BTreeMap::new() }
     }
 
     /// The order knows this life of an entry since now, or it did when this sync started.
     pub fn begins(&mut self, now_us: u64, entry: &NodeId, incarnation: u64) {
-        let (present, heard_us) = self.heard.entry(entry.clone()).or_insert((incarnation, now_us));
-        if *present < incarnation {
-            (*present, *heard_us) = (incarnation, now_us);
+        let begins = Watched { incarnation, heard_us: now_us, is_given_up: false, is_over: false };
+        let watched = self.entries.entry(entry.clone()).or_insert_with(|| begins.clone());
+        if watched.incarnation < incarnation {
+            *watched = begins;
         }
     }
 
-    /// RENEW. `false`: that is not a life to answer, for a later one is known.
+    /// RENEW. Whether it is to be answered: otherwise that life is refused.
     pub fn heard(&mut self, now_us: u64, entry: &NodeId, incarnation: u64) -> bool {
         self.begins(now_us, entry, incarnation);
-        let Some((present, heard_us)) = self.heard.get_mut(entry) else { return false };
-        if *present == incarnation {
-            *heard_us = now_us;
-        }
-        *present == incarnation
+        let watched = self.entries.get_mut(entry).filter(|watched| watched.incarnation == incarnation && !watched.is_over);
+        let Some(watched) = watched else { return false };
+        watched.is_given_up |= now_us >= watched.heard_us + self.lease_us;
+        watched.heard_us = now_us;
+        !watched.is_given_up
     }
 
     /// The order has cut this life.
     pub fn ends(&mut self, entry: &NodeId, incarnation: u64) {
-        if self.heard.get(entry).is_some_and(|(present, _)| *present <= incarnation) {
-            self.heard.remove(entry);
+        if let Some(watched) = self.entries.get_mut(entry).filter(|watched| watched.incarnation <= incarnation) {
+            (watched.incarnation, watched.is_over) = (incarnation, true);
         }
     }
 
     /// The lives that were silent for the lease: LOST is backed for these, and for no others.
-    pub fn silent(&self, now_us: u64) -> impl Iterator<Item = (&NodeId, u64)> {
-        let is_silent = move |heard_us: u64| now_us >= heard_us + self.lease_us;
-        let silent = self.heard.iter().filter(move |(_, (_, heard_us))| is_silent(*heard_us));
-        silent.map(|(entry, (incarnation, _))| (entry, *incarnation))
+    pub fn silent(&mut self, now_us: u64) -> Vec<(NodeId, u64)> {
+        let lease_us = self.lease_us;
+        let is_silent = |watched: &Watched| !watched.is_over && now_us >= watched.heard_us + lease_us;
+        let silent = self.entries.iter_mut().filter(|(_, watched)| is_silent(watched));
+        let given_up = silent.map(|(entry, watched)| {
+            watched.is_given_up = true;
+            (entry.clone(), watched.incarnation)
+        });
+        given_up.collect()
     }
 }
 
@@ -140,17 +168,28 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_life_is_found_and_taken_back_when_it_is_heard() {
+    fn a_silent_life_is_given_up_and_that_is_taken_back_when_it_is_heard() {
         let mut watch = LeaseWatch::new(LEASE_US);
         let (e1, e2) = (NodeId::entry("E1"), NodeId::entry("E2"));
         watch.begins(0, &e1, 7);
         assert!(watch.heard(10, &e2, 8));
-        assert_eq!(watch.silent(LEASE_US - 1).count(), 0);
-        assert_eq!(watch.silent(LEASE_US).collect::<Vec<_>>(), [(&e1, 7)]);
-        assert!(watch.heard(LEASE_US, &e1, 7));
-        assert_eq!(watch.silent(LEASE_US + 10).collect::<Vec<_>>(), [(&e2, 8)]);
+        assert_eq!(watch.silent(LEASE_US - 1), []);
+        assert_eq!(watch.silent(LEASE_US), [(e1.clone(), 7)]);
+        assert!(!watch.heard(LEASE_US, &e1, 7), "others may be about to decide LOST");
+        assert_eq!(watch.silent(LEASE_US + 10), [(e2.clone(), 8)]);
         watch.ends(&e2, 8);
-        assert_eq!(watch.silent(LEASE_US + 10).count(), 0);
+        assert_eq!(watch.silent(LEASE_US + 10), []);
+        assert!(!watch.heard(LEASE_US + 20, &e2, 8), "it is over");
+        assert!(watch.heard(LEASE_US + 20, &e2, 9));
+    }
+
+    #[test]
+    fn a_life_that_most_syncs_refuse_is_over() {
+        let (members, mut lease) = (members(3), LeaseHolder::default());
+        assert!(!lease.refused(&NodeId::sync("S1"), &members));
+        assert!(!lease.refused(&NodeId::sync("S1"), &members));
+        assert!(!lease.refused(&NodeId::sync("S9"), &members));
+        assert!(lease.refused(&NodeId::sync("S3"), &members));
     }
 
     #[test]
@@ -159,8 +198,8 @@ mod tests {
         let entry = NodeId::entry("E1");
         watch.begins(0, &entry, 9);
         assert!(!watch.heard(LEASE_US, &entry, 4));
-        assert_eq!(watch.silent(LEASE_US).collect::<Vec<_>>(), [(&entry, 9)]);
+        assert_eq!(watch.silent(LEASE_US), [(entry.clone(), 9)]);
         watch.ends(&entry, 4);
-        assert_eq!(watch.silent(LEASE_US).count(), 1);
+        assert_eq!(watch.silent(LEASE_US).len(), 1);
     }
 }

@@ -20,6 +20,8 @@ pub mod condition;
 pub mod digest;
 pub mod entry;
 pub mod envelope;
+#[doc(hidden)]
+pub mod faults;
 pub mod lease;
 pub mod message;
 pub mod outcome;

@@ -221,6 +221,7 @@ impl Solo {
                 entry::Output::Accepted { .. }
                 | entry::Output::NotAccepted { .. }
                 | entry::Output::ClockDropped(_)
+                | entry::Output::Ended { .. }
                 | entry::Output::LeaseHeld(_)
                 | entry::Output::Fed { .. } => {}
             }

@@ -125,6 +125,8 @@ pub struct StorageRole {
     /// Decisions above `position`.
     elected: BTreeMap<u64, Elected>,
     applying: Option<Apply>,
+    /// Syncs that were asked for the next decision, while later ones are here.
+    asked: BTreeSet<NodeId>,
     /// Decisions were dropped, for there were too many.
     dropped: bool,
     connected: BTreeSet<NodeId>,
@@ -161,6 +163,7 @@ impl StorageRole {
             buffers,
             elected: BTreeMap::new(),
             applying: None,
+            asked: BTreeSet::new(),
             dropped: false,
             connected: BTreeSet::new(),
             wanted: BTreeMap::new(),
@@ -197,6 +200,7 @@ impl StorageRole {
     /// The link to a node is down.
     pub fn disconnected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
         self.connected.remove(node);
+        self.asked.remove(node);
         self.followers.remove(node);
         self.copiers.remove(node);
         self.buffers.iter_mut().filter(|(id, _)| id.entry == *node).for_each(|(_, buffer)| buffer.is_coming = false);
@@ -232,7 +236,7 @@ impl StorageRole {
                 }
             }
             RoleMessage::AdvanceSegmentOver(draft) => self.over(from, draft, out),
-            RoleMessage::ElectSegment { position, elected } => self.elect(position, elected, out),
+            RoleMessage::ElectSegment { position, elected } => self.elect(from, position, elected, out),
             RoleMessage::FollowFeed { after } => self.follow(from, after, out),
             RoleMessage::MembersAre { members, .. } if !self.members.has_stores() => {
                 self.members = members;
@@ -324,9 +328,14 @@ impl StorageRole {
         self.advance(out);
     }
 
-    fn elect(&mut self, position: u64, elected: Elected, out: &mut Vec<Output>) {
-        if position <= self.position || position == self.position + 1 && self.applying.is_some() {
+    fn elect(&mut self, from: &NodeId, position: u64, elected: Elected, out: &mut Vec<Output>) {
+        let next = self.position + 1 + u64::from(self.applying.is_some());
+        if position < next {
             return;
+        }
+        if position > next && !self.elected.contains_key(&next) && self.asked.insert(from.clone()) {
+            // A sync that was far behind itself did not learn the decisions between.
+            self.send(from, RoleMessage::FetchElected { after: next - 1 }, out);
         }
         let is_far =
             self.elected.len() >= ELECTED_MAX && self.elected.keys().next_back().is_none_or(|last| position > *last);
@@ -383,6 +392,7 @@ impl StorageRole {
             },
         };
         self.elected.remove(&position);
+        self.asked.clear();
         self.applying = Some(apply.clone());
         out.push(Output::Apply { position, apply });
     }

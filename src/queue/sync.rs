@@ -26,6 +26,7 @@ use self::drafts::{Drafts, needs_majority};
 use self::members::Founding;
 use self::vote::Vote;
 use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage};
+use super::faults::{Fault, has};
 use super::quorum::{Members, StoreId};
 
 pub use self::order::{Life, Order};
@@ -257,7 +258,9 @@ impl SyncRole {
             }
             return;
         }
-        if let Statement::Pick { challenger } = &statement {
+        if let Statement::Pick { challenger } = &statement
+            && !has(Fault::DraftsNotPassedOn)
+        {
             match challenger {
                 challenger if position == last + 1 => self.drafts.accept(challenger, &self.order),
                 // It was complete by the table of then.

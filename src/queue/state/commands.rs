@@ -12,6 +12,9 @@ use crate::queue::outcome::{Done, WaitEnd};
 impl Step<'_> {
     /// Applies a command of the body.
     pub fn run(&mut self, number: u64, command: Command) -> Result<Done, StateError> {
+        if self.is_stale(&command) {
+            return Ok(Done::Stale);
+        }
         match command {
             Command::Connect(connect) => self.connect(number, *connect),
             Command::Disconnect { realm, client_id, connection, orderly, expiry_s } => {
@@ -35,6 +38,19 @@ impl Step<'_> {
                 self.unlock(&rows::topic_id(&realm, &topic), session, token)
             }
             Command::Expire { realm, topic, number } => self.expire(&rows::topic_id(&realm, &topic), number),
+        }
+    }
+
+    /// Whether an older connection of a persistent session sent it, at another entry.
+    fn is_stale(&self, command: &Command) -> bool {
+        match command {
+            Command::Subscribe { realm, client_id, .. }
+            | Command::Unsubscribe { realm, client_id, .. }
+            | Command::Release { realm, client_id, .. }
+            | Command::Progress { realm, cursor: CursorName::Client(client_id), .. } => {
+                self.is_elsewhere(realm, client_id)
+            }
+            _ => false,
         }
     }
 

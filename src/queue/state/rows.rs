@@ -113,6 +113,9 @@ pub struct SessionRow {
     pub will_at_us: Option<u64>,
     /// When the session ends.
     pub expires_at_us: Option<u64>,
+    /// The entry where it was connected last.
+    #[serde(default)]
+    pub entry: Option<u64>,
 }
 
 impl RowKey {

@@ -87,11 +87,19 @@ impl Step<'_> {
         (row.authid, row.authrole, row.authmethod) = (connect.authid, connect.authrole, connect.authmethod);
         row.expiry_s = connect.expiry_s;
         row.connection = Some((self.entry, connect.connection));
+        row.entry = Some(self.entry);
         row.will_delay_s = connect.will.as_ref().map(|will| will.delay_s);
         if let Some(will) = &connect.will {
             self.set(rows::row(rows::WILL, id), rows::encode(will));
         }
         self.write_session(id);
+    }
+
+    /// Whether the session was connected last at another entry than the one that sealed this segment: what it says of the session is
+    /// of an older connection, and void. What one entry says is in order anyway.
+    pub fn is_elsewhere(&self, realm: &str, client_id: &str) -> bool {
+        let session = self.state.sessions.get(&*rows::id(realm, client_id));
+        session.and_then(|session| session.row.entry).is_some_and(|entry| entry != self.entry)
     }
 
     /// A connection has ended.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::Order;
 use crate::queue::envelope::{Draft, Elected, NodeId, OrderCommand};
+use crate::queue::faults::{Fault, has};
 use crate::queue::quorum::{Members, StoreId};
 
 /// Deadlines that were asked for and have not come. Beyond, the farthest are forgotten: their storages ask again.
@@ -107,7 +108,14 @@ impl Drafts {
     /// The order has gone on by this: what can not come any more is dropped.
     pub fn decided(&mut self, elected: &Elected, order: &Order) {
         match elected {
-            Elected::Segment(Draft { id, .. }) => self.keep_what_may_come(&id.entry, order),
+            Elected::Segment(Draft { id, .. }) => {
+                self.keep_what_may_come(&id.entry, order);
+                if has(Fault::LateDraft) {
+                    self.drafts.retain(|draft, _| draft.id != *id);
+                }
+                // Log time has gone on: a TIME that is void with us and not with others would divide us at every position.
+                self.drop_void(order);
+            }
             Elected::Command(command) => {
                 self.commands.remove(command);
                 match command {

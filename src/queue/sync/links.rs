@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::promises::{Phase, Record, Step};
 use super::{Hello, Order, Output, SyncRole, Table};
 use crate::queue::envelope::{Elected, Envelope, NodeId, Role, RoleMessage};
+use crate::queue::faults::{Fault, has};
 use crate::queue::quorum::Member;
 
 impl SyncRole {
@@ -30,7 +31,8 @@ impl SyncRole {
 
     /// Another sync says first who it is.
     pub(super) fn hello(&mut self, from: &NodeId, hello: Hello, out: &mut Vec<Output>) {
-        if hello.heard.is_some_and(|(store, step)| store == self.store && step > self.last_step()) {
+        let is_more = |(store, step)| store == self.store && step > self.last_step();
+        if hello.heard.is_some_and(is_more) && !has(Fault::WipedSyncVotes) {
             return self.forget(out);
         }
         self.peers.insert(from.clone(), hello.position);
@@ -99,12 +101,12 @@ impl SyncRole {
 
     /// Tells the decisions behind `after`; a storage that is too far behind for that has to copy what they came to.
     pub(super) fn tell_decisions(&self, after: u64, to: &NodeId, out: &mut Vec<Output>) {
-        let until = self.decisions.keys().next().map_or(self.order.position, |first| first - 1);
         if to.role == Role::Storage {
             self.tell_table(to, out);
         }
-        if after < until && to.role == Role::Storage {
-            self.send(to, RoleMessage::ElectedGone { until }, out);
+        let first = self.decisions.keys().next().map_or(self.order.position, |first| first - 1);
+        if after < first && to.role == Role::Storage && self.founding.is_none() {
+            self.send(to, RoleMessage::ElectedGone { until: first }, out);
         }
         for (position, elected) in self.decisions.range(after.saturating_add(1)..) {
             self.send(to, RoleMessage::ElectSegment { position: *position, elected: elected.clone() }, out);

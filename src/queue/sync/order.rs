@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::envelope::{Draft, Elected, NodeId, OrderCommand, SegmentId};
+use crate::queue::faults::{Fault, has};
 use crate::queue::quorum::Members;
 
 /// All that a sync has to know to take part in the next position: also what it is given when it is far behind.
@@ -102,12 +103,14 @@ impl Life {
     fn is_next(&self, draft: &Draft) -> bool {
         draft.id.incarnation == self.incarnation
             && !self.lost
-            && draft.previous == self.last
-            && draft.id.segment > self.last
+            && (draft.previous == self.last || has(Fault::NoPrevious) || has(Fault::LateDraft))
+            && (draft.id.segment > self.last || has(Fault::LateDraft))
     }
 
     fn may_come(&self, id: &SegmentId) -> bool {
-        let is_present = id.incarnation == self.incarnation && !self.lost && id.segment > self.last;
+        let is_present = id.incarnation == self.incarnation
+            && !self.lost
+            && (id.segment > self.last || has(Fault::LateDraft));
         is_present || id.incarnation > self.incarnation
     }
 }

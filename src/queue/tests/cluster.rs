@@ -430,6 +430,7 @@ impl Cluster {
                 entry::Output::Refused { why, tickets } => format!("refuses{} ({why:?})", self.names(&tickets)),
                 entry::Output::ClockDropped(true) => "drops its clock".to_owned(),
                 entry::Output::ClockDropped(false) => "takes up its clock".to_owned(),
+                entry::Output::Ended { incarnation } => format!("ends life {incarnation}"),
                 entry::Output::LeaseHeld(is_held) => format!("has its lease: {is_held}"),
                 entry::Output::Fed { position, segment } => format!("tells subscribers {position}:{}", text(&segment)),
             };
@@ -643,9 +644,9 @@ fn disks(members: &Members) -> String {
 
 fn order(command: &OrderCommand) -> String {
     match command {
+        OrderCommand::Init { entry, replaces, .. } => format!("INIT {entry} replaces {replaces}"),
         OrderCommand::Time { at_us } => format!("TIME {at_us}"),
         OrderCommand::Members(members) => format!("MEMBERS{}", disks(members)),
-        OrderCommand::Init { entry, replaces, .. } => format!("INIT {entry} replaces {replaces}"),
         OrderCommand::Lost { entry, incarnation } => format!("LOST {entry} in life {incarnation}"),
         other => format!("{other:?}"),
     }

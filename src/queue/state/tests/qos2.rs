@@ -81,3 +81,18 @@ fn a_repeated_message_does_not_set_its_key_again() {
     world.publish(retained("2"));
     assert_eq!(world.value("a"), Some(("1".into(), 2)));
 }
+
+#[test]
+fn what_an_older_connection_at_another_entry_said_of_the_session_is_void() {
+    let mut world = World::new();
+    world.command(connect(1, true));
+    world.publish(packet(1, 7));
+    let first = world.entry;
+    world.entry = first + 1;
+    world.command(connect(2, false));
+    world.entry = first;
+    assert_eq!(world.command(release(1, 7)), ["0: Done(Stale)"]);
+    world.entry = first + 1;
+    assert_eq!(world.publish(packet(2, 7)), ["0: Void(Repeated)"], "it was not released");
+    assert_eq!(world.command(release(1, 7)), ["0: Done(Yes)"]);
+}

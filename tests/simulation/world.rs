@@ -1,0 +1,878 @@
+//! All nodes, what is under way between them, and what happens to them.
+
+use std::collections::BTreeMap;
+
+use fennec::queue::command::Command;
+use fennec::queue::envelope::{Envelope, NodeId, OrderCommand, Role, RoleMessage};
+use fennec::queue::faults::{self, Fault};
+use fennec::queue::message::Batch;
+use fennec::queue::quorum::{Member, Members, StoreId};
+use fennec::queue::relay;
+
+use crate::check::{Facts, Logged, messages_of};
+use crate::clients::{Client, Heard};
+use crate::dice::Dice;
+use crate::entry::{self, Entry, Told};
+use crate::faults::{Bug, Faults};
+use crate::net::{Net, Pair, pair};
+use crate::storage::{self, Disk, Job, Storage};
+use crate::sync::{self, Promises, Sync};
+
+/// Wall clocks begin here: microseconds since 1970.
+const WALL_US: u64 = 1_700_000_000_000_000;
+
+const MS: u64 = 1000;
+
+/// How many there are, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub entries: usize,
+    pub storages: usize,
+    pub syncs: usize,
+    pub storage_quorum: u32,
+    pub clients: usize,
+    /// Things fail for so long; then everything works again.
+    pub trouble_us: u64,
+    pub bug: Option<Bug>,
+}
+
+struct Node {
+    process: Process,
+    /// How often it was started.
+    life: u32,
+    started: u64,
+    paused_until: u64,
+    /// How far its wall clock is ahead.
+    skew_us: i64,
+    disk: Option<Disk>,
+    promises: Option<Promises>,
+    /// What its disk was once.
+    older: Option<Promises>,
+    /// What its disk is doing.
+    jobs: BTreeMap<u64, Job>,
+    writes: BTreeMap<u64, sync::Write>,
+    /// Longest time of the disk.
+    disk_us: u64,
+    /// It lost its disk, and has not got everything back.
+    is_recovering: bool,
+}
+
+enum Process {
+    Down,
+    Entry(Entry),
+    Storage(Storage),
+    Sync(Sync),
+}
+
+enum Event {
+    Arrive { epoch: u32, envelope: Envelope },
+    /// A node notices that a link is gone.
+    Down { at: NodeId, life: u32, from: NodeId },
+    /// A link is tried.
+    Up { pair: Pair, epoch: u32 },
+    Done { at: NodeId, life: u32, job: u64 },
+    Tick { at: NodeId, life: u32 },
+    Client(usize),
+    Trouble,
+    Start(NodeId),
+    Flow(Pair, u32),
+    Mend(Pair),
+    Hasten(NodeId),
+}
+
+pub struct World {
+    plan: Plan,
+    pub now: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    counter: u64,
+    dice: Dice,
+    net: Net,
+    nodes: BTreeMap<NodeId, Node>,
+    members: Members,
+    clients: Vec<Client>,
+    pub facts: Facts,
+    is_calm: bool,
+    /// The last thing that happened, for who looks for a fault.
+    pub trace: Option<Vec<String>>,
+}
+
+impl World {
+    pub fn new(plan: Plan, seed: u64) -> Self {
+        let storage = |n: usize| Member { node: NodeId::storage(&format!("N{n}")), store: StoreId(n as u128) };
+        let sync = |n: usize| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId(n as u128) };
+        let members = Members {
+            syncs: (1..=plan.syncs).map(sync).collect(),
+            slots: vec![(1..=plan.storages).map(storage).collect()],
+            storage_quorum: plan.storage_quorum,
+        };
+        members.check().expect("the plan is possible");
+        faults::plant(Faults(plan.bug).of_roles());
+        let mut facts = Facts::default();
+        facts.faults = Faults(plan.bug);
+        let clients = (0..plan.clients).map(Client::new).collect();
+        let mut world = Self {
+            plan,
+            now: 0,
+            events: BTreeMap::new(),
+            counter: 0,
+            dice: Dice::new(seed),
+            net: Net::default(),
+            nodes: BTreeMap::new(),
+            members,
+            clients,
+            facts,
+            is_calm: false,
+            trace: None,
+        };
+        world.set_up();
+        world
+    }
+
+    fn set_up(&mut self) {
+        let entries = (1..=self.plan.entries).map(|n| NodeId::entry(&format!("E{n}")));
+        let storages = self.members.slots[0].iter().map(|member| member.node.clone());
+        let syncs = self.members.syncs.iter().map(|member| member.node.clone());
+        let ids: Vec<NodeId> = entries.chain(storages).chain(syncs).collect();
+        for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {
+            if a < b && (a.role, b.role) != (Role::Entry, Role::Entry) {
+                self.net.add(pair(a, b));
+            }
+        }
+        for (n, id) in ids.iter().enumerate() {
+            let disk = (id.role == Role::Storage).then(|| {
+                let member = self.members.slots[0].iter().find(|member| member.node == *id);
+                Disk::empty(member.expect("it is one").store, self.members.clone())
+            });
+            let promises = (id.role == Role::Sync).then(|| {
+                let member = self.members.syncs.iter().find(|member| member.node == *id);
+                Promises { store: member.expect("it is one").store, records: Vec::new() }
+            });
+            let node = Node {
+                process: Process::Down,
+                life: 0,
+                started: 0,
+                paused_until: 0,
+                skew_us: 0,
+                disk,
+                promises,
+                older: None,
+                jobs: BTreeMap::new(),
+                writes: BTreeMap::new(),
+                disk_us: 3 * MS,
+                is_recovering: false,
+            };
+            self.nodes.insert(id.clone(), node);
+            self.at(n as u64, Event::Start(id.clone()));
+        }
+        for pair in self.net.pairs() {
+            let delay = self.dice.range(100, 20 * MS);
+            self.at(delay, Event::Up { pair, epoch: 0 });
+        }
+        for client in 0..self.clients.len() {
+            let delay = self.dice_delay(30 * MS);
+            self.at(delay, Event::Client(client));
+        }
+        self.at(100 * MS, Event::Trouble);
+    }
+
+    fn dice_delay(&mut self, max: u64) -> u64 {
+        self.dice.range(1, max)
+    }
+
+    fn at(&mut self, delay: u64, event: Event) {
+        self.counter += 1;
+        self.events.insert((self.now + delay, self.counter), event);
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>9} {}", now, line()));
+        }
+    }
+
+    /// Lets things happen until a time.
+    pub fn run_until(&mut self, until: u64) {
+        while let Some(first) = self.events.first_entry().filter(|first| first.key().0 <= until) {
+            let ((at, number), event) = first.remove_entry();
+            self.now = at;
+            self.happen(number, event);
+        }
+        self.now = until;
+    }
+
+    fn happen(&mut self, number: u64, event: Event) {
+        let paused = |world: &Self, node: &NodeId| world.nodes[node].paused_until.checked_sub(world.now).filter(|us| *us > 0);
+        let concerned = match &event {
+            Event::Arrive { envelope, .. } => Some(&envelope.to),
+            Event::Down { at, .. } | Event::Done { at, .. } | Event::Tick { at, .. } => Some(at),
+            _ => None,
+        };
+        if let Some(rest) = concerned.and_then(|node| paused(self, node)) {
+            // In the order in which it was sent.
+            self.events.insert((self.now + rest, number), event);
+            return;
+        }
+        match event {
+            Event::Arrive { epoch, envelope } => self.arrive(epoch, envelope),
+            Event::Down { at, life, from } => {
+                if self.nodes[&at].life == life {
+                    self.note(|| format!("{at} has no link to {from}"));
+                    self.link_event(&at, &from, false);
+                }
+            }
+            Event::Up { pair, epoch } => self.up(pair, epoch),
+            Event::Done { at, life, job } => self.job_done(&at, life, job),
+            Event::Tick { at, life } => self.tick(&at, life),
+            Event::Client(client) => self.client(client),
+            Event::Trouble => self.trouble(),
+            Event::Start(node) => self.start(&node),
+            Event::Flow(pair, epoch) => self.flow(&pair, epoch),
+            Event::Mend(pair) => self.net.link(&pair).is_cut = false,
+            Event::Hasten(node) => self.node(&node).disk_us = 3 * MS,
+        }
+    }
+
+    fn node(&mut self, id: &NodeId) -> &mut Node {
+        self.nodes.get_mut(id).expect("all nodes are there, running or not")
+    }
+
+    fn wall(&self, id: &NodeId) -> u64 {
+        (WALL_US + self.now).saturating_add_signed(self.nodes[id].skew_us)
+    }
+
+    // What nodes do.
+
+    fn start(&mut self, id: &NodeId) {
+        if !matches!(self.nodes[id].process, Process::Down) {
+            return;
+        }
+        self.note(|| format!("{id} starts"));
+        let nonce = self.dice.next();
+        let (members, now) = (self.members.clone(), self.now);
+        let node = self.node(id);
+        node.life += 1;
+        node.started = now;
+        let life = node.life;
+        match id.role {
+            Role::Entry => {
+                let (entry, acts) = Entry::start(id.clone(), members, nonce);
+                node.process = Process::Entry(entry);
+                self.entry_acts(id, acts);
+            }
+            Role::Storage => {
+                let disk = node.disk.as_ref().expect("storages have disks");
+                node.process = Process::Storage(Storage::start(id.clone(), disk));
+            }
+            Role::Sync => {
+                let promises = node.promises.as_mut().expect("syncs have disks");
+                node.process = Process::Sync(Sync::start(id.clone(), members, promises, now));
+            }
+        }
+        self.at(1, Event::Tick { at: id.clone(), life });
+    }
+
+    /// The process dies. What its disk was doing may be done, or not.
+    fn crash(&mut self, id: &NodeId) {
+        self.note(|| format!("{id} crashes"));
+        let jobs = std::mem::take(&mut self.node(id).jobs);
+        for job in jobs.into_values() {
+            if self.dice.chance(500)
+                && let Some(disk) = &mut self.node(id).disk
+            {
+                disk.write(&job);
+            }
+        }
+        let writes = std::mem::take(&mut self.node(id).writes);
+        for write in writes.into_values() {
+            let count = self.dice.roll(write.records.len() as u64 + 1) as usize;
+            let promises = self.node(id).promises.as_mut().expect("syncs have disks");
+            promises.records.extend(write.records.into_iter().take(count));
+        }
+        let node = self.node(id);
+        node.process = Process::Down;
+        node.paused_until = 0;
+        node.life += 1;
+        for pair in self.net.of(id) {
+            self.cut(pair);
+        }
+        self.close_clients(id, |_| true);
+    }
+
+    fn cut(&mut self, pair: Pair) {
+        if !self.net.link(&pair).is_up {
+            return;
+        }
+        self.net.link(&pair).cut();
+        let epoch = self.net.link(&pair).epoch;
+        for (at, from) in [(&pair.0, &pair.1), (&pair.1, &pair.0)] {
+            let (delay, life) = (self.dice_delay(50 * MS), self.nodes[at].life);
+            self.at(delay, Event::Down { at: at.clone(), life, from: from.clone() });
+        }
+        let delay = self.dice.range(60 * MS, 120 * MS);
+        self.at(delay, Event::Up { pair, epoch });
+    }
+
+    fn up(&mut self, pair: Pair, epoch: u32) {
+        let is_running = |node: &Node, now| !matches!(node.process, Process::Down) && (node.paused_until == 0 || node.paused_until < now);
+        let can_talk = [&pair.0, &pair.1].into_iter().all(|id| is_running(&self.nodes[id], self.now));
+        let link = self.net.link(&pair);
+        if link.epoch != epoch || link.is_up {
+            return;
+        }
+        if !can_talk || link.is_cut {
+            return self.at(20 * MS, Event::Up { pair, epoch });
+        }
+        link.is_up = true;
+        self.note(|| format!("{} and {} are linked", pair.0, pair.1));
+        self.link_event(&pair.0, &pair.1, true);
+        self.link_event(&pair.1, &pair.0, true);
+    }
+
+    fn link_event(&mut self, at: &NodeId, other: &NodeId, is_up: bool) {
+        let wall = self.wall(at);
+        let node = self.nodes.get_mut(at).expect("all nodes are there");
+        match &mut node.process {
+            Process::Entry(entry) => {
+                let acts = match is_up {
+                    true => entry.connected(&mut self.facts, wall, other),
+                    false => entry.disconnected(&mut self.facts, wall, other),
+                };
+                self.entry_acts(at, acts);
+            }
+            Process::Storage(storage) => {
+                let disk = node.disk.as_mut().expect("storages have disks");
+                let acts = match is_up {
+                    true => storage.connected(disk, &mut self.facts, other),
+                    false => storage.disconnected(disk, &mut self.facts, other),
+                };
+                self.storage_acts(at, acts);
+            }
+            Process::Sync(sync) => {
+                let acts = match is_up {
+                    true => sync.connected(&mut self.facts, self.now, other),
+                    false => sync.disconnected(&mut self.facts, self.now, other),
+                };
+                self.sync_acts(at, acts);
+            }
+            Process::Down => {}
+        }
+    }
+
+    fn arrive(&mut self, epoch: u32, envelope: Envelope) {
+        let link = self.net.link(&pair(&envelope.from, &envelope.to));
+        if link.epoch != epoch {
+            return;
+        }
+        self.note(|| format!("{} -> {} {:?}", envelope.from, envelope.to, envelope.message));
+        let to = envelope.to.clone();
+        let (wall, now) = (self.wall(&to), self.now);
+        let node = self.nodes.get_mut(&to).expect("all nodes are there");
+        match &mut node.process {
+            Process::Entry(entry) => {
+                let acts = entry.handle(&mut self.facts, wall, envelope);
+                self.entry_acts(&to, acts);
+            }
+            Process::Storage(storage) => {
+                let disk = node.disk.as_mut().expect("storages have disks");
+                let is_begin = matches!(envelope.message, RoleMessage::BeginAdvanceSegment { .. });
+                let mut acts = storage.handle(disk, &mut self.facts, wall, envelope);
+                if is_begin && self.facts.faults.has(Bug::NoResolvedAgain) {
+                    acts.sends.retain(|sent| !matches!(sent.message, RoleMessage::AdvanceSegmentResolved { .. }));
+                }
+                self.storage_acts(&to, acts);
+            }
+            Process::Sync(sync) => {
+                let acts = sync.handle(&mut self.facts, (now, wall), envelope);
+                self.sync_acts(&to, acts);
+            }
+            Process::Down => {}
+        }
+    }
+
+    fn tick(&mut self, id: &NodeId, life: u32) {
+        if self.nodes[id].life != life {
+            return;
+        }
+        let (wall, now) = (self.wall(id), self.now);
+        let syncs: Vec<NodeId> = self.members.syncs.iter().map(|member| member.node.clone()).collect();
+        let decided = self.facts.decided;
+        let node = self.nodes.get_mut(id).expect("all nodes are there");
+        match &mut node.process {
+            Process::Entry(entry) => {
+                let acts = entry.tick(&mut self.facts, wall, now);
+                self.entry_acts(id, acts);
+            }
+            Process::Storage(storage) => {
+                let disk = node.disk.as_ref().expect("storages have disks");
+                node.is_recovering &= !(storage.is_member(disk) && disk.position == decided);
+                if let Some(at_us) = storage.deadline().filter(|at_us| *at_us <= wall) {
+                    let message = RoleMessage::AskCommand(OrderCommand::Time { at_us });
+                    let ask = |to| Envelope { from: id.clone(), to, message: message.clone() };
+                    self.send(syncs.into_iter().map(ask).collect());
+                }
+            }
+            Process::Sync(sync) => {
+                // One with an older copy has to be told first that it is one.
+                node.is_recovering &= !(sync.votes() && now > node.started + 500 * MS);
+                let promises = node.promises.as_ref().expect("syncs have disks");
+                let acts = sync.tick(&mut self.facts, (now, wall), promises);
+                self.sync_acts(id, acts);
+            }
+            Process::Down => return,
+        }
+        self.at(20 * MS, Event::Tick { at: id.clone(), life });
+    }
+
+    fn send(&mut self, envelopes: Vec<Envelope>) {
+        for envelope in envelopes {
+            if let Some((at, epoch, envelope)) = self.net.send(self.now, envelope, &mut self.dice) {
+                self.at(at - self.now, Event::Arrive { epoch, envelope });
+            }
+        }
+    }
+
+    fn storage_acts(&mut self, id: &NodeId, acts: storage::Acts) {
+        self.send(acts.sends);
+        for job in acts.jobs {
+            let disk_us = self.nodes[id].disk_us;
+            let delay = if self.dice.chance(20) { self.dice.range(disk_us, 10 * disk_us) } else { self.dice_delay(disk_us) };
+            self.counter += 1;
+            let (number, life) = (self.counter, self.nodes[id].life);
+            self.node(id).jobs.insert(number, job);
+            self.at(delay, Event::Done { at: id.clone(), life, job: number });
+        }
+    }
+
+    fn sync_acts(&mut self, id: &NodeId, acts: sync::Acts) {
+        self.send(acts.sends);
+        if acts.forgot {
+            return self.renew_sync(id);
+        }
+        if let Some(write) = acts.write {
+            let disk_us = self.nodes[id].disk_us;
+            let delay = self.dice_delay(disk_us);
+            self.counter += 1;
+            let (number, life) = (self.counter, self.nodes[id].life);
+            self.node(id).writes.insert(number, write);
+            self.at(delay, Event::Done { at: id.clone(), life, job: number });
+        }
+    }
+
+    /// A sync begins with an empty disk, which it knows.
+    fn renew_sync(&mut self, id: &NodeId) {
+        self.crash(id);
+        self.note(|| format!("{id} begins with an empty disk"));
+        let store = StoreId(u128::from(self.dice.next()));
+        let node = self.node(id);
+        node.promises = Some(Promises { store, records: Vec::new() });
+        node.older = None;
+        self.at(10 * MS, Event::Start(id.clone()));
+    }
+
+    fn sync_written(&mut self, id: &NodeId, number: u64) {
+        let node = self.nodes.get_mut(id).expect("all nodes are there");
+        let (Some(write), Some(promises)) = (node.writes.remove(&number), node.promises.as_mut()) else { return };
+        promises.records.extend(write.records.iter().cloned());
+        if self.dice.chance(10) {
+            node.older = Some(promises.clone());
+        }
+        if let Process::Sync(sync) = &mut node.process {
+            let acts = sync.written(&mut self.facts, self.now, write);
+            self.sync_acts(id, acts);
+        }
+    }
+
+    fn job_done(&mut self, id: &NodeId, life: u32, job: u64) {
+        let node = self.nodes.get_mut(id).expect("all nodes are there");
+        if node.life != life {
+            return;
+        }
+        if node.writes.contains_key(&job) {
+            return self.sync_written(id, job);
+        }
+        let (Some(job), Some(disk)) = (node.jobs.remove(&job), node.disk.as_mut()) else { return };
+        disk.write(&job);
+        if let Process::Storage(storage) = &mut node.process {
+            let acts = storage.done(disk, &mut self.facts, &job);
+            self.storage_acts(id, acts);
+        }
+    }
+
+    // What clients do.
+
+    fn entry_acts(&mut self, id: &NodeId, acts: entry::Acts) {
+        self.send(acts.sends);
+        for told in acts.told {
+            self.told(id, told);
+        }
+        self.read(id);
+    }
+
+    fn told(&mut self, id: &NodeId, told: Told) {
+        self.note(|| format!("{id} tells {told:?}"));
+        let Process::Entry(entry) = &self.nodes[id].process else { return };
+        let is_lease_held = entry.is_lease_held(self.now);
+        let whose = |ticket: u64| (ticket % 1000) as usize;
+        // What the entry itself said is answered to nobody.
+        if let Told::Result { ticket, .. } | Told::Later { ticket, .. } | Told::Unknown { ticket } = &told
+            && whose(*ticket) >= self.clients.len()
+        {
+            return;
+        }
+        let (ticket, heard) = match &told {
+            Told::Closed => return self.close_clients(id, |_| true),
+            Told::LocksClosed => return self.close_clients(id, Client::wants_locks),
+            Told::Unknown { ticket } => return self.clients[whose(*ticket)].unknown(*ticket),
+            Told::Result { ticket, first, outcomes } => {
+                let client = &mut self.clients[whose(*ticket)];
+                (*ticket, client.result(&mut self.facts, self.now, *ticket, (*first, outcomes)))
+            }
+            Told::Later { ticket, outcome } => (*ticket, self.clients[whose(*ticket)].later(*ticket, outcome)),
+        };
+        match heard {
+            Heard::Well => {}
+            Heard::Granted(lock) if is_lease_held => {
+                self.clients[whose(ticket)].holds(&mut self.facts, self.now, lock, &mut self.dice);
+            }
+            Heard::Granted(_) | Heard::Stale => self.close_client(whose(ticket)),
+        }
+    }
+
+    fn close_clients(&mut self, at: &NodeId, which: impl Fn(&Client) -> bool) {
+        for client in 0..self.clients.len() {
+            if self.clients[client].at.as_ref() == Some(at) && which(&self.clients[client]) {
+                self.close_client(client);
+            }
+        }
+    }
+
+    /// The connection is gone: an entry that is alive says so to the log.
+    fn close_client(&mut self, client: usize) {
+        let Some(at) = self.clients[client].at.clone() else { return };
+        let session = self.clients[client].session;
+        self.note(|| format!("client {client} is closed at {at}"));
+        self.clients[client].closed(&mut self.facts);
+        let mut batch = Batch::default();
+        batch.command(&Command::Leave { realm: "realm1".into(), session, orderly: false });
+        let wall = self.wall(&at);
+        if let Process::Entry(entry) = &mut self.node(&at).process {
+            // No client's: nobody waits for the answer.
+            let _ = entry.submit(batch, 999);
+        }
+        if let Process::Entry(entry) = &mut self.nodes.get_mut(&at).expect("all nodes are there").process {
+            let acts = entry.flush(&mut self.facts, wall);
+            self.entry_acts(&at, acts);
+        }
+    }
+
+    fn client(&mut self, client: usize) {
+        let delay = self.dice_delay(if self.is_calm { 120 * MS } else { 40 * MS });
+        self.at(delay, Event::Client(client));
+        if self.clients[client].at.is_none() {
+            return self.connect(client);
+        }
+        let at = self.clients[client].at.clone().expect("it is connected");
+        if self.nodes[&at].paused_until > self.now {
+            return;
+        }
+        if self.dice.chance(5) && !self.is_calm {
+            return self.close_client(client);
+        }
+        self.counter += 1;
+        let ticket = self.counter * 1000 + client as u64;
+        let sent = self.clients[client].act(&mut self.facts, self.now, ticket, &mut self.dice);
+        let wall = self.wall(&at);
+        for sent in sent {
+            let Some(Node { process: Process::Entry(entry), .. }) = self.nodes.get_mut(&at) else { return };
+            let is_taken = entry.is_open && entry.submit(sent.batch, sent.ticket).is_ok();
+            let acts = entry.flush(&mut self.facts, wall);
+            self.entry_acts(&at, acts);
+            if is_taken && self.facts.faults.has(Bug::AckBeforeResolved) {
+                self.clients[client].is_told_early(&mut self.facts, self.now, sent.ticket);
+            }
+            if !is_taken {
+                self.close_client(client);
+            }
+        }
+        self.read(&at);
+    }
+
+    fn connect(&mut self, client: usize) {
+        let is_open = |node: &Node| matches!(&node.process, Process::Entry(entry) if entry.is_open);
+        let open: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, node)| is_open(node) && node.paused_until <= self.now).map(|(id, _)| id.clone()).collect();
+        if let Some(at) = self.dice.pick(&open).cloned() {
+            self.counter += 1;
+            let session = self.counter;
+            self.clients[client].connect(at.clone(), session);
+            self.read(&at);
+        }
+    }
+
+    /// Readers at an entry get what it was fed, and what was before that from the store of a storage that is that far.
+    fn read(&mut self, at: &NodeId) {
+        let Process::Entry(entry) = &self.nodes[at].process else { return };
+        let fed = entry.fed;
+        for client in 0..self.clients.len() {
+            let reader = &self.clients[client];
+            if !reader.is_reader() || reader.at.as_ref() != Some(at) || reader.last_read() >= fed {
+                continue;
+            }
+            let last = reader.last_read();
+            let stores = self.nodes.values().filter(|node| matches!(node.process, Process::Storage(_)));
+            let mut disks = stores.filter_map(|node| node.disk.as_ref()).filter(|disk| disk.last >= fed);
+            let Some(disk) = disks.next() else { continue };
+            let mut messages = Vec::new();
+            for logged in disk.log.values().rev() {
+                let segment = relay::read_fed(&logged.fed).expect("what is fed is as it was written");
+                if segment.segment.count > 0 {
+                    let mut some = Vec::new();
+                    messages_of(&segment, &mut some);
+                    messages.splice(0..0, some);
+                    if segment.segment.first <= last + 1 {
+                        break;
+                    }
+                }
+            }
+            let messages: Vec<Logged> = messages.into_iter().filter(|message| message.number <= fed).collect();
+            self.clients[client].read(messages.into_iter(), &self.facts);
+        }
+    }
+
+    // What fails.
+
+    fn trouble(&mut self) {
+        if self.is_calm {
+            return;
+        }
+        let delay = self.dice.range(10 * MS, 150 * MS);
+        self.at(delay, Event::Trouble);
+        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
+        let pairs = self.net.pairs();
+        let (Some(id), Some(pair)) = (self.dice.pick(&ids).cloned(), self.dice.pick(&pairs).cloned()) else { return };
+        match self.dice.roll(20) {
+            0..4 => self.crash_for_a_while(&id),
+            4..7 => self.break_link(pair, 500 * MS),
+            7..10 => self.stall_link(pair),
+            10 => self.net.of(&id).into_iter().for_each(|pair| self.break_link(pair, 800 * MS)),
+            11 => self.net.of(&id).into_iter().for_each(|pair| self.stall_link(pair)),
+            12..14 => self.pause(&id),
+            14 => {
+                self.node(&id).disk_us = 40 * MS;
+                let delay = self.dice_delay(1000 * MS);
+                self.at(delay, Event::Hasten(id));
+            }
+            15 => self.jump(&id),
+            16 if self.dice.chance(300) => self.power_loss(),
+            17 | 18 if id.role == Role::Sync => self.lose_promises(&id),
+            17 | 18 => self.lose_disk(&id),
+            _ => {
+                let delay = self.dice.range(200, 20 * MS);
+                self.net.link(&pair).slow(delay);
+            }
+        }
+    }
+
+    fn crash_for_a_while(&mut self, id: &NodeId) {
+        if !matches!(self.nodes[id].process, Process::Down) {
+            self.crash(id);
+            let max = if self.dice.chance(200) { 3000 * MS } else { 300 * MS };
+            let delay = self.dice.range(MS, max);
+            self.at(delay, Event::Start(id.clone()));
+        }
+    }
+
+    fn break_link(&mut self, pair: Pair, max: u64) {
+        self.note(|| format!("{} and {} are cut", pair.0, pair.1));
+        self.cut(pair.clone());
+        self.net.link(&pair).is_cut = true;
+        let delay = self.dice_delay(max);
+        self.at(delay, Event::Mend(pair));
+    }
+
+    /// One way, until it goes on or the link is given up.
+    fn stall_link(&mut self, pair: Pair) {
+        let direction = self.dice.roll(2) as usize;
+        let link = self.net.link(&pair);
+        link.stall(direction);
+        let epoch = link.epoch;
+        let delay = self.dice.range(10 * MS, 400 * MS);
+        self.at(delay, Event::Flow(pair, epoch));
+    }
+
+    fn flow(&mut self, pair: &Pair, epoch: u32) {
+        if self.net.link(pair).epoch != epoch {
+            return;
+        }
+        if self.dice.chance(500) && !self.is_calm {
+            return self.cut(pair.clone());
+        }
+        let held = self.net.link(pair).flow();
+        self.send(held);
+    }
+
+    fn pause(&mut self, id: &NodeId) {
+        if matches!(self.nodes[id].process, Process::Down) {
+            return;
+        }
+        let max = if self.dice.chance(300) { 2500 * MS } else { 100 * MS };
+        let pause = self.dice.range(MS, max);
+        self.note(|| format!("{id} is paused for {pause}"));
+        let until = self.nodes[id].paused_until.max(self.now + pause);
+        self.node(id).paused_until = until;
+        // Against a paused holder only fencing tokens help: it is not asked what it believes.
+        for client in 0..self.clients.len() {
+            if self.clients[client].at.as_ref() == Some(id) {
+                self.clients[client].doubts(&mut self.facts);
+            }
+        }
+    }
+
+    fn jump(&mut self, id: &NodeId) {
+        let by = self.dice.roll(240_000_000) as i64 - 120_000_000;
+        let by = if self.dice.chance(500) { by } else { by / 100 };
+        self.note(|| format!("the clock of {id} is now {by} ahead"));
+        self.node(id).skew_us = by;
+    }
+
+    fn power_loss(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
+        for id in ids {
+            self.crash_for_a_while(&id);
+        }
+    }
+
+    /// A disk is empty from now on, if all others have everything.
+    fn lose_disk(&mut self, id: &NodeId) {
+        let is_lost = |(id, node): &(&NodeId, &Node)| id.role == Role::Storage && node.is_recovering;
+        let is_recovering = self.nodes.iter().filter(is_lost).count();
+        if id.role != Role::Storage || is_recovering + 1 >= self.plan.storage_quorum as usize {
+            return;
+        }
+        self.crash(id);
+        self.note(|| format!("{id} loses its disk"));
+        let store = StoreId(u128::from(self.dice.next()));
+        let members = self.members.clone();
+        let node = self.node(id);
+        node.disk = Some(Disk::empty(store, members));
+        node.is_recovering = true;
+        let delay = self.dice.range(MS, 300 * MS);
+        self.at(delay, Event::Start(id.clone()));
+    }
+
+    /// A sync's disk is empty, or what it was once.
+    fn lose_promises(&mut self, id: &NodeId) {
+        let is_recovering = |(id, node): (&NodeId, &Node)| id.role == Role::Sync && node.is_recovering;
+        let recovering = self.nodes.iter().filter(|(id, node)| is_recovering((id, node))).count();
+        if recovering >= self.members.sync_faults() || self.now < 500 * MS {
+            return;
+        }
+        let older = self.node(id).older.take().filter(|_| self.dice.chance(500));
+        let is_mistaken = self.facts.faults.has(Bug::Role(Fault::WipedSyncVotes));
+        let old_store = self.nodes[id].promises.as_ref().map(|promises| promises.store);
+        self.renew_sync(id);
+        let node = self.node(id);
+        node.is_recovering = true;
+        if let Some(older) = older {
+            node.promises = Some(older);
+        } else if is_mistaken && let (Some(promises), Some(store)) = (&mut node.promises, old_store) {
+            promises.store = store;
+        }
+    }
+
+    /// Everything works from now on.
+    fn calm(&mut self, without: &[NodeId]) {
+        self.is_calm = true;
+        self.note(|| format!("all is well from now on, without {without:?}"));
+        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| !without.contains(id)).cloned().collect();
+        for id in ids {
+            let node = self.node(&id);
+            node.disk_us = 3 * MS;
+            self.at(1, Event::Start(id));
+        }
+        self.events.retain(|_, event| !matches!(event, Event::Start(id) if without.contains(id)));
+        for id in without.iter().filter(|id| !matches!(self.nodes[*id].process, Process::Down)).cloned().collect::<Vec<_>>() {
+            self.crash(&id);
+        }
+        for pair in self.net.pairs() {
+            self.net.link(&pair).is_cut = false;
+            self.net.link(&pair).slow(2 * MS);
+            let held = self.net.link(&pair).flow();
+            self.send(held);
+        }
+    }
+
+    /// All of it: trouble, then peace; and what must hold then.
+    pub fn live(&mut self) {
+        self.run_until(self.plan.trouble_us);
+        let missing = self.choose_missing();
+        self.calm(&missing);
+        let blind = self.choose_blind(&missing);
+        self.run_until(self.now + 3500 * MS);
+        self.clients.iter_mut().for_each(|client| client.done = 0);
+        self.run_until(self.now + 1000 * MS);
+        self.check_liveness();
+        self.calm(&[]);
+        blind.into_iter().for_each(|pair| self.net.link(&pair).is_cut = false);
+        self.run_until(self.now + 500 * MS);
+        self.clients.iter_mut().for_each(|client| client.is_stopping = true);
+        self.run_until(self.now + 1500 * MS);
+        self.check_rest();
+        self.facts.check();
+    }
+
+    /// A minority of the syncs and a storage that is not needed for a quorum may be gone.
+    fn choose_missing(&mut self) -> Vec<NodeId> {
+        let spare = |role: Role| match role {
+            Role::Entry => 0,
+            Role::Storage => self.plan.storages - self.plan.storage_quorum as usize,
+            Role::Sync => self.members.sync_faults(),
+        };
+        let mut missing = Vec::new();
+        for role in [Role::Storage, Role::Sync] {
+            let of_role = |(id, node): &(&NodeId, &Node)| id.role == role && !node.is_recovering;
+            let healthy: Vec<NodeId> = self.nodes.iter().filter(of_role).map(|(id, _)| id.clone()).collect();
+            let are_all_healthy = healthy.len() == self.nodes.keys().filter(|id| id.role == role).count();
+            if spare(role) > 0 && are_all_healthy && self.dice.chance(500) {
+                missing.extend(self.dice.pick(&healthy).cloned());
+            }
+        }
+        missing
+    }
+
+    /// A storage and a sync that do not see each other: what one knows, others pass on.
+    fn choose_blind(&mut self, missing: &[NodeId]) -> Option<Pair> {
+        let of_role = |role| self.nodes.keys().filter(move |id| id.role == role && !missing.contains(id)).cloned();
+        let (storages, syncs): (Vec<_>, Vec<_>) = (of_role(Role::Storage).collect(), of_role(Role::Sync).collect());
+        if syncs.len() < 2 || !self.dice.chance(700) {
+            return None;
+        }
+        let pair = pair(self.dice.pick(&storages)?, self.dice.pick(&syncs)?);
+        self.note(|| format!("{} and {} do not see each other", pair.0, pair.1));
+        self.cut(pair.clone());
+        self.net.link(&pair).is_cut = true;
+        Some(pair)
+    }
+
+    /// 6. Liveness.
+    fn check_liveness(&self) {
+        for client in &self.clients {
+            assert!(client.done > 0, "client {} at {:?} gets nothing done", client.id, client.at);
+        }
+    }
+
+    /// Nothing is left to do, and everybody has all of it.
+    fn check_rest(&self) {
+        let messages = self.facts.messages().len() as u64;
+        for client in &self.clients {
+            assert!(client.is_idle(), "client {} still waits", client.id);
+            assert!(!client.is_reader() || client.last_read() == messages, "reader {} has not got all", client.id);
+        }
+        let disks: Vec<&Disk> = self.nodes.values().filter_map(|node| node.disk.as_ref()).collect();
+        for disk in &disks {
+            assert_eq!(disk.position, self.facts.decided, "a storage is behind");
+            assert!(disk.rows == disks[0].rows, "states differ");
+        }
+    }
+}
