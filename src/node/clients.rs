@@ -292,7 +292,7 @@ impl Clients {
         }
         drop(inner);
         if let Some(at) = progress {
-            client.record_progress(node, realm, logged.unwrap_or(0), at);
+            client.record_progress(node, realm, at);
         }
         match logged {
             Some(connection) => {
@@ -385,10 +385,10 @@ impl Client {
     }
 
     /// Records how far the session has come that has lost its connection. Should that fail, more is repeated after a crash.
-    fn record_progress(&self, node: &Arc<Node>, realm: &Realm, connection: u64, at: Cursor) {
+    fn record_progress(&self, node: &Arc<Node>, realm: &Realm, at: Cursor) {
         let cursor = CursorName::Client(self.client_id().to_owned());
         let mut batch = Batch::default();
-        batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, connection, at });
+        batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, at });
         node.submit(Submission { batch, owner: Owner::Nobody });
     }
 

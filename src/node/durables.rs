@@ -195,7 +195,7 @@ impl Node {
     pub fn record(self: &Arc<Self>, realm: &str, moved: Vec<Moved>) {
         let mut batch = Batch::default();
         for Moved { name, at } in moved {
-            batch.command(&Command::Progress { realm: realm.to_owned(), cursor: name, connection: 0, at });
+            batch.command(&Command::Progress { realm: realm.to_owned(), cursor: name, at });
         }
         if !batch.is_empty() {
             // What is lost with a store that fails is sent again.

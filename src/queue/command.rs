@@ -16,33 +16,27 @@ pub enum Command {
         orderly: bool,
         expiry_s: u32,
     },
-    /// Adds or replaces a subscription of a persistent MQTT session. `connection` here and below is the number that its present
-    /// [`Connect`] had, or nothing is done: the session is another connection's by now.
+    /// Adds or replaces a subscription of a persistent MQTT session.
     Subscribe {
         realm: String,
         client_id: String,
-        connection: u64,
         subscription: Box<SubscriptionRow>,
     },
     Unsubscribe {
         realm: String,
         client_id: String,
-        connection: u64,
         filter: String,
     },
     /// A cursor has moved: acknowledgements, packet identifiers given out, QoS 2 messages released. Replaces what was there.
-    /// `connection`: 0 for what has none, named subscriptions and sessions that are away.
     Progress {
         realm: String,
         cursor: CursorName,
-        connection: u64,
         at: Cursor,
     },
     /// PUBREL for a QoS 2 message of the client: its packet identifier is free again.
     Release {
         realm: String,
         client_id: String,
-        connection: u64,
         packet_id: u16,
     },
     /// Makes or changes a named durable subscription (WAMP, HTTP) or consumer group.

@@ -37,12 +37,11 @@ impl Open {
         let packet_id = ack.packet_id.get();
         let mut record = self.client.record.lock();
         let known = record.received.get(&packet_id).copied();
-        if let (Some(Received::Logged), Some(connection)) = (known, self.kept) {
+        if known == Some(Received::Logged) && self.kept.is_some() {
             drop(record);
             self.publisher.command(Command::Release {
                 realm: self.publisher.realm.name.to_string(),
                 client_id: self.client.client_id().to_owned(),
-                connection,
                 packet_id,
             });
             self.answers.expect(Answer::Release(ack.packet_id));

@@ -413,8 +413,7 @@ impl Open {
 
     fn log_progress(&mut self, at: Cursor, answer: Answer) {
         let (realm, client_id) = (self.publisher.realm.name.to_string(), self.client.client_id().to_owned());
-        let (cursor, connection) = (CursorName::Client(client_id), self.kept.unwrap_or(0));
-        self.publisher.command(Command::Progress { realm, cursor, connection, at });
+        self.publisher.command(Command::Progress { realm, cursor: CursorName::Client(client_id), at });
         self.answers.expect(answer);
     }
 

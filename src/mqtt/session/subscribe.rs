@@ -219,11 +219,12 @@ impl Open {
 
     /// Gives the log a subscription of a session that is kept; `false`: this one is not.
     fn log_subscription(&mut self, row: SubscriptionRow) -> bool {
-        let Some(connection) = self.kept else { return false };
+        if self.kept.is_none() {
+            return false;
+        }
         self.publisher.command(Command::Subscribe {
             realm: self.publisher.realm.name.to_string(),
             client_id: self.client.client_id().to_owned(),
-            connection,
             subscription: Box::new(row),
         });
         true
@@ -258,11 +259,10 @@ impl Open {
             self.client.unsubscribe(&self.publisher.realm, filter, &held);
             What::Unsubscribed(held)
         };
-        if let Some(connection) = self.kept {
+        if self.kept.is_some() {
             self.publisher.command(Command::Unsubscribe {
                 realm: self.publisher.realm.name.to_string(),
                 client_id: self.client.client_id().to_owned(),
-                connection,
                 filter: filter.to_owned(),
             });
             filters.ask(filter, what, None);

@@ -110,7 +110,7 @@ impl Node {
             }
             if let Some(at) = group.take_moved() {
                 let cursor = CursorName::Durable(group.name.to_string());
-                batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, connection: 0, at });
+                batch.command(&Command::Progress { realm: realm.name.to_string(), cursor, at });
                 recorded.push(group);
             }
         }

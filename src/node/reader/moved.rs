@@ -66,7 +66,7 @@ impl Node {
             let client_id = session.identity.client_id.clone().unwrap_or_default();
             let own = mailbox.take_progress().map(|at| Moved { name: CursorName::Client(client_id), at });
             for Moved { name, at } in own.into_iter().chain(mailbox.take_moved()) {
-                batch.command(&Command::Progress { realm: realm.to_string(), cursor: name, connection: 0, at });
+                batch.command(&Command::Progress { realm: realm.to_string(), cursor: name, at });
                 recorded.push(weak.clone());
             }
         }

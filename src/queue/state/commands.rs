@@ -20,16 +20,14 @@ impl Step<'_> {
             Command::Disconnect { realm, client_id, connection, orderly, expiry_s } => {
                 self.disconnect(&rows::id(&realm, &client_id), connection, orderly, expiry_s)
             }
-            Command::Subscribe { realm, client_id, connection, subscription } => {
-                self.subscribe(number, &rows::id(&realm, &client_id), connection, *subscription)
+            Command::Subscribe { realm, client_id, subscription } => {
+                self.subscribe(number, &rows::id(&realm, &client_id), *subscription)
             }
-            Command::Unsubscribe { realm, client_id, connection, filter } => {
-                Ok(self.unsubscribe(&rows::id(&realm, &client_id), connection, &filter))
+            Command::Unsubscribe { realm, client_id, filter } => {
+                Ok(self.unsubscribe(&rows::id(&realm, &client_id), &filter))
             }
-            Command::Progress { realm, cursor, connection, at } => Ok(self.progress(&realm, &cursor, connection, &at)),
-            Command::Release { realm, client_id, connection, packet_id } => {
-                Ok(self.release(&realm, &client_id, connection, packet_id))
-            }
+            Command::Progress { realm, cursor, at } => Ok(self.progress(&realm, &cursor, &at)),
+            Command::Release { realm, client_id, packet_id } => Ok(self.release(&realm, &client_id, packet_id)),
             Command::Durable { realm, name, durable } => Ok(self.durable(number, &rows::id(&realm, &name), *durable)),
             Command::Forget { realm, name } => Ok(self.forget(&realm, &name)),
             Command::Leave { realm, session, orderly } => self.leave(&realm, session, orderly).map(|()| Done::Yes),
@@ -136,10 +134,10 @@ impl Step<'_> {
     }
 
     /// A cursor has moved.
-    fn progress(&mut self, realm: &str, name: &CursorName, connection: u64, at: &Cursor) -> Done {
+    fn progress(&mut self, realm: &str, name: &CursorName, at: &Cursor) -> Done {
         match name {
             CursorName::Client(client_id) => {
-                let Some(session) = self.session_of(&rows::id(realm, client_id), connection) else {
+                let Some(session) = self.state.sessions.get_mut(&*rows::id(realm, client_id)) else {
                     return Done::NotFound;
                 };
                 session.done_to = at.done_to();

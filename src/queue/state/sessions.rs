@@ -200,14 +200,8 @@ impl Step<'_> {
 
     /// Adds or replaces a subscription. What it wants from the past stays as it was, unless the client says otherwise: replacing
     /// loses nothing (MQTT 5, 3.8.4).
-    pub fn subscribe(
-        &mut self,
-        number: u64,
-        id: &str,
-        connection: u64,
-        mut subscription: SubscriptionRow,
-    ) -> Result<Done, StateError> {
-        let Some(session) = self.session_of(id, connection) else { return Ok(Done::NotFound) };
+    pub fn subscribe(&mut self, number: u64, id: &str, mut subscription: SubscriptionRow) -> Result<Done, StateError> {
+        let Some(session) = self.state.sessions.get_mut(id) else { return Ok(Done::NotFound) };
         let old = session.filters.get(&*subscription.filter);
         let since = subscription.since.unwrap_or_else(|| old.map_or(number, |old| old.since));
         subscription.since = Some(since);
@@ -218,20 +212,14 @@ impl Step<'_> {
         Ok(Done::Yes)
     }
 
-    pub fn unsubscribe(&mut self, id: &str, connection: u64, filter: &str) -> Done {
-        let session = self.session_of(id, connection);
+    pub fn unsubscribe(&mut self, id: &str, filter: &str) -> Done {
+        let session = self.state.sessions.get_mut(id);
         if session.and_then(|session| session.filters.remove(filter)).is_none() {
             return Done::NotFound;
         }
         let (realm, client_id) = rows::split(id);
         self.remove(rows::subscription(realm, client_id, filter));
         Done::Yes
-    }
-
-    /// The session, unless it is another connection's than this. One that is away is whose it was.
-    pub fn session_of(&mut self, id: &str, connection: u64) -> Option<&mut Session> {
-        let is_own = |session: &&mut Session| session.row.connection.is_none_or(|(_, present)| present == connection);
-        self.state.sessions.get_mut(id).filter(is_own)
     }
 
     /// Why a QoS 2 message counts for nothing, if so.
@@ -253,8 +241,8 @@ impl Step<'_> {
         }
     }
 
-    pub fn release(&mut self, realm: &str, client_id: &str, connection: u64, packet_id: u16) -> Done {
-        let session = self.session_of(&rows::id(realm, client_id), connection);
+    pub fn release(&mut self, realm: &str, client_id: &str, packet_id: u16) -> Done {
+        let session = self.state.sessions.get_mut(&*rows::id(realm, client_id));
         if !session.is_some_and(|session| session.packets.remove(&packet_id)) {
             return Done::NotFound;
         }

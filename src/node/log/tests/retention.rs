@@ -167,8 +167,7 @@ fn what_only_subscribers_of_the_log_want_stays_until_all_have_passed_it() {
     assert_eq!(bench.clean(), [""; 0]);
     let progress = |bench: &mut Bench, name, sent_to| {
         let at = Cursor { sent_to, ..Cursor::default() };
-        let cursor = CursorName::Durable(String::from(name));
-        bench.command(Command::Progress { realm: REALM.into(), cursor, connection: 0, at });
+        bench.command(Command::Progress { realm: REALM.into(), cursor: CursorName::Durable(String::from(name)), at });
         bench.clean();
         bench.firsts()
     };

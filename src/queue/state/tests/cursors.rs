@@ -4,8 +4,7 @@ use crate::types::topic::{MatchPolicy, TopicPattern};
 
 fn progress(cursor: CursorName, sent_to: u64, inflight: &[u64]) -> Command {
     let inflight = inflight.iter().map(|number| Flight { number: *number, ..Flight::default() }).collect();
-    let at = Cursor { sent_to, inflight, ..Cursor::default() };
-    Command::Progress { realm: REALM.into(), cursor, connection: 1, at }
+    Command::Progress { realm: REALM.into(), cursor, at: Cursor { sent_to, inflight, ..Cursor::default() } }
 }
 
 fn client(name: &str) -> CursorName {
@@ -35,7 +34,7 @@ fn subscribed(world: &mut World, client_id: &str, qos: u8) {
     })));
     let subscription = SubscriptionRow { filter: "a".into(), qos, ..SubscriptionRow::default() };
     let subscription = Box::new(subscription);
-    world.command(Command::Subscribe { realm: REALM.into(), client_id: client_id.into(), connection: 1, subscription });
+    world.command(Command::Subscribe { realm: REALM.into(), client_id: client_id.into(), subscription });
 }
 
 const YES: [&str; 1] = ["0: Done(Yes)"];

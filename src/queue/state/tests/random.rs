@@ -59,20 +59,15 @@ fn command(dice: &mut Dice, last_number: u64) -> Command {
             let filter = topic;
             let qos = dice.below(3) as u8;
             let subscription = Box::new(SubscriptionRow { filter, qos, ..SubscriptionRow::default() });
-            Command::Subscribe { realm, client_id, connection: 1 + dice.below(3), subscription }
+            Command::Subscribe { realm, client_id, subscription }
         }
-        4 => Command::Unsubscribe { realm, client_id, connection: 1 + dice.below(3), filter: topic },
+        4 => Command::Unsubscribe { realm, client_id, filter: topic },
         5 => {
             let cursor = if dice.often(50) { CursorName::Client(client_id) } else { CursorName::Durable("d".into()) };
             let inflight = (0..dice.below(3)).map(|n| Flight { number: number + n, ..Flight::default() }).collect();
-            Command::Progress {
-                realm,
-                cursor,
-                connection: 1 + dice.below(3),
-                at: Cursor { sent_to: number, inflight, ..Cursor::default() },
-            }
+            Command::Progress { realm, cursor, at: Cursor { sent_to: number, inflight, ..Cursor::default() } }
         }
-        6 => Command::Release { realm, client_id, connection: 1 + dice.below(3), packet_id: dice.below(4) as u16 },
+        6 => Command::Release { realm, client_id, packet_id: dice.below(4) as u16 },
         7 if dice.often(50) => Command::Forget { realm, name: "d".into() },
         7 => Command::Durable { realm, name: "d".into(), durable: Box::new(DurableRow::default()) },
         8 => Command::Leave { realm, session, orderly: dice.often(50) },

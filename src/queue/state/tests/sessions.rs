@@ -1,5 +1,5 @@
 use super::*;
-use crate::queue::command::{Cursor, SubscriptionRow};
+use crate::queue::command::SubscriptionRow;
 
 fn connecting(connection: u64) -> Connect {
     Connect {
@@ -23,12 +23,11 @@ fn disconnect(connection: u64, expiry_s: u32) -> Command {
 
 fn subscribe(filter: &str, since: Option<u64>) -> Command {
     let subscription = SubscriptionRow { filter: filter.into(), qos: 1, since, ..SubscriptionRow::default() };
-    let (realm, client_id, subscription) = (REALM.into(), "c".into(), Box::new(subscription));
-    Command::Subscribe { realm, client_id, connection: 1, subscription }
+    Command::Subscribe { realm: REALM.into(), client_id: "c".into(), subscription: Box::new(subscription) }
 }
 
 fn unsubscribe(filter: &str) -> Command {
-    Command::Unsubscribe { realm: REALM.into(), client_id: "c".into(), connection: 1, filter: filter.into() }
+    Command::Unsubscribe { realm: REALM.into(), client_id: "c".into(), filter: filter.into() }
 }
 
 const NEW: &str = "0: Done(Connected { present: false })";
@@ -101,28 +100,6 @@ fn a_session_without_expiry_ends_with_its_connection() {
 }
 
 #[test]
-fn what_an_older_connection_says_of_the_session_is_void() {
-    let mut world = World::new();
-    let progress = |connection, sent_to| {
-        let (realm, cursor) = (REALM.into(), CursorName::Client("c".into()));
-        Command::Progress { realm, cursor, connection, at: Cursor { sent_to, ..Cursor::default() } }
-    };
-    let release =
-        |connection| Command::Release { realm: REALM.into(), client_id: "c".into(), connection, packet_id: 9 };
-    world.command(connect(connecting(1)));
-    world.command(subscribe("a", None));
-    world.publish(Publish { retain: false, packet: Some(("c", 1, 9)), ..text("t", "x") });
-    world.command(connect(connecting(2)));
-    for old in [subscribe("b", None), unsubscribe("a"), progress(1, 5), progress(0, 5), release(1)] {
-        assert_eq!(world.command(old.clone()), NOT_FOUND, "{old:?}");
-    }
-    assert_eq!(world.command(progress(2, 5)), YES);
-    assert_eq!(world.command(release(2)), YES);
-    world.command(disconnect(2, 100));
-    assert_eq!(world.command(progress(0, 6)), YES, "it is nobody's now");
-}
-
-#[test]
 fn a_clean_start_drops_all_of_the_old_session() {
     let mut world = World::new();
     world.command(connect(connecting(1)));
@@ -131,7 +108,6 @@ fn a_clean_start_drops_all_of_the_old_session() {
     world.command(Command::Progress {
         realm: REALM.into(),
         cursor: CursorName::Client("c".into()),
-        connection: 1,
         at: Default::default(),
     });
     world.publish(Publish { retain: false, packet: Some(("c", 1, 9)), ..text("t", "x") });
