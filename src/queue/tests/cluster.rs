@@ -516,6 +516,7 @@ impl Cluster {
             RoleMessage::BackCommands(commands) => {
                 format!("BACK {}", commands.iter().map(order).collect::<Vec<_>>().join(", "))
             }
+            RoleMessage::MembersAre { members, .. } => format!("MEMBERS_ARE{}", disks(members)),
             RoleMessage::SyncHello(hello) => said_hello(hello),
             RoleMessage::SyncOrder(order) => format!("ORDER up to {}", order.position),
             RoleMessage::FetchElected { after } => format!("FETCH after {after}"),
