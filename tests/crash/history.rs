@@ -238,6 +238,11 @@ impl Recorder {
         inner.given.values().all(|given| log.iter().rev().all(|sight| has(given, sight)))
     }
 
+    /// Events that members of groups were given, of each group the different ones.
+    pub fn given_to_groups(&self) -> usize {
+        self.lock().given.values().map(HashSet::len).sum()
+    }
+
     /// The time, which counts all that happens.
     pub fn now(&self) -> u64 {
         self.lock().tick()

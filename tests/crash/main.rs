@@ -30,7 +30,7 @@ mod wills;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fennec::client::Error;
 use fennec::client::machine::{Event, Publication};
@@ -309,14 +309,19 @@ impl Test {
 
     /// Lets the members of groups go when they have done all that is to be done.
     fn dismiss_members(&mut self, log: &[Sight], broker: &Broker) {
+        // They may be far behind. What they did not do when they get no further, the checker tells.
         let all_done = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(50));
-            while !self.recorder.groups_were_given(log) {
+            let (mut given, mut since) = (0, Instant::now());
+            while !self.recorder.groups_were_given(log) && since.elapsed() < LIMIT {
                 ticks.tick().await;
+                let now = self.recorder.given_to_groups();
+                if now > given {
+                    (given, since) = (now, Instant::now());
+                }
             }
         };
-        // What they did not do the checker tells.
-        let _ = self.runtime.block_on(async { timeout(LIMIT, all_done).await });
+        self.runtime.block_on(all_done);
         self.stages.send_modify(|stage| stage.phase = Phase::Leaving);
         let members = std::mem::take(&mut self.members);
         self.gone(members, broker);

@@ -95,6 +95,14 @@ impl Subscriber {
         }
     }
 
+    /// Who has seen it. What was lost with a connection may come again when the broker has died, so each life is for itself then.
+    fn reader(&self) -> String {
+        match self.reading() {
+            Reading::OnDelivery => format!("{} in life {}", self.name, self.life),
+            _ => self.name.to_owned(),
+        }
+    }
+
     fn subscribe(&self, client: &mut Client) {
         let options = match self.resumes {
             Resumes::Session(_, qos) => return self.subscribe_as(client, "crash/#", qos, &[]),
@@ -165,7 +173,7 @@ impl Actor for Subscriber {
                 let Some(sight) = sight(&message, &self.recorder) else { return };
                 self.cursor = sight.event_id.clone().or(self.cursor.take());
                 self.has_seen_end |= sight.publisher == END;
-                self.recorder.saw(self.name, self.reading(), sight);
+                self.recorder.saw(&self.reader(), self.reading(), sight);
                 self.unacknowledged += 1;
                 if self.unacknowledged >= ACKNOWLEDGED_AT_ONCE && self.acknowledging.is_none() {
                     self.acknowledge(client);
