@@ -354,13 +354,16 @@ impl SyncRole {
     }
 
     fn take(&mut self, elected: &Elected) {
-        self.heard = self.all_heard();
+        let heard = (!self.alone).then(|| self.all_heard());
         self.order.take(elected);
         if matches!(elected, Elected::Command(OrderCommand::Members(_))) {
             self.since = self.order.position;
         }
         self.drafts.decided(elected, &self.order);
-        self.vote = self.new_vote();
+        if let Some(heard) = heard {
+            self.heard = heard;
+            self.vote = self.new_vote();
+        }
     }
 
     fn new_vote(&self) -> Vote {
