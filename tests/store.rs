@@ -143,6 +143,43 @@ fn nothing_is_made_where_there_is_no_store() {
     check(&fennec(&["stats", "--store", "memory"]), 2, "", refused);
 }
 
+/// Events go by the configuration of the broker; without it nobody can say which have to stay.
+#[test]
+fn compact_gives_up_what_need_not_be_kept_where_the_configuration_says_so() {
+    let folder = filled(&[]);
+    let path = folder.path().to_str().unwrap();
+    let segments = || {
+        let output = fennec(&["stats", "--data", path, "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["segments"].clone()
+    };
+    let file = folder.path().join("fennec.toml");
+    let config = file.to_str().unwrap();
+    for (text, left) in [(None, 3), (Some("[[durable]]\ntopic = 't'\nmax_age_s = 3_000_000_000\n"), 3), (Some(""), 0)] {
+        let mut arguments = vec!["compact", "--data", path];
+        if let Some(text) = text {
+            fs::write(&file, text).unwrap();
+            arguments.extend(["--config", config]);
+        }
+        let output = fennec(&arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(segments(), left, "{text:?}");
+    }
+}
+
+#[test]
+fn a_store_into_which_an_import_was_not_finished_says_so() {
+    let folder = filled(&[]);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (file, to) = (path("file"), path("to"));
+    assert!(fennec(&["export", &file, "--data", &path("")]).status.success());
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 10]).unwrap();
+    check(&fennec(&["import", &file, "--data", &to]), 1, "", &format!("fennec: {file}: it ends in the middle\n"));
+    let problem = "an import into it was not finished: remove it, and import again\n";
+    check(&fennec(&["check", "--data", &to]), 1, problem, &format!("fennec: {to}: 1 problems\n"));
+}
+
 #[test]
 fn files_are_not_overwritten_and_halves_not_left() {
     let folder = filled(&[]);

@@ -458,7 +458,7 @@ fn fight(port: u16, rounds: usize) -> Vec<u64> {
 fn two_clients_that_fight_for_one_id_lose_nothing_and_hurt_nobody() {
     const ROUNDS: usize = 200;
     const MESSAGES: u64 = 3000;
-    let broker = Broker::start(&[]);
+    let broker = Broker::start(&["mqtt.takeover_delay_s_max=0"]);
     let mut first = broker.join_as(&connect("contested", 1000));
     first.subscribe(&["a".to_owned()], Qos::AtLeastOnce);
     let port = broker.port;

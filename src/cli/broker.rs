@@ -21,7 +21,7 @@ use crate::net::workers::Workers;
 use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
-use crate::node::{self, Node, RealmSettings, Settings};
+use crate::node::{Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
@@ -64,7 +64,6 @@ impl Broker {
             std::fs::create_dir_all(folder)
                 .map_err(|error| Failure::Run(format!("cannot make the data folder {}: {error}", folder.display())))?;
         }
-        let clock = Clock::default();
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
         let runtime = runtime.map_err(failed)?;
@@ -72,9 +71,7 @@ impl Broker {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
         };
-        let (node, log) = open_log(config, clock)?;
-        // The thread ends with the node.
-        node::house::House::start(&node, Arc::new(move || clock.now_ms())).map_err(failed)?;
+        let (node, log, clock) = open_log(config, Clock::default())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);

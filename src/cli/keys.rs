@@ -144,7 +144,12 @@ fn milliseconds(time: Duration) -> Value {
 }
 
 async fn call(link: &mut Link, procedure: &str, args: Vec<Value>) -> Result<Value, Failure> {
-    result(&mut link.client, procedure, args).await.map_err(failure)
+    result(&mut link.client, procedure, args).await.map_err(|error| match error {
+        CallError::Answered { uri, .. } if uri == "wamp.error.timeout" => {
+            Failure::TimedOut("the condition did not come to hold in time".to_owned())
+        }
+        error => failure(error),
+    })
 }
 
 /// What a change came to, for those who want it.

@@ -42,16 +42,20 @@ impl From<RestoreError> for Fault {
     }
 }
 
-/// A node whose log works.
+/// How far behind the log the clock may be without anybody being told.
+const BEHIND_MS: u64 = 60_000;
+
+/// A node whose log works, and the clock that it goes by: never behind the times in the log, or nothing would ever be due that is
+/// dated by these.
 ///
 /// # Errors
 /// The store cannot be had, or is damaged and may not be set aside; or the system has no threads left.
-pub(super) fn open_log(config: &Config, clock: Clock) -> Result<(Arc<Node>, Threads), Failure> {
+pub(super) fn open_log(config: &Config, clock: Clock) -> Result<(Arc<Node>, Threads, Clock), Failure> {
     let opened = store::open(&config.store);
     let opened = opened.map_err(|error| Failure::Run(format!("cannot open the store: {error}")))?;
     let node = make_node(config)?;
     let why = match work(config, &node, opened, clock) {
-        Ok(threads) => return Ok((node, threads)),
+        Ok((threads, clock)) => return Ok((node, threads, clock)),
         Err(Fault::Other(why)) => return Err(Failure::Run(why)),
         Err(Fault::Damaged(why)) => why,
     };
@@ -61,20 +65,30 @@ pub(super) fn open_log(config: &Config, clock: Clock) -> Result<(Arc<Node>, Thre
     let opened = opened.map_err(|error| Failure::Run(format!("cannot open the store: {error}")))?;
     let node = make_node(config)?;
     match work(config, &node, opened, clock) {
-        Ok(threads) => Ok((node, threads)),
+        Ok((threads, clock)) => Ok((node, threads, clock)),
         Err(Fault::Damaged(why) | Fault::Other(why)) => Err(Failure::Run(why)),
     }
 }
 
-fn work(config: &Config, node: &Arc<Node>, opened: Opened, clock: Clock) -> Result<Threads, Fault> {
+fn work(config: &Config, node: &Arc<Node>, opened: Opened, clock: Clock) -> Result<(Threads, Clock), Fault> {
     if let Some(place) = &opened.set_aside {
         node.log.alarm(format!("a damaged database was set aside as {}", place.display()));
     }
     let log = node.open_log(opened.store, clock.now_ms())?;
+    let logged_ms = log.0.state().time_us() / 1000;
+    let behind_ms = logged_ms.saturating_sub(clock.now_ms());
+    if behind_ms > BEHIND_MS {
+        let behind_s = behind_ms / 1000;
+        node.log.alarm(format!(
+            "the system's clock is {behind_s} s behind the log: the broker goes on from the log's time"
+        ));
+    }
+    let clock = clock.not_before(logged_ms);
     let reader = log.0.store().reader().map_err(|error| Fault::of_store("cannot read the store", &error))?;
     mqtt::restore(node, { reader }.as_mut())?;
     let interval = Duration::from_millis(config.store.sync_interval_ms);
     let sync_every = (config.store.sync == SyncMode::Interval).then_some(interval);
     let threads = node.run_log(log, Arc::new(move || clock.now_ms()), sync_every);
-    threads.map_err(|error| Fault::Other(format!("cannot start threads: {error}")))
+    let threads = threads.map_err(|error| Fault::Other(format!("cannot start threads: {error}")))?;
+    Ok((threads, clock))
 }

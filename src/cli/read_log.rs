@@ -11,9 +11,11 @@ use super::connect::{Link, Stop, block_on, notice};
 use super::lines::Output;
 use crate::client::machine::{Event, Message, Subscription};
 use crate::client::url::Protocol;
+use crate::node::past::Since;
 use crate::types::event::Qos;
 use crate::types::payload::Codec;
 use crate::types::time::rfc3339;
+use crate::types::topic::Topic;
 use crate::types::value::Value;
 
 /// Before any event.
@@ -28,6 +30,9 @@ pub(super) fn run(args: LogArgs) -> Result<(), Failure> {
 async fn log(args: LogArgs) -> Result<(), Failure> {
     if args.connect.mqtt.is_some() {
         return Err(Failure::Refused(vec!["the log is read over WAMP: --wamp".to_owned()]));
+    }
+    if let Some(Err(error)) = args.after.as_deref().map(Since::after_text) {
+        return Err(Failure::Refused(vec![format!("--after {error}")]));
     }
     let mut stop = Stop::new()?;
     let mut output = Output::new(false);
@@ -89,7 +94,10 @@ impl Reading {
             match event {
                 Ok(Event::Message(message)) => self.message(&message, output)?,
                 Ok(Event::Subscribed { outcome, .. }) => drop(outcome?),
-                Ok(Event::Unsubscribed { reason, .. }) if reason == END => break,
+                Ok(Event::Unsubscribed { reason, .. }) if reason == END => {
+                    self.tell_if_nothing();
+                    break;
+                }
                 Ok(Event::Unsubscribed { reason, .. }) => {
                     return Err(Failure::Broker(format!("the broker gives up reading: {reason}")));
                 }
@@ -102,6 +110,20 @@ impl Reading {
             }
         }
         Ok(())
+    }
+
+    /// Nothing at all may mean that another topic was meant, or that this one is not durable.
+    fn tell_if_nothing(&self) {
+        let LogArgs { topic, after, since, rewind, .. } = &self.args;
+        if self.seen > 0 || after.is_some() || since.is_some() || rewind.is_some() {
+            return;
+        }
+        match Topic::from_name(topic) {
+            Ok(meant) if topic.contains('/') => {
+                notice(&format!("nothing is kept of {topic}; topics are spelt as WAMP spells them: {}", meant.uri()));
+            }
+            _ => notice(&format!("nothing is kept of {topic}")),
+        }
     }
 
     fn subscribe(&mut self) -> Result<(), Failure> {

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::broker::make_node;
 use super::config::{Config, Flag, Sources};
 use super::{Failure, print};
+use crate::net::clock::Clock;
+use crate::node::log::LogError;
 use crate::queue::segment::Segment;
 use crate::store::check::check;
 use crate::store::transfer::{Moved, TransferError, export, import};
@@ -21,7 +24,8 @@ pub(super) enum StoreCommand {
     Check(JsonArgs),
     /// Tell how much there is. Works while a broker runs
     Stats(JsonArgs),
-    /// Give back space that is not used any more. Takes as much space again while it works
+    /// Give back space that is not used any more. Takes as much space again while it works. With a configuration file, events that
+    /// need not be kept go first, as a broker with that file would have it
     Compact(WhichArgs),
     /// Write everything into a file, or "-" for standard output
     Export(FileArgs),
@@ -71,17 +75,23 @@ pub(super) fn run(command: StoreCommand) -> Result<(), Failure> {
 
 impl WhichArgs {
     fn url(self) -> Result<StoreUrl, Failure> {
+        Ok(self.config()?.0)
+    }
+
+    /// With the configuration, if there is a file.
+    fn config(self) -> Result<(StoreUrl, Option<Config>), Failure> {
         let flag = |name: &str, value: Option<String>| {
             Some(Flag { name: format!("--{name}"), key: name.to_owned(), value: value? })
         };
         let flags = [flag("data", self.data), flag("store", self.store)];
         let env = std::env::vars_os().collect();
         let sources = Sources { file: self.config, env, flags: flags.into_iter().flatten().collect() };
-        match Config::load(&sources).map_err(Failure::of_problems)?.store.url {
+        let config = Config::load(&sources).map_err(Failure::of_problems)?;
+        match config.store.url.clone() {
             StoreUrl::Memory => Err(Failure::Refused(vec![
                 "the configuration keeps everything in memory: there is no store".to_owned(),
             ])),
-            url => Ok(url),
+            url => Ok((url, sources.config_file().is_some().then_some(config))),
         }
     }
 }
@@ -158,12 +168,26 @@ fn last_segment(reader: &mut dyn StoreReader, stats: &Stats) -> Result<Option<Se
 }
 
 fn compact(args: WhichArgs) -> Result<(), Failure> {
-    let mut store = own_existing(args.url()?)?;
+    let (url, config) = args.config()?;
+    let mut store = own_existing(url)?;
     let disk_bytes = |store: &dyn Store| Ok(store.reader()?.stats()?.disk_bytes);
     let before: u64 = disk_bytes(&*store).map_err(failed)?;
+    // Without a file that says what is durable, nothing would seem to be.
+    if let Some(config) = config {
+        store = clean_up(store, &config)?;
+    }
     store.compact().map_err(failed)?;
     let after: u64 = disk_bytes(&*store).map_err(failed)?;
     print(&format!("{before} bytes before, {after} bytes now\n"))
+}
+
+/// Does to a store what a broker does to it that is started with this configuration, and stopped when it has cleaned up.
+fn clean_up(store: Box<dyn Store>, config: &Config) -> Result<Box<dyn Store>, Failure> {
+    let failed = |error: LogError| Failure::Run(error.to_string());
+    let now_ms = Clock::default().now_ms();
+    let (mut engine, _) = make_node(config)?.open_log(store, now_ms).map_err(failed)?;
+    engine.clean_up(now_ms * 1000).map_err(failed)?;
+    Ok(engine.into_store())
 }
 
 fn export_store(args: FileArgs) -> Result<(), Failure> {

@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use super::codec::{Level, PropertySource, Publish, PublishProperties, SubscriptionIdentifiers};
+use super::codec::{Level, PropertySource, Publish, PublishProperties, SubscriptionIdentifiers, UserProperties};
 use super::rpc;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use crate::router::output::Output;
-use crate::types::event::{Event, Qos, Terms};
+use crate::types::event::{Event, Identifiers, Qos, Terms};
 use crate::types::event_id::EventIdText;
 use crate::types::payload::PayloadRef;
 
 /// Levels 3 and 4 write their PUBLISH alike.
 static BEFORE_5: PublishWire = PublishWire { id: WireId(0), level: Level::V4 };
 static LEVEL_5: PublishWire = PublishWire { id: WireId(1), level: Level::V5 };
+
+/// Where a snapshot's end is told: [`Revoked::SnapshotEnd`]'s URI as a topic. Nobody else publishes there.
+///
+/// [`Revoked::SnapshotEnd`]: crate::node::revoke::Revoked::SnapshotEnd
+const SNAPSHOT_END: &[u8] = b"fennec/close/snapshot_end";
 
 /// The wire of a connection of this level.
 pub fn of(level: Level) -> WireRef {
@@ -70,6 +75,32 @@ impl Wire for PublishWire {
             out.extend_from_slice(&payload);
         }
         Ok(Encoded { packet_id_at: layout.packet_id_at.map(|at| at + start), body_left_out })
+    }
+
+    fn snapshot_end(&self, name: &str, identifier: Option<u32>, out: &mut Vec<u8>) {
+        // Only a SUBSCRIBE of level 5 asks for a snapshot; its client may be back with another level.
+        if self.level != Level::V5 {
+            return;
+        }
+        let identifiers: Identifiers = identifier.into_iter().collect();
+        let told = [("snapshot_end".to_owned(), "true".to_owned())];
+        let properties = PublishProperties {
+            payload_is_text: Some(true),
+            user_properties: UserProperties::new(&told),
+            subscription_identifiers: SubscriptionIdentifiers::new(&identifiers),
+            ..PublishProperties::default()
+        };
+        let publish = Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            packet_id: None,
+            topic: SNAPSHOT_END,
+            properties: PropertySource::Own(&properties),
+            payload: name.as_bytes(),
+        };
+        // Cannot fail: a topic filter is no longer than the packet that it came in.
+        let _ = publish.encode(self.level, out);
     }
 
     fn rpc(

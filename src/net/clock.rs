@@ -22,6 +22,12 @@ impl Clock {
         self.started_ms + self.started.elapsed().as_millis() as u64
     }
 
+    /// A clock that goes on from `at_ms`, if this one is behind that.
+    #[must_use]
+    pub fn not_before(self, at_ms: u64) -> Self {
+        Self { started_ms: self.started_ms + at_ms.saturating_sub(self.now_ms()), ..self }
+    }
+
     /// The instant at which [`Clock::now_ms`] will be `at_ms`; now if that is past, and at most a year away.
     pub fn instant(&self, at_ms: u64) -> Instant {
         let year_ms = 365 * 24 * 3600 * 1000;
@@ -31,5 +37,20 @@ impl Clock {
     /// Milliseconds since the clock was made.
     pub fn uptime_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_goes_on_from_what_it_is_behind() {
+        let clock = Clock::default();
+        let now_ms = clock.now_ms();
+        assert_eq!(clock.not_before(now_ms - 1000).started_ms, clock.started_ms);
+        let ahead = clock.not_before(now_ms + 1_000_000);
+        assert!(ahead.now_ms() >= now_ms + 1_000_000);
+        assert!(ahead.instant(ahead.now_ms() + 50) <= Instant::now() + Duration::from_millis(50));
     }
 }

@@ -1,7 +1,7 @@
 //! The loop of one connection, polled by hand: write what waits, read once, let the gate handle it.
 //!
 //! Each poll reads at most a few times before it yields, so that a busy publisher does not keep its thread from the
-//! subscribers it feeds. While the peer does not take what is written, it is read only as long as few answers wait for it. A
+//! subscribers it feeds; and it writes only so much before it reads, so that a subscriber that is sent much of the log is heard. While the peer does not take what is written, it is read only as long as few answers wait for it. A
 //! peer whose publications fill the queues of subscribers is not read for a moment.
 
 use std::future::Future;
@@ -23,11 +23,16 @@ use crate::delivery::outbox::Taken;
 use crate::node::link::Link;
 use crate::node::users::User;
 
+#[cfg(test)]
+mod tests;
+
 /// How long a peer may take to close its side after we closed ours.
 const LINGER_MS: u64 = 2000;
 /// Write buffers larger than this are not kept for reuse.
 const SPARE_BYTES_MAX: usize = 256 * 1024;
 const SLICES_MAX: usize = 32;
+/// How often the gate is asked for something to write before the peer is read again.
+const TAKES_MAX: u32 = 4;
 /// For so long a publisher waits whose subscribers fell behind.
 const PAUSE_MS: u64 = 1;
 
@@ -152,14 +157,15 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         self.follow(received.flow);
     }
 
-    /// Writes until the socket takes no more or nothing waits.
+    /// Writes until the socket takes no more, nothing waits, or the peer is to be read again.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
-        let mut step = Step::Waits;
+        let (mut step, mut takes) = (Step::Waits, 0);
         loop {
             if self.output.is_empty() {
-                if !self.link.take_ready() && !self.due {
+                if takes == TAKES_MAX || !self.link.take_ready() && !self.due {
                     return Ok(step);
                 }
+                takes += 1;
                 let spare = self.output.reuse();
                 self.output.taken = self.gate.take(spare, self.clock.now_ms());
                 // More may wait behind what was taken.

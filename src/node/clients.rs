@@ -26,7 +26,7 @@ use super::reader::wants::Want;
 use super::realm::Realm;
 use super::session::{Identity, Session, Sieve};
 use super::wire::WireRef;
-use crate::queue::command::{Command, Cursor, CursorName, WillRow};
+use crate::queue::command::{Command, Cursor, CursorName, Farewell, WillRow};
 use crate::queue::message::Batch;
 use crate::router::authorize::RoleId;
 use crate::router::broker::{Options, Subscribed};
@@ -37,9 +37,11 @@ use crate::types::topic::TopicPattern;
 
 mod entering;
 mod restore;
+mod takeovers;
 
 pub use entering::{EnterRefused, Entering, Greet};
 pub use restore::Restored;
+use takeovers::Takeovers;
 
 /// Never: the session expiry 0xFFFFFFFF (MQTT 5, 3.1.2.11.2).
 pub const NEVER_S: u32 = u32::MAX;
@@ -81,6 +83,8 @@ pub struct Record {
     pub expiry_s: u32,
     /// The log knows the session: the number of its last connection there ([`crate::queue::command::Connect`]).
     pub logged: Option<u64>,
+    /// How the last connection there has ended. The log is told, but perhaps not at once.
+    farewell: Option<Farewell>,
     /// The session is gone; a connection that has not seen its end may still hold it.
     ended: bool,
 }
@@ -100,6 +104,7 @@ pub struct Clients {
 #[derive(Default)]
 struct Inner {
     by_id: HashMap<String, Arc<Client>>,
+    takeovers: Takeovers,
 }
 
 /// What a CONNECT brings that the session needs.
@@ -166,6 +171,15 @@ impl Clients {
         let inner = self.inner.lock();
         let connected = inner.by_id.values().filter(|client| client.session.mailbox().online().is_some()).count();
         (connected, inner.by_id.len())
+    }
+
+    /// For how many milliseconds a connection of this user has to wait before it asks for the session of its client id: it would
+    /// take that over from another connection, and there was a lot of that lately ([`takeovers`]). To be asked once.
+    pub fn takeover_delay_ms(&self, client_id: &str, authid: &str, now_ms: u64, max_ms: u64) -> u64 {
+        let mut inner = self.inner.lock();
+        let Some(session) = inner.by_id.get(client_id).map(|client| client.session.clone()) else { return 0 };
+        let takes_over = session.identity.authid == authid && session.mailbox().online().is_some();
+        if takes_over { inner.takeovers.delay_ms(client_id, now_ms, max_ms) } else { 0 }
     }
 
     /// Whether a CONNECT has to go through the log ([`Clients::enter`]): because of the session that it asks for, or of the one
@@ -267,6 +281,8 @@ impl Clients {
         let mut record = client.record.lock();
         record.procedures.values_mut().for_each(|(_, registration)| *registration = None);
         let (logged, expiry_s) = (record.logged, record.expiry_s);
+        let orderly = leaving == Leaving::Orderly;
+        record.farewell = logged.map(|connection| Farewell { connection, orderly, expiry_s });
         drop(record);
         if logged.is_none() {
             inner.end(node, realm, client_id, End::TakenOver);
@@ -275,7 +291,6 @@ impl Clients {
         if let Some(at) = progress {
             client.record_progress(node, realm, at);
         }
-        let orderly = leaving == Leaving::Orderly;
         match logged {
             Some(connection) => {
                 let (name, client_id) = (realm.name.to_string(), client_id.to_owned());
@@ -284,6 +299,12 @@ impl Clients {
             None if client.session.take_holds() => node.leave_log(&realm.name, client.session.id, orderly),
             None => {}
         }
+    }
+
+    /// How the last connection of a session has ended, for the next to tell the log: a store that fails may keep it from being told
+    /// before that, and then the log would take it for a lost one.
+    fn farewell(&self, client_id: &str) -> Option<Farewell> {
+        self.inner.lock().by_id.get(client_id).and_then(|client| client.record.lock().farewell)
     }
 
     /// The log has ended a session: it expired, or a clean one came in its place.
@@ -372,7 +393,10 @@ impl Client {
     fn sieve(&self) {
         let record = self.record.lock();
         let own = record.subscriptions.values().filter(|held| held.group.is_none());
-        let sieve = |held: &Held| Sieve { pattern: held.pattern.clone(), fields: held.fields.clone() };
+        let sieve = |held: &Held| {
+            let (pattern, fields) = (held.pattern.clone(), held.fields.clone());
+            Sieve { pattern, fields, identifier: held.options.identifier() }
+        };
         self.session.set_sieves(own.map(sieve));
     }
 

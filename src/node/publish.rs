@@ -9,6 +9,7 @@
 //! next publication differs, before anything else of the same connection takes effect, and at the end of each read batch;
 //! then the touched connections are woken.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -528,16 +529,16 @@ impl Publisher {
                 if unwanted || publication.filter.is_some_and(|filter| !admits(filter, &member.session)) {
                     continue;
                 }
-                if matches!(lane.form, Form::Merged { .. }) && !member.session.wants(event.topic, event.payload) {
-                    continue;
-                }
+                let merged = matches!(lane.form, Form::Merged { .. });
+                let sifted = merged.then(|| member.session.sift(event.topic, event.payload, &terms));
+                let Some(terms) = sifted.unwrap_or(Some(Cow::Borrowed(&terms))) else { continue };
                 let mut mailbox = member.session.mailbox();
                 if !still_subscribed(&mailbox, &lane.form, version) {
                     continue;
                 }
                 let offered = match &lane.form {
                     Form::Merged { .. } => {
-                        mailbox.offer(Owed { event: stored.clone(), terms: terms.clone() }, self.now_ms)
+                        mailbox.offer(Owed { event: stored.clone(), terms: terms.into_owned() }, self.now_ms)
                     }
                     Form::Each { .. } => match shared.get_or_insert_with(|| encode_whole(lane, event, &terms)) {
                         Ok(frame) => {

@@ -1,10 +1,12 @@
 //! A session of any protocol in a realm: who it is, and its mailbox.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use super::house::Inbox;
 use super::link::Link;
@@ -12,7 +14,7 @@ use super::mailbox::Mailbox;
 use super::rpc::ReplyTo;
 use super::wire::WireRef;
 use crate::router::broker::Subscriber;
-use crate::types::event::Qos;
+use crate::types::event::{Qos, Terms};
 use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
@@ -35,6 +37,8 @@ pub struct Sieve {
     pub pattern: TopicPattern,
     /// Only events with these fields.
     pub fields: Option<Arc<Fields>>,
+    /// Told with what comes for it (MQTT 5, 3.8.2.1.2).
+    pub identifier: Option<u32>,
 }
 
 /// A session. It outlives its connections where the protocol says so (MQTT session expiry).
@@ -92,7 +96,7 @@ impl Session {
         self.mailbox.lock()
     }
 
-    /// See [`Session::wants`]. To be called before the router is told of the subscription that comes or goes.
+    /// See [`Session::sift`]. To be called before the router is told of the subscription that comes or goes.
     pub(super) fn set_sieves(&self, all: impl Iterator<Item = Sieve>) {
         let all: Vec<_> = all.collect();
         let sieves = all.iter().any(|sieve| sieve.fields.is_some()).then(|| all.into());
@@ -101,16 +105,28 @@ impl Session {
         *current = sieves;
     }
 
-    /// Whether an event is for one of the session's subscriptions with merged copies, by its data.
-    pub fn wants(&self, topic: &Topic, payload: PayloadRef<'_>) -> bool {
+    /// The terms of a copy that is merged from all subscriptions which match the topic, without the identifiers of those that do
+    /// not let these data through; `None`: none of them does. The QoS stays that of all which match the topic.
+    pub fn sift<'t>(&self, topic: &Topic, payload: PayloadRef<'_>, terms: &'t Terms) -> Option<Cow<'t, Terms>> {
         if !self.sieved.load(Ordering::Acquire) {
-            return true;
+            return Some(Cow::Borrowed(terms));
         }
-        let Some(sieves) = self.sieves.lock().clone() else { return true };
-        let mut matching = sieves.iter().filter(|sieve| sieve.pattern.matches(topic)).peekable();
+        let Some(sieves) = self.sieves.lock().clone() else { return Some(Cow::Borrowed(terms)) };
+        let matching = sieves.iter().filter(|sieve| sieve.pattern.matches(topic));
+        let holds = |sieve: &&Sieve| sieve.fields.as_ref().is_none_or(|fields| fields.hold(payload));
+        let (through, stopped): (SmallVec<[&Sieve; 4]>, SmallVec<[&Sieve; 4]>) = matching.partition(holds);
         // What it gets for a subscription that is gone was promised.
-        matching.peek().is_none()
-            || matching.any(|sieve| sieve.fields.as_ref().is_none_or(|fields| fields.hold(payload)))
+        if through.is_empty() && !stopped.is_empty() {
+            return None;
+        }
+        let mut sifted = Cow::Borrowed(terms);
+        for identifier in stopped.iter().filter_map(|sieve| sieve.identifier) {
+            // Another subscription may have the same.
+            if let Some(at) = sifted.identifiers.iter().position(|one| *one == identifier) {
+                sifted.to_mut().identifiers.remove(at);
+            }
+        }
+        Some(sifted)
     }
 
     pub fn tell_of_revocations(&self) {

@@ -29,6 +29,11 @@ pub trait Wire: Send + Sync {
         let _ = (subscription, why, told, out);
     }
 
+    /// Appends what tells that all events of a snapshot were sent. `name`: as it was asked for, with this identifier.
+    fn snapshot_end(&self, name: &str, identifier: Option<u32>, out: &mut Vec<u8>) {
+        let _ = (name, identifier, out);
+    }
+
     /// Gives a call's message to a session of this wire.
     ///
     /// # Errors

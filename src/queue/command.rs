@@ -96,6 +96,17 @@ pub struct Connect {
     /// 0: the session ends with its connection; `u32::MAX`: never.
     pub expiry_s: u32,
     pub will: Option<WillRow>,
+    /// How the connection before has ended, which the log may not have been told.
+    #[serde(default)]
+    pub farewell: Option<Farewell>,
+}
+
+/// How a connection ended, as [`Command::Disconnect`] says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    pub connection: u64,
+    pub orderly: bool,
+    pub expiry_s: u32,
 }
 
 /// A will (MQTT 5, 3.1.2.5).

@@ -5,9 +5,11 @@
 //! ```
 //!
 //! Each topic belongs to the first policy that matches it; topics of no policy are in the log for sessions alone and may go when
-//! every cursor has passed, or when there is too much of them. What exceeds a policy is given up from the oldest on. Work is done in slices: a walk goes over the
-//! segments from the oldest to the first that nothing can be taken from any more, then begins anew. Before anything is
-//! deleted the floor of its policy is raised in the log (RETAIN), so that whoever resumes below it is told.
+//! every cursor has passed, or when there is too much of them. What exceeds a policy is given up from the oldest on. Work is done
+//! in slices: a walk goes over the segments from the oldest on, then begins anew. Before anything is deleted the floor of its policy
+//! is raised in the log (RETAIN), so that whoever resumes below it is told.
+//!
+//! What is dead in a segment that is mostly wanted stays, and does not count ([`Passed`]): younger events must not go in its place.
 //!
 //! Left out: the store and the clock.
 
@@ -46,6 +48,15 @@ pub struct Header {
     /// Log time, in microseconds since 1970.
     pub at_us: u64,
     pub topics: Vec<TopicShare>,
+}
+
+impl Policy {
+    /// Whether what was logged at a time goes, while so much is left of it and what is younger.
+    fn is_beyond(&self, left: Totals, at_us: u64, now_us: u64) -> bool {
+        at_us.saturating_add(self.age_us_max) < now_us
+            || left.bytes > self.bytes_max
+            || left.messages > self.messages_max
+    }
 }
 
 impl Header {
@@ -98,6 +109,26 @@ struct Totals {
     bytes: u64,
 }
 
+/// What a walk has found dead and left where it is: it counts as gone for the rest of that walk. A walk begins with an empty one.
+#[derive(Clone, Debug, Default)]
+pub struct Passed(HashMap<Option<usize>, Totals>);
+
+impl Totals {
+    fn add(&mut self, share: &TopicShare) {
+        self.messages += u64::from(share.messages);
+        self.bytes += share.bytes;
+    }
+
+    fn remove(&mut self, share: &TopicShare) {
+        self.messages = self.messages.saturating_sub(u64::from(share.messages));
+        self.bytes = self.bytes.saturating_sub(share.bytes);
+    }
+
+    fn without(self, passed: Self) -> Self {
+        Self { messages: self.messages.saturating_sub(passed.messages), bytes: self.bytes.saturating_sub(passed.bytes) }
+    }
+}
+
 impl Retention {
     /// `others_bytes_max`: bytes of topics of no policy that are kept for cursors which have not passed them.
     pub fn new(policies: Vec<Policy>, others_bytes_max: u64) -> Self {
@@ -120,37 +151,42 @@ impl Retention {
     pub fn add(&mut self, topics: &[TopicShare]) {
         for share in topics {
             let policy = self.policy_of(share);
-            let totals = self.totals_of(policy);
-            totals.messages += u64::from(share.messages);
-            totals.bytes += share.bytes;
+            self.totals_of(policy).add(share);
         }
     }
 
-    /// Judges one segment; segments come oldest first. `wanted`: the lowest number that a cursor has not passed. What is given up is
-    /// counted as gone, and its floor noted in `floors`.
-    pub fn weigh(&mut self, header: &Header, now_us: u64, wanted: u64, floors: &mut Floors) -> Verdict {
+    /// Judges one segment of a walk; segments come oldest first. `wanted`: the lowest number that a cursor has not passed. What is
+    /// given up is counted as gone, and its floor noted in `floors`.
+    pub fn weigh(
+        &mut self,
+        header: &Header,
+        now_us: u64,
+        wanted: u64,
+        passed: &mut Passed,
+        floors: &mut Floors,
+    ) -> Verdict {
         let after = header.first + u64::from(header.count);
         let mut dead = Vec::new();
         let (mut dead_bytes, mut all_bytes) = (0, 0);
         for share in &header.topics {
             all_bytes += share.bytes;
             let policy = self.policy_of(share);
+            let left = self.totals_of(policy).without(passed.0.get(&policy).copied().unwrap_or_default());
             let is_dead = match policy {
-                Some(policy) => self.is_beyond(policy, header.at_us, now_us),
-                None => after <= wanted || self.others.bytes > self.others_bytes_max,
+                Some(policy) => self.policies[policy].is_beyond(left, header.at_us, now_us),
+                None => after <= wanted || left.bytes > self.others_bytes_max,
             };
             if is_dead {
                 dead_bytes += share.bytes;
                 dead.push((share, policy));
             }
         }
-        if dead.len() < header.topics.len() && dead_bytes * 2 < all_bytes {
+        if dead.is_empty() || (dead.len() < header.topics.len() && dead_bytes * 2 < all_bytes) {
+            dead.iter().for_each(|(share, policy)| passed.0.entry(*policy).or_default().add(share));
             return Verdict::Keep;
         }
         for (share, policy) in &dead {
-            let totals = self.totals_of(*policy);
-            totals.messages = totals.messages.saturating_sub(u64::from(share.messages));
-            totals.bytes = totals.bytes.saturating_sub(share.bytes);
+            self.totals_of(*policy).remove(share);
             floors.raise(&share.realm, *policy, after);
             if policy.is_none() && after > wanted {
                 floors.lost += u64::from(share.messages);
@@ -164,13 +200,6 @@ impl Retention {
 
     fn totals_of(&mut self, policy: Option<usize>) -> &mut Totals {
         policy.map_or(&mut self.others, |policy| &mut self.totals[policy])
-    }
-
-    fn is_beyond(&self, policy: usize, at_us: u64, now_us: u64) -> bool {
-        let (policy, totals) = (&self.policies[policy], &self.totals[policy]);
-        at_us.saturating_add(policy.age_us_max) < now_us
-            || totals.bytes > policy.bytes_max
-            || totals.messages > policy.messages_max
     }
 
     /// The floors that were noted, to be raised in the log.

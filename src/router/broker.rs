@@ -54,6 +54,16 @@ pub struct Variant {
     pub name: Option<Arc<str>>,
 }
 
+impl Options {
+    /// Its identifier (MQTT 5, 3.8.2.1.2).
+    pub fn identifier(&self) -> Option<u32> {
+        match self {
+            Self::Merged { identifier, .. } => *identifier,
+            Self::Each => None,
+        }
+    }
+}
+
 impl Variant {
     /// It is the plain one.
     pub fn is_plain(&self) -> bool {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use super::transfer::UNFINISHED;
 use super::{StoreError, StoreReader};
 use crate::queue::message::{Malformed, Run, Runs};
 use crate::queue::segment::Segment;
@@ -156,6 +157,10 @@ fn check_rows(reader: &mut dyn StoreReader, report: &mut Report) -> Result<(), S
         let Some(rows) = told(reader.scan(b"", after.as_deref(), ROWS), report)? else { return Ok(()) };
         for (key, value) in &rows {
             report.rows += 1;
+            if key == UNFINISHED {
+                report.problem("an import into it was not finished: remove it, and import again".to_owned());
+                continue;
+            }
             let parsed = RowKey::parse(key);
             let readable = match parsed {
                 None => key.starts_with(&[rows::NODE]),

@@ -53,7 +53,7 @@ pub struct Commit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full, the database refuses to write or is away. Nothing of the commit is there; later it may work.
-    #[error("cannot write: {0}")]
+    #[error("cannot be used now: {0}")]
     Unavailable(String),
     /// It is not known whether the commit is there: call [`Store::reopen`], then look.
     #[error("may or may not have written: {0}")]

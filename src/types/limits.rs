@@ -210,6 +210,9 @@ limits! {
          long MQTT 3 sessions without clean session are kept. 4294967295: for ever.";
     mqtt_subscribe_filters_max: usize = 10_000, Count, "mqtt"."subscribe_filters_max", 1..=1_000_000,
         "Topic filters in one SUBSCRIBE or UNSUBSCRIBE. More close the connection: DISCONNECT 0x97.";
+    mqtt_takeover_delay_s_max: u32 = 5, Seconds, "mqtt"."takeover_delay_s_max", 0..=60,
+        "How long a client that takes its session over from another connection may have to wait for its CONNACK. It waits only when \
+         takeovers of one client id follow each other within seconds, and longer each time: two clients fight for it then. 0: never.";
     wamp_websocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."websocket_bytes_max", 1024..=16_777_216,
         "Largest WebSocket message of a WAMP client. A larger one closes the connection with code 1009.";
     wamp_rawsocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."rawsocket_bytes_max", 512..=16_777_216,

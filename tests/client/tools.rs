@@ -114,6 +114,8 @@ fn keys_are_listed_read_changed_and_watched_over_both_protocols() {
     let day = ["keys", "put", "app.mode", "{\"mode\":\"day\"}", "--when", "{\"mode\":\"night\"}", "--wamp", &wamp];
     run(&day);
     assert_eq!(fail(&day), failed);
+    let late = ["keys", "put", "app.mode", "1", "--absent", "--watch", "--timeout", "0.1", "--wamp", &wamp];
+    assert_eq!(fail(&late), (5, "fennec: the condition did not come to hold in time\n".to_owned()));
     let mut watcher = Running::start(&["keys", "watch", "app.mode", "--wamp", &wamp]);
     assert_eq!(watcher.line(), "app.mode\t{\"mode\":\"day\"}\n");
     let mut next = Running::start(&["keys", "put", "app.mode", "2", "--absent", "--watch", "--json", "--wamp", &wamp]);
@@ -159,6 +161,15 @@ fn the_log_of_a_durable_topic_is_read_from_any_place_and_followed() {
     run(&["pub", "orders/old", "x", "--mqtt", &mqtt]);
     assert!(follower.line().ends_with("\torders.old\t\"x\"\n"));
     assert_eq!(follower.end().0, 0);
-    assert_eq!(run(&["log", "nothing.here", "--wamp", &wamp]), "");
+    let stderr_of = |topic: &str| {
+        let output = fennec(&["log", topic, "--wamp", &wamp]).output().unwrap();
+        assert_eq!(succeed(&output), "");
+        text(&output.stderr)
+    };
+    assert_eq!(stderr_of("nothing.here"), "fennec: nothing is kept of nothing.here\n");
+    let hint = "fennec: nothing is kept of orders/new; topics are spelt as WAMP spells them: orders.new\n";
+    assert_eq!(stderr_of("orders/new"), hint);
+    let (code, line) = fail(&["log", "orders.new", "--after", "yesterday", "--wamp", &wamp]);
+    assert_eq!((code, line.starts_with("fennec: --after must be")), (2, true), "{line}");
     assert_eq!(fail(&["log", "a/b", "--mqtt", &mqtt]), (2, "fennec: the log is read over WAMP: --wamp\n".to_owned()));
 }

@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+
 const LISTENERS: [&str; 2] = ["mqtt", "http"];
 /// How long a broker may take to end after SIGTERM.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -29,7 +31,9 @@ pub struct Ports {
 impl Broker {
     /// Starts one that keeps its state in `store`, a folder or a URL, and does not wait for it.
     pub fn start(store: &str, config: &Path, sync: &str) -> Broker {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+        // Writing beyond a limit of files is an error to it, rather than the end.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_fennec")]);
         let inherited = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FENNEC_"));
         inherited.for_each(|(name, _)| {
             command.env_remove(name);
@@ -56,6 +60,16 @@ impl Broker {
         Some(Ports { mqtt: found["mqtt"], http: found["http"] })
     }
 
+    fn pid(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id")
+    }
+
+    /// Has writing to its files fail, or no longer.
+    pub fn fail_to_write(&self, fails: bool) {
+        let limit = Rlimit { current: fails.then_some(1), maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("the limit is changed");
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         // It may have ended by itself; then its log tells.
@@ -68,8 +82,7 @@ impl Broker {
     /// # Errors
     /// It did not end in time, or not well.
     pub fn terminate(mut self) -> Result<(), String> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the broker can be told to stop");
+        kill_process(self.pid(), Signal::TERM).expect("the broker can be told to stop");
         let (ended, end) = mpsc::channel();
         let mut child = std::mem::replace(&mut self.child, Command::new("true").spawn().expect("`true` runs"));
         std::thread::spawn(move || ended.send(child.wait()));

@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::history::{Fate, History, Hold, Promise, Reading, Sight};
+use super::promises::{
+    counts_are_read_as_written, counts_are_written_once, events_have_one_worker, groups_are_given_the_log,
+};
 
 /// Breaks of one rule that are told; more help nobody.
 const TOLD_MAX: usize = 10;
 
-type Name = (String, u64);
+pub type Name = (String, u64);
 
-fn name(sight: &Sight) -> Name {
+pub fn name(sight: &Sight) -> Name {
     (sight.publisher.clone(), sight.number)
 }
 
 /// Everything that is wrong, a line each.
 pub fn check(history: &History) -> Vec<String> {
-    let rules: [fn(&History) -> Vec<String>; 10] = [
+    let rules: [fn(&History) -> Vec<String>; 14] = [
         |history| history.problems.clone(),
         what_is_acknowledged_is_in_the_log,
         nothing_is_in_the_log_that_was_not_published,
@@ -26,6 +29,10 @@ pub fn check(history: &History) -> Vec<String> {
         subscribers_see_order_and_no_repeats,
         locks_are_held_once_and_tokens_ascend,
         keys_are_not_older_than_acknowledged,
+        groups_are_given_the_log,
+        events_have_one_worker,
+        counts_are_written_once,
+        counts_are_read_as_written,
     ];
     let mut all = Vec::new();
     for rule in rules {
@@ -240,7 +247,7 @@ mod tests {
             log,
             holds: vec![hold("x", 5, 1, 1, Some(2)), hold("y", 8, 1, 3, None), hold("x", 9, 2, 4, Some(5))],
             keys: vec![KeyRead { key: "k".into(), value: Some(3), acknowledged: 2, sent: 3 }],
-            problems: Vec::new(),
+            ..History::default()
         }
     }
 

@@ -18,7 +18,7 @@ use crate::broker::Ports;
 use crate::history::{Recorder, Sight};
 
 /// How long a client waits before it tries a broker again that should be there.
-const RETRY: Duration = Duration::from_millis(20);
+pub const RETRY: Duration = Duration::from_millis(20);
 /// How long one try to connect may take.
 const CONNECT: Duration = Duration::from_secs(20);
 
@@ -31,6 +31,8 @@ pub enum Phase {
     Working,
     /// Nothing new is begun; what is under way is brought to its end.
     Finishing,
+    /// Members of groups leave, too: all is done.
+    Leaving,
 }
 
 /// What all clients are told.

@@ -1,6 +1,6 @@
 //! What happened: every publication with what became of it, everything that subscribers saw, every lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,46 @@ pub struct KeyRead {
     pub sent: u64,
 }
 
+/// That a member of a consumer group was given an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Its connection: a number follows the name.
+    pub member: String,
+    pub sight: Sight,
+    /// The life of the broker.
+    pub life: u32,
+    /// When it came, and when the broker had answered that it is done with. Counts all that happens.
+    pub from: u64,
+    pub done: Option<u64>,
+}
+
+/// What the members of a consumer group were given, in the order in which it came.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// Nobody is given what another member has, who is there: members may take as long as they want.
+    pub exclusive: bool,
+    pub works: Vec<Work>,
+}
+
+/// An attempt to write a number to the key to which all count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub number: u64,
+    /// Names the attempt.
+    pub by: String,
+    pub fate: Fate,
+    /// When that was known.
+    pub at: u64,
+}
+
+/// That key, as a client read it: the number, and who wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountRead {
+    /// When the client asked.
+    pub asked: u64,
+    pub found: Option<(u64, String)>,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -83,6 +123,14 @@ pub struct History {
     pub log: Vec<Sight>,
     pub holds: Vec<Hold>,
     pub keys: Vec<KeyRead>,
+    /// By name.
+    pub groups: BTreeMap<&'static str, Group>,
+    /// When members gave up their connections.
+    pub gone: BTreeMap<String, u64>,
+    pub counts: Vec<Count>,
+    pub count_reads: Vec<CountRead>,
+    /// What was refused while the store failed.
+    pub troubles: u64,
     /// What clients found wrong themselves.
     pub problems: Vec<String>,
 }
@@ -99,6 +147,17 @@ struct Inner {
     history: History,
     acknowledgements: u64,
     clock: u64,
+    /// Of each group: the publishers and numbers of the events that members were given.
+    given: BTreeMap<&'static str, HashSet<(String, u64)>>,
+    /// Lives of the broker in which the store failed for a while.
+    faulty: HashSet<u32>,
+}
+
+impl Inner {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
 }
 
 impl Recorder {
@@ -132,8 +191,7 @@ impl Recorder {
     /// A grant that has just come; gives the number of the hold.
     pub fn granted(&self, lock: &'static str, by: &str, token: u64, life: u32) -> usize {
         let mut inner = self.lock();
-        inner.clock += 1;
-        let hold = Hold { lock, by: by.to_owned(), token, life, from: inner.clock, to: None };
+        let hold = Hold { lock, by: by.to_owned(), token, life, from: inner.tick(), to: None };
         inner.history.holds.push(hold);
         inner.history.holds.len() - 1
     }
@@ -141,9 +199,85 @@ impl Recorder {
     /// The hold is over, or will be as soon as the broker learns of it.
     pub fn gave_up(&self, hold: usize) {
         let mut inner = self.lock();
-        inner.clock += 1;
-        let now = inner.clock;
+        let now = inner.tick();
         inner.history.holds[hold].to.get_or_insert(now);
+    }
+
+    /// An event that a member of a group was given; gives the number of the work.
+    pub fn began(&self, group: &'static str, exclusive: bool, work: Work) -> usize {
+        let mut inner = self.lock();
+        let from = inner.tick();
+        inner.given.entry(group).or_default().insert((work.sight.publisher.clone(), work.sight.number));
+        let group = inner.history.groups.entry(group).or_default();
+        group.exclusive = exclusive;
+        group.works.push(Work { from, ..work });
+        group.works.len() - 1
+    }
+
+    /// The broker has answered that the work is done.
+    pub fn did(&self, group: &'static str, work: usize) {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        if let Some(group) = inner.history.groups.get_mut(group) {
+            group.works[work].done = Some(now);
+        }
+    }
+
+    /// A member has given up its connection; the broker may not know yet.
+    pub fn went(&self, member: String) {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        inner.history.gone.insert(member, now);
+    }
+
+    /// Whether members of each group were given all of this.
+    pub fn groups_were_given(&self, log: &[Sight]) -> bool {
+        let inner = self.lock();
+        let has =
+            |given: &HashSet<(String, u64)>, sight: &Sight| given.contains(&(sight.publisher.clone(), sight.number));
+        inner.given.values().all(|given| log.iter().rev().all(|sight| has(given, sight)))
+    }
+
+    /// The time, which counts all that happens.
+    pub fn now(&self) -> u64 {
+        self.lock().tick()
+    }
+
+    /// Before it is sent; gives the number of the attempt.
+    pub fn counts(&self, number: u64, by: String) -> usize {
+        let mut inner = self.lock();
+        inner.history.counts.push(Count { number, by, fate: Fate::Unknown, at: 0 });
+        inner.history.counts.len() - 1
+    }
+
+    pub fn counted(&self, attempt: usize, fate: Fate) {
+        let mut inner = self.lock();
+        let at = inner.tick();
+        let count = &mut inner.history.counts[attempt];
+        (count.fate, count.at) = (fate, at);
+    }
+
+    pub fn read_count(&self, asked: u64, found: Option<(u64, String)>) {
+        self.lock().history.count_reads.push(CountRead { asked, found });
+    }
+
+    /// The store is about to fail.
+    pub fn fails_in(&self, life: u32) {
+        self.lock().faulty.insert(life);
+    }
+
+    /// What may happen in a life of the broker in which the store fails, and in no other.
+    pub fn trouble(&self, life: u32, what: &str) {
+        let mut inner = self.lock();
+        if inner.faulty.contains(&life) {
+            inner.history.troubles += 1;
+        } else {
+            inner.history.problems.push(what.to_owned());
+        }
+    }
+
+    pub fn troubles(&self) -> u64 {
+        self.lock().history.troubles
     }
 
     pub fn read_key(&self, read: KeyRead) {

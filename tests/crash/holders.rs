@@ -21,6 +21,7 @@ pub struct Locker {
     recorder: Arc<Recorder>,
     life: u32,
     doing: Doing,
+    drops: bool,
 }
 
 enum Doing {
@@ -33,11 +34,15 @@ enum Doing {
 
 impl Locker {
     pub fn new(name: &'static str, recorder: &Arc<Recorder>) -> Self {
-        Self { name, recorder: recorder.clone(), life: 0, doing: Doing::Nothing }
+        Self { name, recorder: recorder.clone(), life: 0, doing: Doing::Nothing, drops: false }
     }
 
     fn answered(&mut self, token: Token, answer: Result<Value, String>, client: &mut Client) {
-        let problem = |what: &str| self.recorder.problem(format!("{} cannot {what}: {answer:?}", self.name));
+        self.drops |= answer.is_err();
+        let problem = |what: &str| match &answer {
+            Ok(_) => self.recorder.problem(format!("{} cannot {what}: {answer:?}", self.name)),
+            Err(error) => self.recorder.trouble(self.life, &format!("{} cannot {what}: {error}", self.name)),
+        };
         self.doing = match self.doing {
             Doing::Acquiring(call) if call == token => {
                 let fence = answer.as_ref().ok().and_then(|place| place.get("token")).and_then(Value::as_u64);
@@ -104,7 +109,7 @@ impl Actor for Locker {
     }
 
     fn drops(&mut self) -> bool {
-        false
+        std::mem::take(&mut self.drops)
     }
 
     fn closed(&mut self) {
@@ -126,11 +131,22 @@ pub struct Keeper {
     writing: Option<Token>,
     sent: u64,
     acknowledged: u64,
+    life: u32,
+    drops: bool,
 }
 
 impl Keeper {
     pub fn new(key: &'static str, recorder: &Arc<Recorder>) -> Self {
-        Self { key, recorder: recorder.clone(), reading: None, writing: None, sent: 0, acknowledged: 0 }
+        Self {
+            key,
+            recorder: recorder.clone(),
+            reading: None,
+            writing: None,
+            sent: 0,
+            acknowledged: 0,
+            life: 0,
+            drops: false,
+        }
     }
 
     fn write(&mut self, client: &mut Client) {
@@ -167,7 +183,8 @@ impl Actor for Keeper {
         false
     }
 
-    fn opened(&mut self, _: &Opened, _: Stage, client: &mut Client) {
+    fn opened(&mut self, _: &Opened, stage: Stage, client: &mut Client) {
+        self.life = stage.life;
         self.reading = ask(client, "fennec.key.get", vec![self.key.into()]);
     }
 
@@ -178,13 +195,18 @@ impl Actor for Keeper {
                 self.read(&payload.as_ref().document(Codec::Auto));
             }
             Event::Failed { token, error } if self.reading == Some(token) => {
-                self.recorder.problem(format!("{} cannot be read: {error:?}", self.key));
+                self.reading = None;
+                self.drops = true;
+                self.recorder.trouble(self.life, &format!("{} cannot be read: {error:?}", self.key));
             }
             Event::Published { token, outcome } if self.writing == Some(token) => {
                 self.writing = None;
                 match outcome {
                     Ok(_) => self.acknowledged = self.sent,
-                    Err(error) => self.recorder.problem(format!("{} cannot be written: {error}", self.key)),
+                    Err(error) => {
+                        self.drops = true;
+                        self.recorder.trouble(self.life, &format!("{} cannot be written: {error}", self.key));
+                    }
                 }
             }
             _ => {}
@@ -198,10 +220,11 @@ impl Actor for Keeper {
     }
 
     fn drops(&mut self) -> bool {
-        false
+        std::mem::take(&mut self.drops)
     }
 
     fn closed(&mut self) {
+        self.reading = None;
         self.writing = None;
     }
 

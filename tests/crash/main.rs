@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! publishers (QoS 1, QoS 2, WAMP) --\                       /--> subscribers (sessions, event ids, names)
-//! lockers, keepers of keys        ---+--> broker on a disk --+
+//! lockers, keepers of keys, wills ---+--> broker on a disk --+--> members of groups
 //!                                    |     ^ SIGKILL, SIGTERM, start again; each moment from the seed
 //!                                    \--> recorder <---------/   --> checker
 //! ```
+//!
+//! In some rounds the disk cannot be written for a while.
 //!
 //! `FENNEC_CRASH_ROUNDS=500` kills so often; `FENNEC_CRASH_SEED=n` repeats the choices of a run, which prints its own.
 //! `FENNEC_CRASH_STORE` names another store; with `memory`, which keeps nothing, the test fails, as it must.
@@ -13,13 +15,17 @@
 mod broker;
 mod checker;
 mod clients;
+mod counters;
 mod dice;
 mod history;
 mod holders;
+mod members;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod promises;
 mod publishers;
 mod subscribers;
+mod wills;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,11 +44,14 @@ use tokio::time::timeout;
 
 use broker::{Broker, Ports};
 use clients::{Actor, Phase, Stage, live, text, wamp_client};
+use counters::{Counter, Counts};
 use dice::Dice;
-use history::{Fate, History, Promise, Recorder};
+use history::{Fate, History, Promise, Recorder, Sight};
 use holders::{Keeper, Locker};
+use members::{Belongs, Member};
 use publishers::{Publisher, Speaks};
 use subscribers::{END, Reader, Resumes, Subscriber};
+use wills::Testator;
 
 const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n";
 const ROUNDS: u64 = 20;
@@ -53,6 +62,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const EARLY_US: std::ops::RangeInclusive<u64> = 0..=60_000;
 /// Acknowledgements after which a broker is killed.
 const WORK: std::ops::RangeInclusive<u64> = 1..=1500;
+/// One in so many rounds has a disk that cannot be written for a while.
+const FAULTS_ONE_IN: u64 = 8;
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_and_nothing_comes_twice_that_must_not() {
@@ -79,7 +90,11 @@ fn test(store: String, rounds: u64) {
     let history = Test::new(store, config, seed).run(rounds);
     let broken = checker::check(&history);
     let (published, holds) = (history.log.len(), history.holds.len());
-    println!("{published} events, {holds} locks, {} keys read", history.keys.len());
+    let works: usize = history.groups.values().map(|group| group.works.len()).sum();
+    let wills = history.log.iter().filter(|sight| sight.publisher.starts_with("will")).count();
+    let (keys, counts) = (history.keys.len(), history.counts.len());
+    println!("{published} events, {works} for groups, {wills} wills, {holds} locks, {keys} keys read, {counts} counts");
+    println!("{} refused by a store that failed", history.troubles);
     assert!(broken.is_empty(), "FENNEC_CRASH_SEED={seed} FENNEC_CRASH_ROUNDS={rounds}\n{}", broken.join("\n"));
 }
 
@@ -103,6 +118,8 @@ struct Test {
     /// Who subscribes, and who does anything else.
     passive: People,
     active: People,
+    /// Members of groups, who stay until all is done.
+    members: People,
 }
 
 impl Test {
@@ -119,6 +136,7 @@ impl Test {
             not_subscribed: Arc::default(),
             passive: People::default(),
             active: People::default(),
+            members: People::default(),
         };
         test.people();
         test
@@ -157,6 +175,28 @@ impl Test {
         for key in ["state.a", "state.b"] {
             self.act(Keeper::new(key, &recorder));
         }
+        for (name, counts) in [
+            ("count-mqtt", Counts::Mqtt),
+            ("count-wamp", Counts::Wamp(Format::Json)),
+            ("count-cbor", Counts::Wamp(Format::Cbor)),
+        ] {
+            self.act(Counter::new(name, counts, &recorder));
+        }
+        for (name, session_expiry_s) in [("will", 0), ("will-kept", 3600)] {
+            let testator = Testator::new(name, session_expiry_s, &recorder, Dice(self.dice.roll()));
+            self.active.0.push(testator.name());
+            self.active.1.spawn_on(testator.live(self.stages.subscribe()), self.runtime.handle());
+        }
+        for (name, belongs) in [
+            ("shares-1", Belongs::Shared("shared")),
+            ("shares-2", Belongs::Shared("shared")),
+            ("works-1", Belongs::Named("workers", Format::Json)),
+            ("works-2", Belongs::Named("workers", Format::MsgPack)),
+        ] {
+            let member = Member::new(name, belongs, &recorder, Dice(self.dice.roll()), &self.not_subscribed);
+            self.members.0.push(name);
+            self.members.1.spawn_on(live(member, self.stages.subscribe()), self.runtime.handle());
+        }
     }
 
     fn act(&mut self, actor: impl Actor + 'static) {
@@ -171,14 +211,9 @@ impl Test {
                 self.until("all have subscribed", |test| test.not_subscribed.load(Ordering::Relaxed) == 0, &broker);
                 self.stages.send_modify(|stage| stage.phase = Phase::Working);
             }
-            let wanted = self.recorder.acknowledgements() + self.dice.within(WORK);
-            let came = self.recorder.wait_for(wanted, LIMIT);
-            let problems = self.recorder.problems();
-            if !came || !problems.is_empty() {
-                let problems = problems[..problems.len().min(20)].join("\n");
-                panic!("round {round}: acknowledged in time: {came}\n{problems}\nthe broker said:\n{}", broker.said());
-            }
-            if self.dice.one_in(6) {
+            self.work(round, &broker);
+            let recovers = !self.can_fault() || !self.dice.one_in(FAULTS_ONE_IN) || self.fault(round, &broker);
+            if recovers && self.dice.one_in(6) {
                 broker.terminate().expect("a stop");
             } else {
                 broker.kill();
@@ -186,6 +221,36 @@ impl Test {
             self.stages.send_modify(|stage| stage.ports = None);
         }
         self.finish()
+    }
+
+    /// Lets clients work for a while.
+    fn work(&mut self, round: u64, broker: &Broker) {
+        let wanted = self.recorder.acknowledgements() + self.dice.within(WORK);
+        let came = self.recorder.wait_for(wanted, LIMIT);
+        let problems = self.recorder.problems();
+        if !came || !problems.is_empty() {
+            let problems = problems[..problems.len().min(20)].join("\n");
+            panic!("round {round}: acknowledged in time: {came}\n{problems}\nthe broker said:\n{}", broker.said());
+        }
+    }
+
+    /// Whether the store consists of files.
+    fn can_fault(&self) -> bool {
+        !self.store.contains("://") && self.store != "memory"
+    }
+
+    /// Has the disk fail until somebody was told so, and perhaps until the end; `false`: that.
+    fn fault(&mut self, round: u64, broker: &Broker) -> bool {
+        let before = self.recorder.troubles();
+        self.recorder.fails_in(self.stages.borrow().life);
+        broker.fail_to_write(true);
+        self.until("something is refused", |test| test.recorder.troubles() > before, broker);
+        if self.dice.one_in(2) {
+            return false;
+        }
+        broker.fail_to_write(false);
+        self.work(round, broker);
+        true
     }
 
     /// Starts a broker, some starts being killed before that.
@@ -234,10 +299,26 @@ impl Test {
         let log = self.runtime.block_on(async { timeout(LIMIT, read).await });
         let Ok(Ok(log)) = log else { panic!("the log has no end: {log:?}; the broker said:\n{}", broker.said()) };
         self.gone(passive, &broker);
+        self.dismiss_members(&log, &broker);
         if let Err(error) = broker.terminate() {
             self.recorder.problem(error);
         }
         self.recorder.finish(log)
+    }
+
+    /// Lets the members of groups go when they have done all that is to be done.
+    fn dismiss_members(&mut self, log: &[Sight], broker: &Broker) {
+        let all_done = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(50));
+            while !self.recorder.groups_were_given(log) {
+                ticks.tick().await;
+            }
+        };
+        // What they did not do the checker tells.
+        let _ = self.runtime.block_on(async { timeout(LIMIT, all_done).await });
+        self.stages.send_modify(|stage| stage.phase = Phase::Leaving);
+        let members = std::mem::take(&mut self.members);
+        self.gone(members, broker);
     }
 
     /// Waits for clients to come to their end.

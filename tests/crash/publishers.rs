@@ -30,11 +30,13 @@ pub struct Publisher {
     /// Whose order is kept: the MQTT session, or that of one WAMP connection.
     owner: String,
     connections: u32,
+    life: u32,
     speaks: Speaks,
     recorder: Arc<Recorder>,
     dice: Dice,
     number: u64,
-    under_way: HashMap<Token, u64>,
+    /// Each with the connection on which it was sent first.
+    under_way: HashMap<Token, (u64, u32)>,
     /// The broker has told that it has the session.
     has_session: bool,
     drops: bool,
@@ -47,6 +49,7 @@ impl Publisher {
             name,
             owner: name.to_owned(),
             connections: 0,
+            life: 0,
             speaks,
             recorder,
             dice,
@@ -82,7 +85,7 @@ impl Publisher {
             options: &[],
         });
         match published {
-            Ok(token) => _ = self.under_way.insert(token, self.number),
+            Ok(token) => _ = self.under_way.insert(token, (self.number, self.connections)),
             Err(error) => self.recorder.problem(format!("{} could not publish: {error}", self.name)),
         }
     }
@@ -105,7 +108,8 @@ impl Actor for Publisher {
         matches!(self.speaks, Speaks::Mqtt(..))
     }
 
-    fn opened(&mut self, opened: &Opened, _: Stage, _: &mut Client) {
+    fn opened(&mut self, opened: &Opened, stage: Stage, _: &mut Client) {
+        self.life = stage.life;
         if self.has_session && !opened.resumed {
             self.recorder.problem(format!("the session of {} is gone", self.name));
         }
@@ -118,16 +122,18 @@ impl Actor for Publisher {
 
     fn event(&mut self, event: Event, _: &mut Client) {
         let Event::Published { token, outcome } = event else { return };
-        let Some(number) = self.under_way.remove(&token) else { return };
+        let Some((number, connection)) = self.under_way.remove(&token) else { return };
+        let is_refused = outcome.is_err();
         let fate = match outcome {
             Ok(publication) => Fate::Acknowledged(publication),
             Err(error) => {
-                self.recorder.problem(format!("{} {number} was refused: {error}", self.name));
-                Fate::Refused
+                self.recorder.trouble(self.life, &format!("{} {number} was refused: {error}", self.name));
+                // What was sent twice may have been refused the second time alone.
+                if connection == self.connections { Fate::Refused } else { Fate::Unknown }
             }
         };
         self.recorder.settled(&self.owner, number, fate);
-        self.drops = self.dice.one_in(DROPS_ONE_IN);
+        self.drops |= is_refused || self.dice.one_in(DROPS_ONE_IN);
     }
 
     fn act(&mut self, stage: Stage, client: &mut Client) {

@@ -52,6 +52,7 @@ pub struct Subscriber {
     /// Counted down when it has subscribed for the first time.
     not_subscribed: Option<Arc<AtomicUsize>>,
     has_seen_end: bool,
+    life: u32,
     phase: Phase,
     drops: bool,
 }
@@ -76,6 +77,7 @@ impl Subscriber {
             acknowledging: None,
             not_subscribed: Some(not_subscribed.clone()),
             has_seen_end: false,
+            life: 0,
             phase: Phase::Subscribing,
             drops: false,
         }
@@ -144,7 +146,8 @@ impl Actor for Subscriber {
         matches!(self.resumes, Resumes::Session(..))
     }
 
-    fn opened(&mut self, opened: &Opened, _: Stage, client: &mut Client) {
+    fn opened(&mut self, opened: &Opened, stage: Stage, client: &mut Client) {
+        self.life = stage.life;
         let has_subscribed = self.is_lasting() && self.not_subscribed.is_none();
         if has_subscribed && !opened.resumed {
             self.recorder.problem(format!("the session of {} is gone", self.name));
@@ -176,11 +179,13 @@ impl Actor for Subscriber {
                 }
             }
             Event::Subscribed { outcome: Err(error), .. } => {
-                self.recorder.problem(format!("{} may not subscribe: {error}", self.name));
+                self.recorder.trouble(self.life, &format!("{} may not subscribe: {error}", self.name));
+                self.drops = true;
             }
             Event::Returned { token, .. } if self.acknowledging == Some(token) => self.acknowledging = None,
             Event::Failed { error, .. } => {
-                self.recorder.problem(format!("{} cannot acknowledge: {error:?}", self.name));
+                self.acknowledging = None;
+                self.recorder.trouble(self.life, &format!("{} cannot acknowledge: {error:?}", self.name));
             }
             // It cannot be read at the moment, or another connection of this client has it: once more.
             Event::Unsubscribed { .. } => self.drops = true,

@@ -32,23 +32,29 @@ impl Broker {
 
     /// A broker with this configuration.
     pub fn start_with(config: &str) -> Self {
-        Self::start_listening(config, &LISTENERS)
+        Self::start_listening(config, &LISTENERS, true)
+    }
+
+    /// A broker with this configuration that keeps its state on a disk.
+    pub fn start_on_disk(config: &str) -> Self {
+        Self::start_listening(config, &LISTENERS, false)
     }
 
     /// A broker that listens over TLS too, with this certificate and key.
     pub fn start_with_tls(cert: &Path, key: &Path) -> Self {
         let listeners = TLS_LISTENERS.map(|name| format!("listen.{name} = '127.0.0.1:0'\n")).concat();
         let config = format!("{listeners}[tls]\ncert = '{}'\nkey = '{}'\n", cert.display(), key.display());
-        Self::start_listening(&config, &[LISTENERS, TLS_LISTENERS].concat())
+        Self::start_listening(&config, &[LISTENERS, TLS_LISTENERS].concat(), true)
     }
 
     /// A broker with this configuration, once the listeners named are there.
-    fn start_listening(config: &str, names: &[&str]) -> Self {
+    fn start_listening(config: &str, names: &[&str], in_memory: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("fennec.toml");
         std::fs::write(&file, config).expect("the configuration is written");
         let mut child = Command::new(env!("CARGO_BIN_EXE_fennec"))
-            .args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--rawsocket", "127.0.0.1:0", "--memory"])
+            .args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--rawsocket", "127.0.0.1:0"])
+            .args(if in_memory { &["--memory"][..] } else { &["--data", "data"] })
             .arg("--config")
             .arg(file)
             .current_dir(folder.path())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, pipe};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read as _, pipe};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -178,6 +178,38 @@ fn the_demo_runs_under_supervisord() {
     // All that it started has ended with it: nobody can say anything any more.
     while said.0.recv_timeout(LIMIT).is_ok() {}
     assert_eq!(said.0.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+/// What `prefix.sh` makes of a command's output, as worker `w1`.
+fn prefixed(path: &str, command: &[&str]) -> (Option<i32>, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisord/prefix.sh");
+    let (mut reader, output) = pipe().expect("a pipe");
+    let status = {
+        let mut bash = Command::new("/bin/bash");
+        bash.arg(script).args(command).env("SUPERVISOR_PROCESS_NAME", "w1").env("PATH", path);
+        bash.stdin(Stdio::null()).stdout(output).status().expect("bash")
+    };
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("what it wrote");
+    (status.code(), text)
+}
+
+#[test]
+fn every_line_of_the_demo_has_the_name_of_its_process_once() {
+    let written = prefixed("/usr/bin:/bin", &["sh", "-c", "echo 'w1      | holds'; echo Compiling >&2; exit 3"]);
+    assert_eq!(written, (Some(3), "w1      | holds\nw1      | Compiling\n".to_owned()));
+}
+
+#[test]
+fn the_demo_says_what_to_do_where_cargo_is_not_there() {
+    let (code, text) = prefixed("/usr/bin:/bin", &["cargo-that-is-not-there", "run"]);
+    assert_eq!((code, &*text), (Some(127), "w1      | there is no cargo-that-is-not-there\n"));
+    // Programs that the script itself needs, and no cargo.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::os::unix::fs::symlink("/bin/sed", folder.path().join("sed")).expect("a link");
+    let (code, text) = prefixed(&folder.path().to_string_lossy(), &["cargo", "run"]);
+    assert_eq!(code, Some(127));
+    assert!(text.starts_with("w1      | there is no cargo: install Rust 1.95 or later"), "{text}");
 }
 
 /// When dropped it is told to end, and ends all that it started.

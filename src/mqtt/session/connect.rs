@@ -55,6 +55,13 @@ pub(super) struct Opening {
     entering: Option<Arc<Entering>>,
 }
 
+/// A candidate that would take a session over, and is slowed down.
+pub(super) struct Delayed {
+    candidate: Candidate,
+    user: Arc<User>,
+    pub until_ms: u64,
+}
+
 /// Why a CONNECT is refused.
 type Refusal = Violation;
 
@@ -160,7 +167,16 @@ impl MqttGate {
     /// Gives the candidate its session, asks the log for it, or says in a CONNACK why not.
     pub(super) fn admit_or_refuse(&mut self, candidate: Candidate, user: Option<Arc<User>>, now_ms: u64) {
         let admitted = match user {
-            Some(user) => self.admit(candidate, &user, now_ms),
+            Some(user) => match self.takeover_delay_ms(&candidate, &user, now_ms) {
+                0 => self.admit(candidate, &user, now_ms),
+                delay_ms => {
+                    let client_id = candidate.client_id.as_str();
+                    tracing::info!(peer = %self.peer, client_id, delay_ms, "clients fight for a client id");
+                    let until_ms = now_ms + delay_ms;
+                    self.phase = Phase::Delayed(Box::new(Delayed { candidate, user, until_ms }));
+                    return;
+                }
+            },
             None => {
                 self.tally.auth_failures += 1;
                 let named = candidate.user_name.is_some();
@@ -168,6 +184,25 @@ impl MqttGate {
             }
         };
         if let Err(refusal) = admitted {
+            self.refuse_connect(refusal);
+        }
+    }
+
+    fn takeover_delay_ms(&self, candidate: &Candidate, user: &User, now_ms: u64) -> u64 {
+        let max_ms = u64::from(self.node.limits.mqtt_takeover_delay_s_max) * 1000;
+        match self.enter(candidate, user) {
+            Ok((realm, _)) => realm.clients.takeover_delay_ms(&candidate.client_id, &user.name, now_ms, max_ms),
+            Err(_) => 0,
+        }
+    }
+
+    /// The candidate has waited, and goes on.
+    pub(super) fn admit_delayed(&mut self, now_ms: u64) {
+        let Phase::Delayed(delayed) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
+        // That it waited is not its fault.
+        self.connect_by_ms = now_ms + u64::from(self.node.limits.handshake_timeout_s) * 1000;
+        let Delayed { candidate, user, .. } = *delayed;
+        if let Err(refusal) = self.admit(candidate, &user, now_ms) {
             self.refuse_connect(refusal);
         }
     }

@@ -40,7 +40,7 @@ use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::RoleId;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
-use connect::{Candidate, Opening};
+use connect::{Candidate, Delayed, Opening};
 use looking::Looking;
 pub(super) use publish::Verdict;
 pub(super) use subscribe::granted;
@@ -49,6 +49,9 @@ pub(super) use subscribe::granted;
 const CONNECT_BYTES_MAX: usize = 512 * 1024;
 /// While this many bytes of answers wait, the client is not read: it does not read us.
 const REPLY_BYTES_MAX: usize = 256 * 1024;
+
+/// What a client may send ahead while it waits for a session that it takes over.
+const EARLY_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module.
 pub struct MqttGate {
@@ -74,6 +77,7 @@ pub struct MqttGate {
 enum Phase {
     Fresh,
     Verifying(Box<Candidate>),
+    Delayed(Box<Delayed>),
     Opening(Box<Opening>),
     Open(Box<Open>),
     Gone,
@@ -190,7 +194,7 @@ impl MqttGate {
             let handled = match &mut self.phase {
                 Phase::Open(open) => open.packet(frame, input, &self.node, &self.settings),
                 Phase::Fresh => self.connect(frame, now_ms),
-                Phase::Verifying(_) | Phase::Opening(_) | Phase::Gone => return (at, 0, Ok(())),
+                Phase::Verifying(_) | Phase::Delayed(_) | Phase::Opening(_) | Phase::Gone => return (at, 0, Ok(())),
             };
             at += length;
             if handled.is_err() {
@@ -231,7 +235,7 @@ impl MqttGate {
         let mut open = match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Open(open) => open,
             Phase::Opening(opening) => return opening.leave(),
-            Phase::Fresh | Phase::Verifying(_) | Phase::Gone => return,
+            Phase::Fresh | Phase::Verifying(_) | Phase::Delayed(_) | Phase::Gone => return,
         };
         open.publisher.part();
         let client = &open.client;
@@ -249,7 +253,7 @@ impl MqttGate {
     /// Nothing more of the client is handled until something is there that it waits for.
     fn is_suspended(&self) -> bool {
         match &self.phase {
-            Phase::Opening(_) => true,
+            Phase::Delayed(_) | Phase::Opening(_) => true,
             Phase::Open(open) => open.looking.is_some(),
             _ => false,
         }
@@ -452,7 +456,7 @@ impl Machine for MqttGate {
     fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
         let Phase::Verifying(candidate) = std::mem::replace(&mut self.phase, Phase::Fresh) else { return Flow::Close };
         self.admit_or_refuse(*candidate, user, now_ms);
-        if matches!(self.phase, Phase::Open(_) | Phase::Opening(_)) { Flow::Continue } else { Flow::Close }
+        if matches!(self.phase, Phase::Gone) { Flow::Close } else { Flow::Continue }
     }
 
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
@@ -494,6 +498,8 @@ impl Machine for MqttGate {
         match &self.phase {
             Phase::Open(open) => open.must_wait(),
             Phase::Opening(_) => true,
+            // Else that it is gone would not be noticed.
+            Phase::Delayed(_) => self.early.len() >= EARLY_BYTES_MAX,
             _ => false,
         }
     }
@@ -501,6 +507,7 @@ impl Machine for MqttGate {
     fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
             Phase::Fresh | Phase::Verifying(_) | Phase::Opening(_) => Some(self.connect_by_ms),
+            Phase::Delayed(delayed) => Some(delayed.until_ms),
             Phase::Open(open) if open.keep_alive_ms > 0 && !open.must_wait() => {
                 Some(open.heard_ms + open.keep_alive_ms)
             }
@@ -508,8 +515,13 @@ impl Machine for MqttGate {
         }
     }
 
-    fn expired(&mut self, _: u64) -> Flow {
+    fn expired(&mut self, now_ms: u64) -> Flow {
         match self.phase {
+            Phase::Delayed(_) => {
+                self.admit_delayed(now_ms);
+                let result = self.handle_early(now_ms);
+                return self.conclude(result);
+            }
             Phase::Open(_) => {
                 self.leave(Leaving::Broken);
                 self.say_goodbye(ReasonCode::KeepAliveTimeout, "");
@@ -538,12 +550,12 @@ impl Machine for MqttGate {
                 }
             }
             Phase::Opening(_) => self.refuse_opening(Violation::new(ReasonCode::ServerUnavailable, "")),
-            Phase::Fresh | Phase::Verifying(_) | Phase::Gone => self.phase = Phase::Gone,
+            Phase::Fresh | Phase::Verifying(_) | Phase::Delayed(_) | Phase::Gone => self.phase = Phase::Gone,
         }
     }
 
     fn closed(&mut self, _: u64) {
-        if matches!(self.phase, Phase::Fresh | Phase::Verifying(_) | Phase::Opening(_)) {
+        if !matches!(self.phase, Phase::Open(_) | Phase::Gone) {
             self.tally.handshake_failures += 1;
         }
         self.leave(Leaving::Broken);

@@ -82,6 +82,7 @@ impl Clients {
             clean_start: connecting.clean_start,
             expiry_s: connecting.expiry_s,
             will: connecting.will.clone(),
+            farewell: self.farewell(connecting.client_id()),
         };
         let mut batch = Batch::default();
         batch.command(&Command::Connect(Box::new(connect)));

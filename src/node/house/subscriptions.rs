@@ -100,10 +100,9 @@ impl Room<'_> {
     pub fn acknowledge(&self, call: &Call, id: SubscriptionId, number: u64) -> Result<Answer, Failure> {
         let realm = self.realm(call)?;
         let (session, _) = self.held(&realm, call, id)?;
-        if !session.mailbox().ack(id, number) {
-            return Err(Failure::invalid("the subscription is not a durable one that its client acknowledges"));
-        }
-        Ok(Answer::one(true))
+        let known = session.mailbox().ack(id, number);
+        let none = || Failure::invalid("the subscription is not a durable one that its client acknowledges");
+        Ok(Answer::one(known.ok_or_else(none)?))
     }
 
     pub fn status(&mut self, call: &Call) -> Result<Given, Failure> {

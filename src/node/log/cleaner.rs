@@ -1,7 +1,7 @@
 //! Retention at work: walks over the headers of the log a slice at a time, and says what is to be deleted and rewritten.
 
 use crate::queue::message::without;
-use crate::queue::retention::{Floor, Floors, Header, Policy, Retention, Verdict};
+use crate::queue::retention::{Floor, Floors, Header, Passed, Policy, Retention, Verdict};
 use crate::queue::segment::Segment;
 use crate::store::{StoreError, StoreReader};
 use crate::types::topic::TopicPattern;
@@ -23,11 +23,17 @@ pub struct Cleaner {
     retention: Retention,
     /// What the log had when the counting began is counted first, up to this number.
     counting: Option<Counting>,
-    /// Where the walk goes on.
-    from: u64,
+    walk: Walk,
     lost: u64,
     /// What was found to be given up may still be there, though it is counted as gone.
     unsure: bool,
+}
+
+/// Where the walk goes on, and what it has passed.
+#[derive(Default)]
+struct Walk {
+    from: u64,
+    passed: Passed,
 }
 
 struct Counting {
@@ -76,7 +82,8 @@ impl Slice {
 impl Cleaner {
     /// `last`: number of the last message that the log has.
     pub fn new(reader: Box<dyn StoreReader>, retention: Retention, last: u64) -> Self {
-        Self { reader, retention, counting: Some(Counting { from: 0, to: last }), from: 0, lost: 0, unsure: false }
+        let counting = Some(Counting { from: 0, to: last });
+        Self { reader, retention, counting, walk: Walk::default(), lost: 0, unsure: false }
     }
 
     /// Counts a segment that was committed.
@@ -106,6 +113,11 @@ impl Cleaner {
         self.unsure = false;
     }
 
+    /// The walk is at its beginning: it has passed over all there is, and everything is counted.
+    pub fn has_walked(&self) -> bool {
+        self.counting.is_none() && self.walk.from == 0
+    }
+
     /// Goes on counting or walking. `wanted`: see [`Retention::weigh`]; `last`: number of the last message that the log has. What it
     /// finds is counted as gone: to be carried out, then [`Cleaner::done`]. If it is not, all is counted anew.
     ///
@@ -114,6 +126,7 @@ impl Cleaner {
     pub fn look(&mut self, now_us: u64, wanted: u64, last: u64) -> Result<Slice, StoreError> {
         if std::mem::take(&mut self.unsure) {
             self.retention.reset();
+            self.walk = Walk::default();
             self.counting = Some(Counting { from: 0, to: last });
         }
         if self.counting.is_some() {
@@ -130,13 +143,16 @@ impl Cleaner {
         let mut slice = Slice::default();
         let mut floors = Floors::default();
         let oldest = self.reader.headers(0, OLDEST)?;
-        let stopped = self.weigh(&oldest, now_us, wanted, &mut floors, &mut slice)?;
+        let stopped = self.weigh(&oldest, (now_us, wanted), &mut Passed::default(), &mut floors, &mut slice)?;
         if slice.is_empty() && stopped.is_none() {
-            let headers = self.reader.headers(self.from, HEADERS)?;
-            let stopped = self.weigh(&headers, now_us, wanted, &mut floors, &mut slice)?;
+            let Walk { from, mut passed } = std::mem::take(&mut self.walk);
+            let headers = self.reader.headers(from, HEADERS)?;
+            let stopped = self.weigh(&headers, (now_us, wanted), &mut passed, &mut floors, &mut slice)?;
             let behind = headers.last().filter(|_| headers.len() == HEADERS).map(|header| header.first + 1);
             // Behind the last one the walk begins anew.
-            self.from = stopped.or(behind).unwrap_or(0);
+            if let Some(from) = stopped.or(behind) {
+                self.walk = Walk { from, passed };
+            }
         }
         slice.more = !slice.is_empty();
         slice.lost = floors.lost;
@@ -148,8 +164,8 @@ impl Cleaner {
     fn weigh(
         &mut self,
         headers: &[Header],
-        now_us: u64,
-        wanted: u64,
+        (now_us, wanted): (u64, u64),
+        passed: &mut Passed,
         floors: &mut Floors,
         slice: &mut Slice,
     ) -> Result<Option<u64>, StoreError> {
@@ -157,7 +173,7 @@ impl Cleaner {
             if slice.is_full() {
                 return Ok(Some(header.first));
             }
-            match self.retention.weigh(header, now_us, wanted, floors) {
+            match self.retention.weigh(header, now_us, wanted, passed, floors) {
                 Verdict::Keep => {}
                 Verdict::Drop => {
                     slice.dropped.push(header.position);

@@ -350,6 +350,20 @@ impl Engine {
         }
     }
 
+    /// Gives up at once all that need not be kept: for a log at which nobody else works.
+    ///
+    /// # Errors
+    /// The store fails; nothing that has to stay is lost.
+    pub fn clean_up(&mut self, now_us: u64) -> Result<(), LogError> {
+        while self.maintain(now_us, &mut Vec::new())? || !self.cleaner.has_walked() {}
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Ends, and gives the store back.
+    pub fn into_store(self) -> Box<dyn Store> {
+        self.store
+    }
+
     /// Carries out what the cleaner has found.
     fn clean(&mut self, slice: Slice, now_us: u64, fed: &mut Vec<Fed>) -> Result<(), LogError> {
         let Slice { floors, dropped, rewritten, lost, .. } = slice;

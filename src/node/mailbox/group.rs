@@ -128,12 +128,11 @@ impl Mailbox {
         true
     }
 
-    /// The client of a subscription that is a member of a group is done with this event alone; `false`: it is in no group, or has
-    /// not got that event.
-    pub fn ack_shared(&mut self, subscription: SubscriptionId, number: u64) -> bool {
-        let mut memberships = self.log.iter().flat_map(|log| &log.memberships);
-        let membership = memberships.find(|membership| membership.subscription == subscription);
-        membership.is_some_and(|membership| membership.group.is_acknowledged() && membership.group.done(number))
+    /// The client of a subscription that is a member of a group is done with this event alone; `false`: the group was before, as it
+    /// may be if the client was slow. `None`: it is in no group that is told so.
+    pub(super) fn ack_shared(&mut self, subscription: SubscriptionId, number: u64) -> Option<bool> {
+        let group = self.group_of(subscription).filter(|group| group.is_acknowledged())?;
+        Some(group.done(number))
     }
 
     /// The connection takes what is in the outbox: what needs no word of the client is done.

@@ -167,13 +167,13 @@ impl Mailbox {
         moved
     }
 
-    /// The client has processed what a named durable subscription has sent it, up to this number. `false`: there is no such
-    /// subscription, or it does not wait for that.
-    pub fn ack(&mut self, subscription: SubscriptionId, number: u64) -> bool {
-        let Some(log) = self.log.as_mut() else { return false };
+    /// The client has processed what a named durable subscription has sent it, up to this number; of a group: this one, and `false`
+    /// if it was done with before. `None`: there is no such subscription, or it does not wait for that.
+    pub fn ack(&mut self, subscription: SubscriptionId, number: u64) -> Option<bool> {
+        let log = self.log.as_mut()?;
         let Some(each) = log.each.get_mut(&subscription) else { return self.ack_shared(subscription, number) };
         if !each.durable.as_ref().is_some_and(|durable| durable.acknowledged) {
-            return false;
+            return None;
         }
         let done = number.min(each.sent);
         if done > each.done {
@@ -181,7 +181,7 @@ impl Mailbox {
             each.dirty = true;
             log.touch();
         }
-        true
+        Some(true)
     }
 
     /// Snapshots that have been sent to their end since this was asked last. They have no readers any more.

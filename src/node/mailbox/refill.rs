@@ -187,7 +187,16 @@ impl Mailbox {
     ) -> bool {
         let Self { inflight, outbox, online: Some(online), log: Some(log), .. } = self else { return false };
         let history = &surroundings.node.log.history;
-        let Readers { own, older, reading, .. } = &mut **log;
+        let Readers { own, older, over, reading, .. } = &mut **log;
+        if !over.is_empty() {
+            if inflight.has_unsent() {
+                // Its last events wait for their packet identifiers to be recorded.
+                return false;
+            }
+            let wire = online.wire.0;
+            let ends = over.drain(..);
+            ends.for_each(|(name, id)| outbox.reply_with(|out| wire.snapshot_end(&name, id, out)));
+        }
         let recorded = reading.recorded;
         let mut moved = false;
         let mut desk = Desk { online, outbox, offered };
@@ -216,6 +225,12 @@ impl Mailbox {
         let pulled = loop {
             let Some((_, reader)) = older.front_mut() else { break None };
             match reader.pull(around, steps, &mut sink) {
+                Pulled::Over if reader.alone => {
+                    let identifier = reader.identifier();
+                    over.extend(older.pop_front().map(|(name, _)| (name, identifier)));
+                    // It is told before anything else is sent.
+                    break Some(Pulled::Later);
+                }
                 Pulled::Over | Pulled::Met => drop(older.pop_front()),
                 stopped => break Some(stopped),
             }

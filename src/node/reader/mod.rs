@@ -117,6 +117,8 @@ pub struct Readers {
     pub own: Option<Reader>,
     /// Older events that subscriptions have asked for, by their names; sent before `own` goes on.
     pub older: VecDeque<(Box<str>, Reader)>,
+    /// Of these, snapshots that were read to their end, by name and identifier: to be told behind the events.
+    pub over: Vec<(Box<str>, Option<u32>)>,
     /// Finds what has to be sent again.
     pub seeker: Seeker,
     pub each: BTreeMap<SubscriptionId, Each>,
@@ -165,6 +167,7 @@ impl Readers {
             reading,
             own: None,
             older: VecDeque::new(),
+            over: Vec::new(),
             seeker: Seeker::default(),
             each: BTreeMap::new(),
             routes: HashMap::new(),

@@ -1,5 +1,6 @@
 //! Reading on, for one cursor that is behind: what it wants goes to a sink until that is full or the feed is met.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
 use super::position::Position;
@@ -66,7 +67,7 @@ pub struct Reader {
     pub filter: Option<Arc<Fields>>,
     /// It reads for several sessions: what only some of them may get is not its business.
     pub for_all: bool,
-    /// What the session's subscriptions look for is not its business.
+    /// It is a snapshot: what the session's subscriptions look for is not its business.
     pub alone: bool,
     /// The segment it is in; not kept alive by it, so that a thousand readers do not hold a thousand segments.
     segment: Weak<Segment>,
@@ -92,6 +93,11 @@ impl Reader {
         let mut wants = Wants::default();
         wants.set("", Want { follows: true, ..want });
         Self::new(position, wants, false)
+    }
+
+    /// The identifier of the subscription of a reader for one.
+    pub fn identifier(&self) -> Option<u32> {
+        self.wants.get("")?.options.identifier()
     }
 
     /// Goes elsewhere.
@@ -281,16 +287,13 @@ impl Run<'_, '_> {
         message: &Message<'_>,
         sink: &mut impl FnMut(&Event<'_>, &Terms) -> Take,
     ) -> Result<Take, Malformed> {
-        let wanted = match self.filter {
-            Some(filter) => filter.hold(message.payload),
-            None => {
-                let apart = self.alone || self.for_all || self.terms.subscription.is_some();
-                apart || self.around.session.wants(&self.target.topic, message.payload)
-            }
+        let apart = self.alone || self.for_all || self.terms.subscription.is_some();
+        let terms = match self.filter {
+            Some(filter) => filter.hold(message.payload).then_some(Cow::Borrowed(self.terms)),
+            None if apart => Some(Cow::Borrowed(self.terms)),
+            None => self.around.session.sift(&self.target.topic, message.payload, self.terms),
         };
-        if !wanted {
-            return Ok(Take::Taken);
-        }
+        let Some(terms) = terms else { return Ok(Take::Taken) };
         let details = if message.has_extras() { Some(Details::read(message)?) } else { None };
         if let Some(details) = &details {
             let expired = details.expires_at_ms.is_some_and(|at| at <= self.around.now_ms);
@@ -302,7 +305,7 @@ impl Run<'_, '_> {
         }
         let Target { topic, codec, .. } = self.target;
         let event = event(self.around, self.segment, &self.head, number, message, details.as_ref(), topic, *codec);
-        Ok(sink(&event, self.terms))
+        Ok(sink(&event, &terms))
     }
 }
 
@@ -408,6 +411,9 @@ impl Seeker {
         let event = |topic, codec| event(around, segment, &head, number, &message, Some(&details), topic, codec);
         if let (Some(target), _) = wants.look_up(head.topic, number, eyes) {
             let terms = target.form.terms(head.qos, head.retain);
+            let sifted = around.session.sift(&target.topic, message.payload, &terms).map(Cow::into_owned);
+            // What none of them lets through any more was promised.
+            let terms = sifted.unwrap_or(terms);
             return Ok(Some(visit(Sought { event: event(&target.topic, target.codec), terms, admitted })));
         }
         // It was sent for a subscription that is gone.

@@ -22,8 +22,9 @@ fn header(position: u64, topics: &[(&str, u64)]) -> Header {
 fn check(policies: Vec<Policy>, headers: &[Header], now_us: u64, wanted: u64, expected: &[Verdict], floors: &[u64]) {
     let mut retention = Retention::new(policies, 1000);
     headers.iter().for_each(|header| retention.add(&header.topics));
-    let mut raised = Floors::default();
-    let verdicts: Vec<_> = headers.iter().map(|header| retention.weigh(header, now_us, wanted, &mut raised)).collect();
+    let (mut raised, mut passed) = (Floors::default(), Passed::default());
+    let weigh = |header| retention.weigh(header, now_us, wanted, &mut passed, &mut raised);
+    let verdicts: Vec<_> = headers.iter().map(weigh).collect();
     assert_eq!(verdicts, expected);
     let firsts: Vec<_> = retention.floors(raised).into_iter().map(|floor| floor.first).collect();
     assert_eq!(firsts, floors);
@@ -62,8 +63,27 @@ fn a_segment_that_is_mostly_dead_is_rewritten_and_one_that_is_not_waits() {
 }
 
 #[test]
+fn a_segment_of_which_nothing_is_dead_stays_whatever_its_size() {
+    check(vec![policy("a", u64::MAX, 1000, 1000)], &[header(1, &[("a", 0)])], 500, 0, &[Keep], &[]);
+}
+
+#[test]
 fn the_first_policy_that_matches_counts_and_realms_are_told_apart() {
     let elsewhere = Policy { realm: Some("other".into()), ..policy("#", 0, 0, 0) };
     let policies = vec![elsewhere, policy("a", u64::MAX, 1000, 1000), policy("#", 0, 0, 0)];
     check(policies, &[header(1, &[("a", 1)]), header(2, &[("b", 1)])], 500, 0, &[Keep, Drop], &[30]);
+}
+
+#[test]
+fn what_is_dead_and_stays_does_not_make_younger_events_go() {
+    let policies = || vec![policy("a", u64::MAX, u64::MAX, 2), policy("b", u64::MAX, u64::MAX, 1000)];
+    // The first two share segments with events that are wanted.
+    let mixed = |position| header(position, &[("a", 1), ("b", 100)]);
+    let alone = |position| header(position, &[("a", 1)]);
+    let headers = [mixed(1), mixed(2), alone(3), alone(4), alone(5)];
+    check(policies(), &headers, 500, 0, &[Keep, Keep, Drop, Keep, Keep], &[40]);
+    // Nor does what no session wants any more make those lose anything that still do.
+    let mixed = |position| header(position, &[("s", 900), ("b", 1000)]);
+    let headers = [mixed(1), mixed(2), header(3, &[("s", 900)])];
+    check(policies(), &headers, 500, 30, &[Keep, Keep, Keep], &[]);
 }

@@ -14,7 +14,7 @@ use super::deadlines::Due;
 use super::rows::{self, SessionRow};
 use super::step::{SetOff, Step};
 use super::{Change, StateError};
-use crate::queue::command::{Connect, CursorName, SubscriptionRow, WillRow};
+use crate::queue::command::{Connect, CursorName, Farewell, SubscriptionRow, WillRow};
 use crate::queue::message::PacketRow;
 use crate::queue::outcome::{Done, Void};
 
@@ -53,6 +53,9 @@ impl Step<'_> {
     /// connection.
     pub fn connect(&mut self, number: u64, connect: Connect) -> Result<Done, StateError> {
         let id = rows::id(&connect.realm, &connect.client_id);
+        if let Some(Farewell { connection, orderly, expiry_s }) = connect.farewell {
+            self.disconnect(&id, connection, orderly, expiry_s)?;
+        }
         self.meet(&id)?;
         let mut present = false;
         if let Some(known) = self.state.sessions.get(&*id) {

@@ -1,9 +1,12 @@
 //! What a sync tells others: on a new link what they lack, then what is new.
 
+use std::collections::BTreeSet;
+
 use super::promises::{Phase, Record, Step};
 use super::{Hello, Order, Output, SyncRole, Table};
 use crate::queue::envelope::{Elected, Envelope, NodeId, Role, RoleMessage};
 use crate::queue::faults::{Fault, has};
+use crate::queue::quorum::Member;
 
 impl SyncRole {
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
@@ -16,7 +19,7 @@ impl SyncRole {
     /// The link to a node is down.
     pub fn disconnected(&mut self, node: &NodeId) {
         self.peers.remove(node);
-        self.drafts.back(node, Default::default(), &self.order);
+        self.drafts.back(node, BTreeSet::new(), &self.order);
     }
 
     /// Whether so many others are there, and know nothing of us that we do not know, that we may say something new.
@@ -35,6 +38,10 @@ impl SyncRole {
         self.peers.insert(from.clone(), hello.position);
         if let Some(founding) = &mut self.founding {
             founding.sync(from, hello.store, &hello.table);
+            if hello.table == Table::Founded {
+                // It has answered us before it knew; now it can tell the order.
+                self.greet(from, out);
+            }
             return self.go_on_founding(out);
         }
         let is_kept = self.decisions.range(hello.position.saturating_add(1)..).count() as u64;
@@ -44,7 +51,7 @@ impl SyncRole {
         } else {
             self.send(from, RoleMessage::SyncOrder(self.order.clone()), out);
         }
-        let backed: std::collections::BTreeSet<_> = self.drafts.backed_by(&self.node).cloned().collect();
+        let backed: BTreeSet<_> = self.drafts.backed_by(&self.node).cloned().collect();
         if !backed.is_empty() {
             self.send(from, RoleMessage::BackCommands(backed), out);
         }
@@ -56,7 +63,7 @@ impl SyncRole {
 
     /// Another sync tells what decisions come to that it does not keep any more.
     pub(super) fn skip(&mut self, order: Order, out: &mut Vec<Output>) {
-        let is_member = |member: &super::super::quorum::Member| member.node == self.node && member.store == self.store;
+        let is_member = |member: &Member| member.node == self.node && member.store == self.store;
         if let Some(founding) = &self.founding {
             // In a table that this disk does not know of: it was there, and is an older copy now.
             if founding.pledged(&self.node).is_none() && order.members.syncs.iter().any(is_member) {

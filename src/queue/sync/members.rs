@@ -53,7 +53,8 @@ impl Founding {
         self.stores.insert(node.clone(), store);
         match table {
             Table::Pledged(table) => drop(self.pledged.insert(node.clone(), table.clone())),
-            Table::Unknown | Table::Founded => drop(self.pledged.remove(node)),
+            Table::Unknown => drop(self.pledged.remove(node)),
+            Table::Founded => {}
         }
     }
 

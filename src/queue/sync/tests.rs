@@ -181,3 +181,258 @@ fn a_decision_that_was_taken_back_is_none() {
     told.draft(1, &draft("E1", 1, 150, 0));
     assert_eq!(told.elected(), [(2, 150)]);
 }
+
+/// One of three syncs, told things by the others: the statements it makes, as they would stand in its file.
+struct OneOfThree {
+    sync: SyncRole,
+    out: Vec<Output>,
+}
+
+fn three() -> Members {
+    let sync = |n: u128| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId(10 + n) };
+    Members { syncs: (1..=3).map(sync).collect(), ..members(1, 1) }
+}
+
+fn time(at_us: u64) -> Elected {
+    Elected::Command(OrderCommand::Time { at_us })
+}
+
+impl OneOfThree {
+    fn new(records: Vec<Record>) -> Self {
+        let sync = SyncRole::new(NodeId::sync("S1"), three(), Start { store: StoreId(11), records }).unwrap();
+        Self { sync, out: Vec::new() }
+    }
+
+    fn greeted() -> Self {
+        let mut one = Self::new(vec![]);
+        one.greet("S2", None);
+        one.said();
+        one
+    }
+
+    fn greet(&mut self, from: &str, heard: Option<(StoreId, Step)>) {
+        let hello = Hello { store: StoreId(99), position: 0, table: Table::Founded, heard };
+        self.hear(from, RoleMessage::SyncHello(hello));
+    }
+
+    fn hear(&mut self, from: &str, message: RoleMessage) {
+        self.sync.handle(0, &NodeId::sync(from), message, &mut self.out);
+    }
+
+    fn pick(&mut self, from: &str, position: u64, challenger: Elected) {
+        self.hear(from, RoleMessage::PickChallenger { position, challenger });
+    }
+
+    fn vote(&mut self, from: &str, vote: Option<bool>, challenger: Option<Elected>) {
+        self.hear(from, RoleMessage::Vote { position: 1, round: 1, vote, challenger });
+    }
+
+    /// What it promised since the last time.
+    fn said(&mut self) -> Vec<Statement> {
+        let said = self.out.drain(..).filter_map(|output| match output {
+            Output::Promise(Record::Said { statement, .. }) => Some(statement),
+            _ => None,
+        });
+        said.collect()
+    }
+}
+
+#[test]
+fn nothing_is_sent_before_what_it_promises() {
+    let mut one = OneOfThree::greeted();
+    one.pick("S2", 1, time(5));
+    let places = |promised: bool| {
+        let is = move |output: &&(usize, &Output)| match output.1 {
+            Output::Promise(_) => promised,
+            Output::Send(_) => !promised,
+            _ => false,
+        };
+        one.out.iter().enumerate().collect::<Vec<_>>().iter().filter(is).map(|(at, _)| *at).collect::<Vec<_>>()
+    };
+    assert_eq!((places(true), places(false)), (vec![0, 2], vec![1, 3]), "PICK_CHALLENGER, then STATE");
+}
+
+#[test]
+fn a_sync_that_nobody_has_greeted_says_nothing() {
+    let mut one = OneOfThree::new(vec![]);
+    one.pick("S2", 1, time(5));
+    assert_eq!(one.said(), []);
+    one.greet("S2", None);
+    assert_eq!(one.said().len(), 2);
+    one.sync.disconnected(&NodeId::sync("S2"));
+    one.hear("S2", RoleMessage::State { position: 1, round: 1, challenger: Some(time(5)) });
+    assert_eq!(one.said(), []);
+}
+
+#[test]
+fn who_has_no_majority_of_picks_has_state_0() {
+    let mut one = OneOfThree::greeted();
+    one.hear("N1", RoleMessage::AskCommand(init("E1", 0)));
+    one.pick("S2", 1, time(5));
+    assert_eq!(one.said()[1], Statement::State { round: 1, challenger: None });
+    one.hear("S2", RoleMessage::State { position: 1, round: 1, challenger: Some(time(5)) });
+    let challenger = Some(time(5));
+    let unsure = Statement::Vote { round: 1, vote: None, challenger: challenger.clone() };
+    assert_eq!(one.said(), [unsure], "it follows from a 1, and carries what that stands for");
+    one.vote("S2", None, challenger.clone());
+    assert_eq!(one.said(), [Statement::State { round: 2, challenger }], "the first coin falls on 1");
+}
+
+#[test]
+fn votes_of_others_decide_without_our_own() {
+    let mut one = OneOfThree::greeted();
+    one.vote("S2", Some(true), Some(time(5)));
+    one.vote("S2", Some(true), Some(time(5)));
+    assert_eq!(one.sync.position(), 0, "one sync is one vote, however often it says it");
+    one.vote("S3", Some(true), Some(time(5)));
+    assert_eq!(one.sync.decisions()[&1], time(5));
+    one.vote("S3", Some(false), None);
+    assert_eq!((one.sync.position(), one.said()), (1, vec![]));
+}
+
+#[test]
+fn what_is_said_ahead_counts_in_its_time() {
+    let mut one = OneOfThree::greeted();
+    one.hear("S3", RoleMessage::ElectSegment { position: 2, elected: Elected::Nothing });
+    one.pick("S2", 3, time(7));
+    one.pick("S2", AHEAD_MAX + 1, time(7));
+    assert_eq!((one.sync.position(), one.said()), (0, vec![]));
+    one.hear("S3", RoleMessage::ElectSegment { position: 1, elected: time(5) });
+    assert_eq!(one.sync.position(), 2);
+    assert_eq!(one.said()[0], Statement::Pick { challenger: time(7) });
+    assert_eq!(one.sync.ahead.len(), 0, "the far one was not kept");
+}
+
+#[test]
+fn a_file_and_its_short_form_are_the_same_sync() {
+    let mut one = OneOfThree::greeted();
+    let mut file = one.sync.records();
+    one.hear("N1", RoleMessage::AskCommand(init("E1", 0)));
+    one.pick("S2", 1, init_elected());
+    one.hear("S3", RoleMessage::ElectSegment { position: 1, elected: init_elected() });
+    one.pick("S2", 2, time(5));
+    let written = one.out.iter().filter_map(|output| match output {
+        Output::Promise(record) | Output::Note(record) => Some(record.clone()),
+        _ => None,
+    });
+    file.extend(written);
+    let again = OneOfThree::new(file).sync;
+    assert_eq!(again.order, one.sync.order);
+    assert_eq!(again.vote.said(), one.sync.vote.said());
+    assert_eq!(again.all_heard(), one.sync.all_heard());
+    assert_eq!(OneOfThree::new(one.sync.records()).sync.records(), again.records());
+}
+
+fn init_elected() -> Elected {
+    Elected::Command(init("E1", 0))
+}
+
+#[test]
+fn a_gap_in_the_promises_is_an_error() {
+    let said = |position| Record::Said { position, statement: Statement::Pick { challenger: time(5) }, of: vec![] };
+    let start = |records| SyncRole::new(NodeId::sync("S1"), three(), Start { store: StoreId(11), records });
+    assert!(start(vec![said(1)]).is_ok());
+    assert_eq!(start(vec![said(2)]), Err(StartError::Gap { before: 2 }));
+    assert_eq!(start(vec![Record::Disk(StoreId(5))]), Err(StartError::OtherDisk));
+}
+
+#[test]
+fn a_disk_that_knows_less_than_others_heard_from_it_is_silent() {
+    let heard = |round| Some((StoreId(11), Step { position: 1, round, phase: Phase::Vote }));
+    let mut one = OneOfThree::new(vec![]);
+    one.greet("S2", Some((StoreId(12), Step { position: 9, round: 1, phase: Phase::Vote })));
+    assert_eq!(one.sync.standing(), Standing::Votes, "that was another disk");
+    one.greet("S2", heard(1));
+    assert!(one.out.contains(&Output::Forgot));
+    one.out.clear();
+    one.pick("S2", 1, time(5));
+    assert_eq!((one.sync.standing(), one.out.len()), (Standing::Forgot, 0));
+}
+
+#[test]
+fn a_disk_that_is_no_member_only_listens() {
+    let start = Start { store: StoreId(77), records: vec![] };
+    let mut one = OneOfThree { sync: SyncRole::new(NodeId::sync("S1"), three(), start).unwrap(), out: vec![] };
+    one.greet("S2", None);
+    one.pick("S2", 1, time(5));
+    one.vote("S2", Some(true), Some(time(5)));
+    one.vote("S3", Some(true), Some(time(5)));
+    assert_eq!((one.sync.standing(), one.sync.position(), one.said()), (Standing::Listens, 1, vec![]));
+    let mut table = three();
+    table.syncs[0].store = StoreId(77);
+    one.hear("S2", RoleMessage::ElectSegment { position: 2, elected: Elected::Command(OrderCommand::Members(table)) });
+    one.pick("S2", 3, time(9));
+    assert_eq!((one.sync.standing(), one.said().len()), (Standing::Votes, 2));
+}
+
+#[test]
+fn drafts_are_counted_anew_with_a_new_table() {
+    let mut one = OneOfThree::greeted();
+    one.hear("S2", RoleMessage::ElectSegment { position: 1, elected: init_elected() });
+    let before = draft("E1", 1, 100, 0);
+    one.pick("S2", 2, Elected::Segment(before.clone()));
+    let table = Members { storage_quorum: 1, ..Members { slots: members(2, 1).slots, ..three() } };
+    one.hear("S2", RoleMessage::ElectSegment { position: 2, elected: Elected::Command(OrderCommand::Members(table)) });
+    one.said();
+    one.pick("S3", 2, Elected::Segment(before.clone()));
+    assert_eq!(one.said(), [], "it was complete by the old table");
+    one.hear("N2", RoleMessage::GenerateDraft { store: StoreId(2), draft: before.clone() });
+    assert_eq!(one.said(), [Statement::Pick { challenger: Elected::Segment(before) }]);
+}
+
+/// S1 of a cluster that is not founded, and a table that S2 may have pledged.
+fn founding(pledged: Option<Members>) -> OneOfThree {
+    let records = pledged.into_iter().map(Record::Pledged).collect();
+    let sync = SyncRole::found(NodeId::sync("S1"), three(), Start { store: StoreId(11), records }).unwrap();
+    OneOfThree { sync, out: vec![] }
+}
+
+impl OneOfThree {
+    fn hello(&mut self, n: u128, table: Table) {
+        let hello = Hello { store: StoreId(10 + n), position: 0, table, heard: None };
+        self.hear(&format!("S{n}"), RoleMessage::SyncHello(hello));
+    }
+
+    fn pledged(&self) -> bool {
+        self.out.iter().any(|output| matches!(output, Output::Promise(Record::Pledged(table)) if *table == three()))
+    }
+}
+
+#[test]
+fn a_table_is_pledged_when_all_are_there_and_empty() {
+    let mut one = founding(None);
+    one.hello(2, Table::Unknown);
+    one.hello(3, Table::Unknown);
+    let applied = |position| RoleMessage::Applied { store: StoreId(1), position };
+    one.sync.handle(0, &NodeId::storage("N1"), applied(5), &mut one.out);
+    assert!(!one.pledged(), "the storage is not empty");
+    one.sync.handle(0, &NodeId::storage("N1"), applied(0), &mut one.out);
+    assert!(one.pledged());
+    one.hello(2, Table::Pledged(three()));
+    let mut other = three();
+    other.syncs[0].store = StoreId(99);
+    one.hello(3, Table::Pledged(other));
+    assert_eq!(one.sync.standing(), Standing::Founding, "S3 means another disk");
+    one.hello(3, Table::Pledged(three()));
+    assert_eq!(one.sync.standing(), Standing::Votes);
+}
+
+#[test]
+fn who_has_pledged_joins_those_who_have_begun() {
+    let mut one = founding(Some(three()));
+    one.hello(2, Table::Founded);
+    assert_eq!(one.out.len(), 1, "it asks for the order: {:?}", one.out);
+    let order = Order { position: 7, ..Order::new(three()) };
+    one.hear("S2", RoleMessage::SyncOrder(order.clone()));
+    assert_eq!((one.sync.standing(), one.sync.position()), (Standing::Votes, 7));
+    // Who knows of no pledge, but is in the table, is an older copy of its disk.
+    let mut one = founding(None);
+    one.hear("S2", RoleMessage::SyncOrder(order.clone()));
+    assert_eq!(one.sync.standing(), Standing::Forgot);
+    // Who is not in it came later.
+    let mut later = order;
+    later.members.syncs[0].store = StoreId(99);
+    let mut one = founding(None);
+    one.hear("S2", RoleMessage::SyncOrder(later));
+    assert_eq!(one.sync.standing(), Standing::Listens);
+}

@@ -112,8 +112,7 @@ impl Vote {
             Statement::Vote { .. } => false,
             statement => last.is_some_and(|last| last > statement.step(self.position)),
         };
-        let is_whole = !matches!(statement, Statement::Vote { vote: Some(true), challenger: None, .. });
-        if is_whole && !is_over && self.me != Some(from) && from < self.picks.len() {
+        if !is_over && self.me != Some(from) && from < self.picks.len() {
             self.count(from, statement);
         }
     }

@@ -39,6 +39,9 @@ pub struct Cluster {
     /// Of promises.
     copies: BTreeMap<NodeId, sync::Start>,
     make: Option<Make>,
+    /// All that syncs decided, and where they put segments.
+    decisions: BTreeMap<u64, BTreeSet<Elected>>,
+    positions: BTreeMap<String, BTreeSet<u64>>,
     /// What each ticket stands for.
     published: Vec<String>,
     /// Links that are down.
@@ -64,7 +67,7 @@ impl Cluster {
     ///
     /// ```text
     /// nodes E1 N1 N2 S1 … [solo|quorum=n] [unresolved=n] [segment=bytes]  all linked, the disk of a storage works slowly; no sync: S1
-    /// found E1 N1 S1 …             as `nodes`, but the syncs do not know the store ids
+    /// found E1 N1 S1 … [without=S1]  as `nodes`, but the syncs do not know the store ids; a node that is not started
     /// init E1 | init E1 7          begins a life that replaces the last one on a disk, or that of incarnation 7
     /// clock us | clock E1 us       sets all clocks, or how far one is ahead
     /// publish E1 a b c             a submission each
@@ -139,13 +142,24 @@ impl Cluster {
         bodies.flat_map(|body| text(body).split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
+    /// All decisions that syncs ever knew are the same, and no segment has two positions.
+    pub fn check_order(&self) {
+        for (segment, positions) in &self.positions {
+            assert_eq!(positions.len(), 1, "{segment} has several positions: {positions:?}");
+        }
+        for (position, decisions) in &self.decisions {
+            assert_eq!(decisions.len(), 1, "position {position} is decided otherwise: {decisions:?}");
+        }
+    }
+
     fn nodes(&mut self, words: &[&str], make: Make) {
         self.make = Some(make);
         let mut storage_quorum = 1;
-        let mut nodes = Vec::new();
+        let (mut nodes, mut absent) = (Vec::new(), Vec::new());
         for word in words {
             match word.split_once('=') {
                 Some(("quorum", count)) => storage_quorum = count.parse().unwrap(),
+                Some(("without", name)) => absent.push(node(name)),
                 Some(("unresolved", count)) => self.limits.unresolved_segments_max = count.parse().unwrap(),
                 Some(("segment", bytes)) => self.limits.segment_bytes_max = bytes.parse().unwrap(),
                 _ if *word == "solo" => self.solo = true,
@@ -172,8 +186,8 @@ impl Cluster {
         members.check().unwrap();
         self.members = Some(members);
         nodes.sort_by_key(|node| node.role != Role::Sync);
-        for node in nodes {
-            self.start(&node);
+        for node in nodes.iter().filter(|node| !absent.contains(node)) {
+            self.start(node);
         }
     }
 
@@ -376,6 +390,12 @@ impl Cluster {
             match output {
                 sync::Output::Send(envelope) => self.under_way.push_back(envelope),
                 sync::Output::Promise(record) | sync::Output::Note(record) => {
+                    if let sync::Record::Decided { position, elected, .. } = &record {
+                        self.decisions.entry(*position).or_default().insert(elected.clone());
+                        if let Elected::Segment(draft) = elected {
+                            self.positions.entry(id(&draft.id)).or_default().insert(*position);
+                        }
+                    }
                     self.promises.get_mut(node).unwrap().records.push(record);
                 }
                 sync::Output::Forgot => has_forgotten = true,
@@ -492,6 +512,7 @@ impl Cluster {
                 let carried = challenger.iter().map(|challenger| format!(": {}", elected(challenger)));
                 format!("VOTE {position}/{round} {vote}{}", carried.collect::<String>())
             }
+            RoleMessage::BackCommands(commands) if commands.is_empty() => "BACK nothing".to_owned(),
             RoleMessage::BackCommands(commands) => {
                 format!("BACK {}", commands.iter().map(order).collect::<Vec<_>>().join(", "))
             }

@@ -24,6 +24,7 @@ impl Dice {
 struct Story {
     cluster: Cluster,
     storages: &'static [&'static str],
+    syncs: &'static [&'static str],
     stopped: BTreeSet<&'static str>,
     published: usize,
     told: Vec<String>,
@@ -31,10 +32,11 @@ struct Story {
 }
 
 impl Story {
-    fn new(storages: &'static [&'static str]) -> Self {
+    fn new(storages: &'static [&'static str], syncs: &'static [&'static str]) -> Self {
         let (stopped, told, trace) = (BTreeSet::new(), Vec::new(), Vec::new());
-        let mut story = Self { cluster: Cluster::default(), storages, stopped, published: 0, told, trace };
-        story.command(&format!("nodes {} {} quorum={}", ENTRIES.join(" "), storages.join(" "), storages.len()));
+        let mut story = Self { cluster: Cluster::default(), storages, syncs, stopped, published: 0, told, trace };
+        let nodes = [&ENTRIES, storages, syncs].concat().join(" ");
+        story.command(&format!("nodes {nodes} quorum={}", storages.len()));
         ENTRIES.iter().for_each(|entry| story.command(&format!("init {entry}")));
         story
     }
@@ -55,7 +57,9 @@ impl Story {
     }
 
     fn step(&mut self, dice: &mut Dice) {
-        let (entry, storage) = (dice.pick(&ENTRIES), dice.pick(self.storages));
+        let (entry, storage, sync) = (dice.pick(&ENTRIES), dice.pick(self.storages), dice.pick(self.syncs));
+        let peer = dice.pick(self.syncs);
+        let other = dice.pick(&[entry, storage, if peer == sync { entry } else { peer }]);
         let running = |node| !self.stopped.contains(node);
         match dice.roll(16) {
             0..4 if running(entry) => {
@@ -66,10 +70,11 @@ impl Story {
             4..7 if running(storage) => self.command(&format!("kept {storage}")),
             7..11 if running(storage) => self.command(&format!("applied {storage}")),
             11 => self.command(&format!("cut {entry} {storage}")),
-            12 => self.command(&format!("cut {storage} S1")),
+            12 => self.command(&format!("cut {other} {sync}")),
             13 => self.command(&format!("heal {entry} {storage}")),
-            14 => self.command(&format!("heal {storage} S1")),
-            15 if dice.roll(3) == 0 => self.toggle(if dice.roll(2) == 0 { entry } else { storage }),
+            14 => self.command(&format!("heal {other} {sync}")),
+            15 if dice.roll(3) == 0 => self.toggle(dice.pick(&[entry, storage, sync])),
+            15 if running(sync) => self.command(&format!("rewrite {sync}")),
             _ => self.command(&format!("clock {}", dice.roll(1_000_000))),
         }
     }
@@ -92,10 +97,11 @@ impl Story {
             self.stopped.insert(node);
             self.toggle(node);
         }
-        for storage in self.storages {
-            for other in ENTRIES.iter().chain(&["S1"]) {
-                self.command(&format!("cut {other} {storage}"));
-                self.command(&format!("heal {other} {storage}"));
+        let nodes = [&ENTRIES, self.storages, self.syncs].concat();
+        for (at, node) in nodes.iter().enumerate() {
+            for other in &nodes[at + 1..] {
+                self.command(&format!("cut {node} {other}"));
+                self.command(&format!("heal {node} {other}"));
             }
         }
         for _ in 0..self.published + 100 {
@@ -107,6 +113,7 @@ impl Story {
     }
 
     fn check(&self) {
+        self.cluster.check_order();
         let log = self.cluster.log(self.storages[0]);
         for storage in self.storages {
             assert_eq!(self.cluster.log(storage), log, "all storages have one log");
@@ -135,10 +142,10 @@ impl Story {
 }
 
 #[track_caller]
-fn check(storages: &'static [&'static str], seeds: std::ops::Range<u64>) {
-    let mut acknowledged = 0;
+fn check(storages: &'static [&'static str], syncs: &'static [&'static str], seeds: std::ops::Range<u64>) {
+    let (mut acknowledged, count) = (0, seeds.end - seeds.start);
     for seed in seeds {
-        let mut story = Story::new(storages);
+        let mut story = Story::new(storages, syncs);
         let mut dice = Dice(seed);
         for _ in 0..120 {
             story.step(&mut dice);
@@ -159,15 +166,25 @@ fn check(storages: &'static [&'static str], seeds: std::ops::Range<u64>) {
         }
         acknowledged += story.told.len();
     }
-    assert!(acknowledged > 500, "hardly anything happened: {acknowledged}");
+    assert!(acknowledged as u64 > 5 * count, "hardly anything happened: {acknowledged}");
 }
 
 #[test]
 fn one_storage_loses_and_repeats_nothing() {
-    check(&["N1"], 0..100);
+    check(&["N1"], &["S1"], 0..100);
 }
 
 #[test]
 fn two_storages_agree() {
-    check(&["N1", "N2"], 0..100);
+    check(&["N1", "N2"], &["S1"], 0..100);
+}
+
+#[test]
+fn three_syncs_agree() {
+    check(&["N1", "N2"], &["S1", "S2", "S3"], 0..150);
+}
+
+#[test]
+fn an_even_number_of_syncs_agrees() {
+    check(&["N1"], &["S1", "S2", "S3", "S4"], 0..30);
 }

@@ -8,36 +8,15 @@ import json
 
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.types import CallResult, PublishOptions, RegisterOptions, SubscribeOptions
-from paho.mqtt.client import MQTTv5, MQTTv311
+from paho.mqtt.client import MQTTv311
 
-from device import Device, fresh
+from device import device, fresh
 from tap import run, same, scenario
 from wamp import Events, connect, refusal, within
 
 TOLD = PublishOptions(acknowledge=True)
 KEPT = PublishOptions(acknowledge=True, retain=True)
 DETAILS = SubscribeOptions(details=True)
-
-
-class AsyncDevice:
-    """A device whose methods wait in a thread, so that the WAMP sessions beside it go on."""
-
-    def __init__(self, device):
-        self.device = device
-
-    def __getattr__(self, name):
-        method = getattr(self.device, name)
-        return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        await self.leave()
-
-
-async def device(args, protocol=MQTTv5, **options):
-    return AsyncDevice(await asyncio.to_thread(Device, args, protocol, **options))
 
 
 def names():

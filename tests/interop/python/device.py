@@ -1,5 +1,6 @@
 """An MQTT client of paho-mqtt whose callbacks became queues that can be waited on."""
 
+import asyncio
 import itertools
 import os
 import queue
@@ -30,7 +31,8 @@ def properties(packet, **values):
 class Device:
     """One client, connected when it is made; used in a `with` block, it disconnects at the end.
 
-    `connack` is `(session present, reason code, properties)`; `messages` holds what came.
+    `connack` is `(session present, reason code, properties)`; `messages` holds what came; `told` the properties of the last SUBACK
+    or UNSUBACK.
     """
 
     def __init__(
@@ -73,8 +75,8 @@ class Device:
         self.client.on_disconnect = lambda _c, _u, flags, reason, _p: self.ends.put(
             (flags.is_disconnect_packet_from_server, reason)
         )
-        self.client.on_subscribe = lambda _c, _u, mid, reasons, _p: self.answers.put((mid, reasons))
-        self.client.on_unsubscribe = lambda _c, _u, mid, reasons, _p: self.answers.put((mid, reasons))
+        self.client.on_subscribe = lambda _c, _u, mid, reasons, props: self.answers.put((mid, reasons, props))
+        self.client.on_unsubscribe = lambda _c, _u, mid, reasons, props: self.answers.put((mid, reasons, props))
         self.connect()
 
     def connect(self):
@@ -120,7 +122,7 @@ class Device:
     def _answer(self, sent):
         result, mid = sent
         assert result == 0, f"not sent: {result}"
-        answered, reasons = self.answers.get(timeout=PATIENCE)
+        answered, reasons, self.told = self.answers.get(timeout=PATIENCE)
         assert answered == mid, f"answer {answered} to request {mid}"
         return [reason.value for reason in reasons]
 
@@ -138,3 +140,31 @@ class Device:
     def texts(self, count):
         """The payloads of the next `count` messages."""
         return [self.next().payload.decode() for _ in range(count)]
+
+    def follow(self, ports):
+        """Waits until the broker is seen to be gone, and connects to the next one."""
+        self.ends.get(timeout=PATIENCE)
+        self.client.loop_stop()
+        self.port = ports.http if self.ws else ports.mqtt
+        self.connect()
+
+
+class AsyncDevice:
+    """A device whose methods wait in a thread, so that the WAMP sessions beside it go on."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def __getattr__(self, name):
+        method = getattr(self.device, name)
+        return lambda *args, **kwargs: asyncio.to_thread(method, *args, **kwargs)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.leave()
+
+
+async def device(args, protocol=MQTTv5, **options):
+    return AsyncDevice(await asyncio.to_thread(Device, args, protocol, **options))

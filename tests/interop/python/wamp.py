@@ -9,6 +9,7 @@ txaio.use_asyncio()
 from autobahn.asyncio.rawsocket import WampRawSocketClientFactory
 from autobahn.asyncio.wamp import ApplicationSession
 from autobahn.asyncio.websocket import WampWebSocketClientFactory
+from autobahn.wamp import message
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer
 from autobahn.wamp.types import ComponentConfig
@@ -42,6 +43,19 @@ class Session(ApplicationSession):
     def onUserError(self, failure, message):
         """Errors that an endpoint raises on purpose need not be printed."""
 
+    def cut(self):
+        """Ends the connection without a GOODBYE."""
+        self._transport.transport.abort()
+
+    def subscribe_with(self, handler, topic, options=None, **more):
+        """Subscribes with options that the library does not know."""
+        transport = self._transport
+        self._transport = _Widening(transport, more)
+        try:
+            return self.subscribe(handler, topic, options)
+        finally:
+            self._transport = transport
+
     async def __aenter__(self):
         return self
 
@@ -49,6 +63,28 @@ class Session(ApplicationSession):
         if self.is_attached():
             self.leave()
             await within(self.left)
+
+
+class _Widening:
+    """A transport that adds to the options of SUBSCRIBE."""
+
+    def __init__(self, transport, more):
+        self.transport, self.more = transport, more
+
+    def __getattr__(self, name):
+        return getattr(self.transport, name)
+
+    def send(self, said):
+        self.transport.send(_Subscribe(said, self.more))
+
+
+class _Subscribe(message.Subscribe):
+    def __init__(self, said, more):
+        super().__init__(said.request, said.topic, said.match, said.get_retained)
+        self.more = more
+
+    def marshal_options(self):
+        return {**super().marshal_options(), **self.more}
 
 
 async def connect(args, realm="realm1", tls=None, **joining):
@@ -100,3 +136,8 @@ class Events:
     async def firsts(self, count):
         """The first argument of each of the next `count` events."""
         return [(await self.next())[0][0] for _ in range(count)]
+
+    async def publications(self, count):
+        """The first argument and the publication id of each of the next `count` events."""
+        events = [await self.next() for _ in range(count)]
+        return [(args[0], details.publication) for args, _, details in events]

@@ -1,6 +1,7 @@
 //! Which session a connection gets, how long sessions are kept, and who has them (MQTT 5, 3.1.2.4, 3.1.2.11.2, 4.1).
 
 use super::*;
+use crate::mqtt::codec::PINGREQ;
 use crate::node::clients::NEVER_S;
 
 /// [MQTT-3.2.2-2], [MQTT-3.2.2-3].
@@ -254,4 +255,46 @@ fn session_goes_on_at_another_level() {
     assert_eq!(peer.hear(), ["connack Success present", "publish a 1 q1 #1 dup type=t"]);
     publisher.publish_with(publish("a", "2", Q0), &properties);
     assert_eq!(peer.hear(), ["publish a 2 type=t"]);
+}
+
+/// Each of two clients takes the session from the other as soon as it has lost it.
+#[test]
+fn clients_that_fight_for_a_client_id_wait_ever_longer() {
+    let world = World::new();
+    for connect in [v5("fought"), kept("fought", 1000)] {
+        let mut holder = world.join(connect.clone());
+        for _ in 0..3 {
+            let mut next = world.connect(connect.clone());
+            assert!(next.hear()[0].starts_with("connack Success"));
+            assert_eq!(holder.hear(), ["disconnect SessionTakenOver", "closed"]);
+            holder = next;
+        }
+        for delay_ms in [100, 200, 400] {
+            let mut next = world.connect(connect.clone());
+            // What it sends ahead waits, too.
+            next.feed(&PINGREQ);
+            world.pass(delay_ms - 1);
+            assert!(next.hear().is_empty());
+            assert!(holder.hear().is_empty(), "it has the session still");
+            world.pass(1);
+            let heard = next.hear();
+            assert!(heard[0].starts_with("connack Success"), "{heard:?}");
+            assert_eq!(heard.last().map(String::as_str), Some("pingresp"));
+            assert_eq!(holder.hear(), ["disconnect SessionTakenOver", "closed"]);
+            holder = next;
+        }
+        // One that does not wait does not get it.
+        world.connect(connect.clone()).cut();
+        world.pass(10_000);
+        assert!(holder.hear().is_empty());
+        holder.leave();
+        world.pass(10_001);
+    }
+}
+
+#[test]
+fn fight_for_a_client_id_is_not_slowed_down_where_that_is_turned_off() {
+    let world = Setup::limited(|limits| limits.mqtt_takeover_delay_s_max = 0).build();
+    let peers: Vec<_> = (0..20).map(|_| world.join(v5("fought"))).collect();
+    assert_eq!(peers.len(), 20);
 }

@@ -32,7 +32,7 @@ use crate::mqtt::codec::{
 use crate::net::gate::{Check, Flow, Gate, Machine};
 use crate::node::metrics::{Drop, Protocol};
 use crate::node::realm::Realm;
-use crate::node::testing::{let_time_pass, run_log_on};
+use crate::node::testing::{let_time_pass, recover, run_log_on};
 use crate::node::users::{UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings as NodeSettings};
 use crate::queue::retention::Policy;
@@ -403,10 +403,14 @@ impl Peer {
 
     /// A SUBSCRIBE with user properties.
     fn ask_past(&mut self, pairs: &[(&str, &str)], subscriptions: &[Subscription<'_>]) {
+        self.ask_past_with(None, pairs, subscriptions);
+    }
+
+    fn ask_past_with(&mut self, identifier: Option<u32>, pairs: &[(&str, &str)], subscriptions: &[Subscription<'_>]) {
         let pairs = owned(pairs);
         let subscribe = Subscribe {
             packet_id: self.next_id(),
-            subscription_identifier: None,
+            subscription_identifier: identifier,
             user_properties: UserProperties::new(&pairs),
             subscriptions: Subscriptions::new(subscriptions),
         };

@@ -114,7 +114,7 @@ fn topics_of_the_broker_are_closed_to_clients() {
         let expected = ["puback #1", "pubrec #2", "puback #3", "pubrec #4"].map(|ack| format!("{ack} NotAuthorized"));
         assert_eq!(level_5.hear(), expected);
         // Closing would only make it send them again (3.1.1, 3.3.5).
-        let mut level_4 = world.join(v4("p"));
+        let mut level_4 = world.join(v4("p4"));
         level_4.publish(topic, "x", Q1);
         level_4.publish(topic, "x", Q2);
         level_4.ack(AckType::Pubrel, 2);
@@ -153,7 +153,7 @@ fn more_unreleased_messages_than_the_receive_maximum_close_the_connection() {
     publisher.bytes();
     publisher.publish("a", "x", Q2);
     assert_eq!(publisher.hear(), ["disconnect ReceiveMaximumExceeded (more than the receive maximum)", "closed"]);
-    let mut level_4 = world.join(v4("p"));
+    let mut level_4 = world.join(v4("p4"));
     for _ in 0..5 {
         level_4.publish("a", "x", Q2);
     }
@@ -261,7 +261,7 @@ fn packet_larger_than_allowed_closes_the_connection_before_it_has_come() {
     assert_eq!(peer.hear(), [format!("publish a {fits}")]);
     publisher.feed(b"\x30\xce\x0f");
     assert_eq!(publisher.hear(), ["disconnect PacketTooLarge (the packet is larger than what was agreed)", "closed"]);
-    let mut level_4 = world.join(v4("p"));
+    let mut level_4 = world.join(v4("p4"));
     level_4.feed(b"\x30\xce\x0f");
     assert_eq!(level_4.hear(), ["closed"]);
 }

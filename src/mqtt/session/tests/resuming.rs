@@ -85,10 +85,35 @@ fn snapshot_is_no_subscription() {
     peer.subscribe("d/1", Q1);
     peer.ask_past(&[("rewind", "2"), ("snapshot", "true")], &[to("d/0", Q0)]);
     let granted = "suback #2 Success recovered=true first_available";
-    assert_eq!(peer.hear(), [granted, "publish d/0 2", "publish d/0 4"]);
+    assert_eq!(peer.hear(), [granted, "publish d/0 2", "publish d/0 4", &*end_of("d/0")]);
     publisher.publish("d/0", "6", Q1);
     publisher.publish("d/1", "7", Q1);
     assert_eq!(peer.hear(), ["publish d/1 7 q1 #1"]);
+}
+
+/// What is told behind the last event of a snapshot.
+fn end_of(filter: &str) -> String {
+    format!("publish fennec/close/snapshot_end {filter} text=true snapshot_end:true")
+}
+
+/// Behind all its events, whatever those wait for, and where there are none.
+#[test]
+fn end_of_a_snapshot_is_told() {
+    let (world, _publisher) = with_past();
+    for qos in [Q0, Q1, Q2] {
+        let mut peer = world.join(kept(&format!("s{}", qos as u8), 1000));
+        peer.ask_past_with(Some(7), &[("rewind", "3"), ("snapshot", "true")], &[to("d/+", qos), to("none", qos)]);
+        let heard = peer.hear();
+        assert_eq!(heard.len(), 1 + 3 + 2, "{heard:?}");
+        let end = |filter: &str| end_of(filter).replace("text", "id=7 text");
+        assert_eq!(heard[4..], [end("d/+"), end("none")]);
+    }
+    let properties = ConnectProperties { receive_maximum: 1, ..ConnectProperties::default() };
+    let mut slow = world.join(Connect { properties, ..v5("slow") });
+    slow.ask_past(&[("rewind", "2"), ("snapshot", "true")], &[to("d/0", Q1)]);
+    assert_eq!(slow.hear(), [GRANTED, "publish d/0 2 q1 #1"]);
+    slow.ack(AckType::Puback, 1);
+    assert_eq!(slow.hear(), ["publish d/0 4 q1 #2", &*end_of("d/0")]);
 }
 
 /// Its other subscriptions go on as they were.
@@ -190,7 +215,7 @@ fn filter_lets_events_through_that_have_its_fields() {
         assert_eq!(heard, [sent, others[2], others[1], others[0]]);
         let mut late = world.join(v5("late"));
         late.ask_past(&[filter, ("rewind", "1"), ("snapshot", "true")], &[to("d/0", Q1)]);
-        assert_eq!(late.hear(), [GRANTED, r#"publish d/0 {"kind":"a","n":1} q1 #1"#]);
+        assert_eq!(late.hear(), [GRANTED, r#"publish d/0 {"kind":"a","n":1} q1 #1"#, &*end_of("d/0")]);
     }
     // The session is kept, and so is what it is for.
     world.restart();
@@ -219,4 +244,51 @@ fn subscription_without_a_filter_gets_what_others_leave_out() {
     peer.hear();
     publisher.publish("t/1", "y", Q0);
     assert_eq!(peer.hear(), ["publish t/1 y"]);
+}
+
+/// MQTT 5, 3.3.4: identifiers of the subscriptions that match. A filter for data decides on that, too.
+#[test]
+fn subscription_whose_filter_leaves_an_event_out_is_not_named_with_it() {
+    let (mut world, mut publisher) = with_past();
+    let subscribe = |peer: &mut Peer| {
+        peer.ask_past_with(Some(1), &[("filter", r#"{"kind":"a"}"#)], &[to("+/#", Q1)]);
+        peer.ask_past_with(Some(2), &[("filter", r#"{"n":1}"#)], &[to("d/+", Q1)]);
+        peer.ask_past_with(Some(3), &[], &[to("d/x", Q1)]);
+        assert_eq!(peer.hear().len(), 3);
+    };
+    let events = [r#"{"kind":"a","n":1}"#, r#"{"kind":"b","n":1}"#, r#"{"kind":"a"}"#, r#"{"kind":"b"}"#];
+    let ids = ["1 2", "2", "1", ""];
+    let heard = |peer: &mut Peer, topic: &str, more: &str| {
+        let lines = events.iter().zip(ids).filter(|(_, ids)| !ids.is_empty() || !more.is_empty());
+        let named = |line: &str| {
+            let mut ids: Vec<_> = line.split_whitespace().filter_map(|word| word.strip_prefix("id=")).collect();
+            ids.sort_unstable();
+            ids.join(" ")
+        };
+        let expected: Vec<_> = lines.map(|(_, ids)| format!("{ids} {more}").trim().to_owned()).collect();
+        let heard = peer.hear();
+        assert!(heard.iter().all(|line| line.starts_with(&format!("publish {topic}"))), "{heard:?}");
+        assert_eq!(heard.iter().map(|line| named(line)).collect::<Vec<_>>(), expected, "{heard:?}");
+    };
+    let mut live = world.join(v5("live"));
+    let mut away = world.join(kept("away", 1000));
+    [&mut live, &mut away].into_iter().for_each(subscribe);
+    away.leave();
+    for (topic, more) in [("d/x", "3"), ("d/y", "")] {
+        for event in events {
+            publisher.publish(topic, event, Q1);
+        }
+        heard(&mut live, topic, more);
+    }
+    let mut back = world.connect(kept("away", 1000));
+    let mut lines = back.hear();
+    lines.retain(|line| line.starts_with("publish"));
+    assert_eq!(lines.len(), 7, "{lines:?}");
+    assert!(lines[1].contains("id=2") && lines[1].contains("id=3") && !lines[1].contains("id=1"), "{lines:?}");
+    assert!(lines[3].contains("id=3") && !lines[3].contains("id=1") && !lines[3].contains("id=2"), "{lines:?}");
+    // What is sent again is named as it was.
+    world.restart();
+    let mut again = world.connect(kept("away", 1000)).hear();
+    again.retain(|line| line.starts_with("publish"));
+    assert!(again[1].contains("id=2") && !again[1].contains("id=1"), "{again:?}");
 }

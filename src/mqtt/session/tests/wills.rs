@@ -38,6 +38,23 @@ fn goodbye_deletes_the_will() {
     }
 }
 
+/// The store works again, and the client is back, before the log has heard of the goodbye.
+#[test]
+fn goodbye_that_the_store_did_not_take_deletes_the_will_nevertheless() {
+    let world = World::new();
+    let mut heir = heir(&world);
+    for connect in [v4("c"), v5("c"), kept("d", 100)] {
+        let peer = world.join(with_will(connect.clone(), will("w", "x")));
+        world.store.fails.store(true, Ordering::Relaxed);
+        peer.leave();
+        world.store.fails.store(false, Ordering::Relaxed);
+        recover(&world.node);
+        world.join(with_will(connect, will("w", "y"))).leave();
+        world.pass(1_000_000);
+        assert!(heir.hear().is_empty());
+    }
+}
+
 /// MQTT 5, 3.1.2.5: only DISCONNECT with code 0x00 deletes the will.
 #[test]
 fn disconnect_with_another_code_publishes_the_will() {

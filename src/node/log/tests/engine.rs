@@ -117,7 +117,7 @@ fn a_commit_that_fails_refuses_all_that_waits_and_it_goes_on_when_the_store_does
     bench.take("a", plain("t", &["1", "2"]));
     bench.take("b", plain("t", &["3"]));
     assert_eq!(bench.run(), ["a: 2 refused StoreUnavailable", "b: 1 refused StoreUnavailable"]);
-    let failed = "the store cannot write: the disk is full";
+    let failed = "the store cannot be used now: the disk is full";
     assert_eq!(bench.engine.failed().unwrap().to_string(), failed);
     assert_eq!(bench.submit("a", plain("t", &["4"])), ["a: 1 refused StoreUnavailable"]);
     assert_eq!(bench.recover().unwrap_err().to_string(), failed);

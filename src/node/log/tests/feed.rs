@@ -111,7 +111,7 @@ fn while_the_store_fails_nothing_is_routed_and_the_rest_of_the_node_goes_on() {
     world.store.set(Fault::Full);
     assert_eq!(world.submit("a", plain("t", &["1"])), ["a: 1 refused StoreUnavailable"]);
     assert_eq!(taken(&session), [""; 0]);
-    assert_eq!(world.node.log.health().as_deref(), Some("the store cannot write: the disk is full"));
+    assert_eq!(world.node.log.health().as_deref(), Some("the store cannot be used now: the disk is full"));
     assert_eq!(world.node.log.counts.failures.load(Ordering::Relaxed), 1);
     assert_eq!(world.node.log.unresolved_bytes(), 0);
 

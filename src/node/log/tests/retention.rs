@@ -238,3 +238,19 @@ fn what_is_to_go_is_found_behind_much_that_stays() {
     }
     assert_eq!((bench.available("t"), bench.available("stays")), (5002, 1));
 }
+
+#[test]
+fn all_that_is_to_go_goes_at_once_where_nobody_else_works() {
+    let mut bench = Bench::with(&[policy("stays"), Policy { messages_max: 1, ..policy("t") }]);
+    bench.publish("stays", &["x"; 5000]);
+    bench.publish("t", &["1", "2"]);
+    bench.publish("stays", &["x"; 4500]);
+    bench.publish("t", &["3"]);
+    bench.engine.clean_up(bench.now_us).unwrap();
+    let (firsts, gone) = (bench.firsts(), [5001, 5002]);
+    assert!(!gone.iter().any(|first| firsts.contains(first)));
+    assert_eq!((firsts.len(), bench.available("t")), (9501, 5003));
+    let mut bench = Bench::on(bench.store, vec![policy("stays"), policy("t")]);
+    bench.store.set(Fault::Full);
+    bench.engine.clean_up(bench.now_us).unwrap();
+}

@@ -75,7 +75,7 @@ fn a_store_that_fails_is_tried_until_it_works() {
     let World { node, store, threads } = world();
     store.set(Fault::Full);
     assert_eq!(submit(&node, "1").recv_timeout(PATIENCE), Ok(UNAVAILABLE));
-    assert_eq!(node.log.health().as_deref(), Some("the store cannot write: the disk is full"));
+    assert_eq!(node.log.health().as_deref(), Some("the store cannot be used now: the disk is full"));
     // It is refused without a try now.
     assert_eq!(submit(&node, "2").try_recv(), Ok(UNAVAILABLE));
     let (again, tried) = channel();

@@ -134,9 +134,9 @@ fn what_the_client_has_acknowledged_is_done_and_the_rest_comes_again() {
     let id = durable(&peer, &world, 0, true);
     world.publish(&some(5));
     peer.run();
-    assert!(peer.mailbox().ack(id, 3));
-    assert!(peer.mailbox().ack(id, 2), "an older one changes nothing");
-    assert!(!peer.mailbox().ack(SubscriptionId(9), 2));
+    assert_eq!(peer.mailbox().ack(id, 3), Some(true));
+    assert_eq!(peer.mailbox().ack(id, 2), Some(true), "an older one changes nothing");
+    assert_eq!(peer.mailbox().ack(SubscriptionId(9), 2), None);
     assert_eq!(peer.mailbox().take_moved(), [], "nobody asked");
     peer.mailbox().ask_progress();
     assert_eq!(peer.mailbox().take_moved(), [moved(3)]);
@@ -170,7 +170,7 @@ fn without_acknowledgements_what_the_connection_takes_is_done() {
     peer.run();
     peer.mailbox().ask_progress();
     assert_eq!(peer.mailbox().take_moved(), [moved(2)]);
-    assert!(!peer.mailbox().ack(id, 2), "it does not wait for that");
+    assert_eq!(peer.mailbox().ack(id, 2), None, "it does not wait for that");
     world.publish(&some(1));
     peer.mailbox().refill(NOW_MS);
     let link = peer.link.take().unwrap();

@@ -1,7 +1,7 @@
 //! MQTT 5, 3.1.2.5, 3.1.3.2.2, 3.1.4, 3.14.4; MQTT 3.1.1, 3.1.2.5. MQTT 3 has no delay, and no expiry but 0 and a broker's.
 
 use super::*;
-use crate::queue::command::PropertiesRow;
+use crate::queue::command::{Farewell, PropertiesRow};
 
 #[derive(Clone, Copy, Debug)]
 struct Client {
@@ -84,6 +84,27 @@ fn will_is_deleted_by_an_orderly_disconnect() {
         world.pass(1_000_000 * SECOND_US);
         assert!(wills(&world.wait_until_all_is_met()).is_empty(), "{client:?}");
         assert!(!world.rows.rows.contains_key(&rows::will(REALM, "c")));
+    }
+}
+
+#[test]
+fn how_a_connection_ended_may_be_told_by_the_next() {
+    let farewell = |connection, orderly| Some(Farewell { connection, orderly, expiry_s: 100 });
+    for (farewell, expected) in [
+        (None, &["of 1"][..]),
+        (farewell(1, true), &[]),
+        (farewell(1, false), &["of 1"]),
+        // Of a connection before that.
+        (farewell(7, true), &["of 1"]),
+    ] {
+        let mut world = World::new();
+        world.command(connect(1, V5_KEPT));
+        let Command::Connect(next) = connect(2, V5_KEPT) else { unreachable!() };
+        let lines = world.command(Command::Connect(Box::new(Connect { farewell, ..*next })));
+        assert_eq!(wills(&lines), expected, "{farewell:?}");
+        assert!(lines.iter().any(|line| line.contains("Connected { present: true }")), "{lines:?}");
+        world.command(disconnect(1, true, 0));
+        assert_eq!(wills(&world.command(disconnect(2, false, 100))), ["of 2"], "it is another connection's");
     }
 }
 

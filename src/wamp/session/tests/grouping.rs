@@ -56,6 +56,17 @@ fn what_a_member_has_not_acknowledged_goes_to_another_when_it_is_gone() {
 }
 
 #[test]
+fn who_acknowledges_what_another_was_done_with_is_told_so() {
+    let world = World::new();
+    let (mut a, id) = member(&world, "");
+    publish(&mut world.join(), 1..=1);
+    let (_, publications) = got(&mut a, id);
+    ack(&mut a, id, publications[0]);
+    a.send(&format!(r#"[48,9,{{}},"fennec.subscription.ack",[{id},{}]]"#, publications[0]));
+    assert_eq!(a.received_answer(), "[50,9,{},[false]]");
+}
+
+#[test]
 fn who_unsubscribes_leaves_the_group() {
     let world = World::new();
     let (mut a, id) = member(&world, "");

@@ -1,0 +1,53 @@
+//! The README says which state survives what; `docs/durable.md` names the tests that say so.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// First cells of the rows of the first table behind a heading.
+fn first_cells<'a>(page: &'a str, heading: &str) -> Vec<&'a str> {
+    let behind = page.split_once(heading).expect("the heading").1;
+    let table = behind.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    table.skip(2).filter_map(|row| row.split('|').nth(1)).map(str::trim).collect()
+}
+
+/// Names of all functions in the Rust files of a folder.
+fn functions(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            functions(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let named = text.lines().filter_map(|line| line.trim().strip_prefix("fn ")?.split_once("()"));
+            names.extend(named.map(|(name, _)| name.to_owned()));
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_table_of_what_survives_has_tests() {
+    let (readme, durable) = (read("README.md"), read("docs/durable.md"));
+    let rows = first_cells(&readme, "## Which state survives what");
+    assert!(rows.len() > 5, "{rows:?}");
+    assert_eq!(first_cells(&durable, "## How it is tested"), rows);
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let mut functions_of_all = BTreeSet::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["src", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut functions_of_all));
+    let durable = read("docs/durable.md");
+    let tested = durable.split_once("## How it is tested").unwrap().1;
+    // Names of tests are sentences; others are short.
+    let named: Vec<_> = tested.split('`').filter(|word| word.matches('_').count() > 2 && !word.contains(' ')).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        assert!(functions_of_all.contains(name), "docs/durable.md names {name}, which is no test");
+    }
+}
