@@ -215,8 +215,8 @@ impl Publisher {
             Some(at) => *at,
             None => self.add_target(topic.as_bytes(), topic.clone()),
         };
-        // The broker asks nobody; a retained value without room has been counted.
-        let _ = self.publish(TargetId(at), publication);
+        // The broker asks nobody; a retained value without room has been counted. Nothing was received.
+        let _ = self.publish_uncounted(at, publication);
     }
 
     /// The target of a topic as it was written on the wire. `parse` is called for names that are new to this connection.
@@ -267,6 +267,10 @@ impl Publisher {
     pub fn publish(&mut self, target: TargetId, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         let TargetId(at) = target;
         self.tally.publishes_in += 1;
+        self.publish_uncounted(at, publication)
+    }
+
+    fn publish_uncounted(&mut self, at: usize, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         if !self.targets[at].may_publish {
             self.tally.drop(Drop::NotAuthorized, 1);
             return Err(PublishRefused::NotAuthorized);

@@ -88,7 +88,7 @@ pub struct Work {
 /// What the members of a consumer group were given, in the order in which it came.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    /// Nobody is given what another member has, who is there: members may take as long as they want.
+    /// Nobody is given what another member has, who is there, or had done: members may take as long as they want.
     pub exclusive: bool,
     pub works: Vec<Work>,
 }

@@ -187,11 +187,12 @@ impl Test {
             self.active.0.push(testator.name());
             self.active.1.spawn_on(testator.live(self.stages.subscribe()), self.runtime.handle());
         }
+        let forgets = self.dice.one_in(2);
         for (name, belongs) in [
             ("shares-1", Belongs::Shared("shared")),
             ("shares-2", Belongs::Shared("shared")),
-            ("works-1", Belongs::Named("workers", Format::Json)),
-            ("works-2", Belongs::Named("workers", Format::MsgPack)),
+            ("works-1", Belongs::Named("workers", Format::Json, forgets)),
+            ("works-2", Belongs::Named("workers", Format::MsgPack, forgets)),
         ] {
             let member = Member::new(name, belongs, &recorder, Dice(self.dice.roll()), &self.not_subscribed);
             self.members.0.push(name);

@@ -20,17 +20,17 @@ use crate::history::{Recorder, Work};
 /// One in so many events has a client lose its connection.
 const DROPS_ONE_IN: u64 = 1500;
 /// One in so many events is not acknowledged, and so is to come again.
-const FORGETS_ONE_IN: u64 = 300;
-/// How long a member may take, where events are forgotten, in milliseconds.
-const ACK_TIMEOUT_MS: u64 = 500;
+const FORGETS_ONE_IN: u64 = 1000;
+/// How long a member may take, where events are forgotten, in milliseconds. More than it needs on a busy machine.
+const ACK_TIMEOUT_MS: u64 = 2000;
 
 /// How a member belongs to its group.
 #[derive(Clone, Copy, Debug)]
 pub enum Belongs {
     /// By a shared subscription. All is acknowledged.
     Shared(&'static str),
-    /// By the group's name; each event is acknowledged by a call, or forgotten.
-    Named(&'static str, Format),
+    /// By the group's name; each event is acknowledged by a call, or (`true`) forgotten now and then.
+    Named(&'static str, Format, bool),
 }
 
 /// See the module.
@@ -84,10 +84,10 @@ impl Member {
                 filter = format!("$share/{group}/crash/#");
                 (filter.as_str(), vec![])
             }
-            Belongs::Named(group, _) => {
-                let options =
-                    [("group", group.into()), ("acknowledge", "client".into()), ("ack_timeout", ACK_TIMEOUT_MS.into())];
-                ("crash.", options.to_vec())
+            Belongs::Named(group, _, forgets) => {
+                let mut options = vec![("group", group.into()), ("acknowledge", "client".into())];
+                options.extend(forgets.then(|| ("ack_timeout", ACK_TIMEOUT_MS.into())));
+                ("crash.", options)
             }
         };
         let subscribed = client.machine().subscribe(&Subscription {
@@ -106,15 +106,12 @@ impl Member {
 
     fn work(&mut self, message: &Message, client: &mut Client) {
         let Some(sight) = sight(message, &self.recorder) else { return };
-        let (group, exclusive) = match self.belongs {
-            Belongs::Shared(group) => (group, true),
-            Belongs::Named(group, _) => (group, false),
-        };
+        let forgetful = matches!(self.belongs, Belongs::Named(_, _, true));
         let (event_id, publication) = (sight.event_id.clone(), sight.publication);
         let work = Work { member: self.at_work(), sight, life: self.life, from: 0, done: None };
-        let work = self.recorder.began(group, exclusive, work);
+        let work = self.recorder.began(self.group(), !forgetful, work);
         self.drops = self.dice.one_in(DROPS_ONE_IN);
-        let forgets = self.dice.one_in(FORGETS_ONE_IN);
+        let forgets = forgetful && self.dice.one_in(FORGETS_ONE_IN);
         let (Belongs::Named(..), Some(subscription), false) = (self.belongs, self.subscription, forgets) else {
             return;
         };
@@ -135,7 +132,7 @@ impl Actor for Member {
     fn client(&self, ports: Ports) -> Client {
         match self.belongs {
             Belongs::Shared(_) => mqtt_client(self.name, Level::V5, ports),
-            Belongs::Named(_, format) => wamp_client(format, ports),
+            Belongs::Named(_, format, _) => wamp_client(format, ports),
         }
     }
 
@@ -203,7 +200,7 @@ impl Actor for Member {
 impl Member {
     fn group(&self) -> &'static str {
         match self.belongs {
-            Belongs::Shared(group) | Belongs::Named(group, _) => group,
+            Belongs::Shared(group) | Belongs::Named(group, ..) => group,
         }
     }
 }

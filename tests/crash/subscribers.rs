@@ -19,6 +19,8 @@ use crate::history::{Reading, Recorder, Sight};
 
 /// One in so many events has a client lose its connection.
 const DROPS_ONE_IN: u64 = 2500;
+/// The same of acknowledgements, where there are some: who is far behind gets on then, however soon it is gone again.
+const DROPS_ONE_IN_ACKNOWLEDGEMENTS: u64 = 100;
 /// How many events are acknowledged together, where that is done by a call.
 const ACKNOWLEDGED_AT_ONCE: u32 = 20;
 /// Before anything that could be in a log.
@@ -170,7 +172,8 @@ impl Actor for Subscriber {
                 }
                 // Who is promised no more than that events are sent must be there when the end is.
                 let may_drop = self.phase != Phase::Finishing || self.reading() != Reading::OnDelivery;
-                self.drops = may_drop && self.dice.one_in(DROPS_ONE_IN);
+                let acknowledges = matches!(self.resumes, Resumes::Named(_, _, true));
+                self.drops |= may_drop && !acknowledges && self.dice.one_in(DROPS_ONE_IN);
             }
             Event::Subscribed { outcome: Ok(id), .. } => {
                 self.subscription = id;
@@ -182,7 +185,10 @@ impl Actor for Subscriber {
                 self.recorder.trouble(self.life, &format!("{} may not subscribe: {error}", self.name));
                 self.drops = true;
             }
-            Event::Returned { token, .. } if self.acknowledging == Some(token) => self.acknowledging = None,
+            Event::Returned { token, .. } if self.acknowledging == Some(token) => {
+                self.acknowledging = None;
+                self.drops |= self.dice.one_in(DROPS_ONE_IN_ACKNOWLEDGEMENTS);
+            }
             Event::Failed { error, .. } => {
                 self.acknowledging = None;
                 self.recorder.trouble(self.life, &format!("{} cannot acknowledge: {error:?}", self.name));

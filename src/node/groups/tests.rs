@@ -175,6 +175,18 @@ fn a_window_bounds_what_a_member_has_and_the_rest_waits_in_the_log() {
 }
 
 #[test]
+fn who_takes_few_at_a_time_leaves_the_rest_to_others() {
+    let mut world = World::new(MUCH);
+    let group = open(&world.realm, &row());
+    let mut few = Peer::new(&world, "few", true);
+    few.connect(&world, 2);
+    join(&world.realm, &few.session, &group, AtLeastOnce, 10);
+    let mut other = member(&world, &group, "other", 10);
+    world.publish(&some(6));
+    assert_eq!((read(&mut few), read(&mut other)), (vec![1, 3], vec![2, 4, 5, 6]));
+}
+
+#[test]
 fn who_takes_too_long_loses_the_event_and_may_still_be_done_with_it() {
     let mut world = World::new(MUCH);
     let group = open(&world.realm, &DurableRow { ack_timeout_ms: 1000, ..row() });

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use super::Mailbox;
 use super::refill::REFILL_BYTES;
 use super::send::Desk;
+use super::{Mailbox, Online};
 use crate::delivery::inflight::Cargo;
 use crate::node::Node;
 use crate::node::groups::Group;
@@ -67,7 +67,7 @@ impl Mailbox {
             node: log.reading.node.clone(),
         };
         if let Some(online) = &self.online {
-            membership.group.join(membership.member, window, &online.link);
+            membership.take_part(online);
         }
         log.memberships.push(membership);
     }
@@ -102,9 +102,7 @@ impl Mailbox {
     /// A connection is there: it takes part.
     pub(super) fn join_groups(&mut self) {
         let (Some(log), Some(online)) = (&mut self.log, &self.online) else { return };
-        for Membership { group, member, window, .. } in &log.memberships {
-            group.join(*member, (*window).min(online.receive_max.into()), &online.link);
-        }
+        log.memberships.iter().for_each(|membership| membership.take_part(online));
     }
 
     /// The connection is gone: what groups have given the session is given to others.
@@ -192,6 +190,11 @@ impl Mailbox {
 }
 
 impl Membership {
+    /// What the connection has no room for is left to others.
+    fn take_part(&self, online: &Online) {
+        self.group.join(self.member, self.window.min(online.receive_max.into()), &online.link);
+    }
+
     fn leave(&self) {
         let routed = self.node.upgrade().map_or(0, |node| node.log.history.routed());
         self.group.leave(self.member, routed);

@@ -520,6 +520,8 @@ fn who_may_not_publish_is_refused_and_counted() {
     let own = Arc::new(Topic::from_name("$SYS/x").unwrap());
     world.node.publish_as_broker(&world.realm, &own, &publication(b"x", AtMostOnce), Protocol::Mqtt, NOW_MS);
     assert_eq!(client.take(), ["$SYS/x=x"], "the broker itself may");
+    let received = Protocol::ALL.map(|of| world.node.metrics.of(of).publishes_in.load(Ordering::Relaxed));
+    assert_eq!(received.iter().sum::<u64>(), 1, "and was not received");
 }
 
 #[test]

@@ -185,6 +185,7 @@ scenario("MQTT.js asks for older events by user properties", async () => {
     assert.deepEqual(numbers(packets), expected);
     eventIds ??= packets.map(({ properties }) => properties.userProperties.event_id);
     assert.ok(first_available <= eventIds[0]);
+    if (asked().snapshot) assert.equal((await client.packets.next()).topic, "fennec/close/snapshot_end");
     await client.endAsync();
   }
   assert.deepEqual(eventIds, [...eventIds].sort());
