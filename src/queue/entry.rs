@@ -330,10 +330,10 @@ impl EntryRole {
             RoleMessage::Renewed { incarnation, sent_us } if self.life == Life::Present(incarnation) => {
                 self.lease.answered(from, sent_us);
             }
-            RoleMessage::RenewRefused { incarnation } if self.life == Life::Present(incarnation) => {
-                if self.lease.refused(from, &self.members) {
-                    self.cut(0, out);
-                }
+            RoleMessage::RenewRefused { incarnation }
+                if self.life == Life::Present(incarnation) && self.lease.refused(from, &self.members) =>
+            {
+                self.cut(0, out);
             }
             RoleMessage::MembersAre { position, members } if position > self.members_at => {
                 (self.members_at, self.members) = (position, members);

@@ -109,7 +109,8 @@ impl LeaseWatch {
     /// RENEW. Whether it is to be answered: otherwise that life is refused.
     pub fn heard(&mut self, now_us: u64, entry: &NodeId, incarnation: u64) -> bool {
         self.begins(now_us, entry, incarnation);
-        let watched = self.entries.get_mut(entry).filter(|watched| watched.incarnation == incarnation && !watched.is_over);
+        let watched =
+            self.entries.get_mut(entry).filter(|watched| watched.incarnation == incarnation && !watched.is_over);
         let Some(watched) = watched else { return false };
         watched.is_given_up |= now_us >= watched.heard_us + self.lease_us;
         watched.heard_us = now_us;

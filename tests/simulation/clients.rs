@@ -235,7 +235,8 @@ impl Client {
 
     fn set_key(&mut self, facts: &mut Facts, now: u64, ticket: u64, dice: &mut Dice) -> Vec<Sent> {
         let slot = dice.roll(2);
-        let used: usize = facts.keys.iter().filter(|(key, _)| key.starts_with(&format!("key{slot}/"))).map(|(_, h)| h.len()).sum();
+        let used: usize =
+            facts.keys.iter().filter(|(key, _)| key.starts_with(&format!("key{slot}/"))).map(|(_, h)| h.len()).sum();
         let key = format!("key{slot}/{}", used / OPERATIONS_PER_KEY);
         let text = self.text();
         let Role::Keys { known } = &self.role else { return Vec::new() };
@@ -313,7 +314,9 @@ impl Client {
             What::Key { key, at } => self.key_set(facts, now, &key, at, (first, outcomes)),
             What::Lock(lock) => match outcomes {
                 [Outcome::Events { .. }] => return Heard::Granted(lock),
-                [Outcome::Waiting { .. }] => drop(self.under_way.insert(ticket, Request { what: What::Lock(lock), ..request })),
+                [Outcome::Waiting { .. }] => {
+                    drop(self.under_way.insert(ticket, Request { what: What::Lock(lock), ..request }))
+                }
                 _ => self.idle(),
             },
             What::Unlock => self.idle(),

@@ -114,7 +114,8 @@ impl Entry {
                     acts.told.push(Told::Closed);
                 }
                 Output::Resolved { resolution, tickets, .. } => {
-                    let exceptions = relay::read_exceptions(&resolution.results).expect("results are as they were written");
+                    let exceptions =
+                        relay::read_exceptions(&resolution.results).expect("results are as they were written");
                     for range in tickets {
                         self.resolved(range, resolution.first, &exceptions, &mut acts);
                     }
@@ -166,7 +167,9 @@ impl Entry {
             self.fed = fed.segment.last();
         }
         for outcome in fed.later {
-            let (Outcome::Granted { ticket: wait, .. } | Outcome::Ended { ticket: wait, .. }) = outcome else { continue };
+            let (Outcome::Granted { ticket: wait, .. } | Outcome::Ended { ticket: wait, .. }) = outcome else {
+                continue;
+            };
             if let Some(ticket) = self.waits.remove(&wait) {
                 acts.told.push(Told::Later { ticket, outcome: outcome.clone() });
             }

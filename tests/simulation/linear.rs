@@ -72,10 +72,9 @@ mod tests {
 
     #[test]
     fn what_overlaps_may_be_in_either_order() {
-        let two = |second| [
-            operation(Kind::PutAbsent, 0, Some((10, true))),
-            operation(Kind::PutAbsent, second, Some((20, false))),
-        ];
+        let two = |second| {
+            [operation(Kind::PutAbsent, 0, Some((10, true))), operation(Kind::PutAbsent, second, Some((20, false)))]
+        };
         assert!(is_linear(&two(5)) && is_linear(&two(15)));
         let both = [operation(Kind::PutAbsent, 0, Some((10, true))), operation(Kind::PutAbsent, 5, Some((20, true)))];
         assert!(!is_linear(&both));
@@ -83,12 +82,14 @@ mod tests {
 
     #[test]
     fn what_nobody_heard_of_may_have_happened_at_any_time_or_not_at_all() {
-        let history = |last: bool| [
-            operation(Kind::Put, 0, Some((1, true))),
-            operation(Kind::ClearAfter(0), 2, None),
-            operation(Kind::PutAbsent, 3, Some((4, false))),
-            operation(Kind::PutAbsent, 5, Some((6, last))),
-        ];
+        let history = |last: bool| {
+            [
+                operation(Kind::Put, 0, Some((1, true))),
+                operation(Kind::ClearAfter(0), 2, None),
+                operation(Kind::PutAbsent, 3, Some((4, false))),
+                operation(Kind::PutAbsent, 5, Some((6, last))),
+            ]
+        };
         assert!(is_linear(&history(true)) && is_linear(&history(false)));
     }
 

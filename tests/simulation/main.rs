@@ -91,7 +91,7 @@ fn check_bug(plan: Plan, bug: Bug, seeds: u64) {
 
 #[test]
 fn every_promise_is_kept_whatever_fails() {
-    check(PLAN, 20);
+    check(PLAN, 25);
 }
 
 #[test]

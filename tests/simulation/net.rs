@@ -66,7 +66,8 @@ impl Net {
             link.stalled[direction].push(envelope);
             return None;
         }
-        let delay = if dice.chance(30) { dice.range(link.delay_us, 10 * link.delay_us) } else { dice.range(50, link.delay_us) };
+        let delay =
+            if dice.chance(30) { dice.range(link.delay_us, 10 * link.delay_us) } else { dice.range(50, link.delay_us) };
         let at = (now + delay).max(link.not_before[direction]);
         link.not_before[direction] = at;
         Some((at, link.epoch, envelope))

@@ -184,7 +184,8 @@ impl Disk {
     }
 
     fn parts(&self, after: u64) -> Vec<Bytes> {
-        let segments: Vec<(u64, Logged)> = self.log.range(after + 1..).map(|(at, logged)| (*at, logged.clone())).collect();
+        let segments: Vec<(u64, Logged)> =
+            self.log.range(after + 1..).map(|(at, logged)| (*at, logged.clone())).collect();
         let mut parts: Vec<Part> =
             segments.chunks(SEGMENTS_PER_PART).map(|part| Part { segments: part.to_vec(), rest: None }).collect();
         let (log, kept, aside) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
@@ -243,7 +244,12 @@ impl Storage {
         }
     }
 
-    fn act(&mut self, disk: &mut Disk, facts: &mut Facts, act: impl FnOnce(&mut StorageRole, &mut Vec<Output>)) -> Acts {
+    fn act(
+        &mut self,
+        disk: &mut Disk,
+        facts: &mut Facts,
+        act: impl FnOnce(&mut StorageRole, &mut Vec<Output>),
+    ) -> Acts {
         let mut out = Vec::new();
         act(&mut self.role, &mut out);
         let mut acts = Acts::default();
@@ -257,7 +263,11 @@ impl Storage {
                 }
                 Output::Feed { to, after, until } => {
                     for (position, logged) in disk.log.range(after + 1..=until) {
-                        self.send(&to, RoleMessage::Feed { position: *position, segment: logged.fed.clone() }, &mut acts);
+                        self.send(
+                            &to,
+                            RoleMessage::Feed { position: *position, segment: logged.fed.clone() },
+                            &mut acts,
+                        );
                     }
                 }
                 Output::ReadBody { to, position, draft } => {

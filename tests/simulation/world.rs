@@ -65,13 +65,30 @@ enum Process {
 }
 
 enum Event {
-    Arrive { epoch: u32, envelope: Envelope },
+    Arrive {
+        epoch: u32,
+        envelope: Envelope,
+    },
     /// A node notices that a link is gone.
-    Down { at: NodeId, life: u32, from: NodeId },
+    Down {
+        at: NodeId,
+        life: u32,
+        from: NodeId,
+    },
     /// A link is tried.
-    Up { pair: Pair, epoch: u32 },
-    Done { at: NodeId, life: u32, job: u64 },
-    Tick { at: NodeId, life: u32 },
+    Up {
+        pair: Pair,
+        epoch: u32,
+    },
+    Done {
+        at: NodeId,
+        life: u32,
+        job: u64,
+    },
+    Tick {
+        at: NodeId,
+        life: u32,
+    },
     Client(usize),
     Trouble,
     Start(NodeId),
@@ -202,7 +219,8 @@ impl World {
     }
 
     fn happen(&mut self, number: u64, event: Event) {
-        let paused = |world: &Self, node: &NodeId| world.nodes[node].paused_until.checked_sub(world.now).filter(|us| *us > 0);
+        let paused =
+            |world: &Self, node: &NodeId| world.nodes[node].paused_until.checked_sub(world.now).filter(|us| *us > 0);
         let concerned = match &event {
             Event::Arrive { envelope, .. } => Some(&envelope.to),
             Event::Down { at, .. } | Event::Done { at, .. } | Event::Tick { at, .. } => Some(at),
@@ -314,7 +332,9 @@ impl World {
     }
 
     fn up(&mut self, pair: Pair, epoch: u32) {
-        let is_running = |node: &Node, now| !matches!(node.process, Process::Down) && (node.paused_until == 0 || node.paused_until < now);
+        let is_running = |node: &Node, now| {
+            !matches!(node.process, Process::Down) && (node.paused_until == 0 || node.paused_until < now)
+        };
         let can_talk = [&pair.0, &pair.1].into_iter().all(|id| is_running(&self.nodes[id], self.now));
         let link = self.net.link(&pair);
         if link.epoch != epoch || link.is_up {
@@ -436,7 +456,8 @@ impl World {
         self.send(acts.sends);
         for job in acts.jobs {
             let disk_us = self.nodes[id].disk_us;
-            let delay = if self.dice.chance(20) { self.dice.range(disk_us, 10 * disk_us) } else { self.dice_delay(disk_us) };
+            let delay =
+                if self.dice.chance(20) { self.dice.range(disk_us, 10 * disk_us) } else { self.dice_delay(disk_us) };
             self.counter += 1;
             let (number, life) = (self.counter, self.nodes[id].life);
             self.node(id).jobs.insert(number, job);
@@ -600,8 +621,12 @@ impl World {
 
     fn connect(&mut self, client: usize) {
         let is_open = |node: &Node| matches!(&node.process, Process::Entry(entry) if entry.is_open);
-        let open: Vec<NodeId> =
-            self.nodes.iter().filter(|(_, node)| is_open(node) && node.paused_until <= self.now).map(|(id, _)| id.clone()).collect();
+        let open: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| is_open(node) && node.paused_until <= self.now)
+            .map(|(id, _)| id.clone())
+            .collect();
         if let Some(at) = self.dice.pick(&open).cloned() {
             self.counter += 1;
             let session = self.counter;
@@ -648,7 +673,8 @@ impl World {
         }
         let delay = self.dice.range(10 * MS, 150 * MS);
         self.at(delay, Event::Trouble);
-        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
+        let ids: Vec<NodeId> =
+            self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
         let pairs = self.net.pairs();
         let (Some(id), Some(pair)) = (self.dice.pick(&ids).cloned(), self.dice.pick(&pairs).cloned()) else { return };
         match self.dice.roll(20) {
@@ -737,7 +763,8 @@ impl World {
     }
 
     fn power_loss(&mut self) {
-        let ids: Vec<NodeId> = self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
+        let ids: Vec<NodeId> =
+            self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
         for id in ids {
             self.crash_for_a_while(&id);
         }
@@ -792,7 +819,9 @@ impl World {
             self.at(1, Event::Start(id));
         }
         self.events.retain(|_, event| !matches!(event, Event::Start(id) if without.contains(id)));
-        for id in without.iter().filter(|id| !matches!(self.nodes[*id].process, Process::Down)).cloned().collect::<Vec<_>>() {
+        for id in
+            without.iter().filter(|id| !matches!(self.nodes[*id].process, Process::Down)).cloned().collect::<Vec<_>>()
+        {
             self.crash(&id);
         }
         for pair in self.net.pairs() {

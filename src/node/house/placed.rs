@@ -159,7 +159,9 @@ impl Room<'_> {
             }
             // It is gone, as was wanted.
             Done::NotFound if matches!(placed.what, What::Forget(_)) => Ok(Answer::one(true)),
-            Done::NotFound | Done::Stale => Err(Failure::new("fennec.error.not_held", "the caller does not hold this lock")),
+            Done::NotFound | Done::Stale => {
+                Err(Failure::new("fennec.error.not_held", "the caller does not hold this lock"))
+            }
             Done::Conflict => Err(Failure::new("fennec.error.conflict", "it belongs to another user")),
         };
         self.answer(&placed.call, answer);

@@ -108,9 +108,8 @@ impl Life {
     }
 
     fn may_come(&self, id: &SegmentId) -> bool {
-        let is_present = id.incarnation == self.incarnation
-            && !self.lost
-            && (id.segment > self.last || has(Fault::LateDraft));
+        let is_present =
+            id.incarnation == self.incarnation && !self.lost && (id.segment > self.last || has(Fault::LateDraft));
         is_present || id.incarnation > self.incarnation
     }
 }
