@@ -127,8 +127,12 @@ impl Entry {
     pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
         self.role.tick(monotonic_us, &mut self.outputs);
         if self.follower.is_some() {
-            let lacks = (!self.role.has_quorum()).then(|| "too few storages of the cluster are linked".to_owned());
-            self.node.log.set_trouble(lacks);
+            let lacks = match (self.role.has_quorum(), self.role.has_sync_majority()) {
+                (false, _) => Some("too few storages of the cluster are linked"),
+                (true, false) => Some("too few syncs of the cluster are linked"),
+                (true, true) => None,
+            };
+            self.node.log.set_trouble(lacks.map(str::to_owned));
         }
         self.carry_out(now_us);
     }

@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,8 +26,9 @@ pub struct Ports {
     pub http: u16,
 }
 
-/// All killed when dropped.
+/// All killed when dropped. There is one at a time: more would be slower than leases of entries allow.
 pub struct Cluster {
+    _turn: MutexGuard<'static, ()>,
     folder: tempfile::TempDir,
     ports: [Ports; 3],
     nodes: BTreeMap<&'static str, Node>,
@@ -42,12 +44,14 @@ struct Node {
 impl Cluster {
     /// Starts all, and waits until all entries take clients.
     pub fn start(limit: Duration) -> Cluster {
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(15);
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
         let mut toml =
-            "name = 'test'\nkey = 'a key that is long enough for the test'\nlink_silence_ms = 1500\n".to_owned();
+            "name = 'test'\nkey = 'a key that is long enough for the test'\nlink_silence_ms = 2500\n".to_owned();
         toml.push_str(&format!("data = '{}'\n", file("data").display()));
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
         let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
@@ -61,7 +65,7 @@ impl Cluster {
         }
         std::fs::write(file("cluster.toml"), toml).expect("the cluster's file is written");
         let nodes = everybody().map(|id| (id, Node::default())).collect();
-        let mut cluster = Cluster { folder, ports: entries, nodes };
+        let mut cluster = Cluster { _turn, folder, ports: entries, nodes };
         everybody().for_each(|id| cluster.begin(id));
         cluster.wait_for_entries(limit);
         cluster
@@ -192,7 +196,10 @@ pub fn everybody() -> impl Iterator<Item = &'static str> {
 /// So many that nobody listens on.
 fn free_ports(count: usize) -> Vec<u16> {
     let span = u32::from(PORTS.end - PORTS.start);
-    let first = std::process::id().wrapping_mul(97) % span;
+    // A cluster whose nodes are about to listen has its ports alone.
+    static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+    let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+    let first = std::process::id().wrapping_mul(97).wrapping_add(cluster * 1000) % span;
     let all = (0..span).map(|at| PORTS.start + ((first + at) % span) as u16);
     // All are held until all are found.
     let held: Vec<TcpListener> =

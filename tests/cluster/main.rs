@@ -40,7 +40,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use broker::{Cluster, ENTRIES, Ports, STORAGES, SYNCS, everybody};
+use broker::{Cluster, ENTRIES, Ports, everybody};
 use clients::{Actor, Phase, Stage, live, text, wamp_client};
 use dice::Dice;
 use history::{Fate, Promise, Recorder, Sight};
@@ -51,8 +51,10 @@ use subscribers::{END, Reader, Resumes, Subscriber};
 const ROUNDS: u64 = 4;
 /// How long anything may take that must come. Much more than it needs.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// Longer than a link may be silent, shorter than the lease of an entry: what it then holds, nobody else may.
-const PAUSE: Duration = Duration::from_secs(2);
+/// Longer than a link may be silent.
+const PAUSE: Duration = Duration::from_secs(3);
+/// Shorter than that: an entry without links refuses what it is given, as it must.
+const PAUSE_ENTRY: Duration = Duration::from_secs(1);
 /// Acknowledgements that come before a node is killed, and while it is down.
 const WORK: std::ops::RangeInclusive<u64> = 1..=200;
 
@@ -132,7 +134,7 @@ impl Test {
             ("session-2-old", Resumes::Session(Level::V4, Qos::ExactlyOnce)),
             ("after", Resumes::After(Format::Json)),
             ("after-cbor", Resumes::After(Format::Cbor)),
-            ("after-msgpack", Resumes::After(Format::MsgPack)),
+            ("named-acknowledges", Resumes::Named(Format::MsgPack, "by-client", true)),
         ] {
             let dice = Dice(self.dice.roll());
             let subscriber = Subscriber::new(name, resumes, &recorder, dice, &self.not_subscribed);
@@ -183,8 +185,11 @@ impl Test {
         let entry = ENTRIES.iter().position(|id| *id == victim);
         if fault == Fault::Pause {
             self.cluster.pause(victim, false);
-            self.runtime.block_on(tokio::time::sleep(PAUSE));
-            self.work(&format!("while {victim} is paused"));
+            let pause = if entry.is_some() { PAUSE_ENTRY } else { PAUSE };
+            self.runtime.block_on(async { tokio::time::sleep(pause).await });
+            if entry.is_none() {
+                self.work(&format!("while {victim} is paused"));
+            }
             return self.cluster.pause(victim, true);
         }
         self.cluster.kill(victim);
