@@ -205,6 +205,11 @@ impl Test {
         }
         self.work(&format!("without {victim}"));
         self.cluster.begin_and_link(victim, LIMIT);
+        if fault == Fault::Wipe && victim.starts_with('S') {
+            // Until then it does not count, and no other may be down.
+            let has_vote = |cluster: &Cluster| cluster.said(victim).contains("this disk has a vote now");
+            self.cluster.until(&format!("{victim} has a vote"), LIMIT, has_vote);
+        }
     }
 
     /// Some go to another entry; their old connection is there as long as it takes that one to notice.
