@@ -252,12 +252,12 @@ impl Process {
         signals: &mut Signals,
     ) -> Result<Option<(Broker, Ended)>, Failure> {
         let broker_node = make_node(config)?;
-        let position = Arc::new(AtomicU64::new(0));
+        let reached = Arc::new(AtomicU64::new(0));
         let storages: Arc<[NodeId]> = self.plan.cluster.nodes_of(Role::Storage).cloned().collect();
-        let ask = AskStorages::new(self.mesh.clone(), node.clone(), storages, position.clone());
+        let ask = AskStorages::new(self.mesh.clone(), node.clone(), storages, reached.clone());
         let readers: Readers = Arc::new(move || process::reader(&ask));
         let limits = EntryLimits { lease_us: LEASE.as_micros() as u64, ..EntryLimits::default() };
-        let entry = Entry::new(node.clone(), self.members(), limits, broker_node.clone());
+        let entry = Entry::new(node.clone(), self.members(), limits, broker_node.clone(), reached);
         let woken = inbox.clone();
         broker_node.log.wake_by(move || woken.wake());
         let ready = Arc::new(AtomicBool::new(false));
@@ -271,7 +271,7 @@ impl Process {
             }
         };
         let linked = self.linked.clone();
-        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), linked, position, take_up);
+        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), linked, take_up);
         let handle = handle.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
         let mut waited = Duration::ZERO;
         while !ready.load(Ordering::Acquire) {

@@ -10,6 +10,7 @@
 //! sessions go on here or at another entry.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -26,7 +27,7 @@ use crate::queue::quorum::Members;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// INIT is accepted: take up the log, then call [`Entry::took_up`].
-    TakeUp { incarnation: u64 },
+    TakeUp,
     /// This life is over, for this reason: let all clients go, then call [`Entry::begin`].
     BeginAnew(String),
 }
@@ -38,6 +39,8 @@ pub struct Entry {
     role: EntryRole,
     node: Arc<Node>,
     follower: Option<Follower>,
+    /// Fed up to here, for those who ask storages.
+    reached: Arc<AtomicU64>,
     tasks: Vec<Task>,
     outputs: Vec<Output>,
     out: Vec<Envelope>,
@@ -48,7 +51,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn new(own: NodeId, members: Members, limits: EntryLimits, node: Arc<Node>) -> Self {
+    /// `reached` is raised to each position before anybody is told of it.
+    pub fn new(own: NodeId, members: Members, limits: EntryLimits, node: Arc<Node>, reached: Arc<AtomicU64>) -> Self {
         let (number, nonce) = (number_of(&own), node.random());
         let role = EntryRole::new(own.clone(), members, limits, 0);
         Self {
@@ -57,6 +61,7 @@ impl Entry {
             role,
             node,
             follower: None,
+            reached,
             tasks: Vec::new(),
             outputs: Vec::new(),
             out: Vec::new(),
@@ -122,15 +127,14 @@ impl Entry {
     pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
         self.role.tick(monotonic_us, &mut self.outputs);
         if self.follower.is_some() {
-            let lacks = (!self.role.has_quorum()).then(|| "too few storages of the cluster are linked".to_owned());
-            self.node.log.set_trouble(lacks);
+            let lacks = match (self.role.has_quorum(), self.role.has_sync_majority()) {
+                (false, _) => Some("too few storages of the cluster are linked"),
+                (true, false) => Some("too few syncs of the cluster are linked"),
+                (true, true) => None,
+            };
+            self.node.log.set_trouble(lacks.map(str::to_owned));
         }
         self.carry_out(now_us);
-    }
-
-    /// Fed up to this position; 0 before the log is taken up.
-    pub fn position(&self) -> u64 {
-        self.follower.as_ref().map_or(0, Follower::position)
     }
 
     /// What is to be sent, in order.
@@ -158,8 +162,9 @@ impl Entry {
         match output {
             Output::Send(envelope) => self.out.push(envelope),
             Output::Accepted { incarnation } => {
+                self.reached.fetch_max(incarnation, Ordering::AcqRel);
                 tracing::info!(entry = %self.own, incarnation, "this life of the entry has begun");
-                self.tasks.push(Task::TakeUp { incarnation });
+                self.tasks.push(Task::TakeUp);
             }
             // Each storage says so, and once more for each time that the question came to a sync.
             Output::NotAccepted { present } if present > self.replaces => self.init(present),
@@ -193,6 +198,8 @@ impl Entry {
     fn fed(&mut self, position: u64, segment: &Bytes, now_us: u64) {
         // What comes before the log is taken up comes again behind that.
         let Some(follower) = self.follower.as_mut().filter(|follower| follower.position() < position) else { return };
+        // Whoever is told of it may ask at once, and must not be answered by a storage that is not there yet.
+        self.reached.fetch_max(position, Ordering::AcqRel);
         match follower.feed(position, segment, now_us / 1000) {
             Ok(rows) => {
                 if let Err(error) = mirror::follow(&self.node, self.number, &rows) {

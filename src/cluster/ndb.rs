@@ -426,17 +426,18 @@ impl Ndb {
 
     /// Puts all of a copy in the place of what was here.
     fn finish_copy(&mut self, position: u64) -> Result<(), NdbError> {
-        let copied: BTreeMap<Bytes, Bytes> = mem::take(&mut self.copied).into_iter().collect();
+        let copied = mem::take(&mut self.copied).into_iter().map(|(key, value)| (Vec::from(key), value));
+        let copied: BTreeMap<Vec<u8>, Bytes> = copied.collect();
         let mut rows = Vec::new();
         let mut last: Option<Vec<u8>> = None;
         loop {
             let slice = self.reader.scan(b"", last.as_deref(), ROWS)?;
             let Some((key, _)) = slice.last() else { break };
             last = Some(key.clone());
-            let gone = slice.into_iter().filter(|(key, _)| is_copied(key) && !copied.contains_key(&**key));
+            let gone = slice.into_iter().filter(|(key, _)| is_copied(key) && !copied.contains_key(key));
             rows.extend(gone.map(|(key, _)| (key, None)));
         }
-        rows.extend(copied.into_iter().map(|(key, value)| (key.into(), Some(value.into()))));
+        rows.extend(copied.into_iter().map(|(key, value)| (key, Some(value.into()))));
         self.store.commit(&Commit { rows, ..Commit::default() })?;
         self.state = load_state(&mut *self.reader, self.limits)?;
         self.recent = Recent::default();

@@ -260,7 +260,6 @@ pub fn run_entry(
     mesh: &Mesh,
     clock: ClockFn,
     linked: Arc<Mutex<BTreeSet<NodeId>>>,
-    position: Arc<AtomicU64>,
     take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
 ) -> io::Result<EntryHandle> {
     let (own, mesh) = (inbox.clone(), mesh.clone());
@@ -304,12 +303,10 @@ pub fn run_entry(
             }
             entry.tick(now_us, begun.elapsed().as_micros() as u64);
             entry.flush(now_us);
-            position.fetch_max(entry.position(), Ordering::AcqRel);
             send(&mesh, entry.take());
             for task in entry.take_tasks() {
                 match task {
-                    Task::TakeUp { incarnation } => {
-                        position.fetch_max(incarnation, Ordering::AcqRel);
+                    Task::TakeUp => {
                         let Some(take_up) = take_up.take() else { continue };
                         let (taken, inbox) = (taken.clone(), own.clone());
                         let run = move || {

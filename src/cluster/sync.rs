@@ -25,6 +25,8 @@ mod tests;
 /// Bytes at which the file is replaced by what has to be known still.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILE: &str = "promises";
+/// How often a sync without a vote asks for one.
+const ASK_US: u64 = 1_000_000;
 
 /// Makes ids of disks that are not guessed to be another's.
 pub type Fresh = Box<dyn FnMut() -> StoreId + Send>;
@@ -39,6 +41,8 @@ pub struct SyncNode {
     /// LOST that this sync backs.
     backed: BTreeSet<(NodeId, u64)>,
     linked: BTreeSet<NodeId>,
+    /// When it asked for a vote the last time, while it has none.
+    asked_us: Option<u64>,
     folder: PathBuf,
     file: File,
     file_bytes: u64,
@@ -83,6 +87,7 @@ impl SyncNode {
             watch: LeaseWatch::new(lease_us),
             backed: BTreeSet::new(),
             linked: BTreeSet::new(),
+            asked_us: None,
             folder: folder.to_owned(),
             file,
             file_bytes,
@@ -139,6 +144,32 @@ impl SyncNode {
             }
         }
         self.role.tick(now_us, &mut self.outputs);
+        self.ask_for_vote(monotonic_us);
+    }
+
+    /// Of a disk that is not in the table of members, because it is new or has forgotten promises: once this sync knows the order, the
+    /// others are asked to put it in the place of the one before. They do if a majority that has votes is up.
+    fn ask_for_vote(&mut self, monotonic_us: u64) {
+        if self.standing() != Standing::Listens {
+            if self.standing() == Standing::Votes && self.asked_us.take().is_some() {
+                tracing::info!(sync = %self.own, "this disk has a vote now");
+            }
+            return;
+        }
+        let order = self.role.order();
+        if order.position == 0 || self.asked_us.is_some_and(|asked_us| monotonic_us < asked_us + ASK_US) {
+            return;
+        }
+        let mut members = order.members.clone();
+        let Some(own) = members.syncs.iter_mut().find(|member| member.node == self.own) else { return };
+        own.store = self.role.store();
+        if self.asked_us.replace(monotonic_us).is_none() {
+            tracing::info!(sync = %self.own, "this disk has no vote, and asks for one");
+        }
+        for to in members.syncs.iter().map(|member| &member.node).filter(|node| **node != self.own) {
+            let message = RoleMessage::AskCommand(OrderCommand::Members(members.clone()));
+            self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: to.clone(), message }));
+        }
     }
 
     /// Writes what was promised; then what follows may be sent.

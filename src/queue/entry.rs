@@ -223,6 +223,12 @@ impl EntryRole {
         (0..self.members.slots.len() as u32).any(|slot| self.is_reachable(slot))
     }
 
+    /// Whether enough syncs are connected to give positions: refuse publishers while there are not.
+    pub fn has_sync_majority(&self) -> bool {
+        let connected = self.members.syncs.iter().filter(|member| self.connected.contains(&member.node));
+        connected.count() >= self.members.sync_majority()
+    }
+
     /// Takes messages for the log; [`Self::flush`] sends them. `ticket` comes back when they are resolved or refused. A batch
     /// without messages is forgotten.
     ///

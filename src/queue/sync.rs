@@ -194,6 +194,11 @@ impl SyncRole {
         &self.order
     }
 
+    /// Which disk this is.
+    pub fn store(&self) -> StoreId {
+        self.store
+    }
+
     /// Decisions that are kept.
     pub fn decisions(&self) -> &BTreeMap<u64, Elected> {
         &self.decisions

@@ -1,0 +1,219 @@
+//! The nine processes of a cluster, on ports and folders that outlive them.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+pub const ENTRIES: [&str; 3] = ["E1", "E2", "E3"];
+pub const STORAGES: [&str; 3] = ["N1", "N2", "N3"];
+pub const SYNCS: [&str; 3] = ["S1", "S2", "S3"];
+const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n";
+/// Below those that the system gives to outgoing connections, which could take the port of a node that is down.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+const POLL: Duration = Duration::from_millis(10);
+
+/// Where an entry listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    pub mqtt: u16,
+    pub http: u16,
+}
+
+/// All killed when dropped. There is one at a time: more would be slower than leases of entries allow.
+pub struct Cluster {
+    _turn: MutexGuard<'static, ()>,
+    folder: tempfile::TempDir,
+    ports: [Ports; 3],
+    nodes: BTreeMap<&'static str, Node>,
+}
+
+#[derive(Default)]
+struct Node {
+    child: Option<Child>,
+    /// What it has printed in all its lives.
+    log: Arc<Mutex<String>>,
+}
+
+impl Cluster {
+    /// Starts all, and waits until all entries take clients.
+    pub fn start(limit: Duration) -> Cluster {
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ports = free_ports(15);
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
+        let mut toml =
+            "name = 'test'\nkey = 'a key that is long enough for the test'\nlink_silence_ms = 2500\n".to_owned();
+        toml.push_str(&format!("data = '{}'\n", file("data").display()));
+        let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
+        let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
+        let all = roles.iter().flat_map(|(role, ids)| ids.iter().map(move |id| (*role, *id)));
+        for (at, (role, id)) in all.enumerate() {
+            toml.push_str(&format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{}'\n", ports[6 + at]));
+            if role == "entry" {
+                let Ports { mqtt, http } = entries[at];
+                toml.push_str(&format!("mqtt = '127.0.0.1:{mqtt}'\nhttp = '127.0.0.1:{http}'\n"));
+            }
+        }
+        std::fs::write(file("cluster.toml"), toml).expect("the cluster's file is written");
+        let nodes = everybody().map(|id| (id, Node::default())).collect();
+        let mut cluster = Cluster { _turn, folder, ports: entries, nodes };
+        everybody().for_each(|id| cluster.begin(id));
+        cluster.wait_for_entries(limit);
+        cluster
+    }
+
+    pub fn ports(&self, entry: usize) -> Ports {
+        self.ports[entry]
+    }
+
+    /// Starts a node that does not run.
+    pub fn begin(&mut self, id: &'static str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+        let inherited = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FENNEC_"));
+        inherited.for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        let file = |name: &str| self.folder.path().join(name);
+        let role = match &id[..1] {
+            "E" => "entry",
+            "N" => "ndb",
+            _ => "sync",
+        };
+        command.args([role, "--id", id, "--log", "info"]);
+        command.arg("--cluster").arg(file("cluster.toml")).arg("--config").arg(file("fennec.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a node is started");
+        let node = self.nodes.get_mut(id).expect("a node of the cluster");
+        follow(child.stdout.take().expect("its standard output"), node.log.clone());
+        follow(child.stderr.take().expect("its standard error"), node.log.clone());
+        node.child = Some(child);
+    }
+
+    /// Starts a node, and waits until all others that run have a link to it.
+    pub fn begin_and_link(&mut self, id: &'static str, limit: Duration) {
+        let line = format!(": linked process={id}");
+        let linked = |cluster: &Cluster| -> BTreeMap<&str, usize> {
+            let others = cluster.nodes.iter().filter(|(other, node)| **other != id && node.child.is_some());
+            others.map(|(other, _)| (*other, cluster.said(other).matches(&line).count())).collect()
+        };
+        let before = linked(self);
+        self.begin(id);
+        let all = |cluster: &Cluster| linked(cluster).iter().all(|(other, count)| *count > before[other]);
+        self.until(&format!("all are linked to {id}"), limit, all);
+        if id.starts_with('E') {
+            self.wait_for_entries(limit);
+        }
+    }
+
+    /// Waits until all entries that run take clients.
+    pub fn wait_for_entries(&self, limit: Duration) {
+        for (at, id) in ENTRIES.iter().enumerate().filter(|(_, id)| self.nodes[*id].child.is_some()) {
+            let port = self.ports[at].mqtt;
+            self.until(&format!("{id} takes clients"), limit, |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        }
+    }
+
+    /// Polls what has no other way to be waited for.
+    pub fn until(&self, what: &str, limit: Duration, is_so: impl Fn(&Cluster) -> bool) {
+        let deadline = Instant::now() + limit;
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "not in time: {what}\n{}", self.all_said());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, id: &str) {
+        let node = self.nodes.get_mut(id).expect("a node of the cluster");
+        let mut child = node.child.take().expect("it runs");
+        // It may have ended by itself; then its log tells.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// SIGSTOP, or SIGCONT.
+    pub fn pause(&self, id: &str, goes_on: bool) {
+        let child = self.nodes[id].child.as_ref().expect("it runs");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let signal = if goes_on { Signal::CONT } else { Signal::STOP };
+        kill_process(pid, signal).expect("the node can be told");
+    }
+
+    /// Removes all that a storage or sync keeps, which does not run.
+    pub fn wipe(&self, id: &str) {
+        let folder: PathBuf = self.folder.path().join("data").join(id);
+        std::fs::remove_dir_all(folder).expect("it has kept something");
+    }
+
+    /// What `GET` of a path of an entry gives: head and body.
+    pub fn get(&self, entry: usize, path: &str) -> String {
+        use std::io::Write;
+        let mut socket = TcpStream::connect(("127.0.0.1", self.ports[entry].http)).expect("the entry listens");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    pub fn said(&self, id: &str) -> String {
+        self.nodes[id].log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The last lines of all.
+    pub fn all_said(&self) -> String {
+        let tail = |id: &&str| {
+            let said = self.said(id);
+            let lines: Vec<&str> = said.lines().collect();
+            format!("{id}:\n{}\n", lines[lines.len().saturating_sub(12)..].join("\n"))
+        };
+        everybody().map(|id| tail(&id)).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.nodes.values_mut().filter_map(|node| node.child.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub fn everybody() -> impl Iterator<Item = &'static str> {
+    SYNCS.into_iter().chain(STORAGES).chain(ENTRIES)
+}
+
+/// So many that nobody listens on.
+fn free_ports(count: usize) -> Vec<u16> {
+    let span = u32::from(PORTS.end - PORTS.start);
+    // A cluster whose nodes are about to listen has its ports alone.
+    static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+    let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+    let first = std::process::id().wrapping_mul(97).wrapping_add(cluster * 1000) % span;
+    let all = (0..span).map(|at| PORTS.start + ((first + at) % span) as u16);
+    // All are held until all are found.
+    let held: Vec<TcpListener> =
+        all.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).take(count).collect();
+    held.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
+}
+
+/// Keeps what is printed.
+fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
