@@ -53,7 +53,9 @@ impl Founding {
         self.stores.insert(node.clone(), store);
         match table {
             Table::Pledged(table) => drop(self.pledged.insert(node.clone(), table.clone())),
-            Table::Unknown | Table::Founded => drop(self.pledged.remove(node)),
+            Table::Unknown => drop(self.pledged.remove(node)),
+            // It heard of all pledges before us. Its own was the same, and it will not be told again.
+            Table::Founded => {}
         }
     }
 
