@@ -54,6 +54,7 @@ impl Founding {
         match table {
             Table::Pledged(table) => drop(self.pledged.insert(node.clone(), table.clone())),
             Table::Unknown => drop(self.pledged.remove(node)),
+            // It heard of all pledges before us. Its own was the same, and it will not be told again.
             Table::Founded => {}
         }
     }
@@ -82,5 +83,31 @@ impl Founding {
         };
         let slots = self.nodes.slots.iter().map(known).collect::<Option<_>>()?;
         Some(Members { syncs: known(&self.nodes.syncs)?, slots, storage_quorum: self.nodes.storage_quorum })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pledge_holds_when_its_sync_is_founded_before_us() {
+        let member =
+            |role, name: &str, store| Member { node: NodeId { role, name: name.into() }, store: StoreId(store) };
+        let table = Members {
+            syncs: vec![member(Role::Sync, "S1", 1), member(Role::Sync, "S2", 2), member(Role::Sync, "S3", 3)],
+            slots: vec![vec![member(Role::Storage, "N1", 4)]],
+            storage_quorum: 1,
+        };
+        let [s1, s2, s3] = [0, 1, 2].map(|at: usize| table.syncs[at].node.clone());
+        let mut founding = Founding::new(&s1, StoreId(1), table.clone());
+        founding.storage(&table.slots[0][0].node, StoreId(4), 0);
+        founding.sync(&s2, StoreId(2), &Table::Pledged(table.clone()));
+        founding.sync(&s3, StoreId(3), &Table::Unknown);
+        assert_eq!(founding.pledge(&s1), Some(table.clone()));
+        founding.sync(&s2, StoreId(2), &Table::Founded);
+        assert_eq!(founding.founded(&s1), None);
+        founding.sync(&s3, StoreId(3), &Table::Pledged(table.clone()));
+        assert_eq!(founding.founded(&s1), Some(&table));
     }
 }
