@@ -96,6 +96,11 @@ fn every_promise_is_kept_whatever_fails() {
 }
 
 #[test]
+fn five_entries_and_five_storages_keep_them_too() {
+    check(Plan { entries: 5, storages: 5, storage_quorum: 3, ..PLAN }, 8);
+}
+
+#[test]
 fn a_repeated_segment_without_an_answer_is_found() {
     check_bug(PLAN, Bug::NoResolvedAgain, 2);
 }
