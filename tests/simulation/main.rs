@@ -6,6 +6,7 @@
 //!   slow, and come back.
 //! - *Clients* ([`clients`]) at random entries publish, resume, set keys with conditions and take locks.
 //! - After some time everything works again ([`world`]); then all that was promised is checked ([`check`], [`linear`]).
+//! - A peace without a spare storage and sync, and with a storage and a sync that do not see each other, shows that work goes on.
 //! - Planted bugs ([`faults`]) show that the checks can fail.
 //!
 //! `FENNEC_SIM_SEED=7` replays one seed and prints what happened; `FENNEC_SIM_SEEDS=10000` runs so many.
@@ -77,13 +78,13 @@ fn check(plan: Plan, seeds: u64) {
     assert!(acks > seeds * 100 && grants > seeds, "hardly anything happened");
 }
 
-/// Some seed fails when this bug is planted.
+/// Some seed fails when this bug is planted: `likely`, which was found to do so, or another.
 #[track_caller]
-fn check_bug(plan: Plan, bug: Bug, seeds: u64) {
+fn check_bug(plan: Plan, bug: Bug, likely: u64) {
     let plan = Plan { bug: Some(bug), ..plan };
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let found = (0..seeds).find_map(|seed| Some((seed, run(plan, seed, false).err()?)));
+    let found = (likely..likely + 100).chain(0..likely).find_map(|seed| Some((seed, run(plan, seed, false).err()?)));
     std::panic::set_hook(hook);
     let (seed, why) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
     println!("{bug:?} is found by seed {seed}: {}", why.lines().next().unwrap_or_default());
@@ -95,41 +96,46 @@ fn every_promise_is_kept_whatever_fails() {
 }
 
 #[test]
+fn five_entries_and_five_storages_keep_them_too() {
+    check(Plan { entries: 5, storages: 5, storage_quorum: 3, ..PLAN }, 8);
+}
+
+#[test]
 fn a_repeated_segment_without_an_answer_is_found() {
-    check_bug(PLAN, Bug::NoResolvedAgain, 100);
+    check_bug(PLAN, Bug::NoResolvedAgain, 2);
 }
 
 #[test]
 fn an_acknowledgement_before_the_log_has_it_is_found() {
-    check_bug(PLAN, Bug::AckBeforeResolved, 100);
+    check_bug(PLAN, Bug::AckBeforeResolved, 0);
 }
 
 #[test]
 fn locks_that_outlive_the_life_of_their_entry_are_found() {
-    check_bug(PLAN, Bug::LocksOutliveTheirLife, 100);
+    check_bug(PLAN, Bug::LocksOutliveTheirLife, 2);
 }
 
 #[test]
 fn a_one_without_its_challenger_is_found() {
-    check_bug(PLAN, Bug::OneWithoutChallenger, 100);
+    check_bug(PLAN, Bug::OneWithoutChallenger, 0);
 }
 
 #[test]
 fn a_segment_that_does_not_follow_the_one_before_is_found() {
-    check_bug(PLAN, Bug::Role(Fault::NoPrevious), 100);
+    check_bug(PLAN, Bug::Role(Fault::NoPrevious), 67);
 }
 
 #[test]
 fn a_late_draft_that_is_elected_again_is_found() {
-    check_bug(PLAN, Bug::Role(Fault::LateDraft), 100);
+    check_bug(PLAN, Bug::Role(Fault::LateDraft), 0);
 }
 
 #[test]
 fn drafts_that_are_not_passed_on_are_found() {
-    check_bug(PLAN, Bug::Role(Fault::DraftsNotPassedOn), 100);
+    check_bug(PLAN, Bug::Role(Fault::DraftsNotPassedOn), 0);
 }
 
 #[test]
 fn a_wiped_sync_that_votes_is_found() {
-    check_bug(PLAN, Bug::Role(Fault::WipedSyncVotes), 300);
+    check_bug(PLAN, Bug::Role(Fault::WipedSyncVotes), 89);
 }
