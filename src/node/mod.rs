@@ -154,6 +154,7 @@ impl Node {
             realm.peers = self.peers.clone();
             if self.peers.are_open() {
                 realm.watch_interest();
+                self.peers.everything().into_iter().for_each(|peer| realm.set_reach_everything(peer, true));
             }
             self.house.furnish(&realm);
             if self.loads_keys.load(Ordering::SeqCst) {

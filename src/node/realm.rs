@@ -147,7 +147,7 @@ impl Realm {
     }
 
     /// Another entry begins or ends to want everything.
-    pub fn set_reach_everything(&self, peer: PeerId, wanted: bool) {
+    pub(super) fn set_reach_everything(&self, peer: PeerId, wanted: bool) {
         self.reach.write().set_everything(peer, wanted);
         self.reach_has_changed();
     }

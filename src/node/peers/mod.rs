@@ -13,10 +13,12 @@ mod receive;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 pub(super) use body::Staged;
 pub use receive::Receiver;
@@ -44,6 +46,8 @@ pub type WakeFn = Box<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub struct Peers {
     way: OnceLock<(SendFn, WakeFn)>,
+    /// Peers that want everything, of realms that are made later too.
+    everything: Mutex<BTreeSet<PeerId>>,
     events_out: AtomicU64,
     events_in: AtomicU64,
 }
@@ -69,6 +73,11 @@ impl Peers {
         }
     }
 
+    /// Peers that want everything.
+    pub(super) fn everything(&self) -> Vec<PeerId> {
+        self.everything.lock().iter().copied().collect()
+    }
+
     /// Events that were sent to peers, and that came from there, since the node began. Each peer counts.
     pub fn counts(&self) -> (u64, u64) {
         (self.events_out.load(Ordering::Relaxed), self.events_in.load(Ordering::Relaxed))
@@ -81,5 +90,16 @@ impl Node {
         if self.peers.way.set((send, wake)).is_ok() {
             self.realms().iter().for_each(|realm| realm.watch_interest());
         }
+    }
+
+    /// Another entry begins or ends to want everything.
+    pub fn set_reach_everything(&self, peer: PeerId, wanted: bool) {
+        let mut everything = self.peers.everything.lock();
+        match wanted {
+            true => everything.insert(peer),
+            false => everything.remove(&peer),
+        };
+        drop(everything);
+        self.realms().iter().for_each(|realm| realm.set_reach_everything(peer, wanted));
     }
 }
