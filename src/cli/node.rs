@@ -274,7 +274,7 @@ impl Process {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let linked = self.linked.clone();
         let beside = self.exchange(node, &broker_node).map_err(failed)?;
-        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), linked, beside, position, take_up);
+        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), position, take_up);
         let handle = handle.map_err(failed)?;
         let mut waited = Duration::ZERO;
         while !ready.load(Ordering::Acquire) {

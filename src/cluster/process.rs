@@ -261,8 +261,7 @@ pub fn run_entry(
     inbox: &Arc<Inbox>,
     mesh: &Mesh,
     clock: ClockFn,
-    linked: Arc<Mutex<BTreeSet<NodeId>>>,
-    beside: Exchanging,
+    (linked, beside): (Arc<Mutex<BTreeSet<NodeId>>>, Exchanging),
     position: Arc<AtomicU64>,
     take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
 ) -> io::Result<EntryHandle> {

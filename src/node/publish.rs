@@ -264,7 +264,17 @@ impl Publisher {
             false => Durable::Wanted,
         };
         let logged = self.logged.forgotten();
-        self.targets.push(Target { name: name.into(), topic, codec, may_publish, durable, logged, route, reached, version });
+        self.targets.push(Target {
+            name: name.into(),
+            topic,
+            codec,
+            may_publish,
+            durable,
+            logged,
+            route,
+            reached,
+            version,
+        });
         self.by_name.insert(name.into(), self.targets.len() - 1);
         self.targets.len() - 1
     }
@@ -341,7 +351,8 @@ impl Publisher {
         let Target { topic, codec, route, reached, .. } = &self.targets[at];
         let (topic, codec, route, reached) = (topic.clone(), *codec, route.clone(), reached.clone());
         let event = self.event(&topic, codec, publication);
-        let elsewhere = if reached.is_empty() { Vec::new() } else { self.pass_on(&reached, &route, &event, publication) };
+        let elsewhere =
+            if reached.is_empty() { Vec::new() } else { self.pass_on(&reached, &route, &event, publication) };
         let matched_here = !route.lanes.is_empty() || !route.groups.is_empty();
         if matched_here {
             self.route(at, &route, &event, publication, &Scope::But(&elsewhere));

@@ -12,8 +12,8 @@ use super::durables::Durables;
 use super::groups::Groups;
 use super::house::Bell;
 use super::link::End;
-use super::peers::Peers;
 use super::mailbox::Mailbox;
+use super::peers::Peers;
 use super::session::Session;
 use super::wire::WireRef;
 use crate::delivery::replay::{Fetched, Source};
@@ -174,10 +174,11 @@ impl Realm {
 
     /// Patterns that were subscribed to or are not any more, and who wants them here now.
     pub fn take_interest(&self) -> Vec<(TopicPattern, Wanted)> {
-        let changed = match self.broker.read().has_changed() {
-            true => self.broker.write().take_changed(),
-            false => return Vec::new(),
-        };
+        let has_changed = self.broker.read().has_changed();
+        if !has_changed {
+            return Vec::new();
+        }
+        let changed = self.broker.write().take_changed();
         let now = |pattern: TopicPattern| {
             let wanted = self.broker.read().wanted_here(&pattern);
             (pattern, wanted)

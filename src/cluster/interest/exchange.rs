@@ -33,8 +33,7 @@ impl Exchange {
     /// `peers`: the other entries; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already: whatever they
     /// have told went to a life before.
     pub fn new(node: Arc<Node>, peers: &[NodeId], linked: impl Fn(&NodeId) -> bool) -> Self {
-        let peer =
-            |node: &NodeId| Peer { node: node.clone(), linked: false, theirs: Theirs::default(), asked: false };
+        let peer = |node: &NodeId| Peer { node: node.clone(), linked: false, theirs: Theirs::default(), asked: false };
         let mut exchange = Self {
             receiver: Receiver::new(node.clone()),
             node,

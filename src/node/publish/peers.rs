@@ -88,7 +88,7 @@ impl Publisher {
         let mut staged = std::mem::take(&mut self.staged);
         for (peer, groups) in to {
             let for_all = staged.to.contains(&peer);
-            self.send(peer, staged.body(for_all, &groups), staged.count());
+            self.send_body(peer, staged.body(for_all, &groups), staged.count());
         }
         staged.clear();
         self.staged = staged;
@@ -103,13 +103,13 @@ impl Publisher {
         let mut staged: Staged = std::mem::take(&mut self.staged);
         let body = staged.body(true, &[]);
         for peer in &staged.to {
-            self.send(*peer, body.clone(), staged.count());
+            self.send_body(*peer, body.clone(), staged.count());
         }
         staged.clear();
         self.staged = staged;
     }
 
-    fn send(&mut self, peer: PeerId, body: Bytes, count: u32) {
+    fn send_body(&mut self, peer: PeerId, body: Bytes, count: u32) {
         match self.realm.peers.send(peer, body, count) {
             Carried::Sent => {}
             Carried::Crowded => self.crowded = true,
