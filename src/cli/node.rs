@@ -22,6 +22,7 @@ use super::{Failure, log, print, serve};
 use crate::cluster::config::{Plan, role_name};
 use crate::cluster::entry::Entry;
 use crate::cluster::inbox::Inbox;
+use crate::cluster::interest;
 use crate::cluster::line::LinkLimits;
 use crate::cluster::mesh::Mesh;
 use crate::cluster::ndb::Ndb;
@@ -270,9 +271,11 @@ impl Process {
                 Ok(position)
             }
         };
+        let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let linked = self.linked.clone();
-        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), linked, take_up);
-        let handle = handle.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
+        let beside = self.exchange(node, &broker_node).map_err(failed)?;
+        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), take_up);
+        let handle = handle.map_err(failed)?;
         let mut waited = Duration::ZERO;
         while !ready.load(Ordering::Acquire) {
             if signals.wait(LOOK) {
@@ -291,6 +294,14 @@ impl Process {
         let ended = handle.ended_cell();
         let work = LogWork::Cluster { entry: handle, inbox: inbox.clone() };
         Ok(Some((Broker::open(config, self.clock, broker_node, work)?, ended)))
+    }
+
+    /// Begins to exchange events with the other entries.
+    fn exchange(&self, own: &NodeId, node: &Arc<Node>) -> std::io::Result<interest::Exchanging> {
+        let peers = self.plan.cluster.nodes_of(Role::Entry).filter(|entry| *entry != own).cloned().collect();
+        let linked = self.linked.lock().clone();
+        let (mesh, clock) = (&self.mesh, self.clock_fn());
+        interest::run(own.clone(), peers, |node| linked.contains(node), node.clone(), mesh, clock)
     }
 
     /// Processes to which there is no link.

@@ -38,6 +38,13 @@ pub enum Frame {
         id: u64,
         body: Bytes,
     },
+    /// From entry to entry, beside what the roles say; nobody answers.
+    Beside {
+        from: NodeId,
+        to: NodeId,
+        what: Beside,
+        body: Bytes,
+    },
     /// There will be no reply.
     NoReply {
         id: u64,
@@ -49,6 +56,15 @@ pub enum Frame {
     Pong {
         at_us: u64,
     },
+}
+
+/// What entries say to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Beside {
+    /// What somebody is subscribed to: see [`super::interest`].
+    Interest,
+    /// Events that are not durable: see [`crate::node::peers`].
+    Events,
 }
 
 /// The peer does not keep to the format; or it is of another version. The link is closed.
@@ -122,7 +138,7 @@ impl Frame {
     /// The large field, if such frames have one.
     fn body_mut(&mut self) -> Option<&mut Bytes> {
         match self {
-            Frame::Request { body, .. } | Frame::Reply { body, .. } => Some(body),
+            Frame::Request { body, .. } | Frame::Reply { body, .. } | Frame::Beside { body, .. } => Some(body),
             Frame::Envelope(Envelope { message, .. }) => match message {
                 RoleMessage::KeepAdvanceHistory { body, .. } => Some(body),
                 RoleMessage::AdvanceSegmentResolved { resolution, .. } => Some(&mut resolution.results),

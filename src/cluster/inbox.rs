@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
 
 use super::config::ProcessId;
+use super::frame::Beside;
 use super::line::Line;
 use crate::queue::envelope::{Envelope, NodeId, RoleMessage};
 
@@ -30,6 +31,12 @@ pub enum Event {
         nodes: Arc<[NodeId]>,
     },
     Envelope(Envelope),
+    /// What another entry says beside what the roles say.
+    Beside {
+        from: NodeId,
+        what: Beside,
+        body: Bytes,
+    },
     /// A question beside what the roles say.
     Request {
         from: NodeId,
@@ -128,6 +135,18 @@ impl Inbox {
         }
     }
 
+    /// Appends an event if there is room; `false`: there is none, and it is dropped.
+    pub(super) fn offer(&self, event: Event) -> bool {
+        let mut state = self.state.lock();
+        if state.closed || state.bytes >= self.bytes_max {
+            return false;
+        }
+        state.push(event);
+        drop(state);
+        self.filled.notify_one();
+        true
+    }
+
     /// Appends all events as soon as there is room, and leaves none of them.
     pub(super) async fn put_all(&self, events: &mut Vec<Event>) {
         loop {
@@ -173,7 +192,7 @@ impl Event {
                 RoleMessage::Feed { segment, .. } => segment.len(),
                 _ => 0,
             },
-            Event::Request { body, .. } => body.len(),
+            Event::Request { body, .. } | Event::Beside { body, .. } => body.len(),
             Event::Connected { .. } | Event::Disconnected { .. } => 0,
         };
         EVENT_BYTES + body

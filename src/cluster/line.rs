@@ -45,6 +45,8 @@ pub enum NotSent {
     NotConnected,
     #[error("the link's outbox is full: it ends")]
     Full,
+    #[error("the link has no room for what may be dropped")]
+    NoRoom,
     #[error("too many requests wait for their reply")]
     TooManyRequests,
     #[error("{0}")]
@@ -162,6 +164,22 @@ impl Line {
     /// It is not sent, and will not be.
     pub fn send(&self, frame: Frame) -> Result<(), NotSent> {
         self.send_locked(&mut self.state.lock(), frame)
+    }
+
+    /// Has a frame written that may be dropped: it is if a quarter of the outbox is full, so that there is always room for what may
+    /// not. Tells whether half of that is.
+    ///
+    /// # Errors
+    /// It is not sent, and the link goes on.
+    pub fn offer(&self, frame: Frame) -> Result<bool, NotSent> {
+        let room = self.limits.outbox_bytes_max / 4;
+        let mut state = self.state.lock();
+        let waiting = state.waiting();
+        if waiting >= room {
+            return Err(NotSent::NoRoom);
+        }
+        self.send_locked(&mut state, frame)?;
+        Ok(waiting >= room / 2)
     }
 
     /// Sends a request.

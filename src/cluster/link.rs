@@ -221,6 +221,10 @@ impl<I: AsyncRead> Reader<'_, I> {
                 let answer = Answer::there(line.clone(), self.life, id);
                 self.events[at].push(Event::Request { from, body, answer });
             }
+            Frame::Beside { from, to, what, body } => {
+                let at = self.way(&from, &to)?;
+                self.events[at].push(Event::Beside { from, what, body });
+            }
             Frame::Reply { id, body } => line.replied(id, Some(body)),
             Frame::NoReply { id } => line.replied(id, None),
             Frame::Ping { at_us } => {

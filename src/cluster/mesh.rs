@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::config::{Plan, Process, ProcessId};
-use super::frame::Frame;
+use super::frame::{Beside, Frame};
 use super::handshake::Own;
 use super::inbox::{Answer, Event, Inbox};
 use super::line::{Line, LinkLimits, NotSent};
@@ -151,6 +151,29 @@ impl Mesh {
                 sent
             }
             None => Err(NotSent::Unknown(envelope.to)),
+        }
+    }
+
+    /// Says something to an entry of another process, beside what the roles say. Never waits.
+    ///
+    /// # Errors
+    /// It was dropped.
+    pub fn tell(&self, from: NodeId, to: NodeId, what: Beside, body: Bytes) -> Result<(), NotSent> {
+        self.line(&to)?.send(Frame::Beside { from, to, what, body })
+    }
+
+    /// The same, of what may be dropped if there is little room. Tells whether the link is crowded: see [`Line::offer`].
+    ///
+    /// # Errors
+    /// It was dropped.
+    pub fn offer(&self, from: NodeId, to: NodeId, what: Beside, body: Bytes) -> Result<bool, NotSent> {
+        self.line(&to)?.offer(Frame::Beside { from, to, what, body })
+    }
+
+    fn line(&self, to: &NodeId) -> Result<&Line, NotSent> {
+        match self.shared.ways.get(to) {
+            Some(Way::There(line)) => Ok(line),
+            Some(Way::Here(_)) | None => Err(NotSent::Unknown(to.clone())),
         }
     }
 

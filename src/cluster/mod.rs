@@ -14,6 +14,7 @@
 //!    whoever is connected anew resends by its role's own rules.
 //! 6. Roles run on threads of their own and read from an [`inbox`]. A full inbox keeps the link from being read, so the other
 //!    side's outbox fills. No role ever waits for another: `send` returns at once, so nothing can wait in a circle.
+//! 7. Entries tell each other what their clients want ([`interest`]) and send each other the events that do not go by the log.
 //!
 //! Left out on purpose: what the roles say and when (`queue`), and reading `cluster.toml` (`cli::config::cluster`).
 
@@ -25,6 +26,7 @@ pub mod frame;
 mod greet;
 pub mod handshake;
 pub mod inbox;
+pub mod interest;
 pub mod line;
 mod link;
 pub mod mesh;

@@ -20,6 +20,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::entry::{Entry, Task};
 use super::inbox::{Answer, Event, Inbox};
+use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
 use super::sync::SyncNode;
@@ -85,7 +86,7 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
                     Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| sync.disconnected(node)),
                     Event::Envelope(envelope) => sync.handle(now_us, monotonic_us, envelope),
-                    Event::Request { .. } => {}
+                    Event::Request { .. } | Event::Beside { .. } => {}
                 }
             }
             if ticked.elapsed() >= TICK {
@@ -118,6 +119,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) ->
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| ndb.connected(node)),
                     Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| ndb.disconnected(node)),
                     Event::Envelope(envelope) => ndb.handle(now_us, envelope),
+                    Event::Beside { .. } => {}
                     // Too many wait: dropped, the answer says that there will be none.
                     Event::Request { body, answer, .. } => drop(questions.try_send((body, answer))),
                 }
@@ -249,8 +251,8 @@ impl EntryHandle {
     }
 }
 
-/// Runs one life of an entry. `linked`: nodes whose links are up, kept up to date from life to life. `take_up` is called on a thread of
-/// its own when the cluster has accepted it, and gives the position behind which the feed has to follow.
+/// Runs one life of an entry. `linked`: nodes whose links are up, kept up to date from life to life. `beside`: takes what the other
+/// entries say; it ends with this life. `take_up` is called on a thread of its own when the cluster has accepted it, and gives the position behind which the feed has to follow.
 ///
 /// # Errors
 /// The system has no threads left.
@@ -259,7 +261,7 @@ pub fn run_entry(
     inbox: &Arc<Inbox>,
     mesh: &Mesh,
     clock: ClockFn,
-    linked: Arc<Mutex<BTreeSet<NodeId>>>,
+    (linked, beside): (Arc<Mutex<BTreeSet<NodeId>>>, Exchanging),
     take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
 ) -> io::Result<EntryHandle> {
     let (own, mesh) = (inbox.clone(), mesh.clone());
@@ -281,15 +283,22 @@ pub fn run_entry(
             let now_us = clock() * 1000;
             for event in events {
                 match event {
-                    Event::Connected { nodes, .. } => nodes.iter().for_each(|node| {
-                        linked.lock().insert(node.clone());
-                        entry.connected(now_us, node);
-                    }),
-                    Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| {
-                        linked.lock().remove(node);
-                        entry.disconnected(now_us, node);
-                    }),
+                    Event::Connected { process, nodes } => {
+                        for node in nodes.iter() {
+                            linked.lock().insert(node.clone());
+                            entry.connected(now_us, node);
+                        }
+                        beside.hear(Event::Connected { process, nodes });
+                    }
+                    Event::Disconnected { process, nodes } => {
+                        for node in nodes.iter() {
+                            linked.lock().remove(node);
+                            entry.disconnected(now_us, node);
+                        }
+                        beside.hear(Event::Disconnected { process, nodes });
+                    }
                     Event::Envelope(envelope) => entry.handle(now_us, envelope),
+                    event @ Event::Beside { .. } => beside.hear(event),
                     Event::Request { .. } => {}
                 }
             }

@@ -35,11 +35,19 @@ pub enum Drop {
     NotAuthorized,
     /// The store of retained values was full.
     RetainedFull,
+    /// The link to another entry of the cluster was full or gone.
+    LinkFull,
 }
 
 impl Drop {
-    pub const ALL: [Drop; 5] =
-        [Self::QueueFull, Self::TooLarge, Self::Untranslatable, Self::NotAuthorized, Self::RetainedFull];
+    pub const ALL: [Drop; 6] = [
+        Self::QueueFull,
+        Self::TooLarge,
+        Self::Untranslatable,
+        Self::NotAuthorized,
+        Self::RetainedFull,
+        Self::LinkFull,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -48,6 +56,7 @@ impl Drop {
             Self::Untranslatable => "untranslatable",
             Self::NotAuthorized => "not_authorized",
             Self::RetainedFull => "retained_full",
+            Self::LinkFull => "link_full",
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod mailbox;
 pub mod metrics;
 pub mod past;
+pub mod peers;
 pub mod publish;
 pub mod reader;
 pub mod realm;
@@ -54,6 +55,7 @@ use log::keys::Loader;
 use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
 use metrics::{Metrics, Protocol};
+use peers::Peers;
 use publish::{Publication, Publisher};
 use reader::moved::MovedSessions;
 use realm::Realm;
@@ -96,6 +98,8 @@ pub struct Node {
     pub moved: MovedSessions,
     /// Answers the broker's own procedures.
     pub house: House,
+    /// The other entries of the cluster.
+    pub peers: Arc<Peers>,
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
@@ -122,6 +126,7 @@ impl Node {
             metrics: Metrics::default(),
             moved: MovedSessions::default(),
             house: House::default(),
+            peers: Arc::default(),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -146,6 +151,11 @@ impl Node {
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
             realm.durable = self.durable_in(&settings.name);
+            realm.peers = self.peers.clone();
+            if self.peers.are_open() {
+                realm.watch_interest();
+                self.peers.everything().into_iter().for_each(|peer| realm.set_reach_everything(peer, true));
+            }
             self.house.furnish(&realm);
             if self.loads_keys.load(Ordering::SeqCst) {
                 realm.begin_loading();

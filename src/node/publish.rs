@@ -21,6 +21,7 @@ use super::link::{End, Link};
 use super::log::tickets::Tickets;
 use super::mailbox::{Frames, Mailbox, Numbered, Offered};
 use super::metrics::{Drop, Protocol, Tally};
+use super::peers::Staged;
 use super::realm::{Realm, SharedRoute};
 use super::session::{Session, Touched};
 use super::wire::Unencodable;
@@ -32,6 +33,7 @@ use crate::queue::message::Posting;
 use crate::queue::publication::volatile;
 use crate::router::authorize::{Action, RoleId};
 use crate::router::broker::{Form, Group, Lane};
+use crate::router::interest::Reached;
 use crate::types::event::{Discloser, Event, Filter, Properties, Qos, StoredEvent, Terms};
 use crate::types::ids::{PublicationId, SessionId};
 use crate::types::limits::OutboxFull;
@@ -40,11 +42,13 @@ use crate::types::topic::Topic;
 
 mod held;
 mod logged;
+mod peers;
 #[cfg(test)]
 mod tests;
 
 use logged::Logged;
 pub use logged::Settled;
+pub(super) use peers::Scope;
 
 /// A batch for the log is submitted when it has this many bytes, or when the read batch ends.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -69,6 +73,8 @@ struct Target {
     /// Which of the connection's logged messages was the last to this topic.
     logged: u64,
     route: SharedRoute,
+    /// Other entries that want its events; as old as the route.
+    reached: Arc<Reached>,
     version: u64,
 }
 
@@ -147,6 +153,8 @@ pub struct Publisher {
     /// The target of the publication before: most publishers stay with one.
     last: usize,
     run: Run,
+    /// Events for other entries that were not sent yet.
+    staged: Staged,
     pub touched: Touched,
     pub tally: Tally,
     /// Time of the batch; set by the gate at its beginning.
@@ -196,6 +204,7 @@ impl Publisher {
             by_name: HashMap::new(),
             last: 0,
             run: Run::default(),
+            staged: Staged::default(),
             touched: Touched::default(),
             tally: Tally::default(),
             now_ms: 0,
@@ -247,6 +256,7 @@ impl Publisher {
             self.logged.forget_topics();
         }
         let (route, version) = self.realm.route(&topic);
+        let reached = self.realm.reached(&topic);
         let may_publish = self.role.is_none_or(|role| self.realm.authorizer.allows(role, Action::Publish, &topic));
         let codec = self.realm.codec(&topic);
         let durable = match self.realm.is_durable(&topic) {
@@ -255,7 +265,17 @@ impl Publisher {
             false => Durable::Wanted,
         };
         let logged = self.logged.forgotten();
-        self.targets.push(Target { name: name.into(), topic, codec, may_publish, durable, logged, route, version });
+        self.targets.push(Target {
+            name: name.into(),
+            topic,
+            codec,
+            may_publish,
+            durable,
+            logged,
+            route,
+            reached,
+            version,
+        });
         self.by_name.insert(name.into(), self.targets.len() - 1);
         self.targets.len() - 1
     }
@@ -333,13 +353,16 @@ impl Publisher {
     }
 
     fn route_now(&mut self, at: usize, publication: &Publication<'_>) -> Published {
-        let Target { topic, codec, route, .. } = &self.targets[at];
-        let (topic, codec, route) = (topic.clone(), *codec, route.clone());
+        let Target { topic, codec, route, reached, .. } = &self.targets[at];
+        let (topic, codec, route, reached) = (topic.clone(), *codec, route.clone(), reached.clone());
         let event = self.event(&topic, codec, publication);
-        let matched = !route.lanes.is_empty() || !route.groups.is_empty();
-        if matched {
-            self.route(at, &route, &event, publication);
+        let elsewhere =
+            if reached.is_empty() { Vec::new() } else { self.pass_on(&reached, &route, &event, publication) };
+        let matched_here = !route.lanes.is_empty() || !route.groups.is_empty();
+        if matched_here {
+            self.route(at, &route, &event, publication, &Scope::But(&elsewhere));
         }
+        let matched = matched_here || !reached.is_empty();
         if event.retain {
             self.realm.retain(Arc::new(event.store(None)));
         }
@@ -460,6 +483,19 @@ impl Publisher {
         exclude_publisher: bool,
         filter: Option<&Filter>,
     ) {
+        self.deliver_within(target, event, from, exclude_publisher, filter, &Scope::But(&[]));
+    }
+
+    /// Routes an event of the log or of another entry to those that `scope` says. Nothing is passed on to other entries.
+    pub(super) fn deliver_within(
+        &mut self,
+        target: TargetId,
+        event: &Event<'_>,
+        from: Option<SessionId>,
+        exclude_publisher: bool,
+        filter: Option<&Filter>,
+        scope: &Scope<'_>,
+    ) {
         let TargetId(at) = target;
         if self.session != from {
             self.flush();
@@ -485,15 +521,22 @@ impl Publisher {
             packet: None,
             backing: None,
         };
-        self.route(at, &route, event, &publication);
+        self.route(at, &route, event, &publication, scope);
     }
 
-    fn route(&mut self, at: usize, route: &SharedRoute, event: &Event<'_>, publication: &Publication<'_>) {
+    fn route(
+        &mut self,
+        at: usize,
+        route: &SharedRoute,
+        event: &Event<'_>,
+        publication: &Publication<'_>,
+        scope: &Scope<'_>,
+    ) {
         let large = event.payload.len() >= SHARE_BYTES_MIN;
-        let alone = large || publication.filter.is_some() || !route.groups.is_empty();
+        let alone = large || publication.filter.is_some() || !route.groups.is_empty() || !scope.is_for_all();
         if alone || route.lanes.iter().any(|lane| lane.apart) {
             self.flush();
-            self.deliver_alone(route, self.targets[at].version, event, publication);
+            self.deliver_alone(route, self.targets[at].version, event, publication, scope);
             return;
         }
         let Publication { qos, retain, exclude_publisher, .. } = *publication;
@@ -521,9 +564,17 @@ impl Publisher {
     }
 
     /// Delivers an event whose copies are not all alike, or which is large.
-    fn deliver_alone(&mut self, route: &SharedRoute, version: u64, event: &Event<'_>, publication: &Publication<'_>) {
+    fn deliver_alone(
+        &mut self,
+        route: &SharedRoute,
+        version: u64,
+        event: &Event<'_>,
+        publication: &Publication<'_>,
+        scope: &Scope<'_>,
+    ) {
         let stored = Arc::new(event.store(publication.backing));
-        let wanted = |lane: &&Lane<_>| lane.filter.as_ref().is_none_or(|filter| filter.hold(event.payload));
+        let for_all = scope.is_for_all();
+        let wanted = |lane: &&Lane<_>| for_all && lane.filter.as_ref().is_none_or(|filter| filter.hold(event.payload));
         for lane in route.lanes.iter().filter(wanted) {
             let terms = lane.form.terms(event.qos, event.retain);
             let mut shared = None;
@@ -556,7 +607,7 @@ impl Publisher {
                 self.account(offered, &mut mailbox);
             }
         }
-        for group in &route.groups {
+        for group in route.groups.iter().filter(|group| scope.has(&group.key)) {
             self.deliver_to_group(group, &stored, publication.filter);
         }
     }
@@ -652,6 +703,7 @@ impl Publisher {
     /// Ends a read batch: everything is handed over, the touched connections are woken, the counts added up.
     pub fn finish(&mut self) {
         self.flush();
+        self.send_staged();
         self.submit();
         self.touched.wake();
         self.node.metrics.of(self.protocol).add(&mut self.tally);
@@ -669,6 +721,7 @@ impl Publisher {
         self.flush();
         let target = &mut self.targets[at];
         let (route, version) = self.realm.route(&target.topic);
+        target.reached = self.realm.reached(&target.topic);
         target.route = route;
         target.version = version;
     }

@@ -13,12 +13,14 @@ use super::groups::Groups;
 use super::house::Bell;
 use super::link::End;
 use super::mailbox::Mailbox;
+use super::peers::Peers;
 use super::session::Session;
 use super::wire::WireRef;
 use crate::delivery::replay::{Fetched, Source};
 use crate::router::authorize::{Action, Authorizer, RoleId};
 use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, Unsubscribed, Variant};
 use crate::router::dealer::Dealer;
+use crate::router::interest::{PeerId, Reach, Reached, Wanted};
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
 use crate::types::fields::Fields;
@@ -70,6 +72,10 @@ pub struct Realm {
     pub(super) bell: Bell,
     /// Keys that are held, by name.
     holders: Mutex<HashMap<Box<str>, SessionId>>,
+    /// The other entries of the cluster.
+    pub(super) peers: Arc<Peers>,
+    /// What they want of what is published here; what is changed here must make the routes stale.
+    reach: RwLock<Reach>,
 }
 
 impl Realm {
@@ -106,6 +112,8 @@ impl Realm {
             durables: Durables::default(),
             bell: Bell::default(),
             holders: Mutex::default(),
+            peers: Arc::default(),
+            reach: RwLock::default(),
         }
     }
 
@@ -118,6 +126,72 @@ impl Realm {
     pub fn route(&self, topic: &Topic) -> (SharedRoute, u64) {
         let broker = self.broker.read();
         (Arc::new(broker.route(topic)), broker.version())
+    }
+
+    /// The other entries that want the events of `topic`. Asked behind [`Realm::route`], it is as good as that.
+    pub(super) fn reached(&self, topic: &Topic) -> Arc<Reached> {
+        Arc::new(self.reach.read().of(topic))
+    }
+
+    /// Another entry begins or ends to want what these patterns match, for all who are subscribed there or for a group.
+    pub fn set_reach<'a>(
+        &self,
+        peer: PeerId,
+        wanted: bool,
+        patterns: impl IntoIterator<Item = (&'a TopicPattern, Option<&'a str>)>,
+    ) {
+        let mut reach = self.reach.write();
+        patterns.into_iter().for_each(|(pattern, group)| reach.set(peer, pattern, group, wanted));
+        drop(reach);
+        self.reach_has_changed();
+    }
+
+    /// Another entry begins or ends to want everything.
+    pub(super) fn set_reach_everything(&self, peer: PeerId, wanted: bool) {
+        self.reach.write().set_everything(peer, wanted);
+        self.reach_has_changed();
+    }
+
+    fn reach_has_changed(&self) {
+        let mut broker = self.broker.write();
+        broker.touch();
+        self.changed(&broker);
+    }
+
+    /// Has it noted from now on which patterns are subscribed to.
+    pub(super) fn watch_interest(&self) {
+        let mut broker = self.broker.write();
+        broker.watch();
+        self.changed(&broker);
+    }
+
+    /// The sessions that are subscribed to these have come from another entry, or gone there.
+    pub(super) fn note_interest<'a>(&self, patterns: impl IntoIterator<Item = &'a TopicPattern>) {
+        let mut broker = self.broker.write();
+        patterns.into_iter().for_each(|pattern| broker.note_change(pattern));
+        self.changed(&broker);
+    }
+
+    /// Patterns that were subscribed to or are not any more, and who wants them here now.
+    pub fn take_interest(&self) -> Vec<(TopicPattern, Wanted)> {
+        let has_changed = self.broker.read().has_changed();
+        if !has_changed {
+            return Vec::new();
+        }
+        let changed = self.broker.write().take_changed();
+        let now = |pattern: TopicPattern| {
+            let wanted = self.broker.read().wanted_here(&pattern);
+            (pattern, wanted)
+        };
+        changed.into_iter().map(now).collect()
+    }
+
+    /// The broker has changed, and publishers are to see it.
+    fn changed(&self, broker: &Broker<Arc<Session>>) {
+        self.version.store(broker.version(), Ordering::Release);
+        if broker.has_changed() {
+            self.peers.wake();
+        }
     }
 
     /// The codec configured for a topic.
@@ -154,7 +228,7 @@ impl Realm {
             mailbox.subscriptions.insert(subscribed.id);
         }
         reply(subscribed, &mut mailbox);
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
         subscribed
     }
 
@@ -168,7 +242,7 @@ impl Realm {
     ) -> Option<Unsubscribed> {
         let mut broker = self.broker.write();
         let removed = broker.unsubscribe(pattern, group, session.id);
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
         let mut mailbox = session.mailbox();
         if let Some(removed) = removed {
             mailbox.subscriptions.remove(&removed.id);
@@ -192,7 +266,7 @@ impl Realm {
         let mut mailbox = session.mailbox();
         mailbox.subscriptions.insert(subscribed.id);
         reply(subscribed, &mut mailbox);
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
         subscribed
     }
 
@@ -221,7 +295,7 @@ impl Realm {
     ) -> Option<Unsubscribed> {
         let mut broker = self.broker.write();
         let removed = broker.unsubscribe_id(id, session.id);
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
         let mut mailbox = session.mailbox();
         if removed.is_some() {
             mailbox.subscriptions.remove(&id);
@@ -239,7 +313,7 @@ impl Realm {
         for id in ids {
             broker.unsubscribe_id(id, session);
         }
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
     }
 
     /// The members of a shared subscription, and how they want its events.
@@ -260,7 +334,7 @@ impl Realm {
         } else {
             broker.unwant(pattern);
         }
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
     }
 
     /// Removes many subscriptions of a session that ends.
@@ -273,7 +347,7 @@ impl Realm {
         for (pattern, group) in all {
             broker.unsubscribe(pattern, group, session);
         }
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
     }
 
     /// Makes every cached route stale, because a session's encoding changed.
@@ -281,7 +355,7 @@ impl Realm {
         if session.set_wire(wire, apart) {
             let mut broker = self.broker.write();
             broker.touch();
-            self.version.store(broker.version(), Ordering::Release);
+            self.changed(&broker);
         }
     }
 
@@ -292,16 +366,17 @@ impl Realm {
         if session.away.swap(away, Ordering::AcqRel) != away {
             let mut broker = self.broker.write();
             broker.touch();
-            self.version.store(broker.version(), Ordering::Release);
+            self.changed(&broker);
         }
     }
 
     /// A session has its connection at another entry: nothing is offered to it here.
     pub fn set_mirrored(&self, session: &Session) {
         session.away.store(true, Ordering::Release);
+        session.mirrored.store(true, Ordering::Release);
         let mut broker = self.broker.write();
         broker.touch();
-        self.version.store(broker.version(), Ordering::Release);
+        self.changed(&broker);
     }
 
     /// Whether the configuration wants all events of the topic in the durable log.

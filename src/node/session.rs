@@ -51,6 +51,9 @@ pub struct Session {
     pub(super) persistent: AtomicBool,
     /// It reads the log and has no connection; what is changed here must make the realm's routes stale.
     pub(super) away: AtomicBool,
+    /// It has its connection at another entry of the cluster, or had it there last; a change must be noted in the realm
+    /// ([`super::realm::Realm::note_interest`]).
+    pub(super) mirrored: AtomicBool,
     mailbox: Mutex<Mailbox>,
     /// It may have waits, locks or wills: the log is told when it goes.
     holds: AtomicBool,
@@ -75,6 +78,7 @@ impl Session {
             wire: Mutex::new((wire, false)),
             persistent: AtomicBool::new(mailbox.keeps),
             away: AtomicBool::new(false),
+            mirrored: AtomicBool::new(false),
             mailbox: Mutex::new(mailbox),
             holds: AtomicBool::new(false),
             sieves: Mutex::default(),
@@ -188,6 +192,10 @@ impl Subscriber for Arc<Session> {
 
     fn away(&self) -> bool {
         self.away.load(Ordering::Acquire)
+    }
+
+    fn mirrored(&self) -> bool {
+        self.mirrored.load(Ordering::Acquire)
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::index::Index;
+use super::interest::Wanted;
 use crate::types::event::{Identifiers, Qos, Terms};
 use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
@@ -34,6 +35,10 @@ pub trait Subscriber: Clone {
     fn persistent(&self) -> bool;
     /// Nothing is to be offered to it at the moment: it has no connection, and will read in the log what it missed.
     fn away(&self) -> bool;
+    /// It has its connection at another entry of the cluster, or had it there last: that one sees to it.
+    fn mirrored(&self) -> bool {
+        false
+    }
 }
 
 /// How a subscriber wants its events.
@@ -197,6 +202,8 @@ pub struct Broker<S: Subscriber> {
     past: HashSet<SubscriptionId>,
     last_id: u64,
     version: u64,
+    /// Patterns whose subscribers have changed; `None`: nobody asks.
+    changed: Option<HashSet<TopicPattern>>,
 }
 
 struct Subscription<S> {
@@ -233,6 +240,7 @@ impl<S: Subscriber> Default for Broker<S> {
             past: HashSet::new(),
             last_id: 0,
             version: 0,
+            changed: None,
         }
     }
 }
@@ -246,6 +254,43 @@ impl<S: Subscriber> Broker<S> {
     /// Makes every cached route stale, because something outside changed what routes depend on: a session's wire, a permission.
     pub fn touch(&mut self) {
         self.version += 1;
+    }
+
+    /// Has changes noted from now on, for [`Broker::take_changed`]; all that there are so far are.
+    pub fn watch(&mut self) {
+        if self.changed.is_none() {
+            self.changed = Some(self.by_id.values().cloned().collect());
+        }
+    }
+
+    /// Notes that the subscribers of a pattern are others.
+    pub fn note_change(&mut self, pattern: &TopicPattern) {
+        if let Some(changed) = &mut self.changed
+            && !changed.contains(pattern)
+        {
+            changed.insert(pattern.clone());
+        }
+    }
+
+    /// Some changes were noted.
+    pub fn has_changed(&self) -> bool {
+        self.changed.as_ref().is_some_and(|changed| !changed.is_empty())
+    }
+
+    /// Patterns whose subscribers have changed since this was asked last.
+    pub fn take_changed(&mut self) -> HashSet<TopicPattern> {
+        self.changed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What is wanted of a pattern by sessions of this entry.
+    pub fn wanted_here(&self, pattern: &TopicPattern) -> Wanted {
+        let Some(subscription) = self.index.get(pattern) else { return Wanted::default() };
+        let variants = subscription.variants.iter().flat_map(|variant| &variant.subscribers);
+        let plain = subscription.subscribers.iter().any(|(_, session, _)| !session.mirrored())
+            || variants.into_iter().any(|(_, session)| !session.mirrored());
+        let present = |group: &&SharedGroup<S>| group.members.iter().any(|(_, session, _)| !session.mirrored());
+        let groups = subscription.groups.iter().filter(present).map(|group| group.key.name.clone()).collect();
+        Wanted { plain, groups }
     }
 
     /// Number of subscriptions (patterns with at least one subscriber).
@@ -292,6 +337,7 @@ impl<S: Subscriber> Broker<S> {
     /// The subscription of a pattern, and whether it was made now.
     fn subscription(&mut self, pattern: &TopicPattern) -> (&mut Subscription<S>, bool) {
         self.version += 1;
+        self.note_change(pattern);
         let last_id = &mut self.last_id;
         let by_id = &mut self.by_id;
         let mut created = false;
@@ -395,6 +441,7 @@ impl<S: Subscriber> Broker<S> {
             }
         }
         self.version += 1;
+        self.note_change(&pattern);
         Some(Unsubscribed { id, deleted })
     }
 
@@ -437,6 +484,7 @@ impl<S: Subscriber> Broker<S> {
             self.by_id.remove(&id);
         }
         self.version += 1;
+        self.note_change(pattern);
         Some(Unsubscribed { id, deleted })
     }
 

@@ -11,5 +11,6 @@ pub mod authorize;
 pub mod broker;
 pub mod dealer;
 pub mod index;
+pub mod interest;
 pub mod output;
 pub mod retained;

@@ -13,14 +13,18 @@ mod broker;
 #[path = "../crash/checker.rs"]
 mod checker;
 #[path = "../crash/clients.rs"]
+#[expect(dead_code, reason = "the crash tests use all of it")]
 mod clients;
 #[path = "../crash/dice.rs"]
 mod dice;
 #[path = "../crash/history.rs"]
+#[expect(dead_code, reason = "the crash tests use all of it")]
 mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
 mod lost;
+#[path = "../crash/promises.rs"]
+mod promises;
 #[path = "../crash/publishers.rs"]
 mod publishers;
 #[path = "../crash/subscribers.rs"]

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -73,7 +74,8 @@ impl Clients {
         let Restored { identity, session, expiry_s, created, wire } = restored;
         let session = node.new_session_with_id(session, identity, wire, true);
         session.mailbox().keeps = false;
-        session.away.store(true, std::sync::atomic::Ordering::Release);
+        session.away.store(true, Ordering::Release);
+        session.mirrored.store(true, Ordering::Release);
         let record = Record { expiry_s, logged: Some(0), mirrors: Some(created), ..Record::default() };
         let client = Arc::new(Client { session, record: Mutex::new(record) });
         realm.join(client.session.clone());
@@ -106,9 +108,11 @@ impl Clients {
         record.received.clear();
         record.mirrors = Some(created);
         record.procedures.values_mut().for_each(|(_, registration)| *registration = None);
+        let patterns: Vec<_> = record.subscriptions.values().map(|held| held.pattern.clone()).collect();
         drop(record);
         drop(inner);
         realm.set_mirrored(&client.session);
+        realm.note_interest(&patterns);
         realm.leave_calls(node, &client.session);
     }
 }
@@ -139,6 +143,8 @@ impl Client {
         record.received = fetched.received.iter().map(|packet_id| (*packet_id, Received::Logged)).collect();
         let held: HashMap<_, _> = record.subscriptions.clone();
         drop(record);
+        self.session.mirrored.store(false, Ordering::Release);
+        realm.note_interest(held.values().map(|held| &held.pattern));
         let role = realm.authorizer.role(&self.session.identity.authrole);
         self.read_log(node, realm, role);
         let mut mailbox = self.session.mailbox();

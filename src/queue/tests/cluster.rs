@@ -501,7 +501,6 @@ impl Cluster {
             RoleMessage::PickChallenger { position, challenger } => {
                 format!("PICK_CHALLENGER {position}: {}", elected(challenger))
             }
-            RoleMessage::MembersAre { position, .. } => format!("MEMBERS_ARE of position {position}"),
             RoleMessage::FetchBody { position, draft } => format!("FETCH_BODY {position}: {}", id(&draft.id)),
             RoleMessage::Body { draft, body } => format!("BODY {}{}", id(&draft.id), text(body)),
             RoleMessage::State { position, round, challenger: Some(challenger) } => {

@@ -1,0 +1,166 @@
+//! One life of an entry among the others.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::message::Message;
+use crate::node::Node;
+use crate::node::peers::Receiver;
+use crate::queue::envelope::NodeId;
+use crate::router::interest::{Heard, Interest, Own, PeerId, Theirs};
+
+/// See the module.
+pub struct Exchange {
+    node: Arc<Node>,
+    own: Own,
+    peers: Vec<Peer>,
+    receiver: Receiver,
+    out: Vec<(NodeId, Bytes)>,
+    left_out: u64,
+}
+
+struct Peer {
+    node: NodeId,
+    linked: bool,
+    theirs: Theirs,
+    /// The whole set was asked for, and has not come.
+    asked: bool,
+}
+
+impl Exchange {
+    /// `peers`: the other entries; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already: whatever they
+    /// have told went to a life before.
+    pub fn new(node: Arc<Node>, peers: &[NodeId], linked: impl Fn(&NodeId) -> bool) -> Self {
+        let peer = |node: &NodeId| Peer { node: node.clone(), linked: false, theirs: Theirs::default(), asked: false };
+        let mut exchange = Self {
+            receiver: Receiver::new(node.clone()),
+            node,
+            own: Own::default(),
+            peers: peers.iter().map(peer).collect(),
+            out: Vec::new(),
+            left_out: 0,
+        };
+        for node in peers.iter().filter(|node| linked(node)) {
+            exchange.connected(node);
+            exchange.ask(node);
+        }
+        exchange
+    }
+
+    /// The link to a node stands. Does nothing for those that are no entries.
+    pub fn connected(&mut self, node: &NodeId) {
+        self.look();
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == *node) else { return };
+        peer.linked = true;
+        peer.asked = false;
+        self.say(node, &Message::Told(self.own.whole_set()));
+    }
+
+    /// It is gone: nothing is sent there, and what is wanted there will be told anew.
+    pub fn disconnected(&mut self, node: &NodeId) {
+        let Some(at) = self.peers.iter().position(|peer| peer.node == *node) else { return };
+        let peer = &mut self.peers[at];
+        peer.linked = false;
+        let heard = peer.theirs.forget();
+        self.apply(PeerId(at as u32), &heard);
+    }
+
+    /// Takes what an entry says of its interest.
+    pub fn hear(&mut self, from: &NodeId, body: &[u8]) {
+        let Some(at) = self.peers.iter().position(|peer| peer.node == *from) else { return };
+        match Message::decode(body) {
+            Ok(Message::Ask) => {
+                self.look();
+                self.say(from, &Message::Told(self.own.whole_set()));
+            }
+            Ok(Message::Told(told)) => {
+                let peer = &mut self.peers[at];
+                // Behind the end of its link nothing is true any more.
+                if !peer.linked {
+                    return;
+                }
+                peer.asked &= !told.whole;
+                match peer.theirs.hear(told) {
+                    Ok(heard) => self.apply(PeerId(at as u32), &heard),
+                    Err(_) if peer.asked => {}
+                    Err(error) => {
+                        tracing::debug!(%error, entry = %from, "the whole set is asked for");
+                        self.ask(from);
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, entry = %from, "its clients get no events of this entry"),
+        }
+    }
+
+    /// Routes events of another entry. They reach subscribers at the latest with [`Exchange::finish`].
+    pub fn receive(&mut self, from: &NodeId, body: &[u8], now_ms: u64) {
+        if let Err(error) = self.receiver.receive(body, now_ms) {
+            tracing::error!(%error, entry = %from, "its events cannot be read");
+        }
+    }
+
+    /// Ends a round: who got something is woken, and what clients want here is told if it has changed.
+    pub fn finish(&mut self) {
+        self.receiver.finish();
+        self.look();
+    }
+
+    /// What is to be sent, in order.
+    pub fn take(&mut self) -> Vec<(NodeId, Bytes)> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Looks what clients want here, and tells what has changed to all that are linked.
+    fn look(&mut self) {
+        for realm in self.node.realms() {
+            for (pattern, wanted) in realm.take_interest() {
+                self.own.set(&realm.name, &pattern, wanted);
+            }
+        }
+        let Some(told) = self.own.take() else { return };
+        if self.own.left_out() > self.left_out {
+            self.left_out = self.own.left_out();
+            tracing::warn!(groups = self.left_out, "shared subscriptions get only what is published at this entry");
+        }
+        let body = Message::Told(told).encode();
+        let linked = self.peers.iter().filter(|peer| peer.linked);
+        self.out.extend(linked.map(|peer| (peer.node.clone(), body.clone())));
+    }
+
+    fn ask(&mut self, node: &NodeId) {
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == *node) {
+            peer.asked = true;
+        }
+        self.say(node, &Message::Ask);
+    }
+
+    fn say(&mut self, to: &NodeId, message: &Message) {
+        self.out.push((to.clone(), message.encode()));
+    }
+
+    /// Has publishers know what a peer wants. A realm that is not known here has no publishers.
+    fn apply(&self, peer: PeerId, heard: &Heard) {
+        for (interests, wanted) in [(&heard.unwanted, false), (&heard.wanted, true)] {
+            for (realm, of_realm) in &by_realm(interests) {
+                if let Some(realm) = self.node.realm(realm) {
+                    let patterns = of_realm.iter().map(|interest| (&interest.pattern, interest.group.as_deref()));
+                    realm.set_reach(peer, wanted, patterns);
+                }
+            }
+        }
+        if let Some(everything) = heard.everything {
+            self.node.set_reach_everything(peer, everything);
+        }
+    }
+}
+
+fn by_realm(interests: &[Interest]) -> HashMap<&str, Vec<&Interest>> {
+    let mut by_realm: HashMap<&str, Vec<&Interest>> = HashMap::new();
+    for interest in interests {
+        by_realm.entry(&interest.realm).or_default().push(interest);
+    }
+    by_realm
+}
