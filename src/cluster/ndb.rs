@@ -29,9 +29,6 @@ use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand
 use crate::queue::storage::{Apply, Life, Output, Start, StorageRole};
 use crate::store::{Commit, Row, Store, StoreError, StoreReader};
 
-#[cfg(test)]
-mod tests;
-
 /// Bytes of fed positions that are kept in memory.
 const RECENT_BYTES_MAX: usize = 64 << 20;
 /// Positions whose feed is kept in memory.

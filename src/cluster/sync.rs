@@ -19,9 +19,6 @@ use crate::queue::quorum::{Members, StoreId};
 use crate::queue::sync::promises::{self, Record};
 use crate::queue::sync::{Output, Standing, Start, SyncRole};
 
-#[cfg(test)]
-mod tests;
-
 /// Bytes at which the file is replaced by what has to be known still.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILE: &str = "promises";
