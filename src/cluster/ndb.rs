@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::queue::digest::digest;
 use crate::queue::envelope::{Draft, Envelope, NodeId, OrderCommand, Resolution, RoleMessage, SegmentId};
-use crate::queue::quorum::{Members, StoreId};
+use crate::queue::quorum::{Member, Members, StoreId};
 use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
@@ -58,6 +58,7 @@ pub enum NdbError {
 /// See the module.
 pub struct Ndb {
     node: NodeId,
+    store_id: StoreId,
     role: StorageRole,
     state: State,
     limits: StateLimits,
@@ -157,6 +158,7 @@ impl Ndb {
         Ok(Self {
             role: StorageRole::new(node.clone(), members, false, start),
             node,
+            store_id,
             state,
             limits,
             store,
@@ -289,6 +291,11 @@ impl Ndb {
             Apply::Command(command) => {
                 tracing::debug!(node = %self.node, position, ?command, "a command has its place");
                 if let OrderCommand::Members(members) = &command {
+                    let own = |member: &&Member| member.node == self.node && member.store == self.store_id;
+                    let counts = |members: &Members| members.storages().iter().any(|member| own(member));
+                    if counts(members) && !counts(self.role.members().1) {
+                        tracing::info!(node = %self.node, "this disk counts now");
+                    }
                     commit.rows.push((MEMBERS.to_vec(), Some(rows::encode(&(position, members)))));
                 }
                 let (at_us, command) = state_command(command, at_us);

@@ -209,10 +209,10 @@ impl Test {
         }
         self.work(&format!("without {victim}"));
         self.cluster.begin_and_link(victim, LIMIT);
-        if fault == Fault::Wipe && victim.starts_with('S') {
-            // Until then it does not count, and no other may be down.
-            let has_vote = |cluster: &Cluster| cluster.said(victim).contains("this disk has a vote now");
-            self.cluster.until(&format!("{victim} has a vote"), LIMIT, has_vote);
+        if fault == Fault::Wipe {
+            // Until then its disk does not count, and no other may be down.
+            let what = if victim.starts_with('S') { "this disk has a vote now" } else { "this disk counts now" };
+            self.cluster.until(&format!("{victim}: {what}"), LIMIT, |cluster| cluster.said(victim).contains(what));
         }
     }
 
