@@ -292,7 +292,7 @@ impl Ndb {
                 tracing::debug!(node = %self.node, position, ?command, "a command has its place");
                 if let OrderCommand::Members(members) = &command {
                     let own = |member: &&Member| member.node == self.node && member.store == self.store_id;
-                    let counts = |members: &Members| members.storages().iter().any(|member| own(member));
+                    let counts = |members: &Members| members.storages().iter().any(&own);
                     if counts(members) && !counts(self.role.members().1) {
                         tracing::info!(node = %self.node, "this disk counts now");
                     }
