@@ -3,10 +3,12 @@
 `--transport` and `--serializer` are those of the WAMP sessions, `--fennec` is the program of the broker. Topics below `log/` are durable.
 """
 
+import asyncio
 import http.client
 import json
 import re
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 from urllib.parse import urlencode
 
@@ -28,8 +30,15 @@ EVENT_ID = re.compile(r"\d{10}[0-9a-z]+")
 
 
 async def published(session, topic, count):
-    """The publication ids of events `0`, `1`, …"""
-    return [(await within(session.publish(topic, number, options=TOLD))).id for number in range(count)]
+    """The publication ids of events `0`, `1`, …, each in a millisecond of its own: times are told in these."""
+    ids = []
+    for number in range(count):
+        ids.append((await within(session.publish(topic, number, options=TOLD))).id)
+        moment = time.time_ns() // 1_000_000
+        # The broker has a clock of its own, which may be anywhere in its millisecond.
+        while time.time_ns() // 1_000_000 < moment + 2:
+            await asyncio.sleep(0)
+    return ids
 
 
 async def past(session, subscription, **asked):
