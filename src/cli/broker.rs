@@ -11,7 +11,6 @@ use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::open_log::open_log;
-use crate::cluster::inbox::Inbox;
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance};
 use crate::net::clock::Clock;
@@ -54,7 +53,7 @@ pub(super) enum LogWork {
     /// Threads of this process, on a store of its own.
     Own(Threads),
     /// A cluster, of which this is an entry.
-    Cluster { entry: EntryHandle, inbox: Arc<Inbox> },
+    Cluster(EntryHandle),
 }
 
 /// A listener whose port is taken.

@@ -5,10 +5,10 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
@@ -26,7 +26,7 @@ use crate::cluster::interest;
 use crate::cluster::line::LinkLimits;
 use crate::cluster::mesh::Mesh;
 use crate::cluster::ndb::Ndb;
-use crate::cluster::process::{self, AskStorages, EntryHandle, Running};
+use crate::cluster::process::{self, AskStorages, Running};
 use crate::cluster::sync::SyncNode;
 use crate::cluster::tls::LinkTls;
 use crate::mqtt::mirror;
@@ -47,8 +47,13 @@ const INBOX_BYTES_MAX: usize = 64 << 20;
 const LEASE: Duration = Duration::from_secs(6);
 /// How often an entry that begins, and one that works, is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long an entry that stops waits for what its clients have left to be in the log: how far their sessions are, for one.
+const SETTLE: Duration = Duration::from_secs(2);
 /// A cluster that has not accepted an entry for so long is said to be incomplete, again and again.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keys that say where a broker keeps what it has.
+const KEPT_BY: [&str; 3] = ["data", "store", "memory"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct NodeArgs {
@@ -66,7 +71,7 @@ pub(super) struct NodeArgs {
 pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
     let Loaded { cluster, warnings } = cluster::load(&args.cluster).map_err(Failure::of_problems)?;
     let plan = cluster.plan(&args.id, role).map_err(|error| Failure::Refused(vec![format!("--id: {error}")]))?;
-    let config = configure(&plan, args.serve)?;
+    let config = configure(&plan, &args.cluster, args.serve)?;
     log::start(&config.log, config.log_format).map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -82,8 +87,12 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
 }
 
 /// The broker's configuration, with the listeners of the cluster's file.
-fn configure(plan: &Plan, serve: ServeArgs) -> Result<Config, Failure> {
+fn configure(plan: &Plan, file: &Path, serve: ServeArgs) -> Result<Config, Failure> {
     let mut sources = serve.sources();
+    let is_the_clusters = |flag: &&Flag| flag.key.starts_with("listen.") || KEPT_BY.contains(&&*flag.key);
+    if let Some(flag) = sources.flags.iter().find(is_the_clusters) {
+        return Err(Failure::Refused(vec![format!("{}: stands in {}", flag.name, file.display())]));
+    }
     // What has no clients has the listeners of a broker, and does not open them.
     let is_entry = plan.own.nodes.iter().any(|node| node.role == Role::Entry);
     for protocol in ["mqtt", "mqtts", "http", "https", "rawsocket", "rawsockets"].iter().filter(|_| is_entry) {
@@ -226,7 +235,8 @@ impl Process {
         };
         loop {
             let Some((broker, ended)) = self.begin_entry(config, node, inbox, signals)? else { return Ok(()) };
-            print(&serve::banner(config, &broker))?;
+            let data = format!("cluster {}", self.plan.cluster.name);
+            print(&serve::banner(config, &broker, &data))?;
             let stopped = loop {
                 if signals.wait(LOOK) {
                     break true;
@@ -235,8 +245,7 @@ impl Process {
                     break false;
                 }
             };
-            let hurry = AtomicBool::new(!stopped);
-            broker.stop(|| hurry.load(Ordering::Relaxed));
+            broker.stop(|| !stopped);
             if stopped {
                 return Ok(());
             }
@@ -257,7 +266,9 @@ impl Process {
         let storages: Arc<[NodeId]> = self.plan.cluster.nodes_of(Role::Storage).cloned().collect();
         let ask = AskStorages::new(self.mesh.clone(), node.clone(), storages, reached.clone());
         let readers: Readers = Arc::new(move || process::reader(&ask));
-        let limits = EntryLimits { lease_us: LEASE.as_micros() as u64, ..EntryLimits::default() };
+        // What may wait is bounded where it is submitted.
+        let lease_us = LEASE.as_micros() as u64;
+        let limits = EntryLimits { waiting_bytes_max: usize::MAX, lease_us, ..EntryLimits::default() };
         let entry = Entry::new(node.clone(), self.members(), limits, broker_node.clone(), reached);
         let woken = inbox.clone();
         broker_node.log.wake_by(move || woken.wake());
@@ -279,7 +290,7 @@ impl Process {
         let mut waited = Duration::ZERO;
         while !ready.load(Ordering::Acquire) {
             if signals.wait(LOOK) {
-                handle.end(inbox);
+                handle.end();
                 return Ok(None);
             }
             if let Some(why) = handle.ended() {
@@ -292,8 +303,7 @@ impl Process {
             }
         }
         let ended = handle.ended_cell();
-        let work = LogWork::Cluster { entry: handle, inbox: inbox.clone() };
-        Ok(Some((Broker::open(config, self.clock, broker_node, work)?, ended)))
+        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle))?, ended)))
     }
 
     /// Begins to exchange events with the other entries.
@@ -339,9 +349,13 @@ impl LogWork {
     pub(super) fn stop(self, node: &Node) {
         match self {
             Self::Own(threads) => threads.stop(),
-            Self::Cluster { entry, inbox } => {
+            Self::Cluster(entry) => {
                 node.log.stop_taking();
-                EntryHandle::end(entry, &inbox);
+                let until = Instant::now() + SETTLE;
+                while node.log.unresolved_bytes() > 0 && entry.ended().is_none() && Instant::now() < until {
+                    std::thread::sleep(LOOK);
+                }
+                entry.end();
             }
         }
     }

@@ -24,7 +24,11 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         Ok::<_, Failure>((catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?))
     })?;
     let broker = Broker::start(&config)?;
-    print(&banner(&config, &broker))?;
+    let data = match &config.store.url {
+        StoreUrl::Memory => "in memory".to_owned(),
+        url => url.to_string(),
+    };
+    print(&banner(&config, &broker, &data))?;
     runtime.block_on(async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -47,7 +51,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 /// Says what runs where, one listener a line, and what to try first.
-pub(super) fn banner(config: &Config, broker: &Broker) -> String {
+/// `data`: where what is durable is kept.
+pub(super) fn banner(config: &Config, broker: &Broker, data: &str) -> String {
     let mut text = format!("fennec {}\n", env!("CARGO_PKG_VERSION"));
     for (protocol, tls, address) in &broker.listeners {
         let (name, what) = match (protocol, tls) {
@@ -62,10 +67,6 @@ pub(super) fn banner(config: &Config, broker: &Broker) -> String {
         let _ = writeln!(text, "  {name:<10} {address:<21} {what}");
     }
     let _ = writeln!(text, "  {:<10} {}", "realm", config.default_realm);
-    let data = match &config.store.url {
-        StoreUrl::Memory => "in memory".to_owned(),
-        url => url.to_string(),
-    };
     let _ = writeln!(text, "  {:<10} {data}", "data");
     if let Some(address) = broker.address(Protocol::Mqtt, false) {
         let port = address.port();

@@ -28,8 +28,8 @@ use crate::queue::quorum::Members;
 pub enum Task {
     /// INIT is accepted: take up the log, then call [`Entry::took_up`].
     TakeUp,
-    /// This life is over, for this reason: let all clients go, then call [`Entry::begin`].
-    BeginAnew(String),
+    /// This life is over, for this reason: let all clients go. The next is another [`Entry`]'s.
+    End(String),
 }
 
 /// See the module.
@@ -39,6 +39,8 @@ pub struct Entry {
     role: EntryRole,
     node: Arc<Node>,
     follower: Option<Follower>,
+    /// What publishers are refused for.
+    lacks: Option<&'static str>,
     /// Fed up to here, for those who ask storages.
     reached: Arc<AtomicU64>,
     tasks: Vec<Task>,
@@ -61,6 +63,7 @@ impl Entry {
             role,
             node,
             follower: None,
+            lacks: None,
             reached,
             tasks: Vec::new(),
             outputs: Vec::new(),
@@ -70,9 +73,8 @@ impl Entry {
         }
     }
 
-    /// Begins a life.
+    /// Begins its life.
     pub fn begin(&mut self) {
-        self.follower = None;
         self.role.hold_feed();
         self.init(0);
     }
@@ -86,7 +88,6 @@ impl Entry {
     pub fn took_up(&mut self, position: u64, now_us: u64) {
         self.follower = Some(Follower::new(&self.node, position));
         self.role.follow_from(position, &mut self.outputs);
-        self.node.log.set_trouble(None);
         self.carry_out(now_us);
     }
 
@@ -123,16 +124,23 @@ impl Entry {
         self.carry_out(now_us);
     }
 
-    /// Time has passed. `monotonic_us`: a clock that never goes back.
+    /// Time has passed. To be called before what arrived meanwhile is handled: a process that stood still may have lost its lease, and
+    /// must not tell of locks then. `monotonic_us`: a clock that never goes back.
     pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
         self.role.tick(monotonic_us, &mut self.outputs);
         if self.follower.is_some() {
-            let lacks = match (self.role.has_quorum(), self.role.has_sync_majority()) {
-                (false, _) => Some("too few storages of the cluster are linked"),
-                (true, false) => Some("too few syncs of the cluster are linked"),
-                (true, true) => None,
+            let lacks = if !self.role.has_quorum() {
+                Some("too few storages of the cluster are linked")
+            } else if !self.role.has_sync_majority() {
+                Some("too few syncs of the cluster are linked")
+            } else if !self.role.is_lease_held(monotonic_us) {
+                Some("the syncs of the cluster have not answered this entry for a while")
+            } else {
+                None
             };
-            self.node.log.set_trouble(lacks.map(str::to_owned));
+            if std::mem::replace(&mut self.lacks, lacks) != lacks {
+                self.node.log.set_trouble(lacks.map(str::to_owned));
+            }
         }
         self.carry_out(now_us);
     }
@@ -211,13 +219,11 @@ impl Entry {
         }
     }
 
-    /// Nobody knows what became of what is not resolved.
+    /// Nobody knows what became of what is not resolved: it may be in the log. So nobody is told anything, and all have to go.
     fn end_life(&mut self, why: &str) {
-        if let Some(mut follower) = self.follower.take() {
-            self.node.log.set_trouble(Some(why.to_owned()));
-            follower.refuse_all();
-        }
-        let task = Task::BeginAnew(why.to_owned());
+        self.follower = None;
+        self.node.log.set_trouble(Some(why.to_owned()));
+        let task = Task::End(why.to_owned());
         if !self.tasks.contains(&task) {
             tracing::warn!(entry = %self.own, why, "this life of the entry is over");
             self.tasks.push(task);

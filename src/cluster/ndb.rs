@@ -25,9 +25,10 @@ use crate::queue::quorum::{Member, Members, StoreId};
 use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
-use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits};
+use crate::queue::state::{Applied, Sealed, State, StateCommand, StateError, StateLimits};
 use crate::queue::storage::{Apply, Life, Output, Start, StorageRole};
-use crate::store::{Commit, Row, Store, StoreError, StoreReader};
+use crate::store::state::{StoreRows, load};
+use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
 
 /// Bytes of fed positions that are kept in memory.
 const RECENT_BYTES_MAX: usize = 64 << 20;
@@ -35,8 +36,8 @@ const RECENT_BYTES_MAX: usize = 64 << 20;
 const RECENT_MAX: usize = 1 << 16;
 /// Bytes of one part of a copy, near enough.
 const PART_BYTES_MAX: usize = 1 << 20;
-/// Rows that are read at a time.
-const ROWS: usize = 4096;
+/// Headers that are read at a time.
+const HEADERS: usize = 4096;
 
 const STORE_ID: &[u8] = b"~store";
 const MEMBERS: &[u8] = b"~members";
@@ -99,25 +100,38 @@ struct Part {
     segments: Vec<Segment>,
 }
 
-/// The last positions, as they were fed.
+/// The last positions.
 #[derive(Default)]
 struct Recent {
-    positions: BTreeMap<u64, (Bytes, Option<(Draft, Bytes)>)>,
+    positions: BTreeMap<u64, Position>,
     bytes: usize,
 }
 
+struct Position {
+    /// As it was fed.
+    fed: Bytes,
+    /// As it was elected, if it is a segment.
+    segment: Option<(Draft, Bytes)>,
+}
+
+impl Position {
+    fn bytes(&self) -> usize {
+        self.fed.len() + self.segment.as_ref().map_or(0, |(_, body)| body.len())
+    }
+}
+
 impl Recent {
-    fn push(&mut self, position: u64, fed: Bytes, segment: Option<(Draft, Bytes)>) {
-        self.bytes += fed.len();
-        self.positions.insert(position, (fed, segment));
+    fn push(&mut self, number: u64, position: Position) {
+        self.bytes += position.bytes();
+        self.positions.insert(number, position);
         while self.bytes > RECENT_BYTES_MAX || self.positions.len() > RECENT_MAX {
-            let Some((_, (fed, _))) = self.positions.pop_first() else { return };
-            self.bytes -= fed.len();
+            let Some((_, position)) = self.positions.pop_first() else { return };
+            self.bytes -= position.bytes();
         }
     }
 
     fn body(&self, position: u64, draft: &Draft) -> Option<&Bytes> {
-        let (known, body) = self.positions.get(&position)?.1.as_ref()?;
+        let (known, body) = self.positions.get(&position)?.segment.as_ref()?;
         known.is_same_body(draft).then_some(body)
     }
 }
@@ -141,7 +155,7 @@ impl Ndb {
     ) -> Result<Self, NdbError> {
         let store_id = open_store_id(&mut *store, fresh)?;
         let mut reader = store.reader()?;
-        let state = load_state(&mut *reader, limits)?;
+        let state = load(&mut *reader, limits)?;
         let (members_at, members) = match store.get(MEMBERS)? {
             Some(value) => decode(MEMBERS, &value)?,
             None => (0, first),
@@ -250,8 +264,8 @@ impl Ndb {
         if !keep.is_empty() {
             self.role.kept(&mut self.outputs);
         }
-        if let Some(Done { position, resolution, fed, segment }) = done {
-            self.recent.push(position, fed, segment);
+        if let Some(Done { position, resolution, recent }) = done {
+            self.recent.push(position, recent);
             self.role.applied(position, resolution, &mut self.outputs);
         }
         self.carry_out();
@@ -267,8 +281,9 @@ impl Ndb {
         commit: &mut Commit,
     ) -> Result<Done, NdbError> {
         let mut rows = StoreRows(&mut *self.store);
+        // Log time alone: all storages must find the same.
         let at_us = self.state.time_us();
-        let mut segment = None;
+        let (mut segment, mut ends_life) = (None, false);
         let mut applied = match apply {
             Apply::Segment { draft, body } => {
                 let sealed = Sealed {
@@ -298,10 +313,12 @@ impl Ndb {
                     }
                     commit.rows.push((MEMBERS.to_vec(), Some(rows::encode(&(position, members)))));
                 }
-                let (at_us, command) = state_command(command, at_us);
+                ends_life = matches!(command, OrderCommand::Init { .. } | OrderCommand::Lost { .. });
+                let at_us = if let OrderCommand::Time { at_us } = command { at_us } else { at_us };
+                // What is nothing to the state lets it know how far the log is.
+                let command = StateCommand::of(&command, number_of).unwrap_or(StateCommand::Time);
                 self.state.command(position, at_us, command, &mut rows)?
             }
-            // The state has to know how far the log is.
             Apply::Nothing => self.state.command(position, at_us, StateCommand::Time, &mut rows)?,
         };
         let fed = relay::write_fed(&Fed::of(&applied));
@@ -309,19 +326,25 @@ impl Ndb {
         let resolution = Resolution { first: applied.segment.first, results };
         commit.rows.append(&mut applied.rows);
         if let Some((entry, life)) = self.role.life_after(&resolution) {
-            self.drop_cut(&entry, &life, commit);
+            if ends_life {
+                self.drop_cut(&entry, &life, keep, commit);
+            }
             commit.rows.push(([LIFE, entry.name.as_bytes()].concat(), Some(rows::encode(&(entry, life)))));
         }
         let Applied { segment: stored, .. } = applied;
         if !stored.topics.is_empty() {
             commit.segments.push(stored);
         }
-        Ok(Done { position, resolution, fed, segment })
+        Ok(Done { position, resolution, recent: Position { fed, segment } })
     }
 
     /// Kept segments of a life that has ended are not wanted any more.
-    fn drop_cut(&mut self, entry: &NodeId, life: &Life, commit: &mut Commit) {
+    fn drop_cut(&mut self, entry: &NodeId, life: &Life, keep: &[(Draft, Bytes)], commit: &mut Commit) {
         let is_cut = |draft: &Draft| draft.id.entry == *entry && life.has_cut(&draft.id);
+        for (draft, _) in keep.iter().filter(|(draft, _)| is_cut(draft)) {
+            let key = kept_key(&draft.id);
+            commit.rows.retain(|(known, _)| *known != key);
+        }
         let kept: Result<Vec<(Draft, Bytes)>, _> = read_all(&mut *self.reader, KEPT);
         // Should that fail, they are found to be cut at the next start.
         for (draft, _) in kept.into_iter().flatten().filter(|(draft, _)| is_cut(draft)) {
@@ -355,7 +378,7 @@ impl Ndb {
             .recent
             .positions
             .range(after + 1..=until)
-            .map(|(position, (fed, _))| (*position, fed.clone()))
+            .map(|(number, position)| (*number, position.fed.clone()))
             .collect();
         for (position, segment) in recent {
             self.send(to.clone(), RoleMessage::Feed { position, segment });
@@ -396,16 +419,14 @@ impl Ndb {
     /// Rows change with every position: they are taken at once, segments as they are asked for.
     fn begin_copy(&mut self, after: u64) -> Result<CopyOut, StoreError> {
         let mut rows = VecDeque::new();
-        let mut last: Option<Vec<u8>> = None;
-        loop {
-            let slice = self.reader.scan(b"", last.as_deref(), ROWS)?;
-            let Some((key, _)) = slice.last() else { break };
-            last = Some(key.clone());
-            rows.extend(slice.into_iter().filter(|(key, _)| is_copied(key)));
-        }
-        let first = self.reader.headers(0, usize::MAX)?.into_iter().find(|header| header.position > after);
-        let (position, until) = (self.state.position(), self.state.last_number());
-        Ok(CopyOut { position, rows, next: first.map(|header| header.first), until })
+        each_row(&mut *self.reader, b"", |key, value| {
+            if is_copied(key) {
+                rows.push_back((key.to_vec(), value));
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        let next = first_behind(&mut *self.reader, after)?;
+        Ok(CopyOut { position: self.state.position(), rows, next, until: self.state.last_number() })
     }
 
     /// Takes a part of a copy of a peer.
@@ -433,17 +454,15 @@ impl Ndb {
         let copied = mem::take(&mut self.copied).into_iter().map(|(key, value)| (Vec::from(key), value));
         let copied: BTreeMap<Vec<u8>, Bytes> = copied.collect();
         let mut rows = Vec::new();
-        let mut last: Option<Vec<u8>> = None;
-        loop {
-            let slice = self.reader.scan(b"", last.as_deref(), ROWS)?;
-            let Some((key, _)) = slice.last() else { break };
-            last = Some(key.clone());
-            let gone = slice.into_iter().filter(|(key, _)| is_copied(key) && !copied.contains_key(key));
-            rows.extend(gone.map(|(key, _)| (key, None)));
-        }
+        each_row(&mut *self.reader, b"", |key, _| {
+            if is_copied(key) && !copied.contains_key(key) {
+                rows.push((key.to_vec(), None));
+            }
+            Ok::<_, StoreError>(())
+        })?;
         rows.extend(copied.into_iter().map(|(key, value)| (key, Some(value.into()))));
         self.store.commit(&Commit { rows, ..Commit::default() })?;
-        self.state = load_state(&mut *self.reader, self.limits)?;
+        self.state = load(&mut *self.reader, self.limits)?;
         self.recent = Recent::default();
         let (members_at, members) = match self.store.get(MEMBERS)? {
             Some(value) => decode(MEMBERS, &value)?,
@@ -490,8 +509,7 @@ impl CopyOut {
 struct Done {
     position: u64,
     resolution: Resolution,
-    fed: Bytes,
-    segment: Option<(Draft, Bytes)>,
+    recent: Position,
 }
 
 /// Whether a row is part of what all storages have alike.
@@ -503,21 +521,6 @@ fn kept_key(id: &SegmentId) -> Vec<u8> {
     [KEPT, &rows::encode(id)].concat()
 }
 
-/// When log time is then, and what it is for the state. All storages must find the same.
-fn state_command(command: OrderCommand, time_us: u64) -> (u64, StateCommand) {
-    match command {
-        OrderCommand::Init { entry, replaces, .. } => {
-            (time_us, StateCommand::Init { entry: number_of(&entry), incarnation: replaces })
-        }
-        OrderCommand::Lost { entry, incarnation } => {
-            (time_us, StateCommand::Lost { entry: number_of(&entry), incarnation })
-        }
-        OrderCommand::Retain { realm, pattern, first } => (time_us, StateCommand::Retain { realm, pattern, first }),
-        OrderCommand::Time { at_us } => (at_us, StateCommand::Time),
-        OrderCommand::Members(_) => (time_us, StateCommand::Time),
-    }
-}
-
 fn open_store_id(store: &mut dyn Store, fresh: StoreId) -> Result<StoreId, NdbError> {
     if let Some(value) = store.get(STORE_ID)? {
         return decode(STORE_ID, &value);
@@ -527,13 +530,19 @@ fn open_store_id(store: &mut dyn Store, fresh: StoreId) -> Result<StoreId, NdbEr
     Ok(fresh)
 }
 
-fn load_state(reader: &mut dyn StoreReader, limits: StateLimits) -> Result<State, NdbError> {
-    let mut scan = |prefix: &[u8], after: Option<&[u8]>, limit: usize| {
-        reader.scan(prefix, after, limit).map_err(|error| RowsFailed(error.to_string()))
-    };
-    let mut state = State::load(&mut scan)?;
-    state.set_limits(limits);
-    Ok(state)
+/// Number of the first message of the first segment behind a position; `None`: there is none.
+fn first_behind(reader: &mut dyn StoreReader, position: u64) -> Result<Option<u64>, StoreError> {
+    let mut from = 0;
+    loop {
+        let headers = reader.headers(from, HEADERS)?;
+        if let Some(found) = headers.iter().find(|header| header.position > position) {
+            return Ok(Some(found.first));
+        }
+        match headers.last() {
+            Some(last) => from = last.first + 1,
+            None => return Ok(None),
+        }
+    }
 }
 
 /// Position of the last segment of the store; 0: there is none.
@@ -543,28 +552,13 @@ fn last_stored(reader: &mut dyn StoreReader) -> Result<u64, StoreError> {
 
 fn read_all<T: serde::de::DeserializeOwned>(reader: &mut dyn StoreReader, prefix: &[u8]) -> Result<Vec<T>, NdbError> {
     let mut all = Vec::new();
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let slice = reader.scan(prefix, after.as_deref(), ROWS)?;
-        for (key, value) in &slice {
-            all.push(decode(key, value)?);
-        }
-        match slice.into_iter().next_back() {
-            Some((key, _)) => after = Some(key),
-            None => return Ok(all),
-        }
-    }
+    each_row(reader, prefix, |key, value| {
+        all.push(decode(key, &value)?);
+        Ok::<_, NdbError>(())
+    })?;
+    Ok(all)
 }
 
 fn decode<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, NdbError> {
     Ok(rows::decode(key, value)?)
-}
-
-/// Rows of the store, for conditions.
-struct StoreRows<'a>(&'a mut dyn Store);
-
-impl Rows for StoreRows<'_> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsFailed> {
-        self.0.get(key).map_err(|error| RowsFailed(error.to_string()))
-    }
 }

@@ -244,15 +244,16 @@ impl EntryHandle {
     }
 
     /// Ends the thread, but not the inbox: another life may begin on it.
-    pub fn end(self, inbox: &Inbox) {
+    pub fn end(self) {
         self.ending.store(true, Ordering::Release);
-        inbox.wake();
+        self.running.inbox.wake();
         let _ = self.running.thread.join();
     }
 }
 
 /// Runs one life of an entry. `linked`: nodes whose links are up, kept up to date from life to life. `beside`: takes what the other
-/// entries say; it ends with this life. `take_up` is called on a thread of its own when the cluster has accepted it, and gives the position behind which the feed has to follow.
+/// entries say; it ends with this life. `take_up` is called on a thread of its own when the cluster has accepted it, and gives the
+/// position behind which the feed has to follow.
 ///
 /// # Errors
 /// The system has no threads left.
@@ -281,6 +282,7 @@ pub fn run_entry(
             && let Some(events) = own.take(Some(TICK))
         {
             let now_us = clock() * 1000;
+            entry.tick(now_us, begun.elapsed().as_micros() as u64);
             for event in events {
                 match event {
                     Event::Connected { process, nodes } => {
@@ -310,7 +312,6 @@ pub fn run_entry(
                 }
                 None => {}
             }
-            entry.tick(now_us, begun.elapsed().as_micros() as u64);
             entry.flush(now_us);
             send(&mesh, entry.take());
             for task in entry.take_tasks() {
@@ -327,7 +328,7 @@ pub fn run_entry(
                             return;
                         }
                     }
-                    Task::BeginAnew(why) => {
+                    Task::End(why) => {
                         *told.lock() = Some(why);
                         return;
                     }

@@ -116,13 +116,11 @@ impl SyncNode {
         let RoleMessage::Renew { incarnation, sent_us } = message else {
             return self.role.handle(now_us, &from, message, &mut self.outputs);
         };
-        if self.watch.heard(monotonic_us, &from, incarnation) {
-            if self.backed.remove(&(from.clone(), incarnation)) {
-                self.role.withdraw(&OrderCommand::Lost { entry: from.clone(), incarnation }, &mut self.outputs);
-            }
-            let message = RoleMessage::Renewed { incarnation, sent_us };
-            self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: from, message }));
-        }
+        let message = match self.watch.heard(monotonic_us, &from, incarnation) {
+            true => RoleMessage::Renewed { incarnation, sent_us },
+            false => RoleMessage::RenewRefused { incarnation },
+        };
+        self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: from, message }));
     }
 
     /// Time has passed.
@@ -133,15 +131,29 @@ impl SyncNode {
                 false => self.watch.begins(monotonic_us, entry, life.incarnation),
             }
         }
-        for (entry, incarnation) in self.watch.silent(monotonic_us) {
-            if self.backed.insert((entry.clone(), incarnation)) {
-                tracing::warn!(sync = %self.own, %entry, incarnation, "the entry is silent");
-                let command = RoleMessage::AskCommand(OrderCommand::Lost { entry, incarnation });
-                self.role.handle(now_us, &self.own, command, &mut self.outputs);
-            }
-        }
+        self.back_lost(now_us, monotonic_us);
         self.role.tick(now_us, &mut self.outputs);
         self.ask_for_vote(monotonic_us);
+    }
+
+    /// Backs LOST of the lives that are silent, and of no others.
+    fn back_lost(&mut self, now_us: u64, monotonic_us: u64) {
+        let silent: BTreeSet<_> = self.watch.silent(monotonic_us).into_iter().collect();
+        let lost = |(entry, incarnation): &(NodeId, u64)| OrderCommand::Lost {
+            entry: entry.clone(),
+            incarnation: *incarnation,
+        };
+        for heard in self.backed.difference(&silent) {
+            self.role.withdraw(&lost(heard), &mut self.outputs);
+        }
+        for life in &silent {
+            if !self.backed.contains(life) {
+                tracing::warn!(sync = %self.own, entry = %life.0, incarnation = life.1, "the entry is silent");
+            }
+            // Again and again, for it counts for nothing while this sync has no vote.
+            self.role.handle(now_us, &self.own, RoleMessage::AskCommand(lost(life)), &mut self.outputs);
+        }
+        self.backed = silent;
     }
 
     /// Of a disk that is not in the table of members, because it is new or has forgotten promises: once this sync knows the order, the

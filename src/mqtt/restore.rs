@@ -20,13 +20,11 @@ use crate::queue::command::{Cursor, CursorName, SubscriptionRow};
 use crate::queue::state::StateError;
 use crate::queue::state::rows::{self, RowKey, SessionRow};
 use crate::router::broker::Options;
-use crate::store::{StoreError, StoreReader};
+use crate::store::{self, StoreError, StoreReader};
 use crate::types::event::Qos;
 use crate::types::fields::Fields;
 use crate::types::ids::SessionId;
 
-/// Rows that are read at a time.
-const SLICE: usize = 4096;
 /// Subscriptions that are made at a time.
 const SUBSCRIPTIONS_MAX: usize = 256 * 1024;
 
@@ -84,24 +82,16 @@ pub fn restore(node: &Arc<Node>, reader: &mut dyn StoreReader) -> Result<usize, 
     Ok(count)
 }
 
-/// Reads all rows of a letter, in slices. `each` is given the key taken apart, and key and value as they are.
+/// Reads all rows of a letter. `each` is given the key taken apart, and key and value as they are.
 pub(super) fn each_row(
     reader: &mut dyn StoreReader,
     letter: u8,
     mut each: impl FnMut(RowKey, (&[u8], &[u8])) -> Result<(), StateError>,
 ) -> Result<(), RestoreError> {
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let slice = reader.scan(&[letter], after.as_deref(), SLICE)?;
-        for (key, value) in &slice {
-            let parsed = RowKey::parse(key).ok_or_else(|| StateError::Damaged(key.escape_ascii().to_string()))?;
-            each(parsed, (key, value))?;
-        }
-        match slice.into_iter().next_back() {
-            Some((last, _)) => after = Some(last),
-            None => return Ok(()),
-        }
-    }
+    store::each_row(reader, &[letter], |key, value| {
+        let parsed = RowKey::parse(key).ok_or_else(|| StateError::Damaged(key.escape_ascii().to_string()))?;
+        Ok(each(parsed, (key, &value))?)
+    })
 }
 
 fn restore_session(node: &Arc<Node>, key: RowKey, row: SessionRow) -> bool {

@@ -42,7 +42,7 @@ use crate::delivery::outbox::Outbox;
 use crate::queue::retention::{Policy, Retention};
 use crate::queue::state::{Change, StateLimits};
 use crate::router::authorize::Authorizer;
-use crate::store::Store;
+use crate::store::{Store, StoreReader};
 use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
 use crate::types::limits::Limits;
@@ -255,8 +255,7 @@ impl Node {
         let mut engine = Engine::new(store, retention, self.state_limits())?;
         self.log.open_publications(engine.store_mut(), key)?;
         self.log.history.begin(engine.state().last_number());
-        self.loads_keys.store(true, Ordering::SeqCst);
-        self.realms().iter().for_each(|realm| realm.begin_loading());
+        self.expect_keys();
         let mut feed = Feed::new(Arc::downgrade(self));
         // The entry begins a new life: what was connected in the last one is gone.
         while let Some(fed) = engine.step(now_ms * 1000) {
@@ -266,10 +265,7 @@ impl Node {
             }
         }
         self.log.set_floors(engine.state().floors());
-        match Loader::new(engine.store().reader()?).begin(self)? {
-            Some(rest) => *self.unread_keys.lock() = Some(rest),
-            None => self.keys_are_loaded(),
-        }
+        self.load_keys(engine.store().reader()?)?;
         for (realm, topic, session, _) in engine.state().locks() {
             if let Some(realm) = self.realm(&realm) {
                 realm.set_lock_holder(&topic, Some(SessionId(session)));
@@ -303,14 +299,26 @@ impl Node {
         clock: ClockFn,
         sync_every: Option<Duration>,
     ) -> std::io::Result<Threads> {
-        for _ in 0..HISTORY_THREADS {
-            self.log.history.start(engine.store().reader().map_err(std::io::Error::other)?)?;
-        }
-        House::start(self, clock.clone())?;
-        if let Some(rest) = self.unread_keys.lock().take() {
-            rest.go_on(Arc::downgrade(self))?;
-        }
+        let readers = (0..HISTORY_THREADS).map(|_| engine.store().reader().map_err(std::io::Error::other));
+        self.start_readers(readers, clock.clone())?;
         Threads::start(self, engine, feed, clock, sync_every)
+    }
+
+    /// Starts a thread for each of these, which reads for subscribers; the one of the broker's procedures; and the one that reads the
+    /// retained values that were not read yet.
+    fn start_readers(
+        self: &Arc<Self>,
+        readers: impl Iterator<Item = std::io::Result<Box<dyn StoreReader>>>,
+        clock: ClockFn,
+    ) -> std::io::Result<()> {
+        for reader in readers {
+            self.log.history.start(reader?)?;
+        }
+        House::start(self, clock)?;
+        match self.unread_keys.lock().take() {
+            Some(rest) => rest.go_on(Arc::downgrade(self)),
+            None => Ok(()),
+        }
     }
 
     /// Has the log worked by whoever submits.
@@ -362,11 +370,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    /// Ends the connections of all clients, which may come back.
-    pub fn end_clients(&self) {
-        self.realms().iter().for_each(|realm| realm.end_all(End::Shutdown));
     }
 
     /// The node stops: no new sessions, and every connection is asked to end.

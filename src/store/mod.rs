@@ -28,6 +28,7 @@ pub mod remote;
 pub mod settings;
 mod sql;
 pub mod sqlite;
+pub mod state;
 pub mod transfer;
 
 pub use settings::{Opened, StoreSettings, StoreUrl, SyncMode, inspect, open, open_anew};
@@ -147,6 +148,32 @@ pub trait StoreReader: Send {
 
     /// What is there, for `fennec store stats` and metrics. May take a second: rows are counted.
     fn stats(&mut self) -> Result<Stats, StoreError>;
+}
+
+/// Rows that are read at a time where all are wanted.
+const ROWS: usize = 4096;
+
+/// Shows all rows whose key begins with `prefix`, in the order of keys.
+///
+/// # Errors
+/// The store cannot be read; what `each` says, which ends it.
+pub fn each_row<E: From<StoreError>>(
+    reader: &mut dyn StoreReader,
+    prefix: &[u8],
+    mut each: impl FnMut(&[u8], Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let slice = reader.scan(prefix, after.as_deref(), ROWS)?;
+        let is_last = slice.len() < ROWS;
+        for (key, value) in slice {
+            each(&key, value)?;
+            after = Some(key);
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
 }
 
 /// What a store holds.

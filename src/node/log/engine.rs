@@ -17,10 +17,9 @@ use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::retention::{Floor, Retention};
 use crate::queue::solo::{Apply, EntryLimits, Solo, Start, TicketRange};
 use crate::queue::state::floors::OTHERS;
-use crate::queue::state::{
-    Applied, Census, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits, rows,
-};
-use crate::store::{Commit, Store, StoreError};
+use crate::queue::state::{Applied, Census, Sealed, State, StateCommand, StateError, StateLimits, rows};
+use crate::store::state::StoreRows;
+use crate::store::{self, Commit, Store, StoreError};
 
 /// The entry of this process, in the state's numbering.
 const ENTRY: u64 = 1;
@@ -170,7 +169,7 @@ impl Engine {
             }
             Apply::Command(ordered) => {
                 let at_us = now_us.max(self.state.time_us());
-                match command_of(&ordered.command) {
+                match StateCommand::of(&ordered.command, |_| ENTRY) {
                     Some(command) => self.state.command(ordered.position, at_us, command, &mut rows)?,
                     None => Applied::default(),
                 }
@@ -408,32 +407,5 @@ fn solo(state: &State) -> Solo {
 }
 
 fn load(store: &dyn Store, limits: StateLimits) -> Result<State, LogError> {
-    let mut reader = store.reader()?;
-    let mut scan = |prefix: &[u8], after: Option<&[u8]>, limit: usize| {
-        reader.scan(prefix, after, limit).map_err(|error| RowsFailed(error.to_string()))
-    };
-    let mut state = State::load(&mut scan)?;
-    state.set_limits(limits);
-    Ok(state)
-}
-
-fn command_of(command: &OrderCommand) -> Option<StateCommand> {
-    match command {
-        OrderCommand::Init { replaces, .. } => Some(StateCommand::Init { entry: ENTRY, incarnation: *replaces }),
-        OrderCommand::Lost { incarnation, .. } => Some(StateCommand::Lost { entry: ENTRY, incarnation: *incarnation }),
-        OrderCommand::Retain { realm, pattern, first } => {
-            Some(StateCommand::Retain { realm: realm.clone(), pattern: pattern.clone(), first: *first })
-        }
-        OrderCommand::Time { .. } => Some(StateCommand::Time),
-        OrderCommand::Members(_) => None,
-    }
-}
-
-/// Rows of the store, for conditions.
-struct StoreRows<'a>(&'a mut dyn Store);
-
-impl Rows for StoreRows<'_> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsFailed> {
-        self.0.get(key).map_err(|error| RowsFailed(error.to_string()))
-    }
+    Ok(store::state::load(&mut *store.reader()?, limits)?)
 }

@@ -9,26 +9,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::engine::LogError;
 use super::feed::{Fed, Feed};
-use super::keys::Loader;
 use super::tickets::Turn;
 use super::{ClockFn, Submitted};
 use crate::node::Node;
-use crate::node::house::House;
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
 use crate::queue::relay::{self, Exceptions, MirroredRow};
 use crate::queue::solo::TicketRange;
+use crate::queue::state::floors::Floors;
 use crate::queue::state::rows::{self, HeldRow, RowKey};
-use crate::queue::state::{StateError, floors::Floors};
-use crate::store::StoreReader;
+use crate::store::{StoreReader, each_row};
 use crate::types::ids::SessionId;
 
-/// Rows that are read at a time.
-const ROWS: usize = 4096;
 /// Threads that read the log for subscribers.
 const READERS: usize = 4;
 
@@ -47,29 +42,25 @@ impl Node {
         let (position, last) = numbers.map_or(Ok((0, 0)), |(key, value)| rows::read_numbers(&key, &value))?;
         let _ = self.log.publications.set(Publications::new(publications));
         self.log.history.begin(last);
-        self.loads_keys.store(true, Ordering::SeqCst);
-        self.realms().iter().for_each(|realm| realm.begin_loading());
+        self.expect_keys();
         let mut floors = Floors::default();
-        each_row(&mut *reader, rows::FLOOR, |key, value| {
+        each_row(&mut *reader, &[rows::FLOOR], |key, value| {
             if let Some(RowKey::Floor { realm, pattern }) = RowKey::parse(key) {
-                floors.raise(&realm, &pattern, rows::decode(key, value)?);
+                floors.raise(&realm, &pattern, rows::decode(key, &value)?);
             }
-            Ok(())
+            Ok::<_, LogError>(())
         })?;
         self.log.set_floors(&floors);
-        each_row(&mut *reader, rows::HELD, |key, value| {
-            let held: HeldRow = rows::decode(key, value)?;
+        each_row(&mut *reader, &[rows::HELD], |key, value| {
+            let held: HeldRow = rows::decode(key, &value)?;
             if let Some(RowKey::Held { realm, topic }) = RowKey::parse(key)
                 && let Some(realm) = self.realm(&realm)
             {
                 realm.set_lock_holder(&topic, Some(SessionId(held.session)));
             }
-            Ok(())
+            Ok::<_, LogError>(())
         })?;
-        match Loader::new(readers()).begin(self)? {
-            Some(rest) => *self.unread_keys.lock() = Some(rest),
-            None => self.keys_are_loaded(),
-        }
+        self.load_keys(readers())?;
         self.load_durables(&mut *reader)?;
         if let Some(segment) = reader.segment_before(last + 1)? {
             self.log.note_head(&segment);
@@ -82,32 +73,7 @@ impl Node {
     /// # Errors
     /// The system has no threads left.
     pub fn run_followed_log(self: &Arc<Self>, readers: &Readers, clock: ClockFn) -> std::io::Result<()> {
-        for _ in 0..READERS {
-            self.log.history.start(readers())?;
-        }
-        House::start(self, clock)?;
-        match self.unread_keys.lock().take() {
-            Some(rest) => rest.go_on(Arc::downgrade(self)),
-            None => Ok(()),
-        }
-    }
-}
-
-fn each_row(
-    reader: &mut dyn StoreReader,
-    letter: u8,
-    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StateError>,
-) -> Result<(), LogError> {
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let slice = reader.scan(&[letter], after.as_deref(), ROWS)?;
-        for (key, value) in &slice {
-            each(key, value)?;
-        }
-        match slice.into_iter().next_back() {
-            Some((last, _)) => after = Some(last),
-            None => return Ok(()),
-        }
+        self.start_readers((0..READERS).map(|_| Ok(readers())), clock)
     }
 }
 
@@ -258,13 +224,5 @@ impl Follower {
                 _ => {}
             }
         }
-    }
-
-    /// This life of the entry is over: nobody knows what became of what is not resolved.
-    pub fn refuse_all(&mut self) {
-        let tickets: Vec<u64> = self.turns.keys().copied().collect();
-        tickets.into_iter().for_each(|ticket| self.refuse(ticket, Refused::StoreUnavailable));
-        self.resolved.clear();
-        self.waiting.clear();
     }
 }

@@ -97,6 +97,24 @@ impl Loader {
 }
 
 impl Node {
+    /// The log has retained values that are not read yet: whoever asks for them waits.
+    pub(in crate::node) fn expect_keys(&self) {
+        self.loads_keys.store(true, Ordering::SeqCst);
+        self.realms().iter().for_each(|realm| realm.begin_loading());
+    }
+
+    /// Reads the first of them; what is left is read by [`Loader::go_on`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(in crate::node) fn load_keys(self: &Arc<Self>, reader: Box<dyn StoreReader>) -> Result<(), StoreError> {
+        match Loader::new(reader).begin(self)? {
+            Some(rest) => *self.unread_keys.lock() = Some(rest),
+            None => self.keys_are_loaded(),
+        }
+        Ok(())
+    }
+
     /// All retained values that the log has are there.
     pub(in crate::node) fn keys_are_loaded(&self) {
         self.loads_keys.store(false, Ordering::SeqCst);

@@ -37,6 +37,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::envelope::{NodeId, OrderCommand};
 use super::message::Malformed;
 use super::outcome::Outcome;
 use super::segment::Segment;
@@ -104,6 +105,25 @@ pub enum StateCommand {
     Time,
     /// Messages of matching topics with lower numbers than `first` are given up. `pattern` as [`rows::pattern_text`] spells it.
     Retain { realm: String, pattern: String, first: u64 },
+}
+
+impl StateCommand {
+    /// What a command is for the state; `None`: nothing. `number_of`: the number of an entry here.
+    pub fn of(command: &OrderCommand, number_of: impl Fn(&NodeId) -> u64) -> Option<Self> {
+        Some(match command {
+            OrderCommand::Init { entry, replaces, .. } => {
+                Self::Init { entry: number_of(entry), incarnation: *replaces }
+            }
+            OrderCommand::Lost { entry, incarnation } => {
+                Self::Lost { entry: number_of(entry), incarnation: *incarnation }
+            }
+            OrderCommand::Retain { realm, pattern, first } => {
+                Self::Retain { realm: realm.clone(), pattern: pattern.clone(), first: *first }
+            }
+            OrderCommand::Time { .. } => Self::Time,
+            OrderCommand::Members(_) => return None,
+        })
+    }
 }
 
 /// Bounds of what clients may make the state hold.

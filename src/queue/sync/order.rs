@@ -92,10 +92,7 @@ impl Order {
     }
 
     fn life(&mut self, entry: &NodeId) -> &mut Life {
-        if !self.lives.contains_key(entry) {
-            self.lives.insert(entry.clone(), Life::default());
-        }
-        self.lives.get_mut(entry).expect("it was put there if it was not")
+        self.lives.entry(entry.clone()).or_default()
     }
 }
 
