@@ -145,6 +145,11 @@ impl Entry {
         self.carry_out(now_us);
     }
 
+    /// Whether it knows of positions that it has not been fed: [`Entry::tick`] is to be called often then.
+    pub fn waits_for_feed(&self) -> bool {
+        self.role.waits_for_feed()
+    }
+
     /// What is to be sent, in order.
     pub fn take(&mut self) -> Vec<Envelope> {
         std::mem::take(&mut self.out)
