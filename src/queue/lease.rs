@@ -117,6 +117,11 @@ impl LeaseWatch {
         !watched.is_given_up
     }
 
+    /// Whoever is silent has to be so for a whole lease from now on.
+    pub fn restart(&mut self, now_us: u64) {
+        self.entries.values_mut().for_each(|watched| watched.heard_us = watched.heard_us.max(now_us));
+    }
+
     /// The order has cut this life.
     pub fn ends(&mut self, entry: &NodeId, incarnation: u64) {
         if let Some(watched) = self.entries.get_mut(entry).filter(|watched| watched.incarnation <= incarnation) {
@@ -166,6 +171,19 @@ mod tests {
         assert_eq!(lease.update(2_000_050, LEASE_US, &members), Some(true));
         lease.answered(&NodeId::sync("S9"), 5_000_000);
         assert_eq!(lease.update(2_000_100, LEASE_US, &members), Some(false), "S9 is no member");
+    }
+
+    #[test]
+    fn whoever_begins_to_listen_anew_gives_nobody_up_for_what_it_did_not_hear() {
+        let mut watch = LeaseWatch::new(LEASE_US);
+        let e1 = NodeId::entry("E1");
+        watch.begins(0, &e1, 7);
+        watch.restart(10 * LEASE_US);
+        assert_eq!(watch.silent(11 * LEASE_US - 1), []);
+        assert!(watch.heard(11 * LEASE_US - 1, &e1, 7));
+        assert_eq!(watch.silent(12 * LEASE_US - 1), [(e1.clone(), 7)]);
+        watch.restart(12 * LEASE_US);
+        assert!(!watch.heard(12 * LEASE_US, &e1, 7), "it was given up before");
     }
 
     #[test]
