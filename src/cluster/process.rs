@@ -25,12 +25,16 @@ use super::mesh::Mesh;
 use super::ndb::Ndb;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
-use crate::queue::envelope::{Envelope, NodeId};
+use crate::queue::envelope::NodeId;
 use crate::store::remote::{self, Ask, Question};
 use crate::store::{StoreError, StoreReader};
 
-/// How often a role that hears nothing looks at the time.
-const TICK: Duration = Duration::from_millis(20);
+/// How often a role that hears nothing looks at the time, against leases: nobody's process is to be busy while nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+/// The same of an entry that waits for something that a storage owes it.
+const TICK_WAITING: Duration = Duration::from_millis(20);
+/// Of a storage that has no deadline before.
+const TICK_STORAGE: Duration = Duration::from_secs(1);
 /// Threads of a storage that read for others.
 const READERS: usize = 3;
 /// Questions that wait for them.
@@ -62,14 +66,6 @@ impl Running {
     }
 }
 
-/// Sends what a role says.
-fn send(mesh: &Mesh, envelopes: Vec<Envelope>) {
-    for envelope in envelopes {
-        // What is lost with its link is said again by the role's own rules.
-        let _ = mesh.send(envelope);
-    }
-}
-
 /// Runs a sync. `clock`: milliseconds since 1970.
 ///
 /// # Errors
@@ -81,6 +77,7 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
         let mut ticked = begun;
         while let Some(events) = own.take(Some(TICK)) {
             let (now_us, monotonic_us) = (clock() * 1000, begun.elapsed().as_micros() as u64);
+            sync.wake(monotonic_us);
             for event in events {
                 match event {
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
@@ -93,11 +90,12 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
                 ticked = Instant::now();
                 sync.tick(now_us, monotonic_us);
             }
+            mesh.send_all(sync.take_free());
             if let Err(error) = sync.write() {
                 // What is on disk nobody knows now: others decide without this one.
                 return tracing::error!(%error, "the promises cannot be written: this sync stops");
             }
-            send(&mesh, sync.take());
+            mesh.send_all(sync.take());
         }
     })
 }
@@ -112,7 +110,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) ->
     let questions = read_for_others(&ndb, &reached)?;
     let (own, mesh) = (inbox.clone(), mesh.clone());
     Running::spawn("ndb", inbox, move || {
-        while let Some(events) = own.take(Some(TICK)) {
+        while let Some(events) = own.take(Some(ndb.patience(clock() * 1000).min(TICK_STORAGE))) {
             let now_us = clock() * 1000;
             for event in events {
                 match event {
@@ -125,13 +123,15 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) ->
                 }
             }
             ndb.tick(now_us);
-            send(&mesh, ndb.take());
+            mesh.send_all(ndb.take());
             while ndb.has_work() {
-                if let Err(error) = ndb.work() {
+                let prepared = ndb.prepare();
+                mesh.send_all(ndb.take());
+                if let Err(error) = prepared.and_then(|()| ndb.work()) {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
                 }
                 reached.set(ndb.state().position());
-                send(&mesh, ndb.take());
+                mesh.send_all(ndb.take());
                 if own.has_some() {
                     break;
                 }
@@ -279,7 +279,7 @@ pub fn run_entry(
         }
         entry.begin();
         while !stop.load(Ordering::Acquire)
-            && let Some(events) = own.take(Some(TICK))
+            && let Some(events) = own.take(Some(if entry.waits_for_feed() { TICK_WAITING } else { TICK }))
         {
             let now_us = clock() * 1000;
             entry.tick(now_us, begun.elapsed().as_micros() as u64);
@@ -313,7 +313,7 @@ pub fn run_entry(
                 None => {}
             }
             entry.flush(now_us);
-            send(&mesh, entry.take());
+            mesh.send_all(entry.take());
             for task in entry.take_tasks() {
                 match task {
                     Task::TakeUp => {
