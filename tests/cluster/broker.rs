@@ -17,6 +17,8 @@ pub const SYNCS: [&str; 3] = ["S1", "S2", "S3"];
 const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n";
 /// Below those that the system gives to outgoing connections, which could take the port of a node that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// A link may be silent for so long, unless a test says otherwise.
+pub const SILENCE: Duration = Duration::from_millis(2500);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Where an entry listens.
@@ -44,26 +46,40 @@ struct Node {
 impl Cluster {
     /// Starts all, and waits until all entries take clients.
     pub fn start(limit: Duration) -> Cluster {
+        Self::start_via(limit, SILENCE, |_, _, port| port)
+    }
+
+    /// The same with something between the nodes: `via(from, to, port)` is the port at which `from` finds `to`, which listens on
+    /// `port`. A link may be silent for `silence`.
+    pub fn start_via(
+        limit: Duration,
+        silence: Duration,
+        mut via: impl FnMut(&'static str, &'static str, u16) -> u16,
+    ) -> Cluster {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(15);
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
-        let mut toml =
-            "name = 'test'\nkey = 'a key that is long enough for the test'\nlink_silence_ms = 2500\n".to_owned();
-        toml.push_str(&format!("data = '{}'\n", file("data").display()));
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
-        let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
-        let all = roles.iter().flat_map(|(role, ids)| ids.iter().map(move |id| (*role, *id)));
-        for (at, (role, id)) in all.enumerate() {
-            toml.push_str(&format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{}'\n", ports[6 + at]));
-            if role == "entry" {
-                let Ports { mqtt, http } = entries[at];
-                toml.push_str(&format!("mqtt = '127.0.0.1:{mqtt}'\nhttp = '127.0.0.1:{http}'\n"));
+        for own in everybody() {
+            let mut toml = "name = 'test'\nkey = 'a key that is long enough for the test'\n".to_owned();
+            toml.push_str(&format!("link_silence_ms = {}\n", silence.as_millis()));
+            toml.push_str(&format!("data = '{}'\n", file("data").display()));
+            let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
+            let all = roles.iter().flat_map(|(role, ids)| ids.iter().map(move |id| (*role, *id)));
+            for (at, (role, id)) in all.enumerate() {
+                let port = ports[6 + at];
+                let link = if id == own { port } else { via(own, id, port) };
+                toml.push_str(&format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{link}'\n"));
+                if role == "entry" {
+                    let Ports { mqtt, http } = entries[at];
+                    toml.push_str(&format!("mqtt = '127.0.0.1:{mqtt}'\nhttp = '127.0.0.1:{http}'\n"));
+                }
             }
+            std::fs::write(file(&format!("{own}.toml")), toml).expect("a node's file is written");
         }
-        std::fs::write(file("cluster.toml"), toml).expect("the cluster's file is written");
         let nodes = everybody().map(|id| (id, Node::default())).collect();
         let mut cluster = Cluster { _turn, folder, ports: entries, nodes };
         everybody().for_each(|id| cluster.begin(id));
@@ -89,7 +105,7 @@ impl Cluster {
             _ => "sync",
         };
         command.args([role, "--id", id, "--log", "info"]);
-        command.arg("--cluster").arg(file("cluster.toml")).arg("--config").arg(file("fennec.toml"));
+        command.arg("--cluster").arg(file(&format!("{id}.toml"))).arg("--config").arg(file("fennec.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a node is started");
         let node = self.nodes.get_mut(id).expect("a node of the cluster");
@@ -140,11 +156,32 @@ impl Cluster {
         let _ = child.wait();
     }
 
+    /// SIGTERM: it ends in order, within this time.
+    pub fn end(&mut self, id: &str, limit: Duration) {
+        self.signal(id, Signal::TERM);
+        let deadline = Instant::now() + limit;
+        let mut child = self.nodes.get_mut(id).and_then(|node| node.child.take()).expect("it runs");
+        let status = loop {
+            match child.try_wait().expect("a child") {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    let _ = child.kill();
+                    panic!("{id} does not end\n{}", self.all_said());
+                }
+                None => std::thread::sleep(POLL),
+            }
+        };
+        assert!(status.success(), "{id} has ended with {status}\n{}", self.all_said());
+    }
+
     /// SIGSTOP, or SIGCONT.
     pub fn pause(&self, id: &str, goes_on: bool) {
+        self.signal(id, if goes_on { Signal::CONT } else { Signal::STOP });
+    }
+
+    fn signal(&self, id: &str, signal: Signal) {
         let child = self.nodes[id].child.as_ref().expect("it runs");
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        let signal = if goes_on { Signal::CONT } else { Signal::STOP };
         kill_process(pid, signal).expect("the node can be told");
     }
 

@@ -15,6 +15,7 @@ mod checker;
 #[path = "../crash/clients.rs"]
 #[expect(dead_code, reason = "the crash tests use all of it")]
 mod clients;
+mod cuts;
 #[path = "../crash/dice.rs"]
 mod dice;
 #[path = "../crash/history.rs"]
@@ -23,10 +24,13 @@ mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
 mod lost;
+mod pauses;
 #[path = "../crash/promises.rs"]
 mod promises;
+mod proxy;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod rolling;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 
@@ -64,13 +68,8 @@ const WORK: std::ops::RangeInclusive<u64> = 1..=200;
 
 #[test]
 fn what_was_acknowledged_survives_the_death_of_any_node_and_all_see_one_order() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
-    let rounds = number("FENNEC_CLUSTER_ROUNDS").unwrap_or(ROUNDS);
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).expect("random numbers");
-    let seed = number("FENNEC_CLUSTER_SEED").unwrap_or(u64::from_ne_bytes(random));
-    println!("FENNEC_CLUSTER_SEED={seed} FENNEC_CLUSTER_ROUNDS={rounds}");
-    let mut test = Test::new(seed);
+    let (rounds, seed) = rounds_and_seed(ROUNDS);
+    let mut test = Test::new(seed, Cluster::start(LIMIT));
     test.people();
     test.begin_work();
     for _ in 0..rounds {
@@ -87,6 +86,17 @@ fn what_was_acknowledged_survives_the_death_of_any_node_and_all_see_one_order() 
     test.round("S2", Fault::Kill);
     test.all_at_once();
     test.finish();
+}
+
+/// What the environment says, and else these rounds and any seed.
+fn rounds_and_seed(rounds: u64) -> (u64, u64) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
+    let rounds = number("FENNEC_CLUSTER_ROUNDS").unwrap_or(rounds);
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("random numbers");
+    let seed = number("FENNEC_CLUSTER_SEED").unwrap_or(u64::from_ne_bytes(random));
+    println!("FENNEC_CLUSTER_SEED={seed} FENNEC_CLUSTER_ROUNDS={rounds}");
+    (rounds, seed)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,10 +128,10 @@ struct Test {
 }
 
 impl Test {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, cluster: Cluster) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         Test {
-            cluster: Cluster::start(LIMIT),
+            cluster,
             dice: Dice(seed),
             recorder: Arc::default(),
             runtime: runtime.expect("threads"),
@@ -190,20 +200,14 @@ impl Test {
         if fault == Fault::Pause {
             self.cluster.pause(victim, false);
             let pause = if entry.is_some() { PAUSE_ENTRY } else { PAUSE };
-            self.runtime.block_on(async { tokio::time::sleep(pause).await });
+            self.wait(pause);
             if entry.is_none() {
                 self.work(&format!("while {victim} is paused"));
             }
             return self.cluster.pause(victim, true);
         }
         self.cluster.kill(victim);
-        if let Some(entry) = entry {
-            let ports = self.cluster.ports((entry + 1) % ENTRIES.len());
-            for person in self.people.iter_mut().filter(|person| person.entry == entry) {
-                person.entry = (entry + 1) % ENTRIES.len();
-                person.stage.send_modify(|stage| stage.ports = Some(ports));
-            }
-        }
+        self.leave(entry);
         if fault == Fault::Wipe {
             self.cluster.wipe(victim);
         }
@@ -213,6 +217,16 @@ impl Test {
             // Until then its disk does not count, and no other may be down.
             let what = if victim.starts_with('S') { "this disk has a vote now" } else { "this disk counts now" };
             self.cluster.until(&format!("{victim}: {what}"), LIMIT, |cluster| cluster.said(victim).contains(what));
+        }
+    }
+
+    /// Whoever is at this entry goes on at the next.
+    fn leave(&mut self, entry: Option<usize>) {
+        let Some(entry) = entry else { return };
+        let ports = self.cluster.ports((entry + 1) % ENTRIES.len());
+        for person in self.people.iter_mut().filter(|person| person.entry == entry) {
+            person.entry = (entry + 1) % ENTRIES.len();
+            person.stage.send_modify(|stage| stage.ports = Some(ports));
         }
     }
 
@@ -228,6 +242,10 @@ impl Test {
                 });
             }
         }
+    }
+
+    fn wait(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Waits for more acknowledgements.
