@@ -14,7 +14,7 @@ use crate::cli::config::cluster::{self, Loaded};
 use crate::cli::{Failure, print};
 use crate::cluster::ask::{Answer, Question, ask};
 use crate::cluster::config::Cluster;
-use crate::cluster::overview::{More, NodeRow, Overview, Quorum, State, Told, Verdict, overview};
+use crate::cluster::overview::{More, NodeRow, Overview, Quorum, Told, Verdict, overview};
 use crate::cluster::tls::LinkTls;
 
 #[derive(Debug, clap::Args)]
@@ -152,15 +152,7 @@ fn segments(count: u64, bytes: u64) -> String {
 
 /// What it does, and more of it.
 fn state(row: &NodeRow) -> String {
-    let name = match row.state {
-        State::Works => "works",
-        State::Begins => "begins",
-        State::Copies => "copies the log from a peer",
-        State::DoesNotCount => "does not count",
-        State::Refuses => "refuses",
-        State::Hangs => "hangs",
-        State::Unreachable => "unreachable",
-    };
+    let name = row.state.name();
     let more = match &row.more {
         Some(More::Entry { incarnation: Some(life), lease_left_ms, connections, .. }) => {
             let clients = if *connections == 1 { "client" } else { "clients" };
