@@ -85,6 +85,9 @@ pub struct NodeRow {
     /// Whether it has a vote, or what it keeps counts. Not of entries.
     pub counts: Option<bool>,
     pub links: Vec<LinkStatus>,
+    /// Of a process that is unreachable from here: how many others are linked to it, and for how long none has been.
+    pub linked_from: Option<usize>,
+    pub unlinked_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub more: Option<More>,
 }
@@ -163,6 +166,9 @@ pub fn overview(cluster: &Cluster, told: &[Told]) -> Overview {
     for (process, told) in &asked {
         nodes.extend(process.nodes.iter().map(|node| (node, row(process, node, told, position))));
     }
+    for (_, row) in nodes.iter_mut().filter(|(_, row)| row.state == State::Unreachable) {
+        ask_others(row, told);
+    }
     nodes.sort_by_key(|(node, _)| *node);
     let sync_quorum = sync_quorum(&members, &asked, &nodes);
     let storage_quorums: Vec<Quorum> = members.slots.iter().map(|slot| slot_quorum(slot, &members, &nodes)).collect();
@@ -211,6 +217,8 @@ fn row(process: &Process, node: &NodeId, told: &Told, highest: u64) -> NodeRow {
         lag: None,
         counts: None,
         links: Vec::new(),
+        linked_from: None,
+        unlinked_ms: None,
         more: None,
     };
     let status = match told {
@@ -235,6 +243,13 @@ fn row(process: &Process, node: &NodeId, told: &Told, highest: u64) -> NodeRow {
     };
     row.more = Some(more(report));
     row
+}
+
+/// What other processes know of one that is unreachable from here.
+fn ask_others(row: &mut NodeRow, told: &[Told]) {
+    let links = || told.iter().flatten().flat_map(|status| &status.links).filter(|link| link.process == row.process);
+    let (up, down_ms) = (links().filter(|link| link.up).count(), links().map(|link| link.since_ms).min());
+    (row.linked_from, row.unlinked_ms) = (Some(up), down_ms.filter(|_| up == 0));
 }
 
 /// How a node is by what it has said, and why if it is not well.

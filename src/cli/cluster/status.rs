@@ -162,7 +162,12 @@ fn state(row: &NodeRow) -> String {
         Some(More::Sync { .. }) if row.counts == Some(true) => Some("votes".to_owned()),
         _ => None,
     };
-    let parts: Vec<&str> = [row.why.as_deref(), more.as_deref()].into_iter().flatten().collect();
+    let others = match (row.linked_from, row.unlinked_ms) {
+        (_, Some(ms)) => Some(format!("no other has a link to it for {}", span(ms))),
+        (Some(1..), None) => Some("others have a link to it".to_owned()),
+        _ => None,
+    };
+    let parts: Vec<&str> = [row.why.as_deref(), more.as_deref(), others.as_deref()].into_iter().flatten().collect();
     if parts.is_empty() { name.to_owned() } else { format!("{name}: {}", parts.join("; ")) }
 }
 
