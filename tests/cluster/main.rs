@@ -30,7 +30,9 @@ mod promises;
 mod proxy;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod retention;
 mod rolling;
+mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 
