@@ -65,6 +65,10 @@ pub enum Beside {
     Interest,
     /// Events that are not durable: see [`crate::node::peers`].
     Events,
+    /// What somebody is registered for: see [`super::interest`].
+    Callees,
+    /// Calls and their answers: see [`crate::node::peers::calls`].
+    Calls,
 }
 
 /// The peer does not keep to the format; or it is of another version. The link is closed.

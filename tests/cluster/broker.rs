@@ -156,9 +156,19 @@ impl Cluster {
 
     /// What `GET` of a path of an entry gives: head and body.
     pub fn get(&self, entry: usize, path: &str) -> String {
+        self.ask(entry, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+    }
+
+    /// What `POST` of some JSON gives.
+    pub fn post(&self, entry: usize, path: &str, body: &str) -> String {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let fields = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        self.ask(entry, &[&head, &fields, body].concat())
+    }
+
+    fn ask(&self, entry: usize, request: &str) -> String {
         use std::io::Write;
         let mut socket = TcpStream::connect(("127.0.0.1", self.ports[entry].http)).expect("the entry listens");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("a request");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");

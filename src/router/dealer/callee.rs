@@ -2,6 +2,7 @@
 
 use super::Dealer;
 use super::command::Register;
+use super::endpoints::Endpoint;
 use super::registration::is_reserved;
 use super::session::{Place, Session};
 use crate::router::output::{Command, Failure, InvocationPolicy, Output, Refusal, RegistrationEvent, Sink};
@@ -25,6 +26,9 @@ impl<S: Clone> Dealer<S> {
                 return out(Output::Error { to: handle, command: Command::Register, request, failure });
             }
         };
+        if let Some(authid) = command.authid.filter(|_| command.force_reregister) {
+            self.ask_to_take_over(command.pattern, authid, out);
+        }
         for (registration, callee) in replaced {
             self.revoke(registration, callee, out);
         }
@@ -63,15 +67,16 @@ impl<S: Clone> Dealer<S> {
         let known = known.and_then(|id| Some((id, self.registrations.get(id)?)));
         let mut replaced = Vec::new();
         if let Some((id, registration)) = known {
-            let callees = registration.endpoints.iter().map(|endpoint| endpoint.callee);
-            if command.force_reregister {
-                let own = callees.filter(|callee| *callee == session || self.has_authid(*callee, command.authid));
-                replaced.extend(own.map(|callee| (id, callee)));
-            } else if registration.has_callee(session) {
+            let is_replaced =
+                |endpoint: &&Endpoint| command.force_reregister && self.is_own(endpoint, session, command.authid);
+            let endpoints = registration.endpoints();
+            replaced.extend(endpoints.iter().filter(is_replaced).map(|endpoint| (id, endpoint.callee)));
+            if !command.force_reregister && registration.has_callee(session) {
                 return Err(Refusal::ProcedureAlreadyExists);
             }
-            if replaced.len() < registration.endpoints.len() {
-                match registration.policy {
+            // The first of those that stay decides.
+            if let Some(first) = endpoints.iter().find(|endpoint| !is_replaced(endpoint)) {
+                match first.policy {
                     InvocationPolicy::Single => return Err(Refusal::ProcedureAlreadyExists),
                     policy if policy != command.policy => return Err(Refusal::PolicyConflict),
                     _ => {}
@@ -86,7 +91,15 @@ impl<S: Clone> Dealer<S> {
         Ok(replaced)
     }
 
-    fn has_authid(&self, callee: SessionId, authid: Option<&str>) -> bool {
+    /// Whether the callee is this session, or one of this user.
+    fn is_own(&self, endpoint: &Endpoint, session: SessionId, authid: Option<&str>) -> bool {
+        match &endpoint.offer {
+            None => endpoint.callee == session || self.has_authid(endpoint.callee, authid),
+            Some(offer) => authid.is_some() && offer.authid.as_deref() == authid,
+        }
+    }
+
+    pub(super) fn has_authid(&self, callee: SessionId, authid: Option<&str>) -> bool {
         authid.is_some() && self.sessions.get(&callee).is_some_and(|callee| callee.authid.as_deref() == authid)
     }
 
@@ -110,7 +123,7 @@ impl<S: Clone> Dealer<S> {
         removed(session, registration, deleted, out);
     }
 
-    fn revoke(&mut self, registration: RegistrationId, session: SessionId, out: &mut Sink<'_, S>) {
+    pub(super) fn revoke(&mut self, registration: RegistrationId, session: SessionId, out: &mut Sink<'_, S>) {
         let Some(deleted) = self.registrations.remove(registration, session) else { return };
         if let Some(callee) = self.sessions.get_mut(&session) {
             callee.registrations.remove(&registration);

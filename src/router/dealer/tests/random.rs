@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::registration::Dice;
+use super::endpoints::Dice;
 use super::*;
 use crate::router::output::{Command, Refusal};
 
