@@ -94,7 +94,9 @@ fn entry(at: usize, linked: impl Fn(usize) -> bool) -> Entry {
     let stands = |node: &NodeId| all.iter().position(|known| known == node).is_some_and(&linked);
     // At run time no two nodes draw the same.
     static LIVES: AtomicUsize = AtomicUsize::new(0);
-    (0..LIVES.fetch_add(1, Ordering::Relaxed) % 1000).for_each(|_| drop(node.random()));
+    for _ in 0..LIVES.fetch_add(1, Ordering::Relaxed) % 1000 {
+        node.random();
+    }
     let exchange = Exchange::new(&all[at], node.clone(), &peers, stands);
     let realm = node.realm("realm1").unwrap();
     Entry { id: all[at].clone(), node, realm, exchange, sent, frames, unsaid }
