@@ -52,12 +52,13 @@ pub enum Output<'a, S> {
         mode: InterruptMode,
         reason: Refusal,
     },
-    /// To another entry of the cluster: a callee of this user wants to have the registration alone, so those there are to be
-    /// revoked.
+    /// To another entry of the cluster: a callee of this user (and client id) wants to have the registration alone, so those
+    /// there are to be revoked.
     TakeOver {
         to: &'a S,
         pattern: &'a TopicPattern,
         authid: &'a str,
+        client_id: Option<&'a str>,
     },
     /// To be published to `wamp.registration.*`.
     Registration(RegistrationEvent<'a>),

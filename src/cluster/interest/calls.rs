@@ -54,8 +54,8 @@ enum Message {
 
 /// Realm, pattern in its stored spelling, callees.
 type OfferedRow = (String, String, Vec<OfferRow>);
-/// Policy, members, first and last of them in milliseconds, authid.
-type OfferRow = (InvocationPolicy, u32, u64, u64, Option<Box<str>>);
+/// Policy, members, first and last of them in milliseconds, authid, client id.
+type OfferRow = (InvocationPolicy, u32, u64, u64, Option<Box<str>>, Option<Box<str>>);
 
 /// The place of an entry among all, in the order of their ids.
 pub fn rank(own: &NodeId, peers: &[NodeId], of: &NodeId) -> Rank {
@@ -209,7 +209,10 @@ fn encode(message: &Message) -> Bytes {
 }
 
 fn message(life: u64, told: &ToldOffers) -> Message {
-    let offer = |offer: &Offer| (offer.policy, offer.members, offer.first_ms, offer.last_ms, offer.authid.clone());
+    let offer = |offer: &Offer| {
+        let (authid, client_id) = (offer.authid.clone(), offer.client_id.clone());
+        (offer.policy, offer.members, offer.first_ms, offer.last_ms, authid, client_id)
+    };
     let row = |offered: &Offered| {
         let offers = offered.offers.iter().map(offer).collect();
         (offered.realm.to_string(), rows::pattern_text(&offered.pattern), offers)
@@ -219,7 +222,14 @@ fn message(life: u64, told: &ToldOffers) -> Message {
 }
 
 fn of_rows(rows: Vec<OfferedRow>) -> Option<Vec<Offered>> {
-    let offer = |(policy, members, first_ms, last_ms, authid)| Offer { policy, members, first_ms, last_ms, authid };
+    let offer = |(policy, members, first_ms, last_ms, authid, client_id): OfferRow| Offer {
+        policy,
+        members,
+        first_ms,
+        last_ms,
+        authid,
+        client_id,
+    };
     let offered = |(realm, text, offers): OfferedRow| {
         let pattern = rows::read_pattern(&text)?;
         Some(Offered { realm: Arc::from(realm), pattern, offers: offers.into_iter().map(offer).collect() })

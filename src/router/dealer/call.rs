@@ -4,7 +4,7 @@ use super::Dealer;
 use super::command::{Call, CancelMode, Violation};
 use super::peers::{CALLS_PER_PEER_MAX, Elsewhere};
 use super::registration::{Chosen, Registrations};
-use super::session::{Pending, Place};
+use super::session::{Pending, Place, Session};
 use crate::router::output::{Command, Failure, InterruptMode, Invocation, Output, Refusal, Sink};
 use crate::types::ids::{InvocationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
@@ -61,8 +61,8 @@ impl<S: Clone> Dealer<S> {
 
     /// Another entry takes only so many calls.
     fn check_link(&self, chosen: Chosen) -> Result<Chosen, Refusal> {
-        let callee = self.sessions.get(&chosen.callee).filter(|_| chosen.is_elsewhere);
-        match callee.is_some_and(|callee| callee.pending.len() >= CALLS_PER_PEER_MAX) {
+        let is_full = |callee: &Session<S>| callee.pending.len() >= CALLS_PER_PEER_MAX;
+        match chosen.is_elsewhere && self.sessions.get(&chosen.callee).is_some_and(is_full) {
             true => Err(Refusal::TooManyCallsBetweenEntries),
             false => Ok(chosen),
         }
@@ -98,8 +98,8 @@ impl<S: Clone> Dealer<S> {
         if let Some(caller) = self.sessions.get_mut(&caller) {
             caller.calls.insert(call.request, place);
         }
-        let registration = self.registrations.get(chosen.registration).filter(|_| chosen.is_elsewhere);
-        let elsewhere = registration.map(|registration| Elsewhere {
+        let registration = chosen.is_elsewhere.then(|| self.registrations.get(chosen.registration));
+        let elsewhere = registration.flatten().map(|registration| Elsewhere {
             procedure: call.procedure,
             pattern: &registration.pattern,
             policy: chosen.policy,

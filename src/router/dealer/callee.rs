@@ -26,8 +26,9 @@ impl<S: Clone> Dealer<S> {
                 return out(Output::Error { to: handle, command: Command::Register, request, failure });
             }
         };
-        if let Some(authid) = command.authid.filter(|_| command.force_reregister) {
-            self.ask_to_take_over(command.pattern, authid, out);
+        if let Some(authid) = command.authid.filter(|_| command.force_reregister || !replaced.is_empty()) {
+            let client_id = command.client_id.filter(|_| !command.force_reregister);
+            self.ask_to_take_over(command.pattern, authid, client_id, out);
         }
         for (registration, callee) in replaced {
             self.revoke(registration, callee, out);
@@ -36,6 +37,7 @@ impl<S: Clone> Dealer<S> {
         let callee = self.session(session, handle);
         callee.features = command.features;
         callee.authid = command.authid.map(Into::into);
+        callee.client_id = command.client_id.map(Into::into);
         callee.registrations.insert(registration);
         out(Output::Registered { to: handle, request, registration });
         if let Some(info) = self.registration(registration).filter(|_| created) {
@@ -67,8 +69,7 @@ impl<S: Clone> Dealer<S> {
         let known = known.and_then(|id| Some((id, self.registrations.get(id)?)));
         let mut replaced = Vec::new();
         if let Some((id, registration)) = known {
-            let is_replaced =
-                |endpoint: &&Endpoint| command.force_reregister && self.is_own(endpoint, session, command.authid);
+            let is_replaced = |endpoint: &&Endpoint| self.is_replaced(endpoint, session, command);
             let endpoints = registration.endpoints();
             replaced.extend(endpoints.iter().filter(is_replaced).map(|endpoint| (id, endpoint.callee)));
             if !command.force_reregister && registration.has_callee(session) {
@@ -91,11 +92,15 @@ impl<S: Clone> Dealer<S> {
         Ok(replaced)
     }
 
-    /// Whether the callee is this session, or one of this user.
-    fn is_own(&self, endpoint: &Endpoint, session: SessionId, authid: Option<&str>) -> bool {
+    /// Whether the callee gives way to this one.
+    fn is_replaced(&self, endpoint: &Endpoint, session: SessionId, command: &Register<'_>) -> bool {
+        let Register { authid, client_id, force_reregister: force, .. } = *command;
         match &endpoint.offer {
-            None => endpoint.callee == session || self.has_authid(endpoint.callee, authid),
-            Some(offer) => authid.is_some() && offer.authid.as_deref() == authid,
+            None => force && (endpoint.callee == session || self.has_authid(endpoint.callee, authid)),
+            Some(offer) => {
+                let is_own = client_id.is_some() && offer.client_id.as_deref() == client_id;
+                authid.is_some() && offer.authid.as_deref() == authid && (force || is_own)
+            }
         }
     }
 

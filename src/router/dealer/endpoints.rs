@@ -77,9 +77,9 @@ impl Registration {
         self.endpoints.iter().any(|endpoint| endpoint.callee == session)
     }
 
-    /// What the other entries are told of the callees at this one: for each policy, in the order of their first. `authid_of`: of
-    /// a session.
-    pub fn offers_here(&self, authid_of: impl Fn(SessionId) -> Option<Box<str>>) -> Vec<Offer> {
+    /// What the other entries are told of the callees at this one: for each policy, in the order of their first. `who`: authid and
+    /// client id of a session.
+    pub fn offers_here(&self, who: impl Fn(SessionId) -> (Option<Box<str>>, Option<Box<str>>)) -> Vec<Offer> {
         let mut offers: Vec<Offer> = Vec::new();
         for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.is_here()) {
             let (at_ms, _) = endpoint.since;
@@ -88,13 +88,12 @@ impl Registration {
                     offer.members += 1;
                     offer.last_ms = at_ms;
                 }
-                None => offers.push(Offer {
-                    policy: endpoint.policy,
-                    members: 1,
-                    first_ms: at_ms,
-                    last_ms: at_ms,
-                    authid: authid_of(endpoint.callee).filter(|_| endpoint.policy == InvocationPolicy::Single),
-                }),
+                None => {
+                    let policy = endpoint.policy;
+                    let (authid, client_id) =
+                        if policy == InvocationPolicy::Single { who(endpoint.callee) } else { (None, None) };
+                    offers.push(Offer { policy, members: 1, first_ms: at_ms, last_ms: at_ms, authid, client_id });
+                }
             }
         }
         offers

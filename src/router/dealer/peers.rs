@@ -47,6 +47,8 @@ pub struct Offer {
     pub last_ms: u64,
     /// Whose callee it is, of a `single` one that has said so.
     pub authid: Option<Box<str>>,
+    /// The same of its client id, if it has one.
+    pub client_id: Option<Box<str>>,
 }
 
 /// What the entry of the chosen callee has to know of a call beside its INVOCATION.
@@ -82,8 +84,11 @@ impl<S: Clone> Dealer<S> {
         let changed = self.registrations.take_changed();
         let now = |pattern: TopicPattern| {
             let found = self.registrations.find(&pattern).and_then(|id| self.registrations.get(id));
-            let authid_of = |callee| self.sessions.get(&callee).and_then(|session| session.authid.clone());
-            let offers = found.map(|registration| registration.offers_here(authid_of)).unwrap_or_default();
+            let who = |callee| {
+                let session = self.sessions.get(&callee);
+                session.map(|session| (session.authid.clone(), session.client_id.clone())).unwrap_or_default()
+            };
+            let offers = found.map(|registration| registration.offers_here(who)).unwrap_or_default();
             (pattern, offers)
         };
         changed.into_iter().map(now).collect()
@@ -182,26 +187,38 @@ impl<S: Clone> Dealer<S> {
         }
     }
 
-    /// A callee of this user has registered at another entry and wants to be the one: those that are here are revoked.
-    pub fn take_over(&mut self, pattern: &TopicPattern, authid: &str, out: &mut Sink<'_, S>) {
+    /// A callee of this user, and of this client id if one is given, has registered at another entry and wants to be the one: those
+    /// that are here are revoked.
+    pub fn take_over(&mut self, pattern: &TopicPattern, authid: &str, client_id: Option<&str>, out: &mut Sink<'_, S>) {
         let Some(id) = self.registrations.find(pattern) else { return };
         let Some(registration) = self.registrations.get(id) else { return };
         let here = registration.endpoints().iter().filter(|endpoint| endpoint.is_here());
-        let own = here.map(|endpoint| endpoint.callee).filter(|callee| self.has_authid(*callee, Some(authid)));
+        let is_client = |callee: &SessionId| {
+            let client = self.sessions.get(callee).and_then(|session| session.client_id.as_deref());
+            client_id.is_none() || client == client_id
+        };
+        let own = here.map(|endpoint| endpoint.callee);
+        let own = own.filter(|callee| self.has_authid(*callee, Some(authid)) && is_client(callee));
         for callee in own.collect::<Vec<_>>() {
             self.revoke(id, callee, out);
         }
     }
 
-    /// Asks the other entries that have callees for a pattern to revoke those of this user.
-    pub(super) fn ask_to_take_over(&self, pattern: &TopicPattern, authid: &str, out: &mut Sink<'_, S>) {
+    /// Asks the other entries that have callees for a pattern to revoke those of this user, or client of this user.
+    pub(super) fn ask_to_take_over(
+        &self,
+        pattern: &TopicPattern,
+        authid: &str,
+        client_id: Option<&str>,
+        out: &mut Sink<'_, S>,
+    ) {
         let found = self.registrations.find(pattern).and_then(|id| self.registrations.get(id));
         let Some(registration) = found else { return };
         let mut asked = Vec::new();
         for endpoint in registration.endpoints().iter().filter(|endpoint| !endpoint.is_here()) {
             if let Some(peer) = self.sessions.get(&endpoint.callee).filter(|_| !asked.contains(&endpoint.callee)) {
                 asked.push(endpoint.callee);
-                out(Output::TakeOver { to: &peer.handle, pattern, authid });
+                out(Output::TakeOver { to: &peer.handle, pattern, authid, client_id });
             }
         }
     }

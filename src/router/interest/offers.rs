@@ -160,7 +160,14 @@ mod tests {
 
     fn offers(members: u32) -> Vec<Offer> {
         let policy = InvocationPolicy::First;
-        Vec::from_iter((members > 0).then_some(Offer { policy, members, first_ms: 1, last_ms: 2, authid: None }))
+        Vec::from_iter((members > 0).then_some(Offer {
+            policy,
+            members,
+            first_ms: 1,
+            last_ms: 2,
+            authid: None,
+            client_id: None,
+        }))
     }
 
     fn set(own: &mut OwnOffers, text: &str, members: u32) {

@@ -100,6 +100,7 @@ impl Person {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            client_id: None,
             features: CalleeFeatures {
                 call_canceling: true,
                 progressive_call_results: true,

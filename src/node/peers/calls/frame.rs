@@ -69,10 +69,11 @@ pub enum What<'a> {
     Refused {
         why: Refusal,
     },
-    /// Not about a call: callees of this user are to be revoked.
+    /// Not about a call: callees of this user, or of this client of the user, are to be revoked.
     TakeOver {
         pattern: String,
         authid: &'a str,
+        client_id: Option<&'a str>,
     },
 }
 

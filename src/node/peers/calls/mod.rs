@@ -179,9 +179,9 @@ impl PeerCalls {
             }),
             What::Refused { why } => realm
                 .command(&node, touched, |dealer, out| dealer.invocation_refused(callee, invocation, why, false, out)),
-            What::TakeOver { pattern, authid } => {
+            What::TakeOver { pattern, authid, client_id } => {
                 let pattern = rows::read_pattern(&pattern).ok_or(Malformed)?;
-                realm.command(&node, touched, |dealer, out| dealer.take_over(&pattern, authid, out));
+                realm.command(&node, touched, |dealer, out| dealer.take_over(&pattern, authid, client_id, out));
                 Ok(())
             }
         };
@@ -312,8 +312,8 @@ impl Wire for Frames {
             Output::Error { request, failure: Failure::Refused(why), .. } => {
                 line.say(request.0, What::Refused { why: *why })
             }
-            Output::TakeOver { pattern, authid, .. } => {
-                line.say(0, What::TakeOver { pattern: rows::pattern_text(pattern), authid })
+            Output::TakeOver { pattern, authid, client_id, .. } => {
+                line.say(0, What::TakeOver { pattern: rows::pattern_text(pattern), authid, client_id: *client_id })
             }
             // A peer asks for nothing of that.
             Output::Registered { .. }

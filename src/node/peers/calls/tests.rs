@@ -24,7 +24,7 @@ fn all() -> Vec<What<'static>> {
         What::Result { progress: true },
         What::Failed { uri: "app.error" },
         What::Refused { why: Refusal::TooManyCallsBetweenEntries },
-        What::TakeOver { pattern: "prefix:app.".to_owned(), authid: "joe" },
+        What::TakeOver { pattern: "prefix:app.".to_owned(), authid: "joe", client_id: Some("c1") },
     ]
 }
 

@@ -93,6 +93,7 @@ impl Desk {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            client_id: None,
             features: CalleeFeatures::default(),
         };
         options(&mut register);
@@ -222,7 +223,7 @@ fn line(output: &Output<'_, u64>) -> String {
             let mode = if *mode == InterruptMode::Kill { "kill" } else { "killnowait" };
             format!("{to} INTERRUPT {invocation} {mode} {}", reason.uri())
         }
-        Output::TakeOver { to, pattern, authid } => format!("{to} TAKE_OVER {} of {authid}", pattern.uri().0),
+        Output::TakeOver { to, pattern, authid, .. } => format!("{to} TAKE_OVER {} of {authid}", pattern.uri().0),
         Output::Registration(event) => match event {
             RegistrationEvent::Created { session, registration } => {
                 let (uri, policy) = registration.pattern.uri();

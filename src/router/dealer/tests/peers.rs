@@ -26,7 +26,7 @@ enum Said {
     Failed { id: u64, uri: String },
     Refused { id: u64, why: Refusal },
     Interrupt { id: u64, mode: InterruptMode, why: Refusal },
-    TakeOver { pattern: TopicPattern, authid: String },
+    TakeOver { pattern: TopicPattern, authid: String, client_id: Option<String> },
 }
 
 #[derive(Clone)]
@@ -120,7 +120,9 @@ impl World {
             Said::Failed { id, uri } => dealer.invocation_error(peer, InvocationId(id), &uri, payload, out).unwrap(),
             Said::Refused { id, why } => dealer.invocation_refused(peer, InvocationId(id), why, false, out).unwrap(),
             Said::Interrupt { id, mode, why } => dealer.interrupt_from_peer(rank, RequestId(id), mode, why, out),
-            Said::TakeOver { pattern, authid } => dealer.take_over(&pattern, &authid, out),
+            Said::TakeOver { pattern, authid, client_id } => {
+                dealer.take_over(&pattern, &authid, client_id.as_deref(), out)
+            }
         });
     }
 
@@ -165,6 +167,7 @@ impl World {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            client_id: None,
             features: CANCELING,
         };
         options(&mut register);
@@ -263,9 +266,11 @@ fn said(output: &Output<'_, u64>) -> Said {
             Said::Failed { id: request.0, uri: uri.to_owned() }
         }
         Output::Interrupt { invocation, mode, reason, .. } => Said::Interrupt { id: invocation.0, mode, why: reason },
-        Output::TakeOver { pattern, authid, .. } => {
-            Said::TakeOver { pattern: pattern.clone(), authid: authid.to_owned() }
-        }
+        Output::TakeOver { pattern, authid, client_id, .. } => Said::TakeOver {
+            pattern: pattern.clone(),
+            authid: authid.to_owned(),
+            client_id: client_id.map(str::to_owned),
+        },
         _ => panic!("nothing for a peer"),
     }
 }
@@ -698,6 +703,26 @@ fn of_a_shared_procedure_too() {
     assert_eq!(world.called(2, "app.add", 1), ["1/2"]);
     world.leave(1, 2);
     assert_eq!(world.called(2, "app.add", 1), ["0/3"]);
+}
+
+#[test]
+fn an_mqtt_client_takes_its_procedure_along_to_another_entry() {
+    let mut world = world();
+    let client = |id: &'static str| {
+        move |register: &mut Register<'_>| (register.authid, register.client_id) = (Some("joe"), Some(id))
+    };
+    world.register(1, 1, "app.add", client("thing"));
+    let other = world.register(0, 2, "app.add", client("other thing"));
+    assert_eq!(other, ["0: 2 ERROR Register 0: wamp.error.procedure_already_exists"]);
+    assert_eq!(world.register(0, 3, "app.add", client("thing")).len(), 1);
+    for at in 0..3 {
+        assert_eq!(world.called(at, "app.add", 1), ["0/3"], "at {at}");
+    }
+    // Its old connection does not give way to a second one at the same entry: the gate ends that first.
+    assert_eq!(
+        world.register(0, 4, "app.add", client("thing")),
+        ["0: 4 ERROR Register 0: wamp.error.procedure_already_exists"]
+    );
 }
 
 /// Sessions of all entries that do anything in any order.
