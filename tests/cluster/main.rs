@@ -28,6 +28,8 @@ mod lost;
 mod promises;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod retention;
+mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 

@@ -105,7 +105,8 @@ fn handle(exchange: &mut Exchange, event: Event, now_ms: u64) {
         Event::Beside { from, what: Beside::Events, body } => exchange.receive(&from, &body, now_ms),
         Event::Beside { from, what: Beside::Callees, body } => exchange.hear_callees(&from, &body, now_ms),
         Event::Beside { from, what: Beside::Calls, body } => exchange.receive_call(&from, &body, now_ms),
-        Event::Envelope(_) | Event::Request { .. } => {}
+        // Of the last, what is for storages.
+        Event::Envelope(_) | Event::Request { .. } | Event::Beside { what: Beside::Policies, .. } => {}
     }
 }
 

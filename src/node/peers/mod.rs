@@ -54,7 +54,7 @@ pub struct Peers {
     events_out: AtomicU64,
     events_in: AtomicU64,
     calls: OnceLock<calls::Way>,
-    pub call_counts: calls::CallCounts,
+    call_counts: calls::CallCounts,
 }
 
 impl Peers {

@@ -62,11 +62,10 @@ pub(super) struct Way {
     say: SayFn,
 }
 
-/// Calls that were sent to other entries, and that came from there.
 #[derive(Debug, Default)]
-pub struct CallCounts {
-    pub out: AtomicU64,
-    pub came: AtomicU64,
+pub(super) struct CallCounts {
+    out: AtomicU64,
+    came: AtomicU64,
 }
 
 /// Where frames of a peer's session go.
@@ -98,6 +97,12 @@ impl Node {
 }
 
 impl Peers {
+    /// Calls that were sent to other entries, and that came from there, since the node began.
+    pub fn call_counts(&self) -> (u64, u64) {
+        let CallCounts { out, came } = &self.call_counts;
+        (out.load(Ordering::Relaxed), came.load(Ordering::Relaxed))
+    }
+
     /// The place of this entry among all, if it is one of several.
     pub(in crate::node) fn rank(&self) -> Option<Rank> {
         self.calls.get().map(|way| way.rank)
