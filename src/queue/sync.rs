@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use self::drafts::{Drafts, needs_majority};
 use self::members::Founding;
 use self::vote::Vote;
-use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage};
+use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, Role, RoleMessage};
 use super::faults::{Fault, has};
 use super::quorum::{Members, StoreId};
 
@@ -115,8 +115,6 @@ pub struct SyncRole {
     founds: bool,
     founding: Option<Founding>,
     order: Order,
-    /// The table of members is the same since this position.
-    since: u64,
     drafts: Drafts,
     /// On the position behind `order`.
     vote: Vote,
@@ -125,6 +123,8 @@ pub struct SyncRole {
     decisions: BTreeMap<u64, Elected>,
     /// How far each storage's disk is.
     applied: BTreeMap<StoreId, u64>,
+    /// Storages and syncs that are linked and have told which disk is theirs, members or not.
+    disks: BTreeMap<NodeId, StoreId>,
     /// Syncs that are linked, and up to which position they are known to know the order.
     peers: BTreeMap<NodeId, u64>,
     /// The last statement of each disk that counted, on positions before the present one.
@@ -204,6 +204,17 @@ impl SyncRole {
         &self.decisions
     }
 
+    /// Storages and syncs that are linked and have told which disk is theirs, and up to which position they have all, as far as
+    /// this sync knows. This one is among them.
+    pub fn disks(&self) -> BTreeMap<NodeId, (StoreId, u64)> {
+        let far = |node: &NodeId, store: &StoreId| match node.role {
+            Role::Sync => self.peers.get(node).copied(),
+            _ => self.applied.get(store).copied(),
+        };
+        let others = self.disks.iter().map(|(node, store)| (node.clone(), (*store, far(node, store).unwrap_or(0))));
+        others.chain([(self.node.clone(), (self.store, self.order.position))]).collect()
+    }
+
     pub fn standing(&self) -> Standing {
         match &self.founding {
             _ if self.forgot => Standing::Forgot,
@@ -228,7 +239,9 @@ impl SyncRole {
     fn ask(&mut self, now_us: u64, command: OrderCommand, out: &mut Vec<Output>) {
         // Of the only sync in one process nobody else could become a peer.
         let is_possible = match &command {
-            OrderCommand::Members(members) => members.check().is_ok() && !(self.alone && members.syncs.len() > 1),
+            OrderCommand::Members { members, .. } => {
+                !self.order.is_void(&command) && !(self.alone && members.syncs.len() > 1)
+            }
             _ => true,
         };
         match command {
@@ -269,7 +282,9 @@ impl SyncRole {
             match challenger {
                 challenger if position == last + 1 => self.drafts.accept(challenger, &self.order),
                 // It was complete by the table of then.
-                Elected::Segment(draft) if position > self.since => self.drafts.accept_draft(draft, &self.order),
+                Elected::Segment(draft) if position > self.order.members_at => {
+                    self.drafts.accept_draft(draft, &self.order)
+                }
                 _ => {}
             }
         }
@@ -361,9 +376,6 @@ impl SyncRole {
     fn take(&mut self, elected: &Elected) {
         let heard = (!self.alone).then(|| self.all_heard());
         self.order.take(elected);
-        if matches!(elected, Elected::Command(OrderCommand::Members(_))) {
-            self.since = self.order.position;
-        }
         self.drafts.decided(elected, &self.order);
         if let Some(heard) = heard {
             self.heard = heard;
@@ -390,6 +402,7 @@ impl SyncRole {
             founding.storage(from, store, position);
             self.go_on_founding(out);
         }
+        self.disks.insert(from.clone(), store);
         let applied = self.applied.entry(store).or_default();
         *applied = position.max(*applied);
         let members = &self.order.members;
