@@ -92,7 +92,7 @@ pub enum Table {
 }
 
 /// What part a sync has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// There is no table of members: not all are there for the first time.
     Founding,
