@@ -263,8 +263,7 @@ impl Process {
     ) -> Result<Option<(Broker, Ended)>, Failure> {
         let broker_node = make_node(config)?;
         let reached = Arc::new(AtomicU64::new(0));
-        let storages: Arc<[NodeId]> = self.plan.cluster.nodes_of(Role::Storage).cloned().collect();
-        let ask = AskStorages::new(self.mesh.clone(), node.clone(), storages, reached.clone());
+        let ask = AskStorages::new(self.mesh.clone(), node.clone(), reached.clone());
         let readers: Readers = Arc::new(move || process::reader(&ask));
         // What may wait is bounded where it is submitted.
         let lease_us = LEASE.as_micros() as u64;
@@ -308,7 +307,7 @@ impl Process {
 
     /// Begins to exchange events with the other entries.
     fn exchange(&self, own: &NodeId, node: &Arc<Node>) -> std::io::Result<interest::Exchanging> {
-        let peers = self.plan.cluster.nodes_of(Role::Entry).filter(|entry| *entry != own).cloned().collect();
+        let peers = self.mesh.nodes_of(Role::Entry).into_iter().filter(|entry| entry != own).collect();
         let linked = self.linked.lock().clone();
         let (mesh, clock) = (&self.mesh, self.clock_fn());
         interest::run(own.clone(), peers, |node| linked.contains(node), node.clone(), mesh, clock)

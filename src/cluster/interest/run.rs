@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::RwLock;
+
 use crate::cluster::frame::Beside;
 use crate::cluster::inbox::{Event, Inbox};
 use crate::cluster::mesh::Mesh;
@@ -65,8 +67,9 @@ pub fn run(
     clock: ClockFn,
 ) -> io::Result<Exchanging> {
     let inbox = Inbox::new(INBOX_BYTES_MAX);
-    open(&node, &own, &peers, mesh, &inbox);
     let mut exchange = Exchange::new(node.clone(), &peers, linked);
+    let peers = Arc::new(RwLock::new(peers));
+    open(&node, &own, &peers, mesh, &inbox);
     let (waits, mesh) = (inbox.clone(), mesh.clone());
     let work = move || {
         loop {
@@ -78,6 +81,11 @@ pub fn run(
             let Some(events) = waits.take(None) else { return };
             let now_ms = clock();
             for event in events {
+                if let Event::Connected { nodes, .. } = &event {
+                    nodes.iter().for_each(|node| exchange.add(node));
+                    // Before anything is sent there, its place leads to it.
+                    *peers.write() = exchange.peers().cloned().collect();
+                }
                 handle(&mut exchange, event, now_ms);
             }
         }
@@ -97,11 +105,11 @@ fn handle(exchange: &mut Exchange, event: Event, now_ms: u64) {
 }
 
 /// Gives the node its way to the peers.
-fn open(node: &Node, own: &NodeId, peers: &[NodeId], mesh: &Mesh, inbox: &Arc<Inbox>) {
-    let (mesh, own, peers, woken) = (mesh.clone(), own.clone(), peers.to_vec(), inbox.clone());
+fn open(node: &Node, own: &NodeId, peers: &Arc<RwLock<Vec<NodeId>>>, mesh: &Mesh, inbox: &Arc<Inbox>) {
+    let (mesh, own, peers, woken) = (mesh.clone(), own.clone(), peers.clone(), inbox.clone());
     let send = move |peer: crate::router::interest::PeerId, body| {
-        let Some(to) = peers.get(peer.0 as usize) else { return Carried::Dropped };
-        match mesh.offer(own.clone(), to.clone(), Beside::Events, body) {
+        let Some(to) = peers.read().get(peer.0 as usize).cloned() else { return Carried::Dropped };
+        match mesh.offer(own.clone(), to, Beside::Events, body) {
             Ok(false) => Carried::Sent,
             Ok(true) => Carried::Crowded,
             Err(_) => Carried::Dropped,

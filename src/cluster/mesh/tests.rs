@@ -11,6 +11,7 @@ use crate::cluster::config::{Cluster, TlsFiles};
 use crate::cluster::testing::{self, KEY, node};
 use crate::queue::envelope::{RoleMessage, SegmentId};
 
+mod change;
 mod tls;
 
 /// Longer than anything here takes.
