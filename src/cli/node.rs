@@ -19,6 +19,8 @@ use super::broker::{Broker, LogWork, make_node};
 use super::config::cluster::{self, Loaded};
 use super::config::{Config, Flag};
 use super::{Failure, log, print, serve};
+use crate::cluster::ask::{Answer, Answers, Question};
+use crate::cluster::board::Board;
 use crate::cluster::config::{Plan, role_name};
 use crate::cluster::entry::Entry;
 use crate::cluster::inbox::Inbox;
@@ -27,6 +29,7 @@ use crate::cluster::line::LinkLimits;
 use crate::cluster::mesh::Mesh;
 use crate::cluster::ndb::Ndb;
 use crate::cluster::process::{self, AskStorages, Running};
+use crate::cluster::status::Status;
 use crate::cluster::sync::SyncNode;
 use crate::cluster::tls::LinkTls;
 use crate::mqtt::mirror;
@@ -141,6 +144,7 @@ struct Process {
     roles: Vec<(NodeId, Running)>,
     entry: Option<(NodeId, Arc<Inbox>)>,
     linked: Arc<Mutex<BTreeSet<NodeId>>>,
+    board: Board,
 }
 
 impl Process {
@@ -158,8 +162,10 @@ impl Process {
             Mesh::start(plan, listener, tls, &limits, inboxes.clone())
         };
         let mesh = mesh.map_err(|error| Failure::Run(format!("cannot begin the links: {error}")))?;
+        let board = Board::new(&own.nodes);
+        mesh.answer_with(answers(board.clone(), clock));
         let mut process =
-            Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default() };
+            Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default(), board };
         for (node, inbox) in inboxes {
             process.begin(node, inbox)?;
         }
@@ -191,7 +197,8 @@ impl Process {
         let opened = store::open(&settings).map_err(|error| named(format!("cannot open the store: {error}")))?;
         let ndb = Ndb::open(node.clone(), self.members(), opened.store, StateLimits::default(), fresh_id()?);
         let ndb = ndb.map_err(|error| named(error.to_string()))?;
-        process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+        process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
+            .map_err(|error| named(error.to_string()))
     }
 
     fn begin_sync(&self, node: &NodeId, inbox: &Arc<Inbox>) -> Result<Running, Failure> {
@@ -204,7 +211,8 @@ impl Process {
         let lease_us = LEASE.as_micros() as u64;
         let sync = SyncNode::open(node.clone(), self.members(), &folder, lease_us, fresh);
         let sync = sync.map_err(|error| named(format!("cannot open {}: {error}", folder.display())))?;
-        process::run_sync(sync, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+        process::run_sync(sync, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
+            .map_err(|error| named(error.to_string()))
     }
 
     fn store_of(&self, node: &NodeId) -> Result<StoreUrl, Failure> {
@@ -284,7 +292,9 @@ impl Process {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let linked = self.linked.clone();
         let beside = self.exchange(node, &broker_node).map_err(failed)?;
-        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), take_up);
+        let place = self.board.place(node);
+        place.clear();
+        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), &place, take_up);
         let handle = handle.map_err(failed)?;
         let mut waited = Duration::ZERO;
         while !ready.load(Ordering::Acquire) {
@@ -325,6 +335,16 @@ impl Process {
         }
         runtime.block_on(self.mesh.stop());
     }
+}
+
+/// What this process tells those who ask.
+fn answers(board: Board, clock: Clock) -> Answers {
+    Arc::new(move |question, links| match question {
+        Question::Status => {
+            let uptime = Duration::from_millis(clock.uptime_ms());
+            Answer::Status(Box::new(Status::of_this(uptime, links, board.read())))
+        }
+    })
 }
 
 type Ended = Arc<Mutex<Option<String>>>;

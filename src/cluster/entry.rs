@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::ndb::number_of;
+use super::status::EntryStatus;
 use crate::mqtt::mirror;
 use crate::node::Node;
 use crate::node::log::follow::{Follower, Lost};
@@ -82,6 +83,15 @@ impl Entry {
     fn init(&mut self, replaces: u64) {
         self.replaces = replaces;
         self.role.init(replaces, self.nonce, &mut self.outputs);
+    }
+
+    /// How it is. `monotonic_us`: as in [`Entry::tick`].
+    pub fn report(&self, monotonic_us: u64) -> EntryStatus {
+        EntryStatus {
+            role: self.role.report(monotonic_us),
+            trouble: self.node.log.health(),
+            connections: self.node.metrics.connections_open(),
+        }
     }
 
     /// The log was taken up as of this position.

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::ask::Answers;
 use super::config::{Plan, Process, ProcessId};
 use super::frame::{Beside, Frame};
 use super::handshake::Own;
@@ -46,6 +48,8 @@ pub(super) struct Shared {
     runtime: Handle,
     here: Arc<[(NodeId, Arc<Inbox>)]>,
     refused: Mutex<Refused>,
+    /// What those are told who only ask.
+    pub answers: OnceLock<Answers>,
     stop: watch::Sender<bool>,
 }
 
@@ -75,6 +79,8 @@ pub(super) struct Peer {
     /// Why there is no link; logged once as long as it stays the same.
     trouble: Mutex<Option<String>>,
     life: watch::Sender<Life>,
+    /// When the link came or went the last time; else, when this process started.
+    changed: Mutex<Instant>,
 }
 
 /// What becomes of a peer.
@@ -97,6 +103,8 @@ enum Way {
 pub struct LinkStats {
     pub process: ProcessId,
     pub connected: bool,
+    /// How long it has been so.
+    pub since: Duration,
     /// How often it was made anew.
     pub reconnects: u64,
     pub bytes_in: u64,
@@ -138,6 +146,7 @@ impl Mesh {
             runtime: Handle::current(),
             here,
             refused: Mutex::default(),
+            answers: OnceLock::new(),
             stop: watch::Sender::new(false),
         });
         shared.tell_neighbours();
@@ -238,9 +247,14 @@ impl Mesh {
         }
     }
 
+    /// Has those who only ask be answered with this. Once; until then they are told that this process has just started.
+    pub fn answer_with(&self, answers: Answers) {
+        let _ = self.shared.answers.set(answers);
+    }
+
     /// How the links are, in the order of the configuration.
     pub fn stats(&self) -> Vec<LinkStats> {
-        self.shared.table.read().peers.iter().map(|peer| peer.stats()).collect()
+        self.shared.stats()
     }
 
     /// Connections of others that became no link.
@@ -284,6 +298,10 @@ impl Shared {
         let _ = stop.wait_for(|stop| *stop).await;
     }
 
+    pub(super) fn stats(&self) -> Vec<LinkStats> {
+        self.table.read().peers.iter().map(|peer| peer.stats()).collect()
+    }
+
     /// This process, as it is introduced now.
     pub(super) fn own(&self) -> Own {
         self.table.read().own.clone()
@@ -297,8 +315,14 @@ impl Shared {
     fn peer(&self, process: &Process) -> Arc<Peer> {
         let line = Arc::new(Line::new(self.limits.clone()));
         let ends = Ends { there: process.nodes.clone().into(), here: self.here.clone(), line };
-        let (seat, trouble, life) = (Arc::default(), Mutex::default(), watch::Sender::new(Life::Goes));
-        Arc::new(Peer { process: process.clone(), ends, seat, trouble, life })
+        Arc::new(Peer {
+            process: process.clone(),
+            ends,
+            seat: Arc::default(),
+            trouble: Mutex::default(),
+            life: watch::Sender::new(Life::Goes),
+            changed: Mutex::new(Instant::now()),
+        })
     }
 
     fn ways(&self, peers: &[Arc<Peer>]) -> HashMap<NodeId, Way> {
@@ -368,9 +392,11 @@ impl Peer {
         tracing::info!(%process, "linked");
         // Open first: whoever hears of the link may send at once.
         let life = self.ends.line.open();
+        *self.changed.lock() = Instant::now();
         shared.tell(|| Event::Connected { process: process.clone(), nodes: self.ends.there.clone() });
         let ended = super::link::run(io, &self.ends, life, stop).await;
         self.ends.line.close();
+        *self.changed.lock() = Instant::now();
         shared.tell(|| Event::Disconnected { process: process.clone(), nodes: self.ends.there.clone() });
         match ended {
             Ended::Stopped | Ended::Removed => tracing::info!(%process, "link closed: {ended}"),
@@ -398,6 +424,7 @@ impl Peer {
         LinkStats {
             process: self.process.id.clone(),
             connected: counters.connected.load(Ordering::Relaxed),
+            since: self.changed.lock().elapsed(),
             reconnects: counters.connects.load(Ordering::Relaxed).saturating_sub(1),
             bytes_in: counters.bytes_in.load(Ordering::Relaxed),
             bytes_out: counters.bytes_out.load(Ordering::Relaxed),

@@ -26,7 +26,7 @@ use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
 use crate::queue::state::{Applied, Sealed, State, StateCommand, StateError, StateLimits};
-use crate::queue::storage::{Apply, Life, Output, Start, StorageRole};
+use crate::queue::storage::{Apply, Life, Output, Start, StorageReport, StorageRole};
 use crate::store::state::{StoreRows, load};
 use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
 
@@ -191,6 +191,11 @@ impl Ndb {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// How it is.
+    pub fn report(&self) -> StorageReport {
+        self.role.report()
     }
 
     /// A reader of the store, for those who ask about the past.

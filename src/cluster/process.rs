@@ -4,6 +4,8 @@
 //! Inbox --all that waits--> SyncNode, Ndb or Entry --work, write--> Mesh
 //! ```
 //!
+//! Each posts on the [`super::board`] how it is while it works.
+//!
 //! A thread takes all that waits, handles it, has the disk do once what comes of it, and sends. So the more there is to do, the
 //! more is done with one fsync. Storages answer questions about the past on threads of their own.
 
@@ -18,11 +20,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use super::board::Place;
 use super::entry::{Entry, Task};
 use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
+use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
 use crate::queue::envelope::{Envelope, NodeId, Role};
@@ -74,8 +78,14 @@ fn send(mesh: &Mesh, envelopes: Vec<Envelope>) {
 ///
 /// # Errors
 /// The system has no threads left.
-pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
-    let (own, mesh) = (inbox.clone(), mesh.clone());
+pub fn run_sync(
+    mut sync: SyncNode,
+    inbox: &Arc<Inbox>,
+    mesh: &Mesh,
+    clock: ClockFn,
+    place: &Place,
+) -> io::Result<Running> {
+    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
     Running::spawn("sync", inbox, move || {
         let begun = Instant::now();
         let mut ticked = begun;
@@ -98,6 +108,7 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
                 return tracing::error!(%error, "the promises cannot be written: this sync stops");
             }
             send(&mesh, sync.take());
+            post.post(|| Report::Sync(sync.role().report()));
         }
     })
 }
@@ -106,11 +117,11 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
 ///
 /// # Errors
 /// The system has no threads left, or the store no readers.
-pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
+pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, place: &Place) -> io::Result<Running> {
     let reached = Arc::new(Reached::default());
     reached.set(ndb.state().position());
     let questions = read_for_others(&ndb, &reached)?;
-    let (own, mesh) = (inbox.clone(), mesh.clone());
+    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
     Running::spawn("ndb", inbox, move || {
         while let Some(events) = own.take(Some(TICK)) {
             let now_us = clock() * 1000;
@@ -126,6 +137,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) ->
             }
             ndb.tick(now_us);
             send(&mesh, ndb.take());
+            post.post(|| Report::Storage(ndb.report()));
             while ndb.has_work() {
                 if let Err(error) = ndb.work() {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
@@ -264,6 +276,7 @@ pub fn run_entry(
     mesh: &Mesh,
     clock: ClockFn,
     (linked, beside): (Arc<Mutex<BTreeSet<NodeId>>>, Exchanging),
+    place: &Place,
     take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
 ) -> io::Result<EntryHandle> {
     let (own, mesh) = (inbox.clone(), mesh.clone());
@@ -271,6 +284,7 @@ pub fn run_entry(
     let ending = Arc::new(AtomicBool::new(false));
     let (told, stop) = (ended.clone(), ending.clone());
     let taken: Arc<Mutex<Option<Result<u64, String>>>> = Arc::default();
+    let mut post = place.post();
     let running = Running::spawn("entry", inbox, move || {
         let begun = Instant::now();
         let mut take_up = Some(take_up);
@@ -315,6 +329,7 @@ pub fn run_entry(
             }
             entry.flush(now_us);
             send(&mesh, entry.take());
+            post.post(|| Report::Entry(entry.report(begun.elapsed().as_micros() as u64)));
             for task in entry.take_tasks() {
                 match task {
                     Task::TakeUp => {

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use self::buffer::Buffer;
 pub use self::lives::{Life, Lives};
 use self::peers::{Copying, Wanted};
+pub use self::report::StorageReport;
 use super::envelope::{
     Draft, Elected, Envelope, NodeId, OrderCommand, Refusal, Resolution, Role, RoleMessage, SegmentId,
 };
@@ -32,6 +33,7 @@ use super::quorum::{Members, StoreId};
 mod buffer;
 mod lives;
 mod peers;
+mod report;
 
 /// Decisions that a storage holds and cannot apply yet. Further ones it asks for when it is that far.
 const ELECTED_MAX: usize = 4096;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 pub const ENTRIES: [&str; 3] = ["E1", "E2", "E3"];
 pub const STORAGES: [&str; 3] = ["N1", "N2", "N3"];
@@ -163,6 +164,16 @@ impl Cluster {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");
         answer
+    }
+
+    /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
+    pub fn status(&self) -> (Option<i32>, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+        command.args(["cluster", "status", "--json", "--cluster"]).arg(self.folder.path().join("cluster.toml"));
+        let output = command.output().expect("the status can be asked for");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let why = String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}\n{why}")))
     }
 
     pub fn said(&self, id: &str) -> String {

@@ -27,6 +27,7 @@ mod lost;
 mod promises;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 

@@ -21,8 +21,8 @@ fn a_process_that_comes_is_linked_and_others_keep_their_links() {
     change(&n1, &after, "N1");
     n1.check_connected("N1", "N2");
     assert_eq!(e1.mesh.nodes_of(Role::Storage), [node("N1"), node("N2")]);
-    e1.mesh.send(said("E1", "N2", 1)).unwrap();
     n2.check_connected("N2", "N1");
+    e1.mesh.send(said("E1", "N2", 1)).unwrap();
     n2.check_said("N2", "E1", 1);
     assert!(e1.mesh.stats().iter().all(|link| link.connected && link.reconnects == 0));
 }
