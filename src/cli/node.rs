@@ -82,8 +82,9 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let mut signals = Signals::catch(&runtime)?;
+    let hangup = reload::catch(&runtime)?;
     let process = Process::start(&plan, &runtime)?;
-    reload::on_hangup(&runtime, args.cluster, plan, process.mesh.clone())?;
+    reload::follow(hangup, &runtime, args.cluster, plan, process.mesh.clone());
     let result = process.live(&config, &mut signals);
     process.stop(&runtime);
     runtime.shutdown_background();

@@ -7,23 +7,25 @@
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use super::config::cluster::{self, Loaded};
 use crate::cluster::config::Plan;
 use crate::cluster::mesh::Mesh;
 
-/// Follows the file from now on, as long as the runtime works.
+/// Catches the signal from now on: not caught, it would end the process.
 ///
 /// # Errors
-/// The signal cannot be caught.
-pub(super) fn on_hangup(runtime: &Runtime, path: PathBuf, plan: Plan, mesh: Mesh) -> Result<(), Failure> {
+/// It cannot be caught.
+pub(super) fn catch(runtime: &Runtime) -> Result<Signal, Failure> {
     let _within = runtime.enter();
-    let hangup = signal(SignalKind::hangup());
-    let mut hangup = hangup.map_err(|error| Failure::Run(format!("cannot catch signals: {error}")))?;
+    signal(SignalKind::hangup()).map_err(|error| Failure::Run(format!("cannot catch signals: {error}")))
+}
+
+/// Follows the file, as long as the runtime works.
+pub(super) fn follow(mut hangup: Signal, runtime: &Runtime, path: PathBuf, mut plan: Plan, mesh: Mesh) {
     runtime.spawn(async move {
-        let mut plan = plan;
         while hangup.recv().await.is_some() {
             match reread(&path, &plan) {
                 Ok(new) => {
@@ -37,7 +39,6 @@ pub(super) fn on_hangup(runtime: &Runtime, path: PathBuf, plan: Plan, mesh: Mesh
             }
         }
     });
-    Ok(())
 }
 
 /// The part of the same process in the file as it is now, or why it cannot be followed.

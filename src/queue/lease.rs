@@ -201,6 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn with_a_new_table_a_life_has_to_be_silent_for_a_lease_once_more() {
+        let mut watch = LeaseWatch::new(LEASE_US);
+        let e1 = NodeId::entry("E1");
+        watch.begins(0, &e1, 7);
+        assert_eq!(watch.silent(LEASE_US).len(), 1);
+        watch.restart(LEASE_US);
+        assert_eq!(watch.silent(2 * LEASE_US - 1), []);
+        assert_eq!(watch.silent(2 * LEASE_US), [(e1.clone(), 7)]);
+        assert!(!watch.heard(2 * LEASE_US, &e1, 7), "it was given up before");
+    }
+
+    #[test]
     fn a_life_that_most_syncs_refuse_is_over() {
         let (members, mut lease) = (members(3), LeaseHolder::default());
         assert!(!lease.refused(&NodeId::sync("S1"), &members));
