@@ -36,8 +36,8 @@ pub struct View {
     pub members: Members,
     /// Storages and syncs that are linked to it and itself: which disk, and up to which position it has everything.
     pub disks: BTreeMap<NodeId, (StoreId, u64)>,
-    /// Nodes that are linked to it.
-    pub linked: BTreeSet<NodeId>,
+    /// Names of nodes that are linked to it, and those of its own process.
+    pub linked: BTreeSet<String>,
 }
 
 /// Who is to take part.
@@ -100,6 +100,17 @@ struct Told<'v> {
     /// Of syncs that have a vote.
     voters: Vec<&'v View>,
     all: &'v [View],
+}
+
+impl View {
+    fn is_linked(&self, node: &NodeId) -> bool {
+        self.linked.contains(&*node.name)
+    }
+
+    /// The disk of a node that is linked still: what it has told is a little older than what is known of links.
+    fn disk(&self, node: &NodeId) -> Option<&(StoreId, u64)> {
+        self.disks.get(node).filter(|_| self.is_linked(node))
+    }
 }
 
 impl Change {
@@ -185,14 +196,14 @@ impl<'v> Told<'v> {
 
     /// The disk that most voters know under a name, and how far they know it to be.
     fn disk(&self, node: &NodeId) -> Option<(StoreId, u64)> {
-        let known = || self.voters.iter().filter_map(|view| view.disks.get(node));
+        let known = || self.voters.iter().filter_map(|view| view.disk(node));
         let most =
             known().map(|(store, _)| *store).max_by_key(|store| known().filter(|(of, _)| of == store).count())?;
         known().filter(|(store, _)| *store == most).map(|(_, position)| (most, *position)).max()
     }
 
     fn is_linked(&self, node: &NodeId) -> bool {
-        let linked = self.voters.iter().filter(|view| view.disks.contains_key(node)).count();
+        let linked = self.voters.iter().filter(|view| view.disk(node).is_some()).count();
         linked >= self.newest.members.sync_majority()
     }
 
@@ -249,8 +260,8 @@ impl<'v> Told<'v> {
         if own.standing != Standing::Listens {
             return Some(format!("{node} does not know the order yet"));
         }
-        let is_up = |entry: &&NodeId| self.voters.iter().any(|view| view.linked.contains(*entry));
-        let lacks = wanted.entries.iter().filter(is_up).find(|entry| !own.linked.contains(*entry))?;
+        let is_up = |entry: &&NodeId| self.voters.iter().any(|view| view.is_linked(entry));
+        let lacks = wanted.entries.iter().filter(is_up).find(|entry| !own.is_linked(entry))?;
         Some(format!("{node} is not linked to {lacks}: has it read the file?"))
     }
 

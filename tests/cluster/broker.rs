@@ -181,6 +181,11 @@ impl Cluster {
         }
     }
 
+    /// The cluster's file.
+    pub fn file(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("cluster.toml")).expect("the cluster's file")
+    }
+
     /// Changes the cluster's file, wherever it is.
     pub fn edit(&self, change: impl Fn(&str) -> String) {
         let files = std::fs::read_dir(self.folder.path()).expect("the folder");

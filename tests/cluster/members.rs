@@ -9,9 +9,8 @@ use fennec::client::machine::Event;
 use fennec::types::payload::Format;
 use tokio::time::timeout;
 
-use crate::broker::{Cluster, Ports, ended};
+use crate::broker::{Cluster, Ports, SYNCS, ended};
 use crate::clients::{ask, wamp_client};
-use crate::dice::Dice;
 use crate::{LIMIT, Test, publish};
 
 /// Seconds that `fennec cluster apply` may take that must succeed.
@@ -208,16 +207,15 @@ fn a_change_that_would_lose_something_or_meets_another_is_refused() {
     published(&cluster);
     // The file as it was at first is what there is.
     applies(&cluster);
-    let first = std::cell::RefCell::new(String::new());
-    cluster.edit(|file| first.replace(file.to_owned()).is_empty().then(|| file.to_owned()).unwrap_or(file.to_owned()));
-    let first = first.into_inner();
-    let file = |change: &dyn Fn(&str) -> String| cluster.edit(|_| change(&first));
-    file(&|file| format!("storage_quorum = 2\n{}", without(&without(file, "N1"), "N2")));
+    let first = cluster.file();
+    let file = |cluster: &Cluster, change: &dyn Fn(&str) -> String| cluster.edit(|_| change(&first));
+    file(&cluster, &|file| format!("storage_quorum = 2\n{}", without(&without(file, "N1"), "N2")));
     refuses(&cluster, 2, "storage_quorum: is 2, and a message has 1 copies");
-    file(&|file| without(&without(&without(file, "N1"), "N2"), "N3"));
+    file(&cluster, &|file| without(&without(&without(file, "N1"), "N2"), "N3"));
     refuses(&cluster, 2, "none has an ndb");
     cluster.kill("N2");
-    let file = |cluster: &Cluster, change: &dyn Fn(&str) -> String| cluster.edit(|_| change(&first));
+    let knows = |said: String| said.lines().any(|line| line.contains("link lost") && line.contains("process=N2"));
+    cluster.until("all syncs know", LIMIT, |cluster| SYNCS.iter().all(|sync| knows(cluster.said(sync))));
     file(&cluster, &|file| without(file, "N1"));
     refuses(&cluster, 2, "slot 0 would have 1 storages that are up, and 2 are needed: N2 not");
     cluster.begin_and_link("N2", LIMIT);

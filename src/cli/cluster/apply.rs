@@ -95,18 +95,19 @@ async fn views(cluster: &Arc<Cluster>, tls: Option<LinkTls>) -> Vec<View> {
     let told = ask_all(cluster, tls, PATIENCE).await;
     let answers =
         cluster.processes.iter().zip(&told).filter_map(|(process, told)| Some((process, told.as_ref().ok()?)));
-    answers.filter_map(|(process, status)| view(cluster, process, status)).collect()
+    answers.filter_map(|(process, status)| view(process, status)).collect()
 }
 
-fn view(cluster: &Cluster, process: &Process, status: &Status) -> Option<View> {
+fn view(process: &Process, status: &Status) -> Option<View> {
     let sync = status.nodes.iter().find_map(|node| match &node.report {
         Some(Report::Sync(sync)) => Some((node.node.clone(), sync)),
         _ => None,
     });
     let (sync, report) = sync?;
     let (members_at, members) = report.members.clone()?;
-    let is_up = |other: &Process| status.links.iter().any(|link| link.up && link.process == other.id.to_string());
-    let linked = cluster.processes.iter().filter(|other| other.id == process.id || is_up(other));
+    // By name, for it may be linked to some that the file does not have any more.
+    let up = status.links.iter().filter(|link| link.up).flat_map(|link| link.process.split(','));
+    let own = process.nodes.iter().map(|node| &*node.name);
     Some(View {
         sync,
         standing: report.standing,
@@ -114,7 +115,7 @@ fn view(cluster: &Cluster, process: &Process, status: &Status) -> Option<View> {
         members_at,
         members,
         disks: report.disks.iter().map(|(node, store, position)| (node.clone(), (*store, *position))).collect(),
-        linked: linked.flat_map(|other| other.nodes.iter().cloned()).collect(),
+        linked: up.chain(own).map(str::to_owned).collect(),
     })
 }
 
