@@ -121,7 +121,8 @@ fn row(process: &Process) -> [String; 4] {
     let roles: Vec<&str> = process.nodes.iter().map(|node| role_name(node.role)).collect();
     let clients = process.clients.iter().map(|client| format!("{} {}", client.protocol, client.address));
     let stores = process.stores.iter().map(|(_, store)| store.to_string());
-    let more: Vec<String> = clients.chain(stores).collect();
+    let metrics = process.metrics.iter().map(|address| format!("metrics {address}"));
+    let more: Vec<String> = clients.chain(metrics).chain(stores).collect();
     [process.id.to_string(), roles.join(","), process.link.to_string(), more.join(", ")]
 }
 

@@ -27,11 +27,15 @@ use crate::cluster::inbox::Inbox;
 use crate::cluster::interest;
 use crate::cluster::line::LinkLimits;
 use crate::cluster::mesh::Mesh;
+use crate::cluster::metrics;
 use crate::cluster::ndb::Ndb;
+use crate::cluster::overview::{State, state_of};
 use crate::cluster::process::{self, AskStorages, Running};
-use crate::cluster::status::Status;
+use crate::cluster::status::{NodeStatus, Status};
 use crate::cluster::sync::SyncNode;
 use crate::cluster::tls::LinkTls;
+use crate::http::MoreMetrics;
+use crate::http::bare::{self, Sights};
 use crate::mqtt::mirror;
 use crate::net::clock::Clock;
 use crate::net::listen::Listener;
@@ -168,10 +172,34 @@ impl Process {
         mesh.answer_with(answers(board.clone(), clock, inboxes.clone()));
         let mut process =
             Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default(), board };
+        process.show(runtime)?;
         for (node, inbox) in inboxes {
             process.begin(node, inbox)?;
         }
         Ok(process)
+    }
+
+    /// Answers those who look at metrics, if the file says where.
+    fn show(&self, runtime: &Runtime) -> Result<(), Failure> {
+        let Some(address) = self.plan.own.metrics else { return Ok(()) };
+        let _within = runtime.enter();
+        let listener = Listener::bind(address).map_err(|error| Failure::Run(format!("metrics: {error}")))?;
+        let (more, board, clock) = (self.more_metrics(), self.board.clone(), self.clock);
+        let sights = Sights {
+            metrics: Box::new(move |text| {
+                more(text);
+                text.program(clock);
+            }),
+            troubles: Box::new(move || troubles(&board)),
+        };
+        runtime.spawn(bare::serve(listener, Arc::new(sights)));
+        Ok(())
+    }
+
+    /// Metrics of links and roles.
+    fn more_metrics(&self) -> MoreMetrics {
+        let (mesh, board) = (self.mesh.clone(), self.board.clone());
+        Arc::new(move |text| metrics::write(text, &mesh, &board))
     }
 
     fn begin(&mut self, node: NodeId, inbox: Arc<Inbox>) -> Result<(), Failure> {
@@ -316,7 +344,7 @@ impl Process {
             }
         }
         let ended = handle.ended_cell();
-        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle))?, ended)))
+        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle, self.more_metrics()))?, ended)))
     }
 
     /// Begins to exchange events with the other entries.
@@ -359,6 +387,16 @@ fn answers(board: Board, clock: Clock, inboxes: Vec<(NodeId, Arc<Inbox>)>) -> An
     })
 }
 
+/// Why nodes of this process do not do what they are for.
+fn troubles(board: &Board) -> Vec<String> {
+    let trouble = |said: NodeStatus| {
+        let (state, why) = state_of(Some(&said));
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        (state != State::Works).then(|| format!("{} {}{why}", said.node, state.name()))
+    };
+    board.read().into_iter().filter_map(trouble).collect()
+}
+
 type Ended = Arc<Mutex<Option<String>>>;
 
 /// What an entry has to know before clients come.
@@ -376,11 +414,19 @@ fn fresh_id() -> Result<StoreId, Failure> {
 }
 
 impl LogWork {
+    /// What it tells beside the log's own metrics.
+    pub(super) fn more_metrics(&self) -> Option<MoreMetrics> {
+        match self {
+            Self::Own(_) => None,
+            Self::Cluster(_, more) => Some(more.clone()),
+        }
+    }
+
     /// Takes nothing more, and waits until what was taken is stored.
     pub(super) fn stop(self, node: &Node) {
         match self {
             Self::Own(threads) => threads.stop(),
-            Self::Cluster(entry) => {
+            Self::Cluster(entry, _) => {
                 node.log.stop_taking();
                 let until = Instant::now() + SETTLE;
                 while node.log.unresolved_bytes() > 0 && entry.ended().is_none() && Instant::now() < until {

@@ -1,5 +1,7 @@
 //! Where the roles of a process say how they are, for whoever looks.
 //!
+//! What they count as they go is there, too ([`Counts`]).
+//!
 //! Each posts now and then while it works; nobody waits for one. What is old was left by a role that hangs.
 
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::counts::Counts;
 use super::status::{NodeStatus, Report, ms};
 use crate::queue::envelope::NodeId;
 
@@ -19,7 +22,11 @@ pub struct Board(Arc<[(NodeId, Place)]>);
 
 /// The place of one node on a board. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Place(Arc<Mutex<Option<(Instant, Report)>>>);
+pub struct Place {
+    said: Arc<Mutex<Option<(Instant, Report)>>>,
+    /// In all its lives.
+    pub counts: Arc<Counts>,
+}
 
 /// The hand that posts.
 #[derive(Debug)]
@@ -40,10 +47,15 @@ impl Board {
         place.map(|(_, place)| place.clone()).unwrap_or_default()
     }
 
+    /// The nodes of the process and their places.
+    pub fn places(&self) -> impl Iterator<Item = &(NodeId, Place)> {
+        self.0.iter()
+    }
+
     /// What is posted.
     pub fn read(&self) -> Vec<NodeStatus> {
         let status = |(node, place): &(NodeId, Place)| {
-            let (age_ms, report) = place.0.lock().clone().map(|(at, report)| (ms(at.elapsed()), report)).unzip();
+            let (age_ms, report) = place.said.lock().clone().map(|(at, report)| (ms(at.elapsed()), report)).unzip();
             NodeStatus { node: node.clone(), age_ms, report }
         };
         self.0.iter().map(status).collect()
@@ -58,7 +70,7 @@ impl Place {
 
     /// Takes away what was posted: the role has not begun anew.
     pub fn clear(&self) {
-        *self.0.lock() = None;
+        *self.said.lock() = None;
     }
 }
 
@@ -68,7 +80,7 @@ impl Post {
         let now = Instant::now();
         if self.due.is_none_or(|due| now >= due) {
             self.due = Some(now + EVERY);
-            *self.place.0.lock() = Some((now, report()));
+            *self.place.said.lock() = Some((now, report()));
         }
     }
 }

@@ -111,6 +111,9 @@ pub struct LinkStats {
     pub bytes_out: u64,
     pub frames_in: u64,
     pub frames_out: u64,
+    /// Frames of events beside the log: sent, and dropped for want of room or of a link.
+    pub events_out: u64,
+    pub events_dropped: u64,
     /// Of the last ping; `None` without a link.
     pub rtt_us: Option<u64>,
     /// Bytes that wait to be written.
@@ -208,11 +211,15 @@ impl Mesh {
         }
     }
 
-    /// Says something to an entry of another process, beside what the roles say. Never waits.
+    /// Says something to an entry or a storage, beside what the roles say. Never waits.
     ///
     /// # Errors
     /// It was dropped.
     pub fn tell(&self, from: NodeId, to: NodeId, what: Beside, body: Bytes) -> Result<(), NotSent> {
+        if let Some(Way::Here(inbox)) = self.shared.table.read().ways.get(&to) {
+            inbox.put(Event::Beside { from, what, body });
+            return Ok(());
+        }
         self.line(&to)?.send(Frame::Beside { from, to, what, body })
     }
 
@@ -430,6 +437,8 @@ impl Peer {
             bytes_out: counters.bytes_out.load(Ordering::Relaxed),
             frames_in: counters.frames_in.load(Ordering::Relaxed),
             frames_out: counters.frames_out.load(Ordering::Relaxed),
+            events_out: counters.offers_sent.load(Ordering::Relaxed),
+            events_dropped: counters.offers_dropped.load(Ordering::Relaxed),
             rtt_us: (rtt_us > 0).then_some(rtt_us),
             waiting_bytes: line.waiting_bytes(),
             trouble: self.trouble.lock().clone(),

@@ -17,6 +17,7 @@
 //! 7. Entries tell each other what their clients want ([`interest`]) and send each other the events that do not go by the log.
 //! 8. Whoever has the key may [`ask`] a process how it is, without being one of them: [`status`], which each role leaves on a
 //!    [`board`] while it works, so that one that hangs can be told from one that is well.
+//! 9. What is old goes from all storages alike ([`retention`]).
 //!
 //! Left out on purpose: what the roles say and when (`queue`), and reading `cluster.toml` (`cli::config::cluster`).
 
@@ -24,6 +25,7 @@ mod accept;
 pub mod ask;
 pub mod board;
 pub mod config;
+pub mod counts;
 mod dial;
 pub mod entry;
 pub mod frame;
@@ -34,10 +36,12 @@ pub mod interest;
 pub mod line;
 mod link;
 pub mod mesh;
+pub mod metrics;
 pub mod ndb;
 pub mod overview;
 pub mod process;
 mod pulse;
+pub mod retention;
 mod seat;
 pub mod status;
 pub mod sync;

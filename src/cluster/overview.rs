@@ -85,6 +85,9 @@ pub struct NodeRow {
     /// Whether it has a vote, or what it keeps counts. Not of entries.
     pub counts: Option<bool>,
     pub links: Vec<LinkStatus>,
+    /// Of a process that is unreachable from here: how many others are linked to it, and for how long none has been.
+    pub linked_from: Option<usize>,
+    pub unlinked_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub more: Option<More>,
 }
@@ -138,6 +141,21 @@ pub enum More {
     },
 }
 
+impl State {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Works => "works",
+            State::Begins => "begins",
+            State::Copies => "copies",
+            State::DoesNotCount => "does not count",
+            State::Refuses => "refuses",
+            State::Hangs => "hangs",
+            State::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// Looks at what all processes have answered, in the order of the cluster's processes.
 pub fn overview(cluster: &Cluster, told: &[Told]) -> Overview {
     let asked: Vec<(&Process, &Told)> = cluster.processes.iter().zip(told).collect();
@@ -147,6 +165,9 @@ pub fn overview(cluster: &Cluster, told: &[Told]) -> Overview {
     let mut nodes: Vec<(&NodeId, NodeRow)> = Vec::new();
     for (process, told) in &asked {
         nodes.extend(process.nodes.iter().map(|node| (node, row(process, node, told, position))));
+    }
+    for (_, row) in nodes.iter_mut().filter(|(_, row)| row.state == State::Unreachable) {
+        ask_others(row, told);
     }
     nodes.sort_by_key(|(node, _)| *node);
     let sync_quorum = sync_quorum(&members, &asked, &nodes);
@@ -196,6 +217,8 @@ fn row(process: &Process, node: &NodeId, told: &Told, highest: u64) -> NodeRow {
         lag: None,
         counts: None,
         links: Vec::new(),
+        linked_from: None,
+        unlinked_ms: None,
         more: None,
     };
     let status = match told {
@@ -209,16 +232,10 @@ fn row(process: &Process, node: &NodeId, told: &Told, highest: u64) -> NodeRow {
     row.uptime_ms = Some(status.uptime_ms);
     row.links.clone_from(&status.links);
     let said = status.nodes.iter().find(|said| said.node == *node);
-    let Some((report, age_ms)) = said.and_then(|said| Some((said.report.as_ref()?, said.age_ms?))) else {
-        row.state = State::Begins;
-        return row;
-    };
+    (row.state, row.why) = state_of(said);
+    let Some(report) = said.and_then(|said| said.report.as_ref()) else { return row };
     row.position = Some(report.position());
     row.lag = Some(highest - report.position());
-    (row.state, row.why) = state(report);
-    if age_ms >= HANGS_MS {
-        (row.state, row.why) = (State::Hangs, Some(format!("it has not moved for {} s", age_ms / 1000)));
-    }
     row.counts = match report {
         Report::Entry(_) => None,
         Report::Storage(storage) => Some(storage.counts),
@@ -226,6 +243,24 @@ fn row(process: &Process, node: &NodeId, told: &Told, highest: u64) -> NodeRow {
     };
     row.more = Some(more(report));
     row
+}
+
+/// What other processes know of one that is unreachable from here.
+fn ask_others(row: &mut NodeRow, told: &[Told]) {
+    let links = || told.iter().flatten().flat_map(|status| &status.links).filter(|link| link.process == row.process);
+    let (up, down_ms) = (links().filter(|link| link.up).count(), links().map(|link| link.since_ms).min());
+    (row.linked_from, row.unlinked_ms) = (Some(up), down_ms.filter(|_| up == 0));
+}
+
+/// How a node is by what it has said, and why if it is not well.
+pub fn state_of(said: Option<&NodeStatus>) -> (State, Option<String>) {
+    match said.and_then(|said| Some((said.report.as_ref()?, said.age_ms?))) {
+        None => (State::Begins, None),
+        Some((_, age_ms)) if age_ms >= HANGS_MS => {
+            (State::Hangs, Some(format!("it has not moved for {} s", age_ms / 1000)))
+        }
+        Some((report, _)) => state(report),
+    }
 }
 
 fn state(report: &Report) -> (State, Option<String>) {
@@ -239,7 +274,7 @@ fn state(report: &Report) -> (State, Option<String>) {
         Report::Storage(storage) if storage.members.is_none() => {
             because(State::Begins, "not all nodes have been there for the first time")
         }
-        Report::Storage(storage) if storage.copies => (State::Copies, None),
+        Report::Storage(storage) if storage.copies => because(State::Copies, "the log, from a peer"),
         Report::Storage(storage) if !storage.counts => {
             because(State::DoesNotCount, "the cluster knows another disk of it, or none")
         }

@@ -22,6 +22,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::board::Place;
 use super::entry::{Entry, Task};
+use super::frame::Beside;
 use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
@@ -30,6 +31,7 @@ use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
 use crate::queue::envelope::{Envelope, NodeId, Role};
+use crate::queue::state::rows;
 use crate::store::remote::{self, Ask, Question};
 use crate::store::{StoreError, StoreReader};
 
@@ -86,6 +88,7 @@ pub fn run_sync(
     place: &Place,
 ) -> io::Result<Running> {
     let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
+    sync.count_in(&place.counts);
     Running::spawn("sync", inbox, move || {
         let begun = Instant::now();
         let mut ticked = begun;
@@ -122,6 +125,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
     reached.set(ndb.state().position());
     let questions = read_for_others(&ndb, &reached)?;
     let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
+    ndb.count_in(&place.counts);
     Running::spawn("ndb", inbox, move || {
         while let Some(events) = own.take(Some(TICK)) {
             let now_us = clock() * 1000;
@@ -130,12 +134,16 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| ndb.connected(node)),
                     Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| ndb.disconnected(node)),
                     Event::Envelope(envelope) => ndb.handle(now_us, envelope),
+                    Event::Beside { from, what: Beside::Policies, body } => ndb.tell_policies(&from, &body),
                     Event::Beside { .. } => {}
                     // Too many wait: dropped, the answer says that there will be none.
                     Event::Request { body, answer, .. } => drop(questions.try_send((body, answer))),
                 }
             }
             ndb.tick(now_us);
+            if let Err(error) = ndb.tidy(now_us) {
+                return tracing::error!(%error, "the store cannot be written: this storage stops");
+            }
             send(&mesh, ndb.take());
             post.post(|| Report::Storage(ndb.report()));
             while ndb.has_work() {
@@ -280,17 +288,29 @@ pub fn run_entry(
     take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
 ) -> io::Result<EntryHandle> {
     let (own, mesh) = (inbox.clone(), mesh.clone());
+    let tell_policies = {
+        let (mesh, name) = (mesh.clone(), entry.own().clone());
+        let policies = Bytes::from(rows::encode(&entry.policies()));
+        move |node: &NodeId| {
+            if node.role == Role::Storage {
+                // What is lost with its link is told again with the next.
+                let _ = mesh.tell(name.clone(), node.clone(), Beside::Policies, policies.clone());
+            }
+        }
+    };
     let ended = Arc::new(Mutex::new(None));
     let ending = Arc::new(AtomicBool::new(false));
     let (told, stop) = (ended.clone(), ending.clone());
     let taken: Arc<Mutex<Option<Result<u64, String>>>> = Arc::default();
     let mut post = place.post();
+    entry.count_in(&place.counts);
     let running = Running::spawn("entry", inbox, move || {
         let begun = Instant::now();
         let mut take_up = Some(take_up);
         let now_us = clock() * 1000;
         for node in linked.lock().iter() {
             entry.connected(now_us, node);
+            tell_policies(node);
         }
         entry.begin();
         while !stop.load(Ordering::Acquire)
@@ -304,6 +324,7 @@ pub fn run_entry(
                         for node in nodes.iter() {
                             linked.lock().insert(node.clone());
                             entry.connected(now_us, node);
+                            tell_policies(node);
                         }
                         beside.hear(Event::Connected { process, nodes });
                     }

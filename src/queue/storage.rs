@@ -182,6 +182,11 @@ impl StorageRole {
         self.position
     }
 
+    /// A peer copies, or is to copy, all that it has to here; or one did, and has not come to the end.
+    pub fn is_copying(&self) -> bool {
+        self.copying.is_some() || self.copied > self.position
+    }
+
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
     pub fn connected(&mut self, node: &NodeId, out: &mut Vec<Output>) {
         self.connected.insert(node.clone());

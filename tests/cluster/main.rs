@@ -28,6 +28,7 @@ mod members;
 mod promises;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod retention;
 mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;

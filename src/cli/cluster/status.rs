@@ -14,7 +14,7 @@ use crate::cli::config::cluster::{self, Loaded};
 use crate::cli::{Failure, print};
 use crate::cluster::ask::{Answer, Question, ask};
 use crate::cluster::config::Cluster;
-use crate::cluster::overview::{More, NodeRow, Overview, Quorum, State, Told, Verdict, overview};
+use crate::cluster::overview::{More, NodeRow, Overview, Quorum, Told, Verdict, overview};
 use crate::cluster::tls::LinkTls;
 
 #[derive(Debug, clap::Args)]
@@ -152,15 +152,7 @@ fn segments(count: u64, bytes: u64) -> String {
 
 /// What it does, and more of it.
 fn state(row: &NodeRow) -> String {
-    let name = match row.state {
-        State::Works => "works",
-        State::Begins => "begins",
-        State::Copies => "copies the log from a peer",
-        State::DoesNotCount => "does not count",
-        State::Refuses => "refuses",
-        State::Hangs => "hangs",
-        State::Unreachable => "unreachable",
-    };
+    let name = row.state.name();
     let more = match &row.more {
         Some(More::Entry { incarnation: Some(life), lease_left_ms, connections, .. }) => {
             let clients = if *connections == 1 { "client" } else { "clients" };
@@ -170,7 +162,12 @@ fn state(row: &NodeRow) -> String {
         Some(More::Sync { .. }) if row.counts == Some(true) => Some("votes".to_owned()),
         _ => None,
     };
-    let parts: Vec<&str> = [row.why.as_deref(), more.as_deref()].into_iter().flatten().collect();
+    let others = match (row.linked_from, row.unlinked_ms) {
+        (_, Some(ms)) => Some(format!("no other has a link to it for {}", span(ms))),
+        (Some(1..), None) => Some("others have a link to it".to_owned()),
+        _ => None,
+    };
+    let parts: Vec<&str> = [row.why.as_deref(), more.as_deref(), others.as_deref()].into_iter().flatten().collect();
     if parts.is_empty() { name.to_owned() } else { format!("{name}: {}", parts.join("; ")) }
 }
 

@@ -100,7 +100,8 @@ fn handle(exchange: &mut Exchange, event: Event, now_ms: u64) {
         Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| exchange.disconnected(node)),
         Event::Beside { from, what: Beside::Interest, body } => exchange.hear(&from, &body),
         Event::Beside { from, what: Beside::Events, body } => exchange.receive(&from, &body, now_ms),
-        Event::Envelope(_) | Event::Request { .. } => {}
+        // Of the last, what is for storages.
+        Event::Envelope(_) | Event::Request { .. } | Event::Beside { what: Beside::Policies, .. } => {}
     }
 }
 

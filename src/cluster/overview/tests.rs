@@ -84,7 +84,16 @@ fn it_goes_on_without_a_minority_and_not_without_a_quorum_or_any_entry() {
     check(&without(&["N1", "N2"]), Verdict::Impossible, 3, 1);
     check(&without(&["E1"]), Verdict::Impossible, 3, 3);
     check(&without(&ALL), Verdict::Impossible, 0, 0);
+    let overview = look(|name| {
+        let mut status = status(name, Some(report(name, 0)));
+        let lost = status.links.iter_mut().find(|link| link.process == "N1");
+        lost.into_iter().for_each(|link| (link.up, link.since_ms) = (false, 1000 + u64::from(name.as_bytes()[1])));
+        Some(if name == "N1" { Err("gone".to_owned()) } else { Ok(status) })
+    });
+    let n1 = row(&overview, "N1");
+    assert_eq!((n1.linked_from, n1.unlinked_ms), (Some(0), Some(1049)));
     let overview = without(&["N1"]);
+    assert_eq!(row(&overview, "N1").linked_from, Some(6), "it is only not to be reached from here");
     assert_eq!((row(&overview, "N1").state, row(&overview, "N1").why.as_deref()), (State::Unreachable, Some("gone")));
 }
 

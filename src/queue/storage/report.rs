@@ -43,7 +43,7 @@ impl StorageRole {
             position: self.position,
             members: self.members.has_stores().then(|| (self.members_at, self.members.clone())),
             counts: self.members.has_stores() && counts,
-            copies: self.copying.is_some(),
+            copies: self.is_copying(),
             segments: self.buffers.len() as u64,
             sealed: self.buffers.values().filter(|buffer| buffer.drafted().is_some()).count() as u64,
             bytes: self.buffers.values().map(|buffer| buffer.bytes() as u64).sum(),
