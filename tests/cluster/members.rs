@@ -218,10 +218,12 @@ fn a_change_that_would_lose_something_or_meets_another_is_refused() {
     cluster.until("all syncs know", LIMIT, |cluster| SYNCS.iter().all(|sync| knows(cluster.said(sync))));
     file(&cluster, &|file| without(file, "N1"));
     refuses(&cluster, 2, "slot 0 would have 1 storages that are up, and 2 are needed: N2 not");
+    cluster.edit(|_| first.clone());
     cluster.begin_and_link("N2", LIMIT);
     cluster.kill("S1");
     file(&cluster, &|file| without(file, "S2"));
     refuses(&cluster, 2, "1 of 3 syncs answer");
+    cluster.edit(|_| first.clone());
     cluster.begin_and_link("S1", LIMIT);
     // One waits for a storage that never comes; meanwhile another is done.
     let n4 = cluster.add("N4");
