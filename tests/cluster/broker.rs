@@ -33,7 +33,7 @@ pub struct Ports {
 pub struct Cluster {
     _turn: MutexGuard<'static, ()>,
     folder: tempfile::TempDir,
-    ports: [Ports; 3],
+    ports: Vec<Ports>,
     /// Where each node answers those who look at metrics.
     metrics: BTreeMap<&'static str, u16>,
     nodes: BTreeMap<&'static str, Node>,
@@ -68,14 +68,14 @@ impl Cluster {
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
         let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
         let mut metrics = BTreeMap::new();
-        for own in everybody() {
+        let mut write = |own: Option<&'static str>| {
             let mut toml = "name = 'test'\nkey = 'a key that is long enough for the test'\n".to_owned();
             toml.push_str(&format!("link_silence_ms = {}\n", silence.as_millis()));
             toml.push_str(&format!("data = '{}'\n", file("data").display()));
             let all = roles.iter().flat_map(|(role, ids)| ids.iter().map(move |id| (*role, *id)));
             for (at, (role, id)) in all.enumerate() {
                 let port = ports[6 + at];
-                let link = if id == own { port } else { via(own, id, port) };
+                let link = own.filter(|own| *own != id).map_or(port, |own| via(own, id, port));
                 toml.push_str(&format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{link}'\n"));
                 if role == "entry" {
                     let Ports { mqtt, http } = entries[at];
@@ -86,10 +86,18 @@ impl Cluster {
                     metrics.insert(id, ports[12 + at]);
                 }
             }
-            std::fs::write(file(&format!("{own}.toml")), toml).expect("a node's file is written");
+            toml
+        };
+        let all = write(None);
+        for own in everybody() {
+            let toml = write(Some(own));
+            if toml != all {
+                std::fs::write(file(&format!("{own}.toml")), toml).expect("a node's file is written");
+            }
         }
+        std::fs::write(file("cluster.toml"), all).expect("the cluster's file is written");
         let nodes = everybody().map(|id| (id, Node::default())).collect();
-        let mut cluster = Cluster { _turn, folder, ports: entries, metrics, nodes };
+        let mut cluster = Cluster { _turn, folder, ports: entries.to_vec(), metrics, nodes };
         everybody().for_each(|id| cluster.begin(id));
         cluster.wait_for_entries(limit);
         cluster
@@ -107,13 +115,11 @@ impl Cluster {
             command.env_remove(name);
         });
         let file = |name: &str| self.folder.path().join(name);
-        let role = match &id[..1] {
-            "E" => "entry",
-            "N" => "ndb",
-            _ => "sync",
-        };
-        command.args([role, "--id", id, "--log", "info"]);
-        command.arg("--cluster").arg(file(&format!("{id}.toml"))).arg("--config").arg(file("fennec.toml"));
+        command.args([role(id), "--id", id, "--log", "info"]);
+        // The cluster's file, unless the node has one of its own.
+        let own = Some(file(&format!("{id}.toml"))).filter(|own| own.exists());
+        command.arg("--cluster").arg(own.unwrap_or_else(|| file("cluster.toml")));
+        command.arg("--config").arg(file("fennec.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a node is started");
         let node = self.nodes.get_mut(id).expect("a node of the cluster");
@@ -193,6 +199,58 @@ impl Cluster {
         kill_process(pid, signal).expect("the node can be told");
     }
 
+    /// A node that is in no file yet, and the part of the file that it is to be. It has a port of its own, and an entry more.
+    pub fn add(&mut self, id: &'static str) -> String {
+        self.nodes.insert(id, Node::default());
+        match role(id) {
+            "entry" => {
+                let ports = free_ports(3);
+                self.ports.push(Ports { mqtt: ports[1], http: ports[2] });
+                format!(
+                    "[[process]]\nentry = '{id}'\nlink = '127.0.0.1:{}'\nmqtt = '127.0.0.1:{}'\nhttp = '127.0.0.1:{}'\n",
+                    ports[0], ports[1], ports[2]
+                )
+            }
+            role => format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{}'\n", free_ports(1)[0]),
+        }
+    }
+
+    /// The cluster's file.
+    pub fn file(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("cluster.toml")).expect("the cluster's file")
+    }
+
+    /// Changes the cluster's file, wherever it is.
+    pub fn edit(&self, change: impl Fn(&str) -> String) {
+        let files = std::fs::read_dir(self.folder.path()).expect("the folder");
+        let files = files.map(|file| file.expect("a file").path());
+        for path in
+            files.filter(|path| path.extension().is_some_and(|is| is == "toml") && !path.ends_with("fennec.toml"))
+        {
+            let text = std::fs::read_to_string(&path).expect("the cluster's file");
+            std::fs::write(path, change(&text)).expect("the cluster's file is written");
+        }
+    }
+
+    /// Has all nodes that run read the file: SIGHUP.
+    pub fn reread(&self) {
+        let running = self.nodes.iter().filter(|(_, node)| node.child.is_some());
+        running.for_each(|(id, _)| self.signal(id, Signal::HUP));
+    }
+
+    /// `fennec cluster apply`, which waits for so many seconds at most.
+    pub fn begin_apply(&self, timeout_s: u64) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+        command.args(["cluster", "apply", "--timeout", &timeout_s.to_string(), "--cluster"]);
+        command.arg(self.folder.path().join("cluster.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is started")
+    }
+
+    /// The same to its end: the exit code, and what it has printed.
+    pub fn apply(&self, timeout_s: u64) -> (Option<i32>, String) {
+        ended(self.begin_apply(timeout_s))
+    }
+
     /// Removes all that a storage or sync keeps, which does not run.
     pub fn wipe(&self, id: &str) {
         let folder: PathBuf = self.folder.path().join("data").join(id);
@@ -220,7 +278,7 @@ impl Cluster {
     /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
     pub fn status(&self) -> (Option<i32>, Value) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
-        command.args(["cluster", "status", "--json", "--cluster"]).arg(self.folder.path().join("E1.toml"));
+        command.args(["cluster", "status", "--json", "--cluster"]).arg(self.folder.path().join("cluster.toml"));
         let output = command.output().expect("the status can be asked for");
         let printed = String::from_utf8_lossy(&output.stdout);
         let why = String::from_utf8_lossy(&output.stderr);
@@ -233,12 +291,12 @@ impl Cluster {
 
     /// The last lines of all.
     pub fn all_said(&self) -> String {
-        let tail = |id: &&str| {
+        let tail = |id: &&'static str| {
             let said = self.said(id);
             let lines: Vec<&str> = said.lines().collect();
             format!("{id}:\n{}\n", lines[lines.len().saturating_sub(12)..].join("\n"))
         };
-        everybody().map(|id| tail(&id)).collect()
+        self.nodes.keys().map(tail).collect()
     }
 }
 
@@ -262,6 +320,21 @@ impl Drop for Cluster {
 
 pub fn everybody() -> impl Iterator<Item = &'static str> {
     SYNCS.into_iter().chain(STORAGES).chain(ENTRIES)
+}
+
+fn role(id: &str) -> &'static str {
+    match &id[..1] {
+        "E" => "entry",
+        "N" => "ndb",
+        _ => "sync",
+    }
+}
+
+/// Waits for the end of a command: its exit code, and what it has printed.
+pub fn ended(command: Child) -> (Option<i32>, String) {
+    let output = command.wait_with_output().expect("it ends");
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
 }
 
 /// So many that nobody listens on.

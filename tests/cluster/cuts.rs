@@ -46,6 +46,7 @@ fn whatever_is_cut_between_the_nodes_all_see_one_order_and_nothing_is_lost_or_re
     let mut test = Test::new(seed, cluster);
     // An entry that is cut off refuses what it is given, as it must.
     (0..LIVES).for_each(|life| test.recorder.fails_in(life));
+    // No keepers of keys: an entry that is cut off tells what it knew last.
     test.people();
     test.begin_work();
     let cuts = if rounds > ROUNDS { CUTS.len() } else { CUTS_OF_FEW_ROUNDS };

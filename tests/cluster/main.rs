@@ -25,6 +25,7 @@ mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
 mod lost;
+mod members;
 mod pauses;
 #[path = "../crash/promises.rs"]
 mod promises;
@@ -74,6 +75,7 @@ fn what_was_acknowledged_survives_the_death_of_any_node_and_all_see_one_order() 
     let (rounds, seed) = rounds_and_seed(ROUNDS);
     let mut test = Test::new(seed, Cluster::start(LIMIT));
     test.people();
+    test.keepers();
     test.begin_work();
     for _ in 0..rounds {
         let victims: Vec<&'static str> = everybody().collect();
@@ -171,8 +173,12 @@ impl Test {
         for name in ["ann", "bob", "cem"] {
             self.join(Locker::new(name, &recorder), false, false);
         }
+    }
+
+    /// Whoever keeps a key reads it wherever it comes to.
+    fn keepers(&mut self) {
         for key in ["state.a", "state.b"] {
-            self.join(Keeper::new(key, &recorder), false, true);
+            self.join(Keeper::new(key, &self.recorder), false, true);
         }
     }
 

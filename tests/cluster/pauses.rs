@@ -15,7 +15,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(8);
 /// A link is missed much later than that.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Publications at each entry while a node is away.
-const PUBLICATIONS: u32 = 20;
+const PUBLICATIONS: u32 = 5;
 
 #[test]
 fn the_death_of_a_node_is_not_waited_for() {

@@ -8,6 +8,7 @@ fn all_nodes_are_restarted_in_turn_under_load_and_nothing_is_lost_or_repeated() 
     let (_, seed) = rounds_and_seed(1);
     let mut test = Test::new(seed, Cluster::start(LIMIT));
     test.people();
+    test.keepers();
     test.begin_work();
     for id in everybody() {
         println!("restart {id}");
