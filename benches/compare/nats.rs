@@ -149,7 +149,8 @@ impl Source for NatsSource {
             let line = &input[fed.consumed..fed.consumed + line_bytes];
             let mut end = fed.consumed + line_bytes + 2;
             let text = std::str::from_utf8(line).map_err(|_| unexpected(line))?;
-            let words: Vec<&str> = text.split(' ').collect();
+            // Of what came over a route an empty name of who is to answer may be left.
+            let words: Vec<&str> = text.split_ascii_whitespace().collect();
             match words[..] {
                 ["MSG", subject, _, bytes] => {
                     let bytes: usize = bytes.parse().map_err(|_| unexpected(line))?;

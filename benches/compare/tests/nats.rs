@@ -33,6 +33,8 @@ fn acknowledgements_are_counted_whole_and_in_order() {
         assert_eq!((first.acked + second.acked, first.consumed + second.consumed), (2, input.len()), "{cut}");
         assert_eq!((&replies[..], source.faults()), (&b"PONG\r\n"[..], Faults::default()), "{cut}");
     }
+    let routed = b"MSG _INBOX.2.aaaaaaaa 1  27\r\n{\"stream\":\"BENCH\", \"seq\":1}\r\n";
+    assert_eq!(NatsSource::new(2, Shape::Text).feed(routed, &mut Vec::new()).unwrap().acked, 1);
     let mut replies = Vec::new();
     assert_eq!(source.feed(&acknowledgement(1), &mut replies).unwrap().acked, 1);
     assert_eq!(source.faults().acks_reordered, 1);
