@@ -47,14 +47,19 @@ struct Node {
 impl Cluster {
     /// Starts all, and waits until all entries take clients.
     pub fn start(limit: Duration) -> Cluster {
+        Self::start_with(limit, Duration::from_millis(2500))
+    }
+
+    /// The same; `silence`: a link that brings nothing for so long is dead.
+    pub fn start_with(limit: Duration, silence: Duration) -> Cluster {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(21);
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
-        let mut toml =
-            "name = 'test'\nkey = 'a key that is long enough for the test'\nlink_silence_ms = 2500\n".to_owned();
+        let mut toml = "name = 'test'\nkey = 'a key that is long enough for the test'\n".to_owned();
+        toml.push_str(&format!("link_silence_ms = {}\n", silence.as_millis()));
         toml.push_str(&format!("data = '{}'\n", file("data").display()));
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
         let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
