@@ -169,13 +169,18 @@ impl Cluster {
 
     /// The same of any node.
     pub fn get_of(&self, id: &str, path: &str) -> String {
+        self.try_get_of(id, path).expect("the node listens")
+    }
+
+    /// The same; `None`: it does not listen, or not yet.
+    pub fn try_get_of(&self, id: &str, path: &str) -> Option<String> {
         use std::io::Write;
-        let mut socket = TcpStream::connect(("127.0.0.1", self.metrics[id])).expect("the node listens");
+        let mut socket = TcpStream::connect(("127.0.0.1", self.metrics[id])).ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("a request");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");
-        answer
+        Some(answer)
     }
 
     /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
