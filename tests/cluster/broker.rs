@@ -174,13 +174,15 @@ impl Cluster {
 
     /// The same; `None`: it does not listen, or not yet.
     pub fn try_get_of(&self, id: &str, path: &str) -> Option<String> {
-        use std::io::Write;
-        let mut socket = TcpStream::connect(("127.0.0.1", self.metrics[id])).ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).expect("a request");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer");
-        Some(answer)
+        ask(self.metrics[id], &request)
+    }
+
+    /// What `POST` of some JSON to an entry gives.
+    pub fn post(&self, entry: usize, path: &str, body: &str) -> String {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let fields = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        ask(self.ports[entry].http, &[&head, &fields, body].concat()).expect("the entry listens")
     }
 
     /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
@@ -206,6 +208,16 @@ impl Cluster {
         };
         everybody().map(|id| tail(&id)).collect()
     }
+}
+
+/// `None`: nobody listens there.
+fn ask(port: u16, request: &str) -> Option<String> {
+    use std::io::Write;
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    socket.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    Some(answer)
 }
 
 impl Drop for Cluster {
