@@ -24,6 +24,7 @@ mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
 mod lost;
+mod members;
 #[path = "../crash/promises.rs"]
 mod promises;
 #[path = "../crash/publishers.rs"]

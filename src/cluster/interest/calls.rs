@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::node::Node;
 use crate::node::peers::calls::{Lives, PeerCalls};
 use crate::node::session::Touched;
+use crate::queue::digest::digest;
 use crate::queue::envelope::NodeId;
 use crate::queue::state::rows;
 use crate::router::dealer::{Offer, Rank};
@@ -57,29 +58,34 @@ type OfferedRow = (String, String, Vec<OfferRow>);
 /// Policy, members, first and last of them in milliseconds, authid, client id.
 type OfferRow = (InvocationPolicy, u32, u64, u64, Option<Box<str>>, Option<Box<str>>);
 
-/// The place of an entry among all, in the order of their ids.
-pub fn rank(own: &NodeId, peers: &[NodeId], of: &NodeId) -> Rank {
-    peers.iter().chain([own]).filter(|other| *other < of).count() as Rank
+/// The rank of an entry: the same wherever it is asked, and of no other.
+pub fn rank(entry: &NodeId) -> Rank {
+    digest(entry.name.as_bytes()) & Rank::MAX >> 1
+}
+
+impl Peer {
+    fn new(at: usize, id: &NodeId, node: &Arc<Node>) -> Self {
+        let calls = PeerCalls::new(node.clone(), PeerId(at as u32), rank(id));
+        Self { node: id.clone(), life: None, told: None, asked: false, calls }
+    }
 }
 
 impl Calls {
     /// `peers`: the other entries; a [`PeerId`] is a place in it.
-    pub fn new(own: &NodeId, node: &Arc<Node>, peers: &[NodeId]) -> Self {
-        let peer = |(at, id): (usize, &NodeId)| Peer {
-            node: id.clone(),
-            life: None,
-            told: None,
-            asked: false,
-            calls: PeerCalls::new(node.clone(), PeerId(at as u32), rank(own, peers, id)),
-        };
+    pub fn new(node: &Arc<Node>, peers: &[NodeId]) -> Self {
         Self {
             node: node.clone(),
             own: OwnOffers::default(),
-            peers: peers.iter().enumerate().map(peer).collect(),
+            peers: peers.iter().enumerate().map(|(at, id)| Peer::new(at, id, node)).collect(),
             out: Vec::new(),
             touched: Touched::default(),
             left_out: 0,
         }
+    }
+
+    /// Another entry: the last of them.
+    pub fn add(&mut self, id: &NodeId) {
+        self.peers.push(Peer::new(self.peers.len(), id, &self.node));
     }
 
     /// The link to a node stands. Does nothing for those that are no entries.

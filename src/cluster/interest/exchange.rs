@@ -10,7 +10,7 @@ use super::message::Message;
 use crate::cluster::frame::Beside;
 use crate::node::Node;
 use crate::node::peers::Receiver;
-use crate::queue::envelope::NodeId;
+use crate::queue::envelope::{NodeId, Role};
 use crate::router::interest::{Heard, Interest, Own, PeerId, Theirs};
 
 /// See the module.
@@ -32,17 +32,22 @@ struct Peer {
     asked: bool,
 }
 
+impl Peer {
+    fn new(node: &NodeId) -> Self {
+        Self { node: node.clone(), linked: false, theirs: Theirs::default(), asked: false }
+    }
+}
+
 impl Exchange {
-    /// `peers`: the entries other than `own`; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already:
+    /// `peers`: the other entries; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already:
     /// whatever they have told went to a life before.
-    pub fn new(own: &NodeId, node: Arc<Node>, peers: &[NodeId], linked: impl Fn(&NodeId) -> bool) -> Self {
-        let peer = |node: &NodeId| Peer { node: node.clone(), linked: false, theirs: Theirs::default(), asked: false };
+    pub fn new(node: Arc<Node>, peers: &[NodeId], linked: impl Fn(&NodeId) -> bool) -> Self {
         let mut exchange = Self {
             receiver: Receiver::new(node.clone()),
-            calls: Calls::new(own, &node, peers),
+            calls: Calls::new(&node, peers),
             node,
             own: Own::default(),
-            peers: peers.iter().map(peer).collect(),
+            peers: peers.iter().map(Peer::new).collect(),
             out: Vec::new(),
             left_out: 0,
         };
@@ -54,7 +59,20 @@ impl Exchange {
         exchange
     }
 
-    /// The link to a node stands. Does nothing for those that are no entries.
+    /// Another entry, if it is none of the peers yet: the last of them. Those that go keep their places.
+    pub fn add(&mut self, node: &NodeId) {
+        if node.role == Role::Entry && !self.peers.iter().any(|peer| peer.node == *node) {
+            self.peers.push(Peer::new(node));
+            self.calls.add(node);
+        }
+    }
+
+    /// The other entries, each at the place of its [`PeerId`].
+    pub fn peers(&self) -> impl Iterator<Item = &NodeId> {
+        self.peers.iter().map(|peer| &peer.node)
+    }
+
+    /// The link to a node stands. Does nothing for those that are no peers.
     pub fn connected(&mut self, node: &NodeId) {
         self.calls.connected(node);
         self.look();

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::RwLock;
+
 use crate::cluster::frame::Beside;
 use crate::cluster::inbox::{Event, Inbox};
 use crate::cluster::line::NotSent;
@@ -75,9 +77,10 @@ pub fn run(
     clock: ClockFn,
 ) -> io::Result<Exchanging> {
     let inbox = Inbox::new(INBOX_BYTES_MAX);
+    let mut exchange = Exchange::new(node.clone(), &peers, linked);
+    let peers = Arc::new(RwLock::new(peers));
     open(&node, &own, &peers, mesh, &inbox);
     open_calls(&node, &own, &peers, mesh);
-    let mut exchange = Exchange::new(&own, node.clone(), &peers, linked);
     let (waits, mesh) = (inbox.clone(), mesh.clone());
     let work = move || {
         loop {
@@ -89,6 +92,11 @@ pub fn run(
             let Some(events) = waits.take(None) else { return };
             let now_ms = clock();
             for event in events {
+                if let Event::Connected { nodes, .. } = &event {
+                    nodes.iter().for_each(|node| exchange.add(node));
+                    // Before anything is sent there, its place leads to it.
+                    *peers.write() = exchange.peers().cloned().collect();
+                }
                 handle(&mut exchange, event, now_ms);
             }
         }
@@ -111,11 +119,11 @@ fn handle(exchange: &mut Exchange, event: Event, now_ms: u64) {
 }
 
 /// Gives the node its way to the peers.
-fn open(node: &Node, own: &NodeId, peers: &[NodeId], mesh: &Mesh, inbox: &Arc<Inbox>) {
-    let (mesh, own, peers, woken) = (mesh.clone(), own.clone(), peers.to_vec(), inbox.clone());
+fn open(node: &Node, own: &NodeId, peers: &Arc<RwLock<Vec<NodeId>>>, mesh: &Mesh, inbox: &Arc<Inbox>) {
+    let (mesh, own, peers, woken) = (mesh.clone(), own.clone(), peers.clone(), inbox.clone());
     let send = move |peer: crate::router::interest::PeerId, body| {
-        let Some(to) = peers.get(peer.0 as usize) else { return Carried::Dropped };
-        match mesh.offer(own.clone(), to.clone(), Beside::Events, body) {
+        let Some(to) = peers.read().get(peer.0 as usize).cloned() else { return Carried::Dropped };
+        match mesh.offer(own.clone(), to, Beside::Events, body) {
             Ok(false) => Carried::Sent,
             Ok(true) => Carried::Crowded,
             Err(_) => Carried::Dropped,
@@ -125,14 +133,14 @@ fn open(node: &Node, own: &NodeId, peers: &[NodeId], mesh: &Mesh, inbox: &Arc<In
 }
 
 /// Gives the node its way to callees and callers at the peers.
-fn open_calls(node: &Node, own: &NodeId, peers: &[NodeId], mesh: &Mesh) {
-    let rank = rank(own, peers, own);
-    let (mesh, own, peers) = (mesh.clone(), own.clone(), peers.to_vec());
+fn open_calls(node: &Node, own: &NodeId, peers: &Arc<RwLock<Vec<NodeId>>>, mesh: &Mesh) {
+    let rank = rank(own);
+    let (mesh, own, peers) = (mesh.clone(), own.clone(), peers.clone());
     let say = move |peer: crate::router::interest::PeerId, frame, droppable: bool| {
-        let to = peers.get(peer.0 as usize).ok_or(Unsaid::Gone)?;
+        let to = peers.read().get(peer.0 as usize).cloned().ok_or(Unsaid::Gone)?;
         let sent = match droppable {
-            true => mesh.offer(own.clone(), to.clone(), Beside::Calls, frame).map(drop),
-            false => mesh.tell(own.clone(), to.clone(), Beside::Calls, frame),
+            true => mesh.offer(own.clone(), to, Beside::Calls, frame).map(drop),
+            false => mesh.tell(own.clone(), to, Beside::Calls, frame),
         };
         sent.map_err(|error| match error {
             NotSent::NoRoom => Unsaid::Full,

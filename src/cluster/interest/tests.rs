@@ -89,7 +89,7 @@ fn entry(at: usize, linked: impl Fn(usize) -> bool) -> Entry {
             Ok(())
         }
     };
-    node.open_calls(at as u32, Box::new(say));
+    node.open_calls(super::calls::rank(&all[at]), Box::new(say));
     run_log(&node);
     let stands = |node: &NodeId| all.iter().position(|known| known == node).is_some_and(&linked);
     // At run time no two nodes draw the same.
@@ -97,7 +97,7 @@ fn entry(at: usize, linked: impl Fn(usize) -> bool) -> Entry {
     for _ in 0..LIVES.fetch_add(1, Ordering::Relaxed) % 1000 {
         node.random();
     }
-    let exchange = Exchange::new(&all[at], node.clone(), &peers, stands);
+    let exchange = Exchange::new(node.clone(), &peers, stands);
     let realm = node.realm("realm1").unwrap();
     Entry { id: all[at].clone(), node, realm, exchange, sent, frames, unsaid }
 }

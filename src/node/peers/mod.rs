@@ -90,6 +90,11 @@ impl Peers {
 }
 
 impl Node {
+    /// Whether this node is an entry of a cluster.
+    pub fn has_peers(&self) -> bool {
+        self.peers.are_open()
+    }
+
     /// Makes this node an entry of a cluster. To be called once, before clients come.
     pub fn open_peers(&self, send: SendFn, wake: WakeFn) {
         if self.peers.way.set((send, wake)).is_ok() {

@@ -32,8 +32,8 @@ use crate::types::topic::TopicPattern;
 /// Calls between two entries, one way and of one realm, that wait for their answer.
 pub const CALLS_PER_PEER_MAX: usize = 16_384;
 
-/// The place of an entry among all of its cluster, in the order of their ids.
-pub type Rank = u32;
+/// A number that one entry of a cluster has, below 2^63: an order in which all entries agree, whichever of them they know.
+pub type Rank = u64;
 
 /// The callees that an entry has for a pattern, of those with one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Elsewhere<'a> {
 
 /// The session that an entry is at the dealers of the others. No client has such an id.
 pub fn peer_session(rank: Rank) -> SessionId {
-    SessionId(ID_MAX + 1 + u64::from(rank))
+    SessionId(ID_MAX + 1 + rank)
 }
 
 impl<S: Clone> Dealer<S> {

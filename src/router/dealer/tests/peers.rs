@@ -54,7 +54,7 @@ fn world() -> World {
 }
 
 fn handle(rank: usize) -> u64 {
-    peer_session(rank as u32).0
+    peer_session(rank as u64).0
 }
 
 fn shared(policy: InvocationPolicy) -> impl Fn(&mut Register<'_>) {
@@ -98,7 +98,7 @@ impl World {
     }
 
     fn hear(&mut self, from: usize, at: usize, said: Said) {
-        let (rank, peer, payload) = (from as u32, peer_session(from as u32), PayloadRef::Bytes(b""));
+        let (rank, peer, payload) = (from as u64, peer_session(from as u64), PayloadRef::Bytes(b""));
         self.begin(at, |dealer, now_ms, out| match said {
             Said::Offers(pattern, offers) => dealer.set_offers(rank, &handle(from), &pattern, &offers, now_ms),
             Said::Call { id, procedure, pattern, policy, options } => {
@@ -128,8 +128,8 @@ impl World {
 
     fn disconnect(&mut self, a: usize, b: usize) -> Vec<String> {
         self.cut.insert((a.min(b), a.max(b)));
-        self.begin(a, |dealer, _, out| dealer.leave(peer_session(b as u32), out));
-        self.run(b, |dealer, _, out| dealer.leave(peer_session(a as u32), out))
+        self.begin(a, |dealer, _, out| dealer.leave(peer_session(b as u64), out));
+        self.run(b, |dealer, _, out| dealer.leave(peer_session(a as u64), out))
     }
 
     fn connect(&mut self, a: usize, b: usize) -> Vec<String> {
