@@ -242,6 +242,11 @@ impl Cluster {
 
     /// The same of any node.
     pub fn get_of(&self, id: &str, path: &str) -> String {
+        self.try_get_of(id, path).expect("the node listens")
+    }
+
+    /// The same; `None`: it does not listen, or not yet.
+    pub fn try_get_of(&self, id: &str, path: &str) -> Option<String> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         ask(self.metrics[id], &request)
     }
@@ -250,7 +255,7 @@ impl Cluster {
     pub fn post(&self, entry: usize, path: &str, body: &str) -> String {
         let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
         let fields = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        ask(self.ports[entry].http, &[&head, &fields, body].concat())
+        ask(self.ports[entry].http, &[&head, &fields, body].concat()).expect("the entry listens")
     }
 
     /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
@@ -278,13 +283,14 @@ impl Cluster {
     }
 }
 
-fn ask(port: u16, request: &str) -> String {
+/// `None`: nobody listens there.
+fn ask(port: u16, request: &str) -> Option<String> {
     use std::io::Write;
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
     socket.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("an answer");
-    answer
+    Some(answer)
 }
 
 impl Drop for Cluster {
