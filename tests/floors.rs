@@ -34,6 +34,7 @@ const BAR: &[&str] = &[
     "cluster/frame",
     "cluster/handshake",
     "cluster/pulse",
+    "cluster/sync",
     "mqtt/codec",
     "mqtt/rpc",
     "mqtt/session",

@@ -32,6 +32,7 @@ mod link;
 pub mod mesh;
 pub mod ndb;
 pub mod process;
+pub mod promises;
 mod pulse;
 mod seat;
 pub mod sync;

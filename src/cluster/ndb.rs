@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::queue::digest::digest;
 use crate::queue::envelope::{Draft, Envelope, NodeId, OrderCommand, Resolution, RoleMessage, SegmentId};
-use crate::queue::quorum::{Member, Members, StoreId};
+use crate::queue::quorum::{Members, StoreId};
 use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
@@ -30,12 +30,6 @@ use crate::queue::storage::{Apply, Life, Output, Start, StorageRole};
 use crate::store::state::{StoreRows, load};
 use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
 
-/// Bytes of fed positions that are kept in memory.
-const RECENT_BYTES_MAX: usize = 64 << 20;
-/// Positions whose feed is kept in memory.
-const RECENT_MAX: usize = 1 << 16;
-/// Bytes of one part of a copy, near enough.
-const PART_BYTES_MAX: usize = 1 << 20;
 /// Headers that are read at a time.
 const HEADERS: usize = 4096;
 
@@ -43,6 +37,22 @@ const STORE_ID: &[u8] = b"~store";
 const MEMBERS: &[u8] = b"~members";
 const LIFE: &[u8] = b"~life ";
 const KEPT: &[u8] = b"~kept ";
+
+/// Bounds of a storage.
+#[derive(Clone, Copy, Debug)]
+pub struct NdbLimits {
+    /// Positions whose feed is kept in memory, and their bytes.
+    pub recent_max: usize,
+    pub recent_bytes_max: usize,
+    /// Bytes of one part of a copy, near enough.
+    pub part_bytes_max: usize,
+}
+
+impl Default for NdbLimits {
+    fn default() -> Self {
+        Self { recent_max: 1 << 16, recent_bytes_max: 64 << 20, part_bytes_max: 1 << 20 }
+    }
+}
 
 /// Why a storage node cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +72,8 @@ pub struct Ndb {
     store_id: StoreId,
     role: StorageRole,
     state: State,
-    limits: StateLimits,
+    state_limits: StateLimits,
+    limits: NdbLimits,
     store: Box<dyn Store>,
     reader: Box<dyn StoreReader>,
     recent: Recent,
@@ -121,10 +132,10 @@ impl Position {
 }
 
 impl Recent {
-    fn push(&mut self, number: u64, position: Position) {
+    fn push(&mut self, number: u64, position: Position, limits: &NdbLimits) {
         self.bytes += position.bytes();
         self.positions.insert(number, position);
-        while self.bytes > RECENT_BYTES_MAX || self.positions.len() > RECENT_MAX {
+        while self.bytes > limits.recent_bytes_max || self.positions.len() > limits.recent_max {
             let Some((_, position)) = self.positions.pop_first() else { return };
             self.bytes -= position.bytes();
         }
@@ -150,12 +161,12 @@ impl Ndb {
         node: NodeId,
         first: Members,
         mut store: Box<dyn Store>,
-        limits: StateLimits,
+        state_limits: StateLimits,
         fresh: StoreId,
     ) -> Result<Self, NdbError> {
         let store_id = open_store_id(&mut *store, fresh)?;
         let mut reader = store.reader()?;
-        let state = load(&mut *reader, limits)?;
+        let state = load(&mut *reader, state_limits)?;
         let (members_at, members) = match store.get(MEMBERS)? {
             Some(value) => decode(MEMBERS, &value)?,
             None => (0, first),
@@ -174,7 +185,8 @@ impl Ndb {
             node,
             store_id,
             state,
-            limits,
+            state_limits,
+            limits: NdbLimits::default(),
             store,
             reader,
             recent: Recent::default(),
@@ -189,8 +201,24 @@ impl Ndb {
         })
     }
 
+    /// The same with other bounds.
+    #[must_use]
+    pub fn with_limits(self, limits: NdbLimits) -> Self {
+        Self { limits, ..self }
+    }
+
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether what this disk has counts: it is in the table of members.
+    pub fn counts(&self) -> bool {
+        is_in((&self.node, self.store_id), self.role.members().1)
+    }
+
+    /// What a position came to, as entries are told; `None`: it is not one of the last, or not known here.
+    pub fn fed(&self, position: u64) -> Option<&Bytes> {
+        self.recent.positions.get(&position).map(|position| &position.fed)
     }
 
     /// A reader of the store, for those who ask about the past.
@@ -265,7 +293,7 @@ impl Ndb {
             self.role.kept(&mut self.outputs);
         }
         if let Some(Done { position, resolution, recent }) = done {
-            self.recent.push(position, recent);
+            self.recent.push(position, recent, &self.limits);
             self.role.applied(position, resolution, &mut self.outputs);
         }
         self.carry_out();
@@ -306,9 +334,8 @@ impl Ndb {
             Apply::Command(command) => {
                 tracing::debug!(node = %self.node, position, ?command, "a command has its place");
                 if let OrderCommand::Members(members) = &command {
-                    let own = |member: &&Member| member.node == self.node && member.store == self.store_id;
-                    let counts = |members: &Members| members.storages().iter().any(&own);
-                    if counts(members) && !counts(self.role.members().1) {
+                    let own = (&self.node, self.store_id);
+                    if is_in(own, members) && !is_in(own, self.role.members().1) {
                         tracing::info!(node = %self.node, "this disk counts now");
                     }
                     commit.rows.push((MEMBERS.to_vec(), Some(rows::encode(&(position, members)))));
@@ -404,7 +431,7 @@ impl Ndb {
             }
         }
         let Some(copy) = self.copies.get_mut(&to) else { return };
-        match copy.part(&mut *self.reader) {
+        match copy.part(&mut *self.reader, self.limits.part_bytes_max) {
             Ok(part) => {
                 let last = copy.is_done().then_some(copy.position);
                 if last.is_some() {
@@ -462,7 +489,7 @@ impl Ndb {
         })?;
         rows.extend(copied.into_iter().map(|(key, value)| (key, Some(value.into()))));
         self.store.commit(&Commit { rows, ..Commit::default() })?;
-        self.state = load(&mut *self.reader, self.limits)?;
+        self.state = load(&mut *self.reader, self.state_limits)?;
         self.recent = Recent::default();
         let (members_at, members) = match self.store.get(MEMBERS)? {
             Some(value) => decode(MEMBERS, &value)?,
@@ -486,16 +513,16 @@ impl CopyOut {
     }
 
     /// The next part.
-    fn part(&mut self, reader: &mut dyn StoreReader) -> Result<Vec<u8>, StoreError> {
+    fn part(&mut self, reader: &mut dyn StoreReader, bytes_max: usize) -> Result<Vec<u8>, StoreError> {
         let mut part = Part::default();
         let mut bytes = 0;
         if let Some(from) = self.next.take() {
-            part.segments = reader.segments(from, None, PART_BYTES_MAX)?;
+            part.segments = reader.segments(from, None, bytes_max)?;
             part.segments.retain(|segment| segment.first <= self.until);
             bytes = part.segments.iter().map(Segment::bytes).sum();
             self.next = part.segments.last().map(|last| last.last() + 1).filter(|next| *next <= self.until);
         }
-        while bytes < PART_BYTES_MAX
+        while bytes < bytes_max
             && let Some((key, value)) = self.rows.pop_front()
         {
             bytes += key.len() + value.len();
@@ -510,6 +537,11 @@ struct Done {
     position: u64,
     resolution: Resolution,
     recent: Position,
+}
+
+/// Whether this disk of a storage is in the table.
+fn is_in((node, store): (&NodeId, StoreId), members: &Members) -> bool {
+    members.storages().iter().any(|member| member.node == *node && member.store == store)
 }
 
 /// Whether a row is part of what all storages have alike.

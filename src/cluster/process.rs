@@ -23,6 +23,7 @@ use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
+use super::promises::PromiseFile;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
 use crate::queue::envelope::{Envelope, NodeId};
@@ -74,7 +75,12 @@ fn send(mesh: &Mesh, envelopes: Vec<Envelope>) {
 ///
 /// # Errors
 /// The system has no threads left.
-pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
+pub fn run_sync(
+    (mut sync, mut file): (SyncNode, PromiseFile),
+    inbox: &Arc<Inbox>,
+    mesh: &Mesh,
+    clock: ClockFn,
+) -> io::Result<Running> {
     let (own, mesh) = (inbox.clone(), mesh.clone());
     Running::spawn("sync", inbox, move || {
         let begun = Instant::now();
@@ -93,11 +99,11 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
                 ticked = Instant::now();
                 sync.tick(now_us, monotonic_us);
             }
-            if let Err(error) = sync.write() {
+            match file.write(&mut sync) {
+                Ok(envelopes) => send(&mesh, envelopes),
                 // What is on disk nobody knows now: others decide without this one.
-                return tracing::error!(%error, "the promises cannot be written: this sync stops");
+                Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
             }
-            send(&mesh, sync.take());
         }
     })
 }

@@ -128,7 +128,6 @@ impl Entry {
                 Output::LeaseHeld(false) => acts.told.push(Told::LocksClosed),
                 Output::Fed { position, segment } => {
                     let fed = relay::read_fed(&segment).expect("what is fed is as it was written");
-                    facts.fed(&self.node, position, &segment);
                     self.fed(fed, &mut acts);
                 }
             }

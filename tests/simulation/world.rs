@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use fennec::queue::command::Command;
-use fennec::queue::envelope::{Envelope, NodeId, OrderCommand, Role, RoleMessage};
+use fennec::queue::envelope::{Envelope, NodeId, Role, RoleMessage};
 use fennec::queue::faults::{self, Fault};
 use fennec::queue::message::Batch;
+use fennec::cluster::sync::Write;
 use fennec::queue::quorum::{Member, Members, StoreId};
-use fennec::queue::relay;
 
 use crate::check::{Facts, Logged, messages_of};
 use crate::clients::{Client, Heard};
@@ -15,8 +15,8 @@ use crate::dice::Dice;
 use crate::entry::{self, Entry, Told};
 use crate::faults::{Bug, Faults};
 use crate::net::{Net, Pair, pair};
-use crate::storage::{self, Disk, Job, Storage};
-use crate::sync::{self, Promises, Sync};
+use crate::storage::{self, Disk, Storage};
+use crate::sync::{self, File, Sync};
 
 /// Wall clocks begin here: microseconds since 1970.
 const WALL_US: u64 = 1_700_000_000_000_000;
@@ -44,13 +44,14 @@ struct Node {
     paused_until: u64,
     /// How far its wall clock is ahead.
     skew_us: i64,
-    disk: Option<Disk>,
-    promises: Option<Promises>,
-    /// What its disk was once.
-    older: Option<Promises>,
-    /// What its disk is doing.
-    jobs: BTreeMap<u64, Job>,
-    writes: BTreeMap<u64, sync::Write>,
+    /// Of a storage.
+    disk: Disk,
+    /// Of a sync.
+    file: File,
+    /// What its file was once.
+    older: Option<File>,
+    /// What the disk of a sync is doing.
+    write: Option<Write>,
     /// Longest time of the disk.
     disk_us: u64,
     /// It lost its disk, and has not got everything back.
@@ -80,10 +81,10 @@ enum Event {
         pair: Pair,
         epoch: u32,
     },
+    /// A disk has done what it was told.
     Done {
         at: NodeId,
         life: u32,
-        job: u64,
     },
     Tick {
         at: NodeId,
@@ -115,8 +116,9 @@ pub struct World {
 
 impl World {
     pub fn new(plan: Plan, seed: u64) -> Self {
-        let storage = |n: usize| Member { node: NodeId::storage(&format!("N{n}")), store: StoreId(n as u128) };
-        let sync = |n: usize| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId(n as u128) };
+        // Disks are known when all have met.
+        let storage = |n: usize| Member { node: NodeId::storage(&format!("N{n}")), store: StoreId::default() };
+        let sync = |n: usize| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId::default() };
         let members = Members {
             syncs: (1..=plan.syncs).map(sync).collect(),
             slots: vec![(1..=plan.storages).map(storage).collect()],
@@ -156,25 +158,16 @@ impl World {
             }
         }
         for (n, id) in ids.iter().enumerate() {
-            let disk = (id.role == Role::Storage).then(|| {
-                let member = self.members.slots[0].iter().find(|member| member.node == *id);
-                Disk::empty(member.expect("it is one").store, self.members.clone())
-            });
-            let promises = (id.role == Role::Sync).then(|| {
-                let member = self.members.syncs.iter().find(|member| member.node == *id);
-                Promises { store: member.expect("it is one").store, records: Vec::new() }
-            });
             let node = Node {
                 process: Process::Down,
                 life: 0,
                 started: 0,
                 paused_until: 0,
                 skew_us: 0,
-                disk,
-                promises,
+                disk: Disk::default(),
+                file: File::new(),
                 older: None,
-                jobs: BTreeMap::new(),
-                writes: BTreeMap::new(),
+                write: None,
                 disk_us: 3 * MS,
                 is_recovering: false,
             };
@@ -240,7 +233,7 @@ impl World {
                 }
             }
             Event::Up { pair, epoch } => self.up(pair, epoch),
-            Event::Done { at, life, job } => self.job_done(&at, life, job),
+            Event::Done { at, life } => self.disk_done(&at, life),
             Event::Tick { at, life } => self.tick(&at, life),
             Event::Client(client) => self.client(client),
             Event::Trouble => self.trouble(),
@@ -266,7 +259,7 @@ impl World {
             return;
         }
         self.note(|| format!("{id} starts"));
-        let nonce = self.dice.next();
+        let random = self.dice.next();
         let (members, now) = (self.members.clone(), self.now);
         let node = self.node(id);
         node.life += 1;
@@ -274,17 +267,16 @@ impl World {
         let life = node.life;
         match id.role {
             Role::Entry => {
-                let (entry, acts) = Entry::start(id.clone(), members, nonce);
+                let (entry, acts) = Entry::start(id.clone(), members, random);
                 node.process = Process::Entry(entry);
                 self.entry_acts(id, acts);
             }
             Role::Storage => {
-                let disk = node.disk.as_ref().expect("storages have disks");
-                node.process = Process::Storage(Storage::start(id.clone(), disk));
+                let fresh = StoreId(u128::from(random));
+                node.process = Process::Storage(Storage::start(id.clone(), members, &node.disk, fresh));
             }
             Role::Sync => {
-                let promises = node.promises.as_mut().expect("syncs have disks");
-                node.process = Process::Sync(Sync::start(id.clone(), members, promises, now));
+                node.process = Process::Sync(Sync::start(id.clone(), members, &mut node.file, Dice::new(random)));
             }
         }
         self.at(1, Event::Tick { at: id.clone(), life });
@@ -293,19 +285,17 @@ impl World {
     /// The process dies. What its disk was doing may be done, or not.
     fn crash(&mut self, id: &NodeId) {
         self.note(|| format!("{id} crashes"));
-        let jobs = std::mem::take(&mut self.node(id).jobs);
-        for job in jobs.into_values() {
-            if self.dice.chance(500)
-                && let Some(disk) = &mut self.node(id).disk
-            {
-                disk.write(&job);
-            }
+        if let Some(write) = self.node(id).write.take() {
+            let thousandths = self.dice.range(0, 1500).min(1000);
+            sync::write(&mut self.node(id).file, &write, thousandths);
         }
-        let writes = std::mem::take(&mut self.node(id).writes);
-        for write in writes.into_values() {
-            let count = self.dice.roll(write.records.len() as u64 + 1) as usize;
-            let promises = self.node(id).promises.as_mut().expect("syncs have disks");
-            promises.records.extend(write.records.into_iter().take(count));
+        let is_written = self.dice.chance(500);
+        let node = self.nodes.get_mut(id).expect("all nodes are there");
+        if let Process::Storage(storage) = &mut node.process
+            && storage.is_working
+            && is_written
+        {
+            storage.work(&mut self.facts, &node.disk);
         }
         let node = self.node(id);
         node.process = Process::Down;
@@ -361,19 +351,18 @@ impl World {
                 self.entry_acts(at, acts);
             }
             Process::Storage(storage) => {
-                let disk = node.disk.as_mut().expect("storages have disks");
-                let acts = match is_up {
-                    true => storage.connected(disk, &mut self.facts, other),
-                    false => storage.disconnected(disk, &mut self.facts, other),
-                };
-                self.storage_acts(at, acts);
+                match is_up {
+                    true => storage.ndb.connected(other),
+                    false => storage.ndb.disconnected(other),
+                }
+                self.storage_goes_on(at);
             }
             Process::Sync(sync) => {
-                let acts = match is_up {
-                    true => sync.connected(&mut self.facts, self.now, other),
-                    false => sync.disconnected(&mut self.facts, self.now, other),
-                };
-                self.sync_acts(at, acts);
+                match is_up {
+                    true => sync.connected(other),
+                    false => sync.disconnected(other),
+                }
+                self.sync_goes_on(at);
             }
             Process::Down => {}
         }
@@ -394,17 +383,18 @@ impl World {
                 self.entry_acts(&to, acts);
             }
             Process::Storage(storage) => {
-                let disk = node.disk.as_mut().expect("storages have disks");
                 let is_begin = matches!(envelope.message, RoleMessage::BeginAdvanceSegment { .. });
-                let mut acts = storage.handle(disk, &mut self.facts, wall, envelope);
+                storage.ndb.handle(wall, envelope);
                 if is_begin && self.facts.faults.has(Bug::NoResolvedAgain) {
-                    acts.sends.retain(|sent| !matches!(sent.message, RoleMessage::AdvanceSegmentResolved { .. }));
+                    let mut said = storage.ndb.take();
+                    said.retain(|said| !matches!(said.message, RoleMessage::AdvanceSegmentResolved { .. }));
+                    self.send(said);
                 }
-                self.storage_acts(&to, acts);
+                self.storage_goes_on(&to);
             }
             Process::Sync(sync) => {
-                let acts = sync.handle(&mut self.facts, (now, wall), envelope);
-                self.sync_acts(&to, acts);
+                sync.handle((now, wall), envelope);
+                self.sync_goes_on(&to);
             }
             Process::Down => {}
         }
@@ -415,7 +405,6 @@ impl World {
             return;
         }
         let (wall, now) = (self.wall(id), self.now);
-        let syncs: Vec<NodeId> = self.members.syncs.iter().map(|member| member.node.clone()).collect();
         let decided = self.facts.decided;
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         match &mut node.process {
@@ -424,20 +413,15 @@ impl World {
                 self.entry_acts(id, acts);
             }
             Process::Storage(storage) => {
-                let disk = node.disk.as_ref().expect("storages have disks");
-                node.is_recovering &= !(storage.is_member(disk) && disk.position == decided);
-                if let Some(at_us) = storage.deadline().filter(|at_us| *at_us <= wall) {
-                    let message = RoleMessage::AskCommand(OrderCommand::Time { at_us });
-                    let ask = |to| Envelope { from: id.clone(), to, message: message.clone() };
-                    self.send(syncs.into_iter().map(ask).collect());
-                }
+                node.is_recovering &= !(storage.ndb.counts() && storage.position() == decided);
+                storage.ndb.tick(wall);
+                self.storage_goes_on(id);
             }
             Process::Sync(sync) => {
                 // One with an older copy has to be told first that it is one.
                 node.is_recovering &= !(sync.votes() && now > node.started + 500 * MS);
-                let promises = node.promises.as_ref().expect("syncs have disks");
-                let acts = sync.tick(&mut self.facts, (now, wall), promises);
-                self.sync_acts(id, acts);
+                sync.tick((now, wall));
+                self.sync_goes_on(id);
             }
             Process::Down => return,
         }
@@ -446,77 +430,66 @@ impl World {
 
     fn send(&mut self, envelopes: Vec<Envelope>) {
         for envelope in envelopes {
+            self.facts.said(&envelope.from, &envelope.message);
             if let Some((at, epoch, envelope)) = self.net.send(self.now, envelope, &mut self.dice) {
                 self.at(at - self.now, Event::Arrive { epoch, envelope });
             }
         }
     }
 
-    fn storage_acts(&mut self, id: &NodeId, acts: storage::Acts) {
-        self.send(acts.sends);
-        for job in acts.jobs {
-            let disk_us = self.nodes[id].disk_us;
-            let delay =
-                if self.dice.chance(20) { self.dice.range(disk_us, 10 * disk_us) } else { self.dice_delay(disk_us) };
-            self.counter += 1;
-            let (number, life) = (self.counter, self.nodes[id].life);
-            self.node(id).jobs.insert(number, job);
-            self.at(delay, Event::Done { at: id.clone(), life, job: number });
+    /// What a storage says now, and what its disk has to do.
+    fn storage_goes_on(&mut self, id: &NodeId) {
+        let Process::Storage(storage) = &mut self.node(id).process else { return };
+        let said = storage.ndb.take();
+        let begins = storage.ndb.has_work() && !storage.is_working;
+        storage.is_working |= begins;
+        self.send(said);
+        if begins {
+            self.disk_begins(id);
         }
     }
 
-    fn sync_acts(&mut self, id: &NodeId, acts: sync::Acts) {
-        self.send(acts.sends);
-        if acts.forgot {
-            return self.renew_sync(id);
-        }
-        if let Some(write) = acts.write {
-            let disk_us = self.nodes[id].disk_us;
-            let delay = self.dice_delay(disk_us);
-            self.counter += 1;
-            let (number, life) = (self.counter, self.nodes[id].life);
-            self.node(id).writes.insert(number, write);
-            self.at(delay, Event::Done { at: id.clone(), life, job: number });
-        }
-    }
-
-    /// A sync begins with an empty disk, which it knows.
-    fn renew_sync(&mut self, id: &NodeId) {
-        self.crash(id);
-        self.note(|| format!("{id} begins with an empty disk"));
-        let store = StoreId(u128::from(self.dice.next()));
-        let node = self.node(id);
-        node.promises = Some(Promises { store, records: Vec::new() });
-        node.older = None;
-        self.at(10 * MS, Event::Start(id.clone()));
-    }
-
-    fn sync_written(&mut self, id: &NodeId, number: u64) {
+    fn sync_goes_on(&mut self, id: &NodeId) {
         let node = self.nodes.get_mut(id).expect("all nodes are there");
-        let (Some(write), Some(promises)) = (node.writes.remove(&number), node.promises.as_mut()) else { return };
-        promises.records.extend(write.records.iter().cloned());
-        if self.dice.chance(10) {
-            node.older = Some(promises.clone());
-        }
-        if let Process::Sync(sync) = &mut node.process {
-            let acts = sync.written(&mut self.facts, self.now, write);
-            self.sync_acts(id, acts);
+        let Process::Sync(sync) = &mut node.process else { return };
+        let acts = sync.act(&mut self.facts, &node.file);
+        let begins = acts.write.is_some();
+        node.write = acts.write.or(node.write.take());
+        self.send(acts.sends);
+        if begins {
+            self.disk_begins(id);
         }
     }
 
-    fn job_done(&mut self, id: &NodeId, life: u32, job: u64) {
+    fn disk_begins(&mut self, id: &NodeId) {
+        let Node { disk_us, life, .. } = self.nodes[id];
+        let delay =
+            if self.dice.chance(20) { self.dice.range(disk_us, 10 * disk_us) } else { self.dice_delay(disk_us) };
+        self.at(delay, Event::Done { at: id.clone(), life });
+    }
+
+    fn disk_done(&mut self, id: &NodeId, life: u32) {
+        let is_copied = self.dice.chance(10);
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         if node.life != life {
             return;
         }
-        if node.writes.contains_key(&job) {
-            return self.sync_written(id, job);
-        }
-        let (Some(job), Some(disk)) = (node.jobs.remove(&job), node.disk.as_mut()) else { return };
-        disk.write(&job);
-        if let Process::Storage(storage) = &mut node.process {
-            let acts = storage.done(disk, &mut self.facts, &job);
-            self.storage_acts(id, acts);
+        match &mut node.process {
+            Process::Storage(storage) => {
+                storage.work(&mut self.facts, &node.disk);
+                self.storage_goes_on(id);
+            }
+            Process::Sync(sync) => {
+                let Some(write) = node.write.take() else { return };
+                sync::write(&mut node.file, &write, 1000);
+                if is_copied {
+                    node.older = Some(node.file.clone());
+                }
+                sync.written();
+                self.send(write.sends);
+                self.sync_goes_on(id);
+            }
+            Process::Entry(_) | Process::Down => {}
         }
     }
 
@@ -645,23 +618,17 @@ impl World {
                 continue;
             }
             let last = reader.last_read();
-            let stores = self.nodes.values().filter(|node| matches!(node.process, Process::Storage(_)));
-            let mut disks = stores.filter_map(|node| node.disk.as_ref()).filter(|disk| disk.last >= fed);
-            let Some(disk) = disks.next() else { continue };
+            let storage = self.nodes.values().find_map(|node| match &node.process {
+                Process::Storage(storage) if storage.ndb.state().last_number() >= fed => Some(storage),
+                _ => None,
+            });
+            let Some(storage) = storage else { continue };
+            let segments = storage.reader().segments(last + 1, None, usize::MAX).expect("memory can be read");
             let mut messages = Vec::new();
-            for logged in disk.log.values().rev() {
-                let segment = relay::read_fed(&logged.fed).expect("what is fed is as it was written");
-                if segment.segment.count > 0 {
-                    let mut some = Vec::new();
-                    messages_of(&segment, &mut some);
-                    messages.splice(0..0, some);
-                    if segment.segment.first <= last + 1 {
-                        break;
-                    }
-                }
-            }
-            let messages: Vec<Logged> = messages.into_iter().filter(|message| message.number <= fed).collect();
-            self.clients[client].read(messages.into_iter(), &self.facts);
+            segments.iter().for_each(|segment| messages_of(segment, &mut messages));
+            messages.retain(|message: &Logged| message.number > last && message.number <= fed);
+            self.facts.read(client, (last, fed), &messages);
+            self.clients[client].has_read(fed);
         }
     }
 
@@ -774,15 +741,13 @@ impl World {
     fn lose_disk(&mut self, id: &NodeId) {
         let is_lost = |(id, node): &(&NodeId, &Node)| id.role == Role::Storage && node.is_recovering;
         let is_recovering = self.nodes.iter().filter(is_lost).count();
-        if id.role != Role::Storage || is_recovering + 1 >= self.plan.storage_quorum as usize {
+        if id.role != Role::Storage || self.facts.decided == 0 || is_recovering + 1 >= self.plan.storage_quorum as usize {
             return;
         }
         self.crash(id);
         self.note(|| format!("{id} loses its disk"));
-        let store = StoreId(u128::from(self.dice.next()));
-        let members = self.members.clone();
         let node = self.node(id);
-        node.disk = Some(Disk::empty(store, members));
+        node.disk = Disk::default();
         node.is_recovering = true;
         let delay = self.dice.range(MS, 300 * MS);
         self.at(delay, Event::Start(id.clone()));
@@ -792,20 +757,24 @@ impl World {
     fn lose_promises(&mut self, id: &NodeId) {
         let is_recovering = |(id, node): (&NodeId, &Node)| id.role == Role::Sync && node.is_recovering;
         let recovering = self.nodes.iter().filter(|(id, node)| is_recovering((id, node))).count();
-        if recovering >= self.members.sync_faults() || self.now < 500 * MS {
+        if self.facts.decided == 0 || recovering >= self.members.sync_faults() {
             return;
         }
-        let older = self.node(id).older.take().filter(|_| self.dice.chance(500));
         let is_mistaken = self.facts.faults.has(Bug::Role(Fault::WipedSyncVotes));
-        let old_store = self.nodes[id].promises.as_ref().map(|promises| promises.store);
-        self.renew_sync(id);
+        self.crash(id);
+        let is_restored = self.dice.chance(500);
+        let first = self.facts.first.clone();
         let node = self.node(id);
+        let older = node.older.take().filter(|_| is_restored);
         node.is_recovering = true;
-        if let Some(older) = older {
-            node.promises = Some(older);
-        } else if is_mistaken && let (Some(promises), Some(store)) = (&mut node.promises, old_store) {
-            promises.store = store;
-        }
+        node.file = match (older, first) {
+            (Some(older), _) => older,
+            (None, Some(first)) if is_mistaken => sync::forgetful(&node.file, &first),
+            (None, _) => File::new(),
+        };
+        let len = node.file.len();
+        self.note(|| format!("{id} begins with a disk of {len} bytes"));
+        self.at(10 * MS, Event::Start(id.clone()));
     }
 
     /// Everything works from now on.
@@ -898,10 +867,10 @@ impl World {
             assert!(client.is_idle(), "client {} still waits", client.id);
             assert!(!client.is_reader() || client.last_read() == messages, "reader {} has not got all", client.id);
         }
-        let disks: Vec<&Disk> = self.nodes.values().filter_map(|node| node.disk.as_ref()).collect();
-        for disk in &disks {
-            assert_eq!(disk.position, self.facts.decided, "a storage is behind");
-            assert!(disk.rows == disks[0].rows, "states differ");
-        }
+        let disks = self.nodes.iter().filter(|(id, _)| id.role == Role::Storage).map(|(_, node)| &node.disk);
+        let mut disks = disks.map(|disk| (storage::state(disk).position(), storage::shared_rows(disk)));
+        let first = disks.next().expect("there is a storage");
+        assert_eq!(first.0, self.facts.decided, "a storage is behind");
+        assert!(disks.all(|disk| disk == first), "states differ");
     }
 }
