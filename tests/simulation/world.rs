@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fennec::queue::command::Command;
 use fennec::queue::envelope::{Envelope, NodeId, Role, RoleMessage};
 use fennec::queue::faults::{self, Fault};
-use fennec::queue::message::Batch;
 use fennec::cluster::sync::Write;
 use fennec::queue::quorum::{Member, Members, StoreId};
 
@@ -60,9 +58,9 @@ struct Node {
 
 enum Process {
     Down,
-    Entry(Entry),
-    Storage(Storage),
-    Sync(Sync),
+    Entry(Box<Entry>),
+    Storage(Box<Storage>),
+    Sync(Box<Sync>),
 }
 
 enum Event {
@@ -85,6 +83,12 @@ enum Event {
     Done {
         at: NodeId,
         life: u32,
+    },
+    TakeUp {
+        at: NodeId,
+        /// Of the process, and of the entry in it.
+        life: (u32, u32),
+        position: u64,
     },
     Tick {
         at: NodeId,
@@ -216,7 +220,9 @@ impl World {
             |world: &Self, node: &NodeId| world.nodes[node].paused_until.checked_sub(world.now).filter(|us| *us > 0);
         let concerned = match &event {
             Event::Arrive { envelope, .. } => Some(&envelope.to),
-            Event::Down { at, .. } | Event::Done { at, .. } | Event::Tick { at, .. } => Some(at),
+            Event::Down { at, .. } | Event::Done { at, .. } | Event::Tick { at, .. } | Event::TakeUp { at, .. } => {
+                Some(at)
+            }
             _ => None,
         };
         if let Some(rest) = concerned.and_then(|node| paused(self, node)) {
@@ -234,6 +240,7 @@ impl World {
             }
             Event::Up { pair, epoch } => self.up(pair, epoch),
             Event::Done { at, life } => self.disk_done(&at, life),
+            Event::TakeUp { at, life, position } => self.take_up(&at, life, position),
             Event::Tick { at, life } => self.tick(&at, life),
             Event::Client(client) => self.client(client),
             Event::Trouble => self.trouble(),
@@ -267,16 +274,14 @@ impl World {
         let life = node.life;
         match id.role {
             Role::Entry => {
-                let (entry, acts) = Entry::start(id.clone(), members, random);
-                node.process = Process::Entry(entry);
-                self.entry_acts(id, acts);
+                node.process = Process::Entry(Box::new(Entry::start(id.clone(), members, Dice::new(random))));
             }
             Role::Storage => {
                 let fresh = StoreId(u128::from(random));
-                node.process = Process::Storage(Storage::start(id.clone(), members, &node.disk, fresh));
+                node.process = Process::Storage(Box::new(Storage::start(id.clone(), members, &node.disk, fresh)));
             }
             Role::Sync => {
-                node.process = Process::Sync(Sync::start(id.clone(), members, &mut node.file, Dice::new(random)));
+                node.process = Process::Sync(Box::new(Sync::start(id.clone(), members, &mut node.file, Dice::new(random))));
             }
         }
         self.at(1, Event::Tick { at: id.clone(), life });
@@ -344,11 +349,11 @@ impl World {
         let node = self.nodes.get_mut(at).expect("all nodes are there");
         match &mut node.process {
             Process::Entry(entry) => {
-                let acts = match is_up {
-                    true => entry.connected(&mut self.facts, wall, other),
-                    false => entry.disconnected(&mut self.facts, wall, other),
-                };
-                self.entry_acts(at, acts);
+                match is_up {
+                    true => entry.connected(wall, other),
+                    false => entry.disconnected(wall, other),
+                }
+                self.entry_goes_on(at);
             }
             Process::Storage(storage) => {
                 match is_up {
@@ -379,8 +384,12 @@ impl World {
         let node = self.nodes.get_mut(&to).expect("all nodes are there");
         match &mut node.process {
             Process::Entry(entry) => {
-                let acts = entry.handle(&mut self.facts, wall, envelope);
-                self.entry_acts(&to, acts);
+                let told = entry.tick(wall, now);
+                told.into_iter().for_each(|told| self.told(&to, told));
+                if let Process::Entry(entry) = &mut self.node(&to).process {
+                    entry.handle(wall, envelope);
+                }
+                self.entry_goes_on(&to);
             }
             Process::Storage(storage) => {
                 let is_begin = matches!(envelope.message, RoleMessage::BeginAdvanceSegment { .. });
@@ -409,8 +418,10 @@ impl World {
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         match &mut node.process {
             Process::Entry(entry) => {
-                let acts = entry.tick(&mut self.facts, wall, now);
-                self.entry_acts(id, acts);
+                let told = entry.tick(wall, now);
+                entry.keep_house(wall);
+                told.into_iter().for_each(|told| self.told(id, told));
+                self.entry_goes_on(id);
             }
             Process::Storage(storage) => {
                 node.is_recovering &= !(storage.ndb.counts() && storage.position() == decided);
@@ -495,12 +506,39 @@ impl World {
 
     // What clients do.
 
-    fn entry_acts(&mut self, id: &NodeId, acts: entry::Acts) {
-        self.send(acts.sends);
-        for told in acts.told {
-            self.told(id, told);
+    /// What an entry says now, to nodes and to clients.
+    fn entry_goes_on(&mut self, id: &NodeId) {
+        let wall = self.wall(id);
+        let Process::Entry(entry) = &mut self.node(id).process else { return };
+        let entry::Acts { sends, told, take_up } = entry.act(wall);
+        let entry_life = entry.life;
+        self.send(sends);
+        told.into_iter().for_each(|told| self.told(id, told));
+        if let Some(position) = take_up {
+            let (delay, life) = (self.dice_delay(20 * MS), self.nodes[id].life);
+            self.at(delay, Event::TakeUp { at: id.clone(), life: (life, entry_life), position });
         }
         self.read(id);
+    }
+
+    /// An entry takes up the log from a storage that is linked and so far.
+    fn take_up(&mut self, id: &NodeId, life: (u32, u32), position: u64) {
+        let is_present = |node: &Node| matches!(&node.process, Process::Entry(entry) if (node.life, entry.life) == life);
+        if !is_present(&self.nodes[id]) {
+            return;
+        }
+        let is_far = |node: &Node| matches!(&node.process, Process::Storage(storage) if storage.position() >= position);
+        let far: Vec<NodeId> = self.nodes.iter().filter(|(_, node)| is_far(node)).map(|(id, _)| id.clone()).collect();
+        let linked: Vec<NodeId> = far.into_iter().filter(|other| self.net.link(&pair(id, other)).is_up).collect();
+        let Some(from) = self.dice.pick(&linked) else {
+            return self.at(20 * MS, Event::TakeUp { at: id.clone(), life, position });
+        };
+        let (disk, wall) = (self.nodes[from].disk.clone(), self.wall(id));
+        self.note(|| format!("{id} takes up the log"));
+        if let Process::Entry(entry) = &mut self.node(id).process {
+            entry.take_up(wall, &disk);
+        }
+        self.entry_goes_on(id);
     }
 
     fn told(&mut self, id: &NodeId, told: Told) {
@@ -508,19 +546,12 @@ impl World {
         let Process::Entry(entry) = &self.nodes[id].process else { return };
         let is_lease_held = entry.is_lease_held(self.now);
         let whose = |ticket: u64| (ticket % 1000) as usize;
-        // What the entry itself said is answered to nobody.
-        if let Told::Result { ticket, .. } | Told::Later { ticket, .. } | Told::Unknown { ticket } = &told
-            && whose(*ticket) >= self.clients.len()
-        {
-            return;
-        }
         let (ticket, heard) = match &told {
             Told::Closed => return self.close_clients(id, |_| true),
             Told::LocksClosed => return self.close_clients(id, Client::wants_locks),
-            Told::Unknown { ticket } => return self.clients[whose(*ticket)].unknown(*ticket),
-            Told::Result { ticket, first, outcomes } => {
-                let client = &mut self.clients[whose(*ticket)];
-                (*ticket, client.result(&mut self.facts, self.now, *ticket, (*first, outcomes)))
+            Told::Refused { ticket } => (*ticket, self.clients[whose(*ticket)].refused(*ticket)),
+            Told::Result { ticket, outcomes } => {
+                (*ticket, self.clients[whose(*ticket)].result(&mut self.facts, self.now, *ticket, outcomes))
             }
             Told::Later { ticket, outcome } => (*ticket, self.clients[whose(*ticket)].later(*ticket, outcome)),
         };
@@ -547,16 +578,8 @@ impl World {
         let session = self.clients[client].session;
         self.note(|| format!("client {client} is closed at {at}"));
         self.clients[client].closed(&mut self.facts);
-        let mut batch = Batch::default();
-        batch.command(&Command::Leave { realm: "realm1".into(), session, orderly: false });
-        let wall = self.wall(&at);
         if let Process::Entry(entry) = &mut self.node(&at).process {
-            // No client's: nobody waits for the answer.
-            let _ = entry.submit(batch, 999);
-        }
-        if let Process::Entry(entry) = &mut self.nodes.get_mut(&at).expect("all nodes are there").process {
-            let acts = entry.flush(&mut self.facts, wall);
-            self.entry_acts(&at, acts);
+            entry.leave(session);
         }
     }
 
@@ -576,20 +599,14 @@ impl World {
         self.counter += 1;
         let ticket = self.counter * 1000 + client as u64;
         let sent = self.clients[client].act(&mut self.facts, self.now, ticket, &mut self.dice);
-        let wall = self.wall(&at);
         for sent in sent {
-            let Some(Node { process: Process::Entry(entry), .. }) = self.nodes.get_mut(&at) else { return };
-            let is_taken = entry.is_open && entry.submit(sent.batch, sent.ticket).is_ok();
-            let acts = entry.flush(&mut self.facts, wall);
-            self.entry_acts(&at, acts);
-            if is_taken && self.facts.faults.has(Bug::AckBeforeResolved) {
+            let Process::Entry(entry) = &mut self.node(&at).process else { return };
+            entry.submit(sent.batch, sent.ticket);
+            if self.facts.faults.has(Bug::AckBeforeResolved) {
                 self.clients[client].is_told_early(&mut self.facts, self.now, sent.ticket);
             }
-            if !is_taken {
-                self.close_client(client);
-            }
         }
-        self.read(&at);
+        self.entry_goes_on(&at);
     }
 
     fn connect(&mut self, client: usize) {
@@ -611,7 +628,7 @@ impl World {
     /// Readers at an entry get what it was fed, and what was before that from the store of a storage that is that far.
     fn read(&mut self, at: &NodeId) {
         let Process::Entry(entry) = &self.nodes[at].process else { return };
-        let fed = entry.fed;
+        let fed = entry.fed();
         for client in 0..self.clients.len() {
             let reader = &self.clients[client];
             if !reader.is_reader() || reader.at.as_ref() != Some(at) || reader.last_read() >= fed {
