@@ -18,7 +18,7 @@ use crate::queue::sync::promises::{self, Record};
 use crate::queue::sync::{Output, Standing, Start, StartError, SyncRole};
 
 /// How often a sync without a vote asks for one.
-const ASK_US: u64 = 1_000_000;
+const ASK_US: u64 = 250_000;
 
 /// Makes ids of disks that are not guessed to be another's.
 pub type Fresh = Box<dyn FnMut() -> StoreId + Send>;

@@ -138,6 +138,12 @@ impl Facts {
         }
     }
 
+    /// Number of the last message.
+    pub fn last_number(&self) -> u64 {
+        let last = self.log.last_key_value().map(|(_, fed)| relay::read_fed(fed).expect("it is as it was written"));
+        last.map_or(0, |fed| fed.segment.first + u64::from(fed.segment.count) - 1)
+    }
+
     /// Of the log, what stands at positions of which the end is known, from this number on.
     pub fn messages(&self) -> Vec<Logged> {
         let mut messages = Vec::new();

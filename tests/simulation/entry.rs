@@ -25,7 +25,7 @@ use crate::dice::Dice;
 use crate::storage::Disk;
 
 /// How long an entry may be silent.
-pub const LEASE_US: u64 = 1_200_000;
+pub const LEASE_US: u64 = 600_000;
 
 const LIMITS: EntryLimits = EntryLimits {
     unresolved_segments_max: 8,

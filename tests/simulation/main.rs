@@ -33,10 +33,11 @@ use fennec::queue::faults::Fault;
 use world::{Plan, World};
 
 const PLAN: Plan =
-    Plan { entries: 3, storages: 3, syncs: 3, storage_quorum: 2, clients: 10, trouble_us: 4_000_000, bug: None };
+    Plan { entries: 3, storages: 3, syncs: 3, storage_quorum: 2, clients: 10, trouble_us: 2_000_000, bug: None };
 
-/// Seeds of a plan in CI.
-const SEEDS: u64 = 300;
+/// Seeds of the plans in CI.
+const SEEDS: u64 = 370;
+const LARGE_SEEDS: u64 = 130;
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -116,7 +117,7 @@ fn check(plan: Plan, seeds: u64) {
         panic!("FENNEC_SIM_SEED={seed} replays it: {why}");
     }
     println!("{seeds} seeds: {acks} acknowledged, {copies} copies, {grants} locks");
-    assert!(acks > seeds * 100 && grants > seeds, "hardly anything happened");
+    assert!(acks > seeds * 50 && grants > seeds, "hardly anything happened");
 }
 
 /// Some seed fails when this bug is planted: `likely`, which was found to do so, or another.
@@ -124,8 +125,10 @@ fn check(plan: Plan, seeds: u64) {
 fn check_bug(plan: Plan, bug: Bug, likely: u64) {
     be_quiet();
     let plan = Plan { bug: Some(bug), ..plan };
-    let (_, failed) = run_all(plan, likely..likely + SEEDS);
-    let (seed, why) = failed.unwrap_or_else(|| panic!("{bug:?} was not found"));
+    let found = [likely..SEEDS, 0..likely].into_iter().find_map(|seeds| run_all(plan, seeds).1);
+    let (seed, why) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
+    let without = run(Plan { bug: None, ..plan }, seed, false);
+    assert!(without.is_ok(), "it is not {bug:?} that seed {seed} finds");
     println!("{bug:?} is found by seed {seed}: {}", why.lines().next().unwrap_or_default());
 }
 
@@ -145,12 +148,12 @@ fn be_quiet() {
 
 #[test]
 fn every_promise_is_kept_whatever_fails() {
-    check(PLAN, 25);
+    check(PLAN, SEEDS);
 }
 
 #[test]
 fn five_entries_and_five_storages_keep_them_too() {
-    check(Plan { entries: 5, storages: 5, storage_quorum: 3, ..PLAN }, 8);
+    check(Plan { entries: 5, storages: 5, storage_quorum: 3, ..PLAN }, LARGE_SEEDS);
 }
 
 #[test]

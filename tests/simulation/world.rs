@@ -584,7 +584,7 @@ impl World {
     }
 
     fn client(&mut self, client: usize) {
-        let delay = self.dice_delay(if self.is_calm { 120 * MS } else { 40 * MS });
+        let delay = self.dice_delay(if self.is_calm { 120 * MS } else { 60 * MS });
         self.at(delay, Event::Client(client));
         if self.clients[client].at.is_none() {
             return self.connect(client);
@@ -655,7 +655,7 @@ impl World {
         if self.is_calm {
             return;
         }
-        let delay = self.dice.range(10 * MS, 150 * MS);
+        let delay = self.dice.range(5 * MS, 75 * MS);
         self.at(delay, Event::Trouble);
         let ids: Vec<NodeId> =
             self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
@@ -687,7 +687,7 @@ impl World {
     fn crash_for_a_while(&mut self, id: &NodeId) {
         if !matches!(self.nodes[id].process, Process::Down) {
             self.crash(id);
-            let max = if self.dice.chance(200) { 3000 * MS } else { 300 * MS };
+            let max = if self.dice.chance(200) { 1500 * MS } else { 200 * MS };
             let delay = self.dice.range(MS, max);
             self.at(delay, Event::Start(id.clone()));
         }
@@ -726,7 +726,7 @@ impl World {
         if matches!(self.nodes[id].process, Process::Down) {
             return;
         }
-        let max = if self.dice.chance(300) { 2500 * MS } else { 100 * MS };
+        let max = if self.dice.chance(300) { 1300 * MS } else { 100 * MS };
         let pause = self.dice.range(MS, max);
         self.note(|| format!("{id} is paused for {pause}"));
         let until = self.nodes[id].paused_until.max(self.now + pause);
@@ -824,17 +824,26 @@ impl World {
         let missing = self.choose_missing();
         self.calm(&missing);
         let blind = self.choose_blind(&missing);
-        self.run_until(self.now + 3500 * MS);
+        self.run_until(self.now + 100 * MS);
         self.clients.iter_mut().for_each(|client| client.done = 0);
-        self.run_until(self.now + 1000 * MS);
-        self.check_liveness();
+        self.run_while(4500 * MS, Self::what_stands_still);
         self.calm(&[]);
         blind.into_iter().for_each(|pair| self.net.link(&pair).is_cut = false);
-        self.run_until(self.now + 500 * MS);
+        self.run_until(self.now + 100 * MS);
         self.clients.iter_mut().for_each(|client| client.is_stopping = true);
-        self.run_until(self.now + 1500 * MS);
-        self.check_rest();
+        self.run_while(3000 * MS, Self::what_is_left);
+        self.check_disks();
         self.facts.check();
+    }
+
+    /// Lets things happen until nothing is wrong, for so long.
+    #[track_caller]
+    fn run_while(&mut self, patience: u64, wrong: impl Fn(&Self) -> Option<String>) {
+        let until = self.now + patience;
+        while let Some(why) = wrong(self) {
+            assert!(self.now < until, "{why}");
+            self.run_until(self.now + 100 * MS);
+        }
     }
 
     /// A minority of the syncs and a storage that is not needed for a quorum may be gone.
@@ -870,24 +879,39 @@ impl World {
         Some(pair)
     }
 
-    /// 6. Liveness.
-    fn check_liveness(&self) {
-        for client in &self.clients {
-            assert!(client.done > 0, "client {} at {:?} gets nothing done", client.id, client.at);
-        }
+    /// 6. Liveness: who gets nothing done.
+    fn what_stands_still(&self) -> Option<String> {
+        let client = self.clients.iter().find(|client| client.done == 0)?;
+        Some(format!("client {} at {:?} gets nothing done", client.id, client.at))
     }
 
-    /// Nothing is left to do, and everybody has all of it.
-    fn check_rest(&self) {
-        let messages = self.facts.messages().len() as u64;
-        for client in &self.clients {
-            assert!(client.is_idle(), "client {} still waits", client.id);
-            assert!(!client.is_reader() || client.last_read() == messages, "reader {} has not got all", client.id);
+    /// Who has not got all of it, when nobody wants anything new.
+    fn what_is_left(&self) -> Option<String> {
+        if let Some(client) = self.clients.iter().find(|client| !client.is_idle()) {
+            return Some(format!("client {} still waits", client.id));
         }
+        let last = self.facts.last_number();
+        if let Some(client) = self.clients.iter().find(|client| client.is_reader() && client.last_read() < last) {
+            return Some(format!("reader {} has not got all", client.id));
+        }
+        for (id, node) in &self.nodes {
+            match &node.process {
+                Process::Storage(storage) if storage.position() == self.facts.decided => {}
+                Process::Storage(_) => return Some(format!("{id} is behind")),
+                Process::Sync(sync) if !sync.votes() => return Some(format!("{id} has no vote")),
+                Process::Down => return Some(format!("{id} is down")),
+                Process::Sync(_) | Process::Entry(_) => {}
+            }
+        }
+        None
+    }
+
+    /// All disks have the same.
+    fn check_disks(&self) {
         let disks = self.nodes.iter().filter(|(id, _)| id.role == Role::Storage).map(|(_, node)| &node.disk);
         let mut disks = disks.map(|disk| (storage::state(disk).position(), storage::shared_rows(disk)));
         let first = disks.next().expect("there is a storage");
-        assert_eq!(first.0, self.facts.decided, "a storage is behind");
+        assert_eq!(first.0, self.facts.decided, "a disk is behind");
         assert!(disks.all(|disk| disk == first), "states differ");
     }
 }
