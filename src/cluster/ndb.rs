@@ -33,7 +33,8 @@ use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
 /// Headers that are read at a time.
 const HEADERS: usize = 4096;
 
-const STORE_ID: &[u8] = b"~store";
+/// The row with the id of the disk.
+pub const STORE_ID: &[u8] = b"~store";
 const MEMBERS: &[u8] = b"~members";
 const LIFE: &[u8] = b"~life ";
 const KEPT: &[u8] = b"~kept ";
@@ -84,6 +85,10 @@ pub struct Ndb {
     /// Rows of a copy that has not come to its end.
     copied: Vec<(Bytes, Bytes)>,
     copies: HashMap<NodeId, CopyOut>,
+    /// The disk is an older copy, and needs another name.
+    forgot: bool,
+    /// Another name for it.
+    spare: StoreId,
     /// The last TIME that was asked for.
     asked_us: u64,
     outputs: Vec<Output>,
@@ -153,7 +158,8 @@ pub fn number_of(entry: &NodeId) -> u64 {
 }
 
 impl Ndb {
-    /// Takes up where the store ends. `first`: who takes part at first; `fresh`: the id of the disk if it has none yet.
+    /// Takes up where the store ends. `first`: who takes part at first; `fresh`: the id of the disk if it has none yet, or
+    /// if it is found to be an older copy.
     ///
     /// # Errors
     /// The store cannot be read or written, or is damaged.
@@ -195,6 +201,8 @@ impl Ndb {
             copy_in: VecDeque::new(),
             copied: Vec::new(),
             copies: HashMap::new(),
+            forgot: false,
+            spare: fresh,
             asked_us: 0,
             outputs: Vec::new(),
             out: Vec::new(),
@@ -205,6 +213,11 @@ impl Ndb {
     #[must_use]
     pub fn with_limits(self, limits: NdbLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Which disk this is.
+    pub fn store_id(&self) -> StoreId {
+        self.store_id
     }
 
     pub fn state(&self) -> &State {
@@ -268,7 +281,7 @@ impl Ndb {
 
     /// Whether the disk has something to do.
     pub fn has_work(&self) -> bool {
-        !self.keep.is_empty() || self.apply.is_some() || !self.copy_in.is_empty()
+        self.forgot || !self.keep.is_empty() || self.apply.is_some() || !self.copy_in.is_empty()
     }
 
     /// Has the disk do what waits, with one commit.
@@ -276,6 +289,9 @@ impl Ndb {
     /// # Errors
     /// The node has to be opened again: nobody knows what of it is on disk.
     pub fn work(&mut self) -> Result<(), NdbError> {
+        if mem::take(&mut self.forgot) {
+            self.rename()?;
+        }
         if let Some(copy) = self.copy_in.pop_front() {
             return self.take_part(copy);
         }
@@ -296,6 +312,19 @@ impl Ndb {
             self.recent.push(position, recent, &self.limits);
             self.role.applied(position, resolution, &mut self.outputs);
         }
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Others heard more of this disk than it knows: its promises are not kept, so it is another.
+    fn rename(&mut self) -> Result<(), NdbError> {
+        if self.store_id == self.spare {
+            return Ok(());
+        }
+        tracing::error!(node = %self.node, "this disk is an older copy: it does not count until the cluster has taken it in again");
+        set_store_id(&mut *self.store, self.spare)?;
+        self.store_id = self.spare;
+        self.role.renamed(self.store_id, &mut self.outputs);
         self.carry_out();
         Ok(())
     }
@@ -395,6 +424,7 @@ impl Ndb {
                 Output::CopyOut { to, after, number } => self.copy_out(to, after, number),
                 Output::CopyIn { number, part, last } => self.copy_in.push_back(CopyIn { number, part, last }),
                 Output::CopyBegun { .. } => self.copied.clear(),
+                Output::Forgot => self.forgot = true,
             }
         }
     }
@@ -557,9 +587,13 @@ fn open_store_id(store: &mut dyn Store, fresh: StoreId) -> Result<StoreId, NdbEr
     if let Some(value) = store.get(STORE_ID)? {
         return decode(STORE_ID, &value);
     }
-    let rows = vec![(STORE_ID.to_vec(), Some(rows::encode(&fresh)))];
-    store.commit(&Commit { rows, ..Commit::default() })?;
+    set_store_id(store, fresh)?;
     Ok(fresh)
+}
+
+fn set_store_id(store: &mut dyn Store, id: StoreId) -> Result<(), StoreError> {
+    let rows = vec![(STORE_ID.to_vec(), Some(rows::encode(&id)))];
+    store.commit(&Commit { rows, ..Commit::default() })
 }
 
 /// Number of the first message of the first segment behind a position; `None`: there is none.
@@ -593,4 +627,41 @@ fn read_all<T: serde::de::DeserializeOwned>(reader: &mut dyn StoreReader, prefix
 
 fn decode<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, NdbError> {
     Ok(rows::decode(key, value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::envelope::Elected;
+    use crate::queue::quorum::Member;
+    use crate::store::memory::MemoryStore;
+
+    #[test]
+    fn a_disk_that_others_heard_more_of_takes_another_name_and_asks_to_count_again() {
+        let (n1, s1) = (NodeId::storage("N1"), NodeId::sync("S1"));
+        let member = |node: &NodeId, store| Member { node: node.clone(), store: StoreId(store) };
+        let first = Members { syncs: vec![member(&s1, 9)], slots: vec![vec![member(&n1, 1)]], storage_quorum: 1 };
+        let disk = MemoryStore::default();
+        let open = |fresh| {
+            let store = Box::new(disk.clone());
+            Ndb::open(n1.clone(), first.clone(), store, StateLimits::default(), StoreId(fresh)).unwrap()
+        };
+        assert!(open(1).counts());
+        let mut ndb = open(2);
+        ndb.connected(&s1);
+        let hear = |ndb: &mut Ndb, message| ndb.handle(0, Envelope { from: s1.clone(), to: n1.clone(), message });
+        hear(&mut ndb, RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing });
+        ndb.work().unwrap();
+        ndb.take();
+        hear(&mut ndb, RoleMessage::DiskForgot { store: StoreId(3) });
+        assert!(!ndb.has_work(), "another disk is meant");
+        hear(&mut ndb, RoleMessage::DiskForgot { store: StoreId(1) });
+        ndb.work().unwrap();
+        assert_eq!((ndb.store_id(), ndb.counts(), ndb.state().position()), (StoreId(2), false, 1));
+        let said: Vec<RoleMessage> = ndb.take().into_iter().map(|sent| sent.message).collect();
+        assert!(said.contains(&RoleMessage::Applied { store: StoreId(2), position: 1 }));
+        let asks = |message: &&RoleMessage| matches!(message, RoleMessage::AskCommand(_));
+        assert_eq!(said.iter().filter(asks).count(), 1, "MEMBERS");
+        assert_eq!(open(3).store_id(), StoreId(2));
+    }
 }

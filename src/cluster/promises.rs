@@ -81,3 +81,39 @@ impl PromiseFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::quorum::{Member, StoreId};
+
+    /// Opens the file, and writes what there is to write.
+    fn open(folder: &Path, fresh: u128) -> (SyncNode, PromiseFile) {
+        let member = |node| Member { node, store: StoreId::default() };
+        let slots = vec![vec![member(NodeId::storage("N1"))]];
+        let first = Members { syncs: vec![member(NodeId::sync("S1"))], slots, storage_quorum: 1 };
+        let limits = SyncLimits { lease_us: 1_000_000, file_bytes_max: 1 << 20 };
+        let fresh = Box::new(move || StoreId(fresh));
+        let (mut node, mut file) = PromiseFile::open(NodeId::sync("S1"), first, limits, folder, fresh).unwrap();
+        file.write(&mut node).unwrap();
+        (node, file)
+    }
+
+    #[test]
+    fn a_disk_keeps_its_name_until_its_file_is_damaged_or_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let store = |fresh| open(folder.path(), fresh).0.role().store();
+        assert_eq!([store(1), store(2)], [StoreId(1); 2]);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"torn"].concat()).unwrap();
+        assert_eq!(store(3), StoreId(1), "what was being written when the process ended does not count");
+        assert_eq!(fs::read(&path).unwrap(), whole);
+        let mut damaged = [&whole[..], &whole].concat();
+        damaged[20] ^= 1;
+        fs::write(&path, damaged).unwrap();
+        assert_eq!([store(4), store(5)], [StoreId(4); 2]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!([store(6), store(7)], [StoreId(6); 2]);
+    }
+}

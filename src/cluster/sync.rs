@@ -214,7 +214,7 @@ impl SyncNode {
     /// What is said first by a disk that has forgotten all; nothing of what it wanted to say holds.
     fn begin_anew(&mut self) -> Result<Vec<Envelope>, StartError> {
         tracing::error!(sync = %self.own, "this disk has forgotten promises: it has no vote until the cluster has taken it in again");
-        self.role = begin(&self.own, &self.first, (self.fresh)())?;
+        self.role = self.role.forgotten(self.first.clone(), (self.fresh)())?;
         self.is_anew = true;
         let mut outputs = Vec::new();
         for node in &self.linked {
@@ -249,4 +249,68 @@ fn read(own: &NodeId, first: &Members, bytes: &[u8]) -> Result<Option<(SyncRole,
 /// An empty disk with a new id.
 fn begin(own: &NodeId, first: &Members, store: StoreId) -> Result<SyncRole, StartError> {
     SyncRole::found(own.clone(), first.clone(), Start { store, records: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::envelope::Elected;
+    use crate::queue::quorum::Member;
+    use crate::queue::sync::{Hello, Order, Phase, Step, Table};
+
+    const LIMITS: SyncLimits = SyncLimits { lease_us: 1_000_000, file_bytes_max: 1 << 20 };
+
+    /// Three syncs; S1 has this disk.
+    fn table(own: u128) -> Members {
+        let sync = |(name, store)| Member { node: NodeId::sync(name), store: StoreId(store) };
+        let storage = Member { node: NodeId::storage("N1"), store: StoreId(4) };
+        let syncs = [("S1", own), ("S2", 2), ("S3", 3)].map(sync).to_vec();
+        Members { syncs, slots: vec![vec![storage]], storage_quorum: 1 }
+    }
+
+    fn hear(node: &mut SyncNode, message: RoleMessage) -> Write {
+        node.handle(0, 0, Envelope { from: NodeId::sync("S2"), to: NodeId::sync("S1"), message });
+        node.write(0).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_has_forgotten_goes_on_with_the_links_that_are_up() {
+        let file = promises::encode(&[Record::Disk(StoreId(1)), Record::Order(Order::new(table(1)))]);
+        let (mut node, len) =
+            SyncNode::start(NodeId::sync("S1"), table(1), LIMITS, &file, Box::new(|| StoreId(77))).unwrap();
+        assert_eq!(len, file.len() as u64);
+        node.connected(&NodeId::sync("S2"));
+        assert!(!node.write(len).unwrap().is_anew);
+        let heard = Some((StoreId(1), Step { position: 5, round: 1, phase: Phase::Vote }));
+        let write = hear(
+            &mut node,
+            RoleMessage::SyncHello(Hello { store: StoreId(2), position: 5, table: Table::Founded, heard }),
+        );
+        assert!(write.is_anew && write.must_sync);
+        assert_eq!(write.records.first(), Some(&Record::Disk(StoreId(77))));
+        let is_hello = |sent: &Envelope| matches!(&sent.message, RoleMessage::SyncHello(hello) if hello.store == StoreId(77) && hello.position == 0);
+        assert!(matches!(&write.sends[..], [sent] if is_hello(sent)), "{:?}", write.sends);
+        hear(&mut node, RoleMessage::SyncOrder(Order { position: 5, ..Order::new(table(77)) }));
+        assert_eq!(node.standing(), Standing::Votes);
+        let command = OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0, nonce: 0 };
+        let challenger = Elected::Command(command);
+        let write = hear(&mut node, RoleMessage::PickChallenger { position: 6, challenger });
+        let picks = |sent: &Envelope| matches!(sent.message, RoleMessage::PickChallenger { position: 6, .. });
+        assert!(write.sends.iter().any(picks), "S2 has greeted it, though under another name");
+    }
+
+    #[test]
+    fn a_file_that_has_grown_is_replaced_by_what_has_to_be_known() {
+        let file = promises::encode(&[Record::Disk(StoreId(1)), Record::Order(Order::new(table(1)))]);
+        let start =
+            || SyncNode::start(NodeId::sync("S1"), table(1), LIMITS, &file, Box::new(|| StoreId(77))).unwrap().0;
+        for (bytes, is_anew) in [(LIMITS.file_bytes_max, false), (LIMITS.file_bytes_max + 1, true)] {
+            let mut node = start();
+            let message = RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing };
+            node.handle(0, 0, Envelope { from: NodeId::sync("S2"), to: NodeId::sync("S1"), message });
+            let write = node.write(bytes).unwrap();
+            assert_eq!((write.is_anew, node.write(bytes).unwrap().is_anew), (is_anew, false));
+            assert_eq!(write.records.contains(&Record::Disk(StoreId(1))), is_anew);
+        }
+    }
 }

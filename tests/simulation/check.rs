@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use fennec::queue::envelope::{Elected, NodeId, Resolution, RoleMessage, SegmentId};
 use fennec::queue::message::{Run, Runs};
-use fennec::queue::quorum::Members;
+use fennec::queue::quorum::{Members, StoreId};
 use fennec::queue::relay;
 use fennec::queue::segment::Segment;
 use fennec::queue::sync::Record;
@@ -22,6 +22,13 @@ pub struct Ack {
     pub number: u64,
     pub sent: u64,
     pub at: u64,
+}
+
+/// A disk of a storage that became an older copy, and a sync that knows more of it.
+pub struct Forgotten {
+    pub sync: (NodeId, u32),
+    pub storage: NodeId,
+    pub store: StoreId,
 }
 
 #[derive(Default)]
@@ -47,6 +54,8 @@ pub struct Facts {
     /// The last decision anybody knew of.
     pub decided: u64,
     pub copied: u64,
+    /// Disks that syncs have heard more of than they knew when they were restored: the sync, its life, the storage, and its disk then.
+    pub forgotten: Vec<Forgotten>,
     pub grants: u64,
 }
 

@@ -27,12 +27,8 @@ use crate::storage::Disk;
 /// How long an entry may be silent.
 pub const LEASE_US: u64 = 600_000;
 
-const LIMITS: EntryLimits = EntryLimits {
-    unresolved_segments_max: 8,
-    segment_bytes_max: 4096,
-    waiting_bytes_max: 1 << 16,
-    lease_us: LEASE_US,
-};
+const LIMITS: EntryLimits =
+    EntryLimits { unresolved_segments_max: 8, segment_bytes_max: 4096, waiting_bytes_max: 1 << 16, lease_us: LEASE_US };
 
 /// A process.
 pub struct Entry {

@@ -192,6 +192,11 @@ fn drafts_that_are_not_passed_on_are_found() {
 }
 
 #[test]
+fn a_restored_storage_that_counts_is_found() {
+    check_bug(PLAN, Bug::Role(Fault::RestoredDiskCounts), 0);
+}
+
+#[test]
 fn a_wiped_sync_that_votes_is_found() {
     check_bug(PLAN, Bug::Role(Fault::WipedSyncVotes), 89);
 }

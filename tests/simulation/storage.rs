@@ -1,9 +1,9 @@
 //! A storage with its disk: the storage node of the processes, and a store in memory.
 
-use fennec::cluster::ndb::{Ndb, NdbLimits};
+use fennec::cluster::ndb::{Ndb, NdbLimits, STORE_ID};
 use fennec::queue::envelope::NodeId;
 use fennec::queue::quorum::{Members, StoreId};
-use fennec::queue::state::rows::NODE;
+use fennec::queue::state::rows::{NODE, decode};
 use fennec::queue::state::{State, StateLimits};
 use fennec::store::memory::MemoryStore;
 use fennec::store::state::load;
@@ -57,6 +57,12 @@ impl Storage {
     pub fn reader(&self) -> Box<dyn StoreReader> {
         self.ndb.reader().expect("it has readers")
     }
+}
+
+/// Which disk it is.
+pub fn store_id(disk: &Disk) -> StoreId {
+    let row = disk.clone().get(STORE_ID).expect("memory can be read");
+    row.map_or(StoreId::default(), |row| decode(STORE_ID, &row).expect("rows are as they were written"))
 }
 
 /// The state that the rows of a disk come to.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use fennec::cluster::sync::Write;
 use fennec::queue::envelope::{Envelope, NodeId, Role, RoleMessage};
 use fennec::queue::faults::{self, Fault};
-use fennec::cluster::sync::Write;
 use fennec::queue::quorum::{Member, Members, StoreId};
 
-use crate::check::{Facts, Logged, messages_of};
+use crate::check::{Facts, Forgotten, Logged, messages_of};
 use crate::clients::{Client, Heard};
 use crate::dice::Dice;
 use crate::entry::{self, Entry, Told};
@@ -48,6 +48,10 @@ struct Node {
     file: File,
     /// What its file was once.
     older: Option<File>,
+    /// What the disk of a storage was once.
+    older_disk: Option<Disk>,
+    /// How far a sync has heard that disks are, in this life.
+    heard: BTreeMap<StoreId, u64>,
     /// What the disk of a sync is doing.
     write: Option<Write>,
     /// Longest time of the disk.
@@ -171,6 +175,8 @@ impl World {
                 disk: Disk::default(),
                 file: File::new(),
                 older: None,
+                older_disk: None,
+                heard: BTreeMap::new(),
                 write: None,
                 disk_us: 3 * MS,
                 is_recovering: false,
@@ -271,6 +277,7 @@ impl World {
         let node = self.node(id);
         node.life += 1;
         node.started = now;
+        node.heard.clear();
         let life = node.life;
         match id.role {
             Role::Entry => {
@@ -281,7 +288,8 @@ impl World {
                 node.process = Process::Storage(Box::new(Storage::start(id.clone(), members, &node.disk, fresh)));
             }
             Role::Sync => {
-                node.process = Process::Sync(Box::new(Sync::start(id.clone(), members, &mut node.file, Dice::new(random))));
+                node.process =
+                    Process::Sync(Box::new(Sync::start(id.clone(), members, &mut node.file, Dice::new(random))));
             }
         }
         self.at(1, Event::Tick { at: id.clone(), life });
@@ -402,6 +410,10 @@ impl World {
                 self.storage_goes_on(&to);
             }
             Process::Sync(sync) => {
+                if let RoleMessage::Applied { store, position } = envelope.message {
+                    let heard = node.heard.entry(store).or_default();
+                    *heard = position.max(*heard);
+                }
                 sync.handle((now, wall), envelope);
                 self.sync_goes_on(&to);
             }
@@ -488,6 +500,9 @@ impl World {
         match &mut node.process {
             Process::Storage(storage) => {
                 storage.work(&mut self.facts, &node.disk);
+                if is_copied {
+                    node.older_disk = Some(node.disk.copy());
+                }
                 self.storage_goes_on(id);
             }
             Process::Sync(sync) => {
@@ -523,7 +538,8 @@ impl World {
 
     /// An entry takes up the log from a storage that is linked and so far.
     fn take_up(&mut self, id: &NodeId, life: (u32, u32), position: u64) {
-        let is_present = |node: &Node| matches!(&node.process, Process::Entry(entry) if (node.life, entry.life) == life);
+        let is_present =
+            |node: &Node| matches!(&node.process, Process::Entry(entry) if (node.life, entry.life) == life);
         if !is_present(&self.nodes[id]) {
             return;
         }
@@ -754,20 +770,41 @@ impl World {
         }
     }
 
-    /// A disk is empty from now on, if all others have everything.
+    /// A disk is empty from now on, or an older copy, if all others have everything.
     fn lose_disk(&mut self, id: &NodeId) {
         let is_lost = |(id, node): &(&NodeId, &Node)| id.role == Role::Storage && node.is_recovering;
         let is_recovering = self.nodes.iter().filter(is_lost).count();
-        if id.role != Role::Storage || self.facts.decided == 0 || is_recovering + 1 >= self.plan.storage_quorum as usize {
+        if id.role != Role::Storage || self.facts.decided == 0 || is_recovering + 1 >= self.plan.storage_quorum as usize
+        {
             return;
         }
         self.crash(id);
         self.note(|| format!("{id} loses its disk"));
+        let is_restored = self.dice.chance(500);
         let node = self.node(id);
-        node.disk = Disk::default();
-        node.is_recovering = true;
+        match node.older_disk.take().filter(|_| is_restored) {
+            Some(older) => {
+                let store = storage::store_id(&node.disk);
+                node.disk = older;
+                self.remember(id, store);
+            }
+            None => node.disk = Disk::default(),
+        }
+        self.node(id).is_recovering = true;
         let delay = self.dice.range(MS, 300 * MS);
         self.at(delay, Event::Start(id.clone()));
+    }
+
+    /// The disk of a storage is now what it was once: syncs that know more are to say so.
+    fn remember(&mut self, id: &NodeId, store: StoreId) {
+        let position = storage::state(&self.nodes[id].disk).position();
+        self.note(|| format!("{id} is restored as it was at {position}"));
+        for (sync, node) in self.nodes.iter().filter(|(_, node)| matches!(node.process, Process::Sync(_))) {
+            if node.heard.get(&store).is_some_and(|heard| *heard > position) {
+                let sync = (sync.clone(), node.life);
+                self.facts.forgotten.push(Forgotten { sync, storage: id.clone(), store });
+            }
+        }
     }
 
     /// A sync's disk is empty, or what it was once.
@@ -906,8 +943,13 @@ impl World {
         None
     }
 
-    /// All disks have the same.
+    /// All disks have the same, and none goes on under the name of one that knew more.
     fn check_disks(&self) {
+        for Forgotten { sync, storage, store } in &self.facts.forgotten {
+            let is_known = self.nodes[&sync.0].life == sync.1;
+            let present = storage::store_id(&self.nodes[storage].disk);
+            assert!(!is_known || present != *store, "{storage} was restored, and goes on as if nothing had happened");
+        }
         let disks = self.nodes.iter().filter(|(id, _)| id.role == Role::Storage).map(|(_, node)| &node.disk);
         let mut disks = disks.map(|disk| (storage::state(disk).position(), storage::shared_rows(disk)));
         let first = disks.next().expect("there is a storage");
