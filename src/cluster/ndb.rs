@@ -362,7 +362,7 @@ impl Ndb {
             }
             Apply::Command(command) => {
                 tracing::debug!(node = %self.node, position, ?command, "a command has its place");
-                if let OrderCommand::Members(members) = &command {
+                if let OrderCommand::Members { members, .. } = &command {
                     let own = (&self.node, self.store_id);
                     if is_in(own, members) && !is_in(own, self.role.members().1) {
                         tracing::info!(node = %self.node, "this disk counts now");

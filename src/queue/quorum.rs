@@ -71,6 +71,26 @@ impl Members {
         Ok(())
     }
 
+    /// Whether this table may come next after `before`: syncs may have other disks, but only one may come or go. So any two
+    /// majorities of the two tables have a sync in common, and no entry can hold a lease by the one that is over by the other.
+    pub fn may_follow(&self, before: &Members) -> bool {
+        let only = |these: &Members, those: &Members| {
+            let is_new = |member: &&Member| !those.syncs.iter().any(|other| other.node == member.node);
+            these.syncs.iter().filter(is_new).count()
+        };
+        self.check().is_ok() && only(self, before) + only(before, self) <= 1
+    }
+
+    /// Whether it is the same table but for the order in which nodes stand.
+    pub fn is_same(&self, other: &Members) -> bool {
+        let sorted = |members: &Members| {
+            let mut members = members.clone();
+            members.slots.iter_mut().chain([&mut members.syncs]).for_each(|group| group.sort());
+            members
+        };
+        sorted(self) == sorted(other)
+    }
+
     /// Whether the disks are known. Those of a new cluster are not, until all are there: its table has the nodes alone.
     pub fn has_stores(&self) -> bool {
         self.syncs.iter().chain(self.slots.iter().flatten()).any(|member| member.store != StoreId::default())

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use self::drafts::{Drafts, needs_majority};
 use self::members::Founding;
 use self::vote::Vote;
-use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage, SegmentId};
+use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, Role, RoleMessage, SegmentId};
 use super::faults::{Fault, has};
 use super::quorum::{Member, Members, StoreId};
 
@@ -115,8 +115,6 @@ pub struct SyncRole {
     founds: bool,
     founding: Option<Founding>,
     order: Order,
-    /// The table of members is the same since this position.
-    since: u64,
     drafts: Drafts,
     /// On the position behind `order`.
     vote: Vote,
@@ -127,6 +125,8 @@ pub struct SyncRole {
     applied: BTreeMap<StoreId, u64>,
     /// Segments that disks had, and have not said so since their link is up.
     doubted: BTreeMap<StoreId, BTreeSet<SegmentId>>,
+    /// Storages and syncs that are linked and have told which disk is theirs, members or not.
+    disks: BTreeMap<NodeId, StoreId>,
     /// Syncs that are linked, and up to which position they are known to know the order.
     peers: BTreeMap<NodeId, u64>,
     /// The last statement of each disk that counted, on positions before the present one.
@@ -214,6 +214,17 @@ impl SyncRole {
         &self.decisions
     }
 
+    /// Storages and syncs that are linked and have told which disk is theirs, and up to which position they have all, as far as
+    /// this sync knows. This one is among them.
+    pub fn disks(&self) -> BTreeMap<NodeId, (StoreId, u64)> {
+        let far = |node: &NodeId, store: &StoreId| match node.role {
+            Role::Sync => self.peers.get(node).copied(),
+            _ => self.applied.get(store).copied(),
+        };
+        let others = self.disks.iter().map(|(node, store)| (node.clone(), (*store, far(node, store).unwrap_or(0))));
+        others.chain([(self.node.clone(), (self.store, self.order.position))]).collect()
+    }
+
     pub fn standing(&self) -> Standing {
         match &self.founding {
             _ if self.forgot => Standing::Forgot,
@@ -238,7 +249,9 @@ impl SyncRole {
     fn ask(&mut self, now_us: u64, command: OrderCommand, out: &mut Vec<Output>) {
         // Of the only sync in one process nobody else could become a peer.
         let is_possible = match &command {
-            OrderCommand::Members(members) => members.check().is_ok() && !(self.alone && members.syncs.len() > 1),
+            OrderCommand::Members { members, .. } => {
+                !self.order.is_void(&command) && !(self.alone && members.syncs.len() > 1)
+            }
             _ => true,
         };
         match command {
@@ -279,7 +292,9 @@ impl SyncRole {
             match challenger {
                 challenger if position == last + 1 => self.drafts.accept(challenger, &self.order),
                 // It was complete by the table of then.
-                Elected::Segment(draft) if position > self.since => self.drafts.accept_draft(draft, &self.order),
+                Elected::Segment(draft) if position > self.order.members_at => {
+                    self.drafts.accept_draft(draft, &self.order)
+                }
                 _ => {}
             }
         }
@@ -371,9 +386,6 @@ impl SyncRole {
     fn take(&mut self, elected: &Elected) {
         let heard = (!self.alone).then(|| self.all_heard());
         self.order.take(elected);
-        if matches!(elected, Elected::Command(OrderCommand::Members(_))) {
-            self.since = self.order.position;
-        }
         self.drafts.decided(elected, &self.order);
         if let Some(heard) = heard {
             self.heard = heard;
@@ -413,6 +425,7 @@ impl SyncRole {
             founding.storage(from, store, position);
             self.go_on_founding(out);
         }
+        self.disks.insert(from.clone(), store);
         let applied = self.applied.entry(store).or_default();
         if position < *applied && !has(Fault::RestoredDiskCounts) {
             return self.send(from, RoleMessage::DiskForgot { store }, out);

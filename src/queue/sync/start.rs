@@ -57,7 +57,8 @@ impl SyncRole {
     /// None with a table that could be begun with before.
     pub fn forgotten(&self, members: Members, store: StoreId) -> Result<Self, StartError> {
         let start = Start { store, records: Vec::new() };
-        Ok(Self { peers: self.peers.clone(), ..Self::found(self.node.clone(), members, start)? })
+        let (peers, disks) = (self.peers.clone(), self.disks.clone());
+        Ok(Self { peers, disks, ..Self::found(self.node.clone(), members, start)? })
     }
 
     /// All that the disk has to hold now. A new file begins with this; one that has grown may be replaced by it, if nothing that was
@@ -94,7 +95,6 @@ impl SyncRole {
             forgot: false,
             founds: false,
             founding: None,
-            since: order.position,
             order,
             drafts: Drafts::default(),
             vote,
@@ -102,6 +102,7 @@ impl SyncRole {
             decisions: BTreeMap::new(),
             applied: BTreeMap::new(),
             doubted: BTreeMap::new(),
+            disks: BTreeMap::new(),
             peers: BTreeMap::new(),
             heard: BTreeMap::new(),
             before: None,
@@ -130,7 +131,7 @@ impl SyncRole {
     /// The order stands like this, without the decisions before.
     pub(super) fn begin(&mut self, order: Order) {
         self.heard = self.all_heard();
-        (self.founding, self.since) = (None, order.position);
+        self.founding = None;
         self.decisions.clear();
         self.order = order;
         self.vote = self.new_vote();

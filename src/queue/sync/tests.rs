@@ -63,7 +63,7 @@ fn a_sync_that_is_alone_does_not_become_one_of_several() {
     let mut several = members(1, 1);
     several.syncs.push(Member { node: NodeId::sync("S2"), store: StoreId(9) });
     let mut told = Told::new(1, 1);
-    told.ask(OrderCommand::Members(several));
+    told.ask(OrderCommand::Members { behind: 0, members: several });
     assert_eq!(told.elected(), []);
 }
 
@@ -100,7 +100,7 @@ fn the_lowest_is_elected_first() {
     }
     assert_eq!(told.elected(), [], "one storage is no quorum");
     // With MEMBERS drafts are counted anew: all of them are drafts at once.
-    told.ask(OrderCommand::Members(members(2, 1)));
+    told.ask(OrderCommand::Members { behind: 0, members: members(2, 1) });
     assert_eq!(told.elected(), [(4, 0), (5, 40), (6, 50), (7, 50), (8, 60)]);
     let (first, second) = (told.sync.decisions[&6].clone(), told.sync.decisions[&7].clone());
     assert_eq!(first, Elected::Segment(draft("E1", 1, 50, 0)), "then the entry's name counts");
@@ -360,7 +360,13 @@ fn a_disk_that_is_no_member_only_listens() {
     assert_eq!((one.sync.standing(), one.sync.position(), one.said()), (Standing::Listens, 1, vec![]));
     let mut table = three();
     table.syncs[0].store = StoreId(77);
-    one.hear("S2", RoleMessage::ElectSegment { position: 2, elected: Elected::Command(OrderCommand::Members(table)) });
+    one.hear(
+        "S2",
+        RoleMessage::ElectSegment {
+            position: 2,
+            elected: Elected::Command(OrderCommand::Members { behind: 0, members: table }),
+        },
+    );
     one.pick("S2", 3, time(9));
     assert_eq!((one.sync.standing(), one.said().len()), (Standing::Votes, 2));
 }
@@ -372,7 +378,13 @@ fn drafts_are_counted_anew_with_a_new_table() {
     let before = draft("E1", 1, 100, 0);
     one.pick("S2", 2, Elected::Segment(before.clone()));
     let table = Members { storage_quorum: 1, ..Members { slots: members(2, 1).slots, ..three() } };
-    one.hear("S2", RoleMessage::ElectSegment { position: 2, elected: Elected::Command(OrderCommand::Members(table)) });
+    one.hear(
+        "S2",
+        RoleMessage::ElectSegment {
+            position: 2,
+            elected: Elected::Command(OrderCommand::Members { behind: 0, members: table }),
+        },
+    );
     one.said();
     one.pick("S3", 2, Elected::Segment(before.clone()));
     assert_eq!(one.said(), [], "it was complete by the old table");
