@@ -82,6 +82,8 @@ pub struct Ndb {
     keep: Vec<(Draft, Bytes)>,
     apply: Option<(u64, Apply)>,
     copy_in: VecDeque<CopyIn>,
+    /// Segments up to here are in the store, of a copy that did not come to its end; 0 or less than the present position: none.
+    stored: u64,
     /// Rows of a copy that has not come to its end.
     copied: Vec<(Bytes, Bytes)>,
     copies: HashMap<NodeId, CopyOut>,
@@ -177,6 +179,7 @@ impl Ndb {
             Some(value) => decode(MEMBERS, &value)?,
             None => (0, first),
         };
+        let stored = last_stored(&mut *reader)?;
         let start = Start {
             store: store_id,
             position: state.position(),
@@ -184,7 +187,7 @@ impl Ndb {
             entries: read_all(&mut *reader, LIFE)?,
             kept: read_all(&mut *reader, KEPT)?,
             members_at,
-            copied: Some(last_stored(&mut *reader)?).filter(|last| *last > state.position()).unwrap_or(0),
+            copied: Some(stored).filter(|last| *last > state.position()).unwrap_or(0),
         };
         Ok(Self {
             role: StorageRole::new(node.clone(), members, false, start),
@@ -199,6 +202,7 @@ impl Ndb {
             keep: Vec::new(),
             apply: None,
             copy_in: VecDeque::new(),
+            stored,
             copied: Vec::new(),
             copies: HashMap::new(),
             forgot: false,
@@ -388,7 +392,8 @@ impl Ndb {
             commit.rows.push(([LIFE, entry.name.as_bytes()].concat(), Some(rows::encode(&(entry, life)))));
         }
         let Applied { segment: stored, .. } = applied;
-        if !stored.topics.is_empty() {
+        // Those behind a copy that did not come to its end are there.
+        if !stored.topics.is_empty() && position > self.stored {
             commit.segments.push(stored);
         }
         Ok(Done { position, resolution, recent: Position { fed, segment } })
@@ -497,8 +502,8 @@ impl Ndb {
         }
         match last {
             None => {
-                let until = last_stored(&mut *self.reader)?;
-                self.role.copied_part(number, until, &mut self.outputs);
+                self.stored = last_stored(&mut *self.reader)?;
+                self.role.copied_part(number, self.stored, &mut self.outputs);
             }
             Some(position) => self.finish_copy(position)?,
         }
@@ -633,8 +638,65 @@ fn decode<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T,
 mod tests {
     use super::*;
     use crate::queue::envelope::Elected;
+    use crate::queue::message::{Batch, Head};
     use crate::queue::quorum::Member;
     use crate::store::memory::MemoryStore;
+    use crate::types::event::Qos;
+    use crate::types::payload::PayloadRef;
+
+    /// What N1 hears of a message in a segment of the first life of E1, and of the positions of both.
+    fn heard() -> Vec<(NodeId, RoleMessage)> {
+        let (e1, s1) = (NodeId::entry("E1"), NodeId::sync("S1"));
+        let mut batch = Batch::default();
+        let head = Head {
+            realm: "realm1",
+            topic: "news",
+            publisher: None,
+            exclude_publisher: false,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            format: None,
+            judged: false,
+        };
+        batch.message(&head, PayloadRef::Bytes(b"a"), None);
+        let body = batch.into_bytes();
+        let id = SegmentId { segment: 7, entry: e1.clone(), incarnation: 1 };
+        let draft = Draft { id: id.clone(), slot: 0, count: 1, digest: digest(&body), previous: 0 };
+        let init = OrderCommand::Init { entry: e1.clone(), replaces: 0, nonce: 0 };
+        let elect = |position, elected| (s1.clone(), RoleMessage::ElectSegment { position, elected });
+        vec![
+            elect(1, Elected::Command(init)),
+            (e1.clone(), RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0 }),
+            (e1.clone(), RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 1, body }),
+            (e1, RoleMessage::AdvanceSegmentOver(draft.clone())),
+            elect(2, Elected::Segment(draft)),
+        ]
+    }
+
+    /// A storage on this disk, that has heard all this.
+    fn lives_on(disk: &MemoryStore) -> Ndb {
+        let first = Members { syncs: Vec::new(), slots: vec![Vec::new()], storage_quorum: 1 };
+        let store = Box::new(disk.clone());
+        let mut ndb = Ndb::open(NodeId::storage("N1"), first, store, StateLimits::default(), StoreId(1)).unwrap();
+        for (from, message) in heard() {
+            ndb.handle(0, Envelope { from, to: NodeId::storage("N1"), message });
+            while ndb.has_work() {
+                ndb.work().unwrap();
+            }
+        }
+        ndb
+    }
+
+    #[test]
+    fn decisions_go_on_where_a_copy_has_left_segments_behind() {
+        let (whole, begun) = (MemoryStore::default(), MemoryStore::default());
+        assert_eq!(lives_on(&whole).state().position(), 2);
+        let segments = whole.reader().unwrap().segments(0, None, usize::MAX).unwrap();
+        assert_eq!(segments.iter().map(|segment| segment.position).collect::<Vec<_>>(), [2]);
+        begun.clone().commit(&Commit { segments: segments.clone(), ..Commit::default() }).unwrap();
+        assert_eq!(lives_on(&begun).state().position(), 2);
+        assert_eq!(begun.reader().unwrap().segments(0, None, usize::MAX).unwrap(), segments);
+    }
 
     #[test]
     fn a_disk_that_others_heard_more_of_takes_another_name_and_asks_to_count_again() {

@@ -1,6 +1,6 @@
 //! What is known of all that happened, and whether it is as it must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use fennec::queue::envelope::{Elected, NodeId, Resolution, RoleMessage, SegmentId};
@@ -22,13 +22,6 @@ pub struct Ack {
     pub number: u64,
     pub sent: u64,
     pub at: u64,
-}
-
-/// A disk of a storage that became an older copy, and a sync that knows more of it.
-pub struct Forgotten {
-    pub sync: (NodeId, u32),
-    pub storage: NodeId,
-    pub store: StoreId,
 }
 
 #[derive(Default)]
@@ -54,8 +47,8 @@ pub struct Facts {
     /// The last decision anybody knew of.
     pub decided: u64,
     pub copied: u64,
-    /// Disks that syncs have heard more of than they knew when they were restored: the sync, its life, the storage, and its disk then.
-    pub forgotten: Vec<Forgotten>,
+    /// Storages, and names of their disks, of which a sync has heard less than before.
+    pub forgotten: BTreeSet<(NodeId, StoreId)>,
     pub grants: u64,
 }
 

@@ -7,7 +7,7 @@ use fennec::queue::envelope::{Envelope, NodeId, Role, RoleMessage};
 use fennec::queue::faults::{self, Fault};
 use fennec::queue::quorum::{Member, Members, StoreId};
 
-use crate::check::{Facts, Forgotten, Logged, messages_of};
+use crate::check::{Facts, Logged, messages_of};
 use crate::clients::{Client, Heard};
 use crate::dice::Dice;
 use crate::entry::{self, Entry, Told};
@@ -412,6 +412,9 @@ impl World {
             Process::Sync(sync) => {
                 if let RoleMessage::Applied { store, position } = envelope.message {
                     let heard = node.heard.entry(store).or_default();
+                    if position < *heard {
+                        self.facts.forgotten.insert((envelope.from.clone(), store));
+                    }
                     *heard = position.max(*heard);
                 }
                 sync.handle((now, wall), envelope);
@@ -436,12 +439,13 @@ impl World {
                 self.entry_goes_on(id);
             }
             Process::Storage(storage) => {
-                node.is_recovering &= !(storage.ndb.counts() && storage.position() == decided);
+                // One with an older copy has to be told first that it is one.
+                let has_time = now > node.started + 500 * MS;
+                node.is_recovering &= !(storage.ndb.counts() && storage.position() == decided && has_time);
                 storage.ndb.tick(wall);
                 self.storage_goes_on(id);
             }
             Process::Sync(sync) => {
-                // One with an older copy has to be told first that it is one.
                 node.is_recovering &= !(sync.votes() && now > node.started + 500 * MS);
                 sync.tick((now, wall));
                 self.sync_goes_on(id);
@@ -782,29 +786,13 @@ impl World {
         self.note(|| format!("{id} loses its disk"));
         let is_restored = self.dice.chance(500);
         let node = self.node(id);
-        match node.older_disk.take().filter(|_| is_restored) {
-            Some(older) => {
-                let store = storage::store_id(&node.disk);
-                node.disk = older;
-                self.remember(id, store);
-            }
-            None => node.disk = Disk::default(),
-        }
-        self.node(id).is_recovering = true;
+        node.is_recovering = true;
+        node.disk = node.older_disk.take().filter(|_| is_restored).unwrap_or_default();
+        let position = storage::state(&node.disk).position();
+        self.facts.forgotten.retain(|(storage, _)| storage != id);
+        self.note(|| format!("its disk is now as it was at {position}"));
         let delay = self.dice.range(MS, 300 * MS);
         self.at(delay, Event::Start(id.clone()));
-    }
-
-    /// The disk of a storage is now what it was once: syncs that know more are to say so.
-    fn remember(&mut self, id: &NodeId, store: StoreId) {
-        let position = storage::state(&self.nodes[id].disk).position();
-        self.note(|| format!("{id} is restored as it was at {position}"));
-        for (sync, node) in self.nodes.iter().filter(|(_, node)| matches!(node.process, Process::Sync(_))) {
-            if node.heard.get(&store).is_some_and(|heard| *heard > position) {
-                let sync = (sync.clone(), node.life);
-                self.facts.forgotten.push(Forgotten { sync, storage: id.clone(), store });
-            }
-        }
     }
 
     /// A sync's disk is empty, or what it was once.
@@ -945,10 +933,9 @@ impl World {
 
     /// All disks have the same, and none goes on under the name of one that knew more.
     fn check_disks(&self) {
-        for Forgotten { sync, storage, store } in &self.facts.forgotten {
-            let is_known = self.nodes[&sync.0].life == sync.1;
+        for (storage, store) in &self.facts.forgotten {
             let present = storage::store_id(&self.nodes[storage].disk);
-            assert!(!is_known || present != *store, "{storage} was restored, and goes on as if nothing had happened");
+            assert!(present != *store, "{storage} was restored, and goes on as if nothing had happened");
         }
         let disks = self.nodes.iter().filter(|(id, _)| id.role == Role::Storage).map(|(_, node)| &node.disk);
         let mut disks = disks.map(|disk| (storage::state(disk).position(), storage::shared_rows(disk)));
