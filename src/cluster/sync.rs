@@ -303,12 +303,15 @@ mod tests {
         assert_eq!(write.records.first(), Some(&Record::Disk(StoreId(77))));
         let is_hello = |sent: &Envelope| matches!(&sent.message, RoleMessage::SyncHello(hello) if hello.store == StoreId(77) && hello.position == 0);
         assert!(matches!(&write.sends[..], [sent] if is_hello(sent)), "{:?}", write.sends);
-        hear(&mut node, RoleMessage::SyncOrder(Order { position: 5, ..Order::new(table(77)) }));
+        hear(&mut node, RoleMessage::SyncOrder(Order { position: 5, ..Order::new(table(1)) }));
+        assert_eq!(node.standing(), Standing::Listens);
+        let elected = Elected::Command(OrderCommand::Members { behind: 0, members: table(77) });
+        hear(&mut node, RoleMessage::ElectSegment { position: 6, elected });
         assert_eq!(node.standing(), Standing::Votes);
         let command = OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0, nonce: 0 };
         let challenger = Elected::Command(command);
-        let write = hear(&mut node, RoleMessage::PickChallenger { position: 6, challenger });
-        let picks = |sent: &Envelope| matches!(sent.message, RoleMessage::PickChallenger { position: 6, .. });
+        let write = hear(&mut node, RoleMessage::PickChallenger { position: 7, challenger });
+        let picks = |sent: &Envelope| matches!(sent.message, RoleMessage::PickChallenger { position: 7, .. });
         assert!(write.sends.iter().any(picks), "S2 has greeted it, though under another name");
     }
 

@@ -127,6 +127,8 @@ pub struct SyncRole {
     doubted: BTreeMap<StoreId, BTreeSet<SegmentId>>,
     /// Storages and syncs that are linked and have told which disk is theirs, members or not.
     disks: BTreeMap<NodeId, StoreId>,
+    /// Disks that knew more once.
+    forgotten: BTreeSet<StoreId>,
     /// Syncs that are linked, and up to which position they are known to know the order.
     peers: BTreeMap<NodeId, u64>,
     /// The last statement of each disk that counted, on positions before the present one.
@@ -415,6 +417,7 @@ impl SyncRole {
         let is_known = self.applied.get(&store).is_some_and(|applied| *applied <= self.order.position);
         let may_come = |id: &SegmentId| self.order.may_come(id);
         if is_known && doubted.iter().any(may_come) && !has(Fault::RestoredDiskCounts) {
+            self.forgotten.insert(store);
             self.send(from, RoleMessage::DiskForgot { store }, out);
         }
     }
@@ -428,6 +431,10 @@ impl SyncRole {
         self.disks.insert(from.clone(), store);
         let applied = self.applied.entry(store).or_default();
         if position < *applied && !has(Fault::RestoredDiskCounts) {
+            self.forgotten.insert(store);
+        }
+        if self.forgotten.contains(&store) {
+            // Again and again, for it may not hear it.
             return self.send(from, RoleMessage::DiskForgot { store }, out);
         }
         *applied = position.max(*applied);

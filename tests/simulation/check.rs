@@ -47,8 +47,8 @@ pub struct Facts {
     /// The last decision anybody knew of.
     pub decided: u64,
     pub copied: u64,
-    /// Storages, and names of their disks, of which a sync has heard less than before.
-    pub forgotten: BTreeSet<(NodeId, StoreId)>,
+    /// Storages, and names of their disks, of which a sync has heard less than before in this life.
+    pub forgotten: BTreeSet<(NodeId, StoreId, NodeId, u32)>,
     pub grants: u64,
 }
 

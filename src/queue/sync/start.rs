@@ -1,6 +1,6 @@
 //! A sync begins: with what its disk holds, or for the first time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::drafts::Drafts;
 use super::members::Founding;
@@ -102,6 +102,7 @@ impl SyncRole {
             decisions: BTreeMap::new(),
             applied: BTreeMap::new(),
             doubted: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             disks: BTreeMap::new(),
             peers: BTreeMap::new(),
             heard: BTreeMap::new(),

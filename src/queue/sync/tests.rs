@@ -469,6 +469,8 @@ fn a_storage_that_is_less_far_than_it_said_is_told_that_its_disk_is_an_older_cop
     assert!(!is_told_that_it_forgot(&mut one));
     say(&mut one, applied(6));
     assert!(is_told_that_it_forgot(&mut one));
+    say(&mut one, applied(8));
+    assert!(is_told_that_it_forgot(&mut one), "it may not have heard it");
     say(&mut one, RoleMessage::Applied { store: StoreId(5), position: 6 });
     assert!(!is_told_that_it_forgot(&mut one), "under another name it may begin anywhere");
 }
