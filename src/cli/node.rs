@@ -18,18 +18,25 @@ use super::args::ServeArgs;
 use super::broker::{Broker, LogWork, make_node};
 use super::config::cluster::{self, Loaded};
 use super::config::{Config, Flag};
-use super::{Failure, log, print, serve};
+use super::{Failure, log, print, reload, serve};
+use crate::cluster::ask::{Answer, Answers, Question};
+use crate::cluster::board::Board;
 use crate::cluster::config::{Plan, role_name};
 use crate::cluster::entry::Entry;
 use crate::cluster::inbox::Inbox;
 use crate::cluster::interest;
 use crate::cluster::line::LinkLimits;
 use crate::cluster::mesh::Mesh;
+use crate::cluster::metrics;
 use crate::cluster::ndb::Ndb;
+use crate::cluster::overview::{State, state_of};
 use crate::cluster::process::{self, AskStorages, Running};
 use crate::cluster::promises::PromiseFile;
+use crate::cluster::status::{NodeStatus, Status};
 use crate::cluster::sync::SyncLimits;
 use crate::cluster::tls::LinkTls;
+use crate::http::MoreMetrics;
+use crate::http::bare::{self, Sights};
 use crate::mqtt::mirror;
 use crate::net::clock::Clock;
 use crate::net::listen::Listener;
@@ -37,7 +44,7 @@ use crate::node::Node;
 use crate::node::log::ClockFn;
 use crate::node::log::follow::Readers;
 use crate::queue::entry::EntryLimits;
-use crate::queue::envelope::{NodeId, Role};
+use crate::queue::envelope::{Envelope, NodeId, OrderCommand, Role, RoleMessage};
 use crate::queue::quorum::{Members, StoreId};
 use crate::queue::state::StateLimits;
 use crate::store::{self, StoreSettings, StoreUrl, SyncMode};
@@ -82,7 +89,9 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let mut signals = Signals::catch(&runtime)?;
+    let hangup = reload::catch(&runtime)?;
     let process = Process::start(&plan, &runtime)?;
+    reload::follow(hangup, &runtime, args.cluster, plan, process.mesh.clone());
     let result = process.live(&config, &mut signals);
     process.stop(&runtime);
     runtime.shutdown_background();
@@ -144,6 +153,7 @@ struct Process {
     roles: Vec<(NodeId, Running)>,
     entry: Option<(NodeId, Arc<Inbox>)>,
     linked: Arc<Mutex<BTreeSet<NodeId>>>,
+    board: Board,
 }
 
 impl Process {
@@ -161,12 +171,38 @@ impl Process {
             Mesh::start(plan, listener, tls, &limits, inboxes.clone())
         };
         let mesh = mesh.map_err(|error| Failure::Run(format!("cannot begin the links: {error}")))?;
+        let board = Board::new(&own.nodes);
+        mesh.answer_with(answers(board.clone(), clock, inboxes.clone()));
         let mut process =
-            Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default() };
+            Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default(), board };
+        process.show(runtime)?;
         for (node, inbox) in inboxes {
             process.begin(node, inbox)?;
         }
         Ok(process)
+    }
+
+    /// Answers those who look at metrics, if the file says where.
+    fn show(&self, runtime: &Runtime) -> Result<(), Failure> {
+        let Some(address) = self.plan.own.metrics else { return Ok(()) };
+        let _within = runtime.enter();
+        let listener = Listener::bind(address).map_err(|error| Failure::Run(format!("metrics: {error}")))?;
+        let (more, board, clock) = (self.more_metrics(), self.board.clone(), self.clock);
+        let sights = Sights {
+            metrics: Box::new(move |text| {
+                more(text);
+                text.program(clock);
+            }),
+            troubles: Box::new(move || troubles(&board)),
+        };
+        runtime.spawn(bare::serve(listener, Arc::new(sights)));
+        Ok(())
+    }
+
+    /// Metrics of links and roles.
+    fn more_metrics(&self) -> MoreMetrics {
+        let (mesh, board) = (self.mesh.clone(), self.board.clone());
+        Arc::new(move |text| metrics::write(text, &mesh, &board))
     }
 
     fn begin(&mut self, node: NodeId, inbox: Arc<Inbox>) -> Result<(), Failure> {
@@ -194,7 +230,8 @@ impl Process {
         let opened = store::open(&settings).map_err(|error| named(format!("cannot open the store: {error}")))?;
         let ndb = Ndb::open(node.clone(), self.members(), opened.store, StateLimits::default(), fresh_id()?);
         let ndb = ndb.map_err(|error| named(error.to_string()))?;
-        process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+        process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
+            .map_err(|error| named(error.to_string()))
     }
 
     fn begin_sync(&self, node: &NodeId, inbox: &Arc<Inbox>) -> Result<Running, Failure> {
@@ -207,7 +244,8 @@ impl Process {
         let limits = SyncLimits { lease_us: LEASE.as_micros() as u64, file_bytes_max: PROMISES_BYTES_MAX };
         let sync = PromiseFile::open(node.clone(), self.members(), limits, &folder, fresh);
         let sync = sync.map_err(|error| named(format!("cannot open {}: {error}", folder.display())))?;
-        process::run_sync(sync, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+        process::run_sync(sync, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
+            .map_err(|error| named(error.to_string()))
     }
 
     fn store_of(&self, node: &NodeId) -> Result<StoreUrl, Failure> {
@@ -266,13 +304,14 @@ impl Process {
     ) -> Result<Option<(Broker, Ended)>, Failure> {
         let broker_node = make_node(config)?;
         let reached = Arc::new(AtomicU64::new(0));
-        let storages: Arc<[NodeId]> = self.plan.cluster.nodes_of(Role::Storage).cloned().collect();
-        let ask = AskStorages::new(self.mesh.clone(), node.clone(), storages, reached.clone());
+        let ask = AskStorages::new(self.mesh.clone(), node.clone(), reached.clone());
         let readers: Readers = Arc::new(move || process::reader(&ask));
         // What may wait is bounded where it is submitted.
         let lease_us = LEASE.as_micros() as u64;
         let limits = EntryLimits { waiting_bytes_max: usize::MAX, lease_us, ..EntryLimits::default() };
-        let entry = Entry::new(node.clone(), self.members(), limits, broker_node.clone(), reached);
+        // Syncs tell which is in force.
+        let members = self.mesh.cluster().members(|_| StoreId::default());
+        let entry = Entry::new(node.clone(), members, limits, broker_node.clone(), reached);
         let woken = inbox.clone();
         broker_node.log.wake_by(move || woken.wake());
         let ready = Arc::new(AtomicBool::new(false));
@@ -288,7 +327,9 @@ impl Process {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let linked = self.linked.clone();
         let beside = self.exchange(node, &broker_node).map_err(failed)?;
-        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), take_up);
+        let place = self.board.place(node);
+        place.clear();
+        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), &place, take_up);
         let handle = handle.map_err(failed)?;
         let mut waited = Duration::ZERO;
         while !ready.load(Ordering::Acquire) {
@@ -306,12 +347,12 @@ impl Process {
             }
         }
         let ended = handle.ended_cell();
-        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle))?, ended)))
+        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle, self.more_metrics()))?, ended)))
     }
 
     /// Begins to exchange events with the other entries.
     fn exchange(&self, own: &NodeId, node: &Arc<Node>) -> std::io::Result<interest::Exchanging> {
-        let peers = self.plan.cluster.nodes_of(Role::Entry).filter(|entry| *entry != own).cloned().collect();
+        let peers = self.mesh.cluster().nodes_of(Role::Entry).filter(|entry| *entry != own).cloned().collect();
         let linked = self.linked.lock().clone();
         let (mesh, clock) = (&self.mesh, self.clock_fn());
         interest::run(own.clone(), peers, |node| linked.contains(node), node.clone(), mesh, clock)
@@ -331,6 +372,34 @@ impl Process {
     }
 }
 
+/// What this process tells those who ask.
+fn answers(board: Board, clock: Clock, inboxes: Vec<(NodeId, Arc<Inbox>)>) -> Answers {
+    Arc::new(move |question, links| match question {
+        Question::Members { behind, members } => {
+            let Some((sync, inbox)) = inboxes.iter().find(|(node, _)| node.role == Role::Sync) else {
+                return Answer::None;
+            };
+            let message = RoleMessage::AskCommand(OrderCommand::Members { behind, members });
+            inbox.tell(Envelope { from: sync.clone(), to: sync.clone(), message });
+            Answer::Heard
+        }
+        Question::Status => {
+            let uptime = Duration::from_millis(clock.uptime_ms());
+            Answer::Status(Box::new(Status::of_this(uptime, links, board.read())))
+        }
+    })
+}
+
+/// Why nodes of this process do not do what they are for.
+fn troubles(board: &Board) -> Vec<String> {
+    let trouble = |said: NodeStatus| {
+        let (state, why) = state_of(Some(&said));
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        (state != State::Works).then(|| format!("{} {}{why}", said.node, state.name()))
+    };
+    board.read().into_iter().filter_map(trouble).collect()
+}
+
 type Ended = Arc<Mutex<Option<String>>>;
 
 /// What an entry has to know before clients come.
@@ -348,11 +417,19 @@ fn fresh_id() -> Result<StoreId, Failure> {
 }
 
 impl LogWork {
+    /// What it tells beside the log's own metrics.
+    pub(super) fn more_metrics(&self) -> Option<MoreMetrics> {
+        match self {
+            Self::Own(_) => None,
+            Self::Cluster(_, more) => Some(more.clone()),
+        }
+    }
+
     /// Takes nothing more, and waits until what was taken is stored.
     pub(super) fn stop(self, node: &Node) {
         match self {
             Self::Own(threads) => threads.stop(),
-            Self::Cluster(entry) => {
+            Self::Cluster(entry, _) => {
                 node.log.stop_taking();
                 let until = Instant::now() + SETTLE;
                 while node.log.unresolved_bytes() > 0 && entry.ended().is_none() && Instant::now() < until {

@@ -4,6 +4,8 @@
 //! Inbox --all that waits--> SyncNode, Ndb or Entry --work, write--> Mesh
 //! ```
 //!
+//! Each posts on the [`super::board`] how it is while it works.
+//!
 //! A thread takes all that waits, handles it, has the disk do once what comes of it, and sends. So the more there is to do, the
 //! more is done with one fsync. Storages answer questions about the past on threads of their own.
 
@@ -18,15 +20,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use super::board::Place;
 use super::entry::{Entry, Task};
+use super::frame::Beside;
 use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
 use super::promises::PromiseFile;
+use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
-use crate::queue::envelope::{Envelope, NodeId};
+use crate::queue::envelope::{Envelope, NodeId, Role};
+use crate::queue::state::rows;
 use crate::store::remote::{self, Ask, Question};
 use crate::store::{StoreError, StoreReader};
 
@@ -80,8 +86,11 @@ pub fn run_sync(
     inbox: &Arc<Inbox>,
     mesh: &Mesh,
     clock: ClockFn,
+    place: &Place,
 ) -> io::Result<Running> {
-    let (own, mesh) = (inbox.clone(), mesh.clone());
+    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
+    sync.count_in(&place.counts);
+    file.count_in(&place.counts);
     Running::spawn("sync", inbox, move || {
         let begun = Instant::now();
         let mut ticked = begun;
@@ -104,6 +113,7 @@ pub fn run_sync(
                 // What is on disk nobody knows now: others decide without this one.
                 Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
             }
+            post.post(|| Report::Sync(sync.role().report()));
         }
     })
 }
@@ -112,11 +122,12 @@ pub fn run_sync(
 ///
 /// # Errors
 /// The system has no threads left, or the store no readers.
-pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
+pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, place: &Place) -> io::Result<Running> {
     let reached = Arc::new(Reached::default());
     reached.set(ndb.state().position());
     let questions = read_for_others(&ndb, &reached)?;
-    let (own, mesh) = (inbox.clone(), mesh.clone());
+    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
+    ndb.count_in(&place.counts);
     Running::spawn("ndb", inbox, move || {
         while let Some(events) = own.take(Some(TICK)) {
             let now_us = clock() * 1000;
@@ -125,13 +136,18 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) ->
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| ndb.connected(node)),
                     Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| ndb.disconnected(node)),
                     Event::Envelope(envelope) => ndb.handle(now_us, envelope),
+                    Event::Beside { from, what: Beside::Policies, body } => ndb.tell_policies(&from, &body),
                     Event::Beside { .. } => {}
                     // Too many wait: dropped, the answer says that there will be none.
                     Event::Request { body, answer, .. } => drop(questions.try_send((body, answer))),
                 }
             }
             ndb.tick(now_us);
+            if let Err(error) = ndb.tidy(now_us) {
+                return tracing::error!(%error, "the store cannot be written: this storage stops");
+            }
             send(&mesh, ndb.take());
+            post.post(|| Report::Storage(ndb.report()));
             while ndb.has_work() {
                 if let Err(error) = ndb.work() {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
@@ -202,16 +218,15 @@ fn read_for_others(ndb: &Ndb, reached: &Arc<Reached>) -> io::Result<Questions> {
 pub struct AskStorages {
     mesh: Mesh,
     own: NodeId,
-    storages: Arc<[NodeId]>,
     /// How far the asking entry is.
     position: Arc<AtomicU64>,
     /// The one that answered last.
-    preferred: usize,
+    preferred: Option<NodeId>,
 }
 
 impl AskStorages {
-    pub fn new(mesh: Mesh, own: NodeId, storages: Arc<[NodeId]>, position: Arc<AtomicU64>) -> Self {
-        Self { mesh, own, storages, position, preferred: 0 }
+    pub fn new(mesh: Mesh, own: NodeId, position: Arc<AtomicU64>) -> Self {
+        Self { mesh, own, position, preferred: None }
     }
 }
 
@@ -220,11 +235,13 @@ impl Ask for AskStorages {
         let asked = (self.position.load(Ordering::Acquire), question);
         let body = rmp_serde::to_vec(&asked).map_err(|error| StoreError::Unusable(error.to_string()))?;
         let body = Bytes::from(body);
-        for turn in 0..self.storages.len() {
-            let at = (self.preferred + turn) % self.storages.len();
-            let asked = self.mesh.ask(self.own.clone(), self.storages[at].clone(), body.clone());
+        let mut storages: Vec<NodeId> = self.mesh.cluster().nodes_of(Role::Storage).cloned().collect();
+        let preferred = storages.iter().position(|node| Some(node) == self.preferred.as_ref());
+        storages.rotate_left(preferred.unwrap_or(0));
+        for storage in storages {
+            let asked = self.mesh.ask(self.own.clone(), storage.clone(), body.clone());
             let Some(reply) = asked.ok().and_then(super::mesh::Asked::wait) else { continue };
-            self.preferred = at;
+            self.preferred = Some(storage);
             return rmp_serde::from_slice(&reply).map_err(|error| StoreError::Unusable(error.to_string()));
         }
         Err(StoreError::Unavailable("no storage of the cluster answers".to_owned()))
@@ -269,19 +286,33 @@ pub fn run_entry(
     mesh: &Mesh,
     clock: ClockFn,
     (linked, beside): (Arc<Mutex<BTreeSet<NodeId>>>, Exchanging),
+    place: &Place,
     take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
 ) -> io::Result<EntryHandle> {
     let (own, mesh) = (inbox.clone(), mesh.clone());
+    let tell_policies = {
+        let (mesh, name) = (mesh.clone(), entry.own().clone());
+        let policies = Bytes::from(rows::encode(&entry.policies()));
+        move |node: &NodeId| {
+            if node.role == Role::Storage {
+                // What is lost with its link is told again with the next.
+                let _ = mesh.tell(name.clone(), node.clone(), Beside::Policies, policies.clone());
+            }
+        }
+    };
     let ended = Arc::new(Mutex::new(None));
     let ending = Arc::new(AtomicBool::new(false));
     let (told, stop) = (ended.clone(), ending.clone());
     let taken: Arc<Mutex<Option<Result<u64, String>>>> = Arc::default();
+    let mut post = place.post();
+    entry.count_in(&place.counts);
     let running = Running::spawn("entry", inbox, move || {
         let begun = Instant::now();
         let mut take_up = Some(take_up);
         let now_us = clock() * 1000;
         for node in linked.lock().iter() {
             entry.connected(now_us, node);
+            tell_policies(node);
         }
         entry.begin();
         while !stop.load(Ordering::Acquire)
@@ -295,6 +326,7 @@ pub fn run_entry(
                         for node in nodes.iter() {
                             linked.lock().insert(node.clone());
                             entry.connected(now_us, node);
+                            tell_policies(node);
                         }
                         beside.hear(Event::Connected { process, nodes });
                     }
@@ -320,6 +352,7 @@ pub fn run_entry(
             }
             entry.flush(now_us);
             send(&mesh, entry.take());
+            post.post(|| Report::Entry(entry.report(begun.elapsed().as_micros() as u64)));
             for task in entry.take_tasks() {
                 match task {
                     Task::TakeUp => {

@@ -6,7 +6,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
+use super::counts::Counts;
 use super::sync::{Fresh, SyncLimits, SyncNode};
 use crate::queue::envelope::{Envelope, NodeId};
 use crate::queue::quorum::Members;
@@ -20,6 +23,7 @@ pub struct PromiseFile {
     folder: PathBuf,
     file: File,
     bytes: u64,
+    counts: Arc<Counts>,
 }
 
 impl PromiseFile {
@@ -47,7 +51,12 @@ impl PromiseFile {
         if bytes > 0 {
             file.set_len(bytes)?;
         }
-        Ok((node, Self { folder: folder.to_owned(), file, bytes }))
+        Ok((node, Self { folder: folder.to_owned(), file, bytes, counts: Arc::default() }))
+    }
+
+    /// Has it count there.
+    pub fn count_in(&mut self, counts: &Arc<Counts>) {
+        self.counts = counts.clone();
     }
 
     /// Writes what the sync has promised; returns what may be sent then.
@@ -63,7 +72,9 @@ impl PromiseFile {
             self.file.write_all(&frame)?;
             self.bytes += frame.len() as u64;
             if write.must_sync {
+                let begun = Instant::now();
                 self.file.sync_data()?;
+                self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
             }
         }
         Ok(write.sends)

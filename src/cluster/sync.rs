@@ -10,7 +10,10 @@
 //! MEMBERS names it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::counts::Counts;
 use crate::queue::envelope::{Envelope, NodeId, OrderCommand, RoleMessage};
 use crate::queue::lease::LeaseWatch;
 use crate::queue::quorum::{Members, StoreId};
@@ -61,6 +64,9 @@ pub struct SyncNode {
     /// The file has to be begun anew.
     is_anew: bool,
     fresh: Fresh,
+    counts: Arc<Counts>,
+    /// The last round of the present vote in which this sync has said something.
+    round: u32,
     outputs: Vec<Output>,
 }
 
@@ -98,9 +104,16 @@ impl SyncNode {
             asked_us: None,
             is_anew,
             fresh,
+            counts: Arc::default(),
+            round: 0,
             outputs: Vec::new(),
         };
         Ok((node, len as u64))
+    }
+
+    /// Has it count there.
+    pub fn count_in(&mut self, counts: &Arc<Counts>) {
+        self.counts = counts.clone();
     }
 
     pub fn role(&self) -> &SyncRole {
@@ -211,10 +224,14 @@ impl SyncNode {
             match output {
                 Output::Send(envelope) => write.sends.push(envelope),
                 Output::Promise(record) => {
+                    self.count(&record);
                     write.records.push(record);
                     write.must_sync = true;
                 }
-                Output::Note(record) => write.records.push(record),
+                Output::Note(record) => {
+                    self.count(&record);
+                    write.records.push(record);
+                }
                 Output::Forgot => write.sends = self.begin_anew()?,
             }
         }
@@ -222,6 +239,17 @@ impl SyncNode {
             (write.is_anew, write.must_sync, write.records) = (true, true, self.role.records());
         }
         Ok(write)
+    }
+
+    fn count(&mut self, record: &Record) {
+        match record {
+            Record::Said { position, statement, .. } => {
+                self.round = statement.step(*position).round;
+                self.counts.statements.fetch_add(1, Ordering::Relaxed);
+            }
+            Record::Decided { .. } => self.counts.decided_in(std::mem::take(&mut self.round)),
+            _ => {}
+        }
     }
 
     /// What is said first by a disk that has forgotten all; nothing of what it wanted to say holds.

@@ -156,6 +156,9 @@ impl Node {
                 realm.watch_interest();
                 self.peers.everything().into_iter().for_each(|peer| realm.set_reach_everything(peer, true));
             }
+            if let Some(rank) = self.peers.rank() {
+                realm.dealer.lock().watch(rank);
+            }
             self.house.furnish(&realm);
             if self.loads_keys.load(Ordering::SeqCst) {
                 realm.begin_loading();
@@ -169,6 +172,11 @@ impl Node {
             realm.retained_is_loaded();
         }
         realm
+    }
+
+    /// What of the log is to stay: for its own sake, and bytes of the rest that are kept for those who have not read it.
+    pub fn retention(&self) -> (&[Policy], u64) {
+        (&self.policies, self.limits.session_log_bytes_max)
     }
 
     /// Patterns whose events are in the durable log, of a realm.

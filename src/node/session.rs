@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::house::Inbox;
 use super::link::Link;
 use super::mailbox::Mailbox;
+use super::peers::calls::Line;
 use super::rpc::ReplyTo;
 use super::wire::WireRef;
 use crate::router::broker::Subscriber;
@@ -64,6 +65,8 @@ pub struct Session {
     told_of_revocations: AtomicBool,
     /// Set for the session that answers the broker's own procedures.
     pub(super) inbox: OnceLock<Inbox>,
+    /// Set for the session that another entry of the cluster is.
+    pub(super) line: OnceLock<Line>,
     /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
     /// Procedures that an MQTT session answers: the topic its invocations are published on, and the QoS it granted.
@@ -85,6 +88,7 @@ impl Session {
             sieved: AtomicBool::new(false),
             told_of_revocations: AtomicBool::new(false),
             inbox: OnceLock::new(),
+            line: OnceLock::new(),
             replies: Mutex::default(),
             procedures: Mutex::default(),
         }
@@ -109,10 +113,15 @@ impl Session {
         *current = sieves;
     }
 
+    /// Whether one of its subscriptions looks for fields.
+    pub(super) fn is_sieved(&self) -> bool {
+        self.sieved.load(Ordering::Acquire)
+    }
+
     /// The terms of a copy that is merged from all subscriptions which match the topic, without the identifiers of those that do
     /// not let these data through; `None`: none of them does. The QoS stays that of all which match the topic.
     pub fn sift<'t>(&self, topic: &Topic, payload: PayloadRef<'_>, terms: &'t Terms) -> Option<Cow<'t, Terms>> {
-        if !self.sieved.load(Ordering::Acquire) {
+        if !self.is_sieved() {
             return Some(Cow::Borrowed(terms));
         }
         let Some(sieves) = self.sieves.lock().clone() else { return Some(Cow::Borrowed(terms)) };
@@ -183,7 +192,7 @@ impl Subscriber for Arc<Session> {
     }
 
     fn apart(&self) -> bool {
-        self.sieved.load(Ordering::Acquire) || self.wire.lock().1
+        self.is_sieved() || self.wire.lock().1
     }
 
     fn persistent(&self) -> bool {

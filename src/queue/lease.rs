@@ -85,11 +85,16 @@ impl LeaseHolder {
     }
 
     pub fn is_held(&self, now_us: u64, lease_us: u64, members: &Members) -> bool {
+        self.left_us(now_us, lease_us, members) > 0
+    }
+
+    /// How long it will be held if no sync answers any more.
+    pub fn left_us(&self, now_us: u64, lease_us: u64, members: &Members) -> u64 {
         let answered = |node: &NodeId| self.answered.get(node).copied();
         let mut sent: Vec<u64> = members.syncs.iter().filter_map(|member| answered(&member.node)).collect();
         sent.sort_unstable_by(|a, b| b.cmp(a));
         let majority = members.syncs.len() / 2;
-        sent.get(majority).is_some_and(|sent_us| now_us < sent_us + lease_us / 3 * 2)
+        sent.get(majority).map_or(0, |sent_us| (sent_us + lease_us / 3 * 2).saturating_sub(now_us))
     }
 
     /// Whether it is not held, but would be if no sync had given up this life: only another can have it.
@@ -218,6 +223,18 @@ mod tests {
         assert_eq!(watch.silent(LEASE_US + 10), []);
         assert!(!watch.heard(LEASE_US + 20, &e2, 8), "it is over");
         assert!(watch.heard(LEASE_US + 20, &e2, 9));
+    }
+
+    #[test]
+    fn with_a_new_table_a_life_has_to_be_silent_for_a_lease_once_more() {
+        let mut watch = LeaseWatch::new(LEASE_US);
+        let e1 = NodeId::entry("E1");
+        watch.begins(0, &e1, 7);
+        assert_eq!(watch.silent(LEASE_US).len(), 1);
+        watch.restart(LEASE_US);
+        assert_eq!(watch.silent(2 * LEASE_US - 1), []);
+        assert_eq!(watch.silent(2 * LEASE_US), [(e1.clone(), 7)]);
+        assert!(!watch.heard(2 * LEASE_US, &e1, 7), "it was given up before");
     }
 
     #[test]

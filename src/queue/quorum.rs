@@ -164,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn one_sync_comes_or_goes_at_a_time() {
+        let table = |syncs: &[&str]| members(syncs, &[&["N1"]], 1);
+        let before = table(&["S1", "S2", "S3"]);
+        let check = |syncs: &[&str], expected| assert_eq!(table(syncs).may_follow(&before), expected, "{syncs:?}");
+        check(&["S3", "S2", "S1"], true);
+        check(&["S1", "S2", "S3", "S4"], true);
+        check(&["S1", "S2"], true);
+        check(&["S1", "S2", "S4"], false);
+        check(&["S1"], false);
+        check(&[], false);
+        let mut replaced = before.clone();
+        replaced.syncs.iter_mut().for_each(|member| member.store = StoreId(9));
+        assert!(replaced.may_follow(&before), "disks are not nodes");
+    }
+
+    #[test]
     fn a_quorum_counts_storages_of_the_slot_only() {
         let members = members(&["S1"], &[&["N1", "N2", "N3"], &["N4", "N5", "N6"]], 2);
         let has = |names: &[&str]| {

@@ -25,12 +25,13 @@ use serde::{Deserialize, Serialize};
 use self::drafts::{Drafts, needs_majority};
 use self::members::Founding;
 use self::vote::Vote;
-use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, Role, RoleMessage, SegmentId};
+use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage, SegmentId};
 use super::faults::{Fault, has};
 use super::quorum::{Member, Members, StoreId};
 
 pub use self::order::{Life, Order};
 pub use self::promises::{Phase, Record, Step};
+pub use self::report::SyncReport;
 pub use self::start::StartError;
 pub use self::vote::Statement;
 
@@ -39,6 +40,7 @@ mod links;
 mod members;
 mod order;
 pub mod promises;
+mod report;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -92,9 +94,10 @@ pub enum Table {
 }
 
 /// What part a sync has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// There is no table of members: not all are there for the first time.
+    #[default]
     Founding,
     Votes,
     /// Its disk is not in the table of members: it knows the order and has no vote.
@@ -214,17 +217,6 @@ impl SyncRole {
     /// Decisions that are kept.
     pub fn decisions(&self) -> &BTreeMap<u64, Elected> {
         &self.decisions
-    }
-
-    /// Storages and syncs that are linked and have told which disk is theirs, and up to which position they have all, as far as
-    /// this sync knows. This one is among them.
-    pub fn disks(&self) -> BTreeMap<NodeId, (StoreId, u64)> {
-        let far = |node: &NodeId, store: &StoreId| match node.role {
-            Role::Sync => self.peers.get(node).copied(),
-            _ => self.applied.get(store).copied(),
-        };
-        let others = self.disks.iter().map(|(node, store)| (node.clone(), (*store, far(node, store).unwrap_or(0))));
-        others.chain([(self.node.clone(), (self.store, self.order.position))]).collect()
     }
 
     pub fn standing(&self) -> Standing {

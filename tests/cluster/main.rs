@@ -10,6 +10,7 @@
 //! paused; `FENNEC_CLUSTER_SEED=n` repeats the choices of a run, which prints its own.
 
 mod broker;
+mod calls;
 #[path = "../crash/checker.rs"]
 mod checker;
 #[path = "../crash/clients.rs"]
@@ -23,10 +24,13 @@ mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
 mod lost;
+mod members;
 #[path = "../crash/promises.rs"]
 mod promises;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod retention;
+mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 
