@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod ndb;
 pub mod overview;
 pub mod process;
+pub mod promises;
 mod pulse;
 pub mod retention;
 mod seat;

@@ -27,6 +27,7 @@ use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
+use super::promises::PromiseFile;
 use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
@@ -81,7 +82,7 @@ fn send(mesh: &Mesh, envelopes: Vec<Envelope>) {
 /// # Errors
 /// The system has no threads left.
 pub fn run_sync(
-    mut sync: SyncNode,
+    (mut sync, mut file): (SyncNode, PromiseFile),
     inbox: &Arc<Inbox>,
     mesh: &Mesh,
     clock: ClockFn,
@@ -89,6 +90,7 @@ pub fn run_sync(
 ) -> io::Result<Running> {
     let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
     sync.count_in(&place.counts);
+    file.count_in(&place.counts);
     Running::spawn("sync", inbox, move || {
         let begun = Instant::now();
         let mut ticked = begun;
@@ -106,11 +108,11 @@ pub fn run_sync(
                 ticked = Instant::now();
                 sync.tick(now_us, monotonic_us);
             }
-            if let Err(error) = sync.write() {
+            match file.write(&mut sync) {
+                Ok(envelopes) => send(&mesh, envelopes),
                 // What is on disk nobody knows now: others decide without this one.
-                return tracing::error!(%error, "the promises cannot be written: this sync stops");
+                Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
             }
-            send(&mesh, sync.take());
             post.post(|| Report::Sync(sync.role().report()));
         }
     })
