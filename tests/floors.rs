@@ -35,6 +35,7 @@ const BAR: &[&str] = &[
     "cluster/handshake",
     "cluster/overview",
     "cluster/pulse",
+    "cluster/sync",
     "cluster/retention",
     "cluster/status",
     "mqtt/codec",

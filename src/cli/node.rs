@@ -31,8 +31,9 @@ use crate::cluster::metrics;
 use crate::cluster::ndb::Ndb;
 use crate::cluster::overview::{State, state_of};
 use crate::cluster::process::{self, AskStorages, Running};
+use crate::cluster::promises::PromiseFile;
 use crate::cluster::status::{NodeStatus, Status};
-use crate::cluster::sync::SyncNode;
+use crate::cluster::sync::SyncLimits;
 use crate::cluster::tls::LinkTls;
 use crate::http::MoreMetrics;
 use crate::http::bare::{self, Sights};
@@ -50,6 +51,8 @@ use crate::store::{self, StoreSettings, StoreUrl, SyncMode};
 
 /// Bytes that wait for a role before its links are not read any more.
 const INBOX_BYTES_MAX: usize = 64 << 20;
+/// Length at which a sync's file of promises is written anew.
+const PROMISES_BYTES_MAX: u64 = 4 << 20;
 /// An entry that is silent for so long is given up by the syncs.
 const LEASE: Duration = Duration::from_secs(6);
 /// How often an entry that begins is looked at.
@@ -240,8 +243,8 @@ impl Process {
         };
         // Without random numbers the process would not have come so far.
         let fresh = Box::new(|| fresh_id().unwrap_or_default());
-        let lease_us = LEASE.as_micros() as u64;
-        let sync = SyncNode::open(node.clone(), self.members(), &folder, lease_us, fresh);
+        let limits = SyncLimits { lease_us: LEASE.as_micros() as u64, file_bytes_max: PROMISES_BYTES_MAX };
+        let sync = PromiseFile::open(node.clone(), self.members(), limits, &folder, fresh);
         let sync = sync.map_err(|error| named(format!("cannot open {}: {error}", folder.display())))?;
         process::run_sync(sync, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
             .map_err(|error| named(error.to_string()))

@@ -187,6 +187,16 @@ impl Entry {
         self.role.waits_for_feed()
     }
 
+    /// Whether sessions here may believe that they hold locks. `monotonic_us`: as in [`Entry::tick`].
+    pub fn is_lease_held(&self, monotonic_us: u64) -> bool {
+        self.role.is_lease_held(monotonic_us)
+    }
+
+    /// Up to this position others were told, or will be before they hear of anything behind it.
+    pub fn reached(&self) -> u64 {
+        self.reached.load(Ordering::Acquire)
+    }
+
     /// What is to be sent, in order.
     pub fn take(&mut self) -> Vec<Envelope> {
         std::mem::take(&mut self.out)

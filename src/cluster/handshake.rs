@@ -115,7 +115,7 @@ pub struct Handshake {
 
 enum State {
     AwaitsHello { nonce: Nonce },
-    AwaitsChallenge { expected: Process, hello: Vec<u8>, purpose: Purpose },
+    AwaitsChallenge { expected: Box<Process>, hello: Vec<u8>, purpose: Purpose },
     AwaitsProof { peer: Greeted, transcript: Vec<u8> },
     AwaitsWelcome { peer: Greeted, transcript: Vec<u8> },
     Over,
@@ -185,7 +185,8 @@ impl Handshake {
             Purpose::Ask => Message::Ask(introduction),
         };
         let hello = hello.encode();
-        (Self { own, channel, state: State::AwaitsChallenge { expected, hello: hello.clone(), purpose } }, hello)
+        let state = State::AwaitsChallenge { expected: Box::new(expected), hello: hello.clone(), purpose };
+        (Self { own, channel, state }, hello)
     }
 
     /// Begins as the side that accepted.

@@ -14,7 +14,8 @@
 //!    whoever is connected anew resends by its role's own rules.
 //! 6. Roles run on threads of their own and read from an [`inbox`]. A full inbox keeps the link from being read, so the other
 //!    side's outbox fills. No role ever waits for another: `send` returns at once, so nothing can wait in a circle.
-//! 7. Entries tell each other what their clients want ([`interest`]) and send each other the events that do not go by the log.
+//! 7. Entries tell each other what their clients want and offer ([`interest`]) and send each other the calls, and the events that do
+//!    not go by the log.
 //! 8. Whoever has the key may [`ask`] a process how it is, without being one of them: [`status`], which each role leaves on a
 //!    [`board`] while it works, so that one that hangs can be told from one that is well.
 //! 9. What is old goes from all storages alike ([`retention`]).
@@ -40,6 +41,7 @@ pub mod metrics;
 pub mod ndb;
 pub mod overview;
 pub mod process;
+pub mod promises;
 mod pulse;
 pub mod retention;
 mod seat;

@@ -28,7 +28,7 @@ use super::counts::Counts;
 use super::retention::{Housekeeper, Seen, Work};
 use crate::queue::digest::digest;
 use crate::queue::envelope::{Draft, Envelope, NodeId, OrderCommand, Resolution, RoleMessage, SegmentId};
-use crate::queue::quorum::{Member, Members, StoreId};
+use crate::queue::quorum::{Members, StoreId};
 use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
@@ -37,22 +37,33 @@ use crate::queue::storage::{Apply, Life, Output, Start, StorageReport, StorageRo
 use crate::store::state::{StoreRows, load};
 use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
 
-/// Bytes of fed positions that are kept in memory.
-const RECENT_BYTES_MAX: usize = 64 << 20;
-/// Positions whose feed is kept in memory.
-const RECENT_MAX: usize = 1 << 16;
-/// Bytes of one part of a copy, near enough.
-const PART_BYTES_MAX: usize = 1 << 20;
 /// Positions that are applied with one commit, and their bytes, near enough.
 const APPLIED_AT_ONCE_MAX: usize = 64;
 const APPLIED_BYTES_MAX: usize = 8 << 20;
 /// Headers that are read at a time.
 const HEADERS: usize = 4096;
 
-const STORE_ID: &[u8] = b"~store";
+/// The row with the id of the disk.
+pub const STORE_ID: &[u8] = b"~store";
 const MEMBERS: &[u8] = b"~members";
 const LIFE: &[u8] = b"~life ";
 const KEPT: &[u8] = b"~kept ";
+
+/// Bounds of a storage.
+#[derive(Clone, Copy, Debug)]
+pub struct NdbLimits {
+    /// Positions whose feed is kept in memory, and their bytes.
+    pub recent_max: usize,
+    pub recent_bytes_max: usize,
+    /// Bytes of one part of a copy, near enough.
+    pub part_bytes_max: usize,
+}
+
+impl Default for NdbLimits {
+    fn default() -> Self {
+        Self { recent_max: 1 << 16, recent_bytes_max: 64 << 20, part_bytes_max: 1 << 20 }
+    }
+}
 
 /// Why a storage node cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +83,8 @@ pub struct Ndb {
     store_id: StoreId,
     role: StorageRole,
     state: State,
-    limits: StateLimits,
+    state_limits: StateLimits,
+    limits: NdbLimits,
     store: Box<dyn Store>,
     reader: Box<dyn StoreReader>,
     recent: Recent,
@@ -81,9 +93,15 @@ pub struct Ndb {
     apply: Option<(u64, Apply)>,
     pending: Pending,
     copy_in: VecDeque<CopyIn>,
+    /// Segments up to here are in the store, of a copy that did not come to its end; 0 or less than the present position: none.
+    stored: u64,
     /// Rows of a copy that has not come to its end.
     copied: Vec<(Bytes, Bytes)>,
     copies: HashMap<NodeId, CopyOut>,
+    /// The disk is an older copy, and needs another name.
+    forgot: bool,
+    /// Another name for it.
+    spare: StoreId,
     /// The last TIME that was asked for.
     asked_us: u64,
     house: Housekeeper,
@@ -186,10 +204,10 @@ impl Position {
 }
 
 impl Recent {
-    fn push(&mut self, number: u64, position: Position) {
+    fn push(&mut self, number: u64, position: Position, limits: &NdbLimits) {
         self.bytes += position.bytes();
         self.positions.insert(number, position);
-        while self.bytes > RECENT_BYTES_MAX || self.positions.len() > RECENT_MAX {
+        while self.bytes > limits.recent_bytes_max || self.positions.len() > limits.recent_max {
             let Some((_, position)) = self.positions.pop_first() else { return };
             self.bytes -= position.bytes();
         }
@@ -207,7 +225,8 @@ pub fn number_of(entry: &NodeId) -> u64 {
 }
 
 impl Ndb {
-    /// Takes up where the store ends. `first`: who takes part at first; `fresh`: the id of the disk if it has none yet.
+    /// Takes up where the store ends. `first`: who takes part at first; `fresh`: the id of the disk if it has none yet, or
+    /// if it is found to be an older copy.
     ///
     /// # Errors
     /// The store cannot be read or written, or is damaged.
@@ -215,16 +234,17 @@ impl Ndb {
         node: NodeId,
         first: Members,
         mut store: Box<dyn Store>,
-        limits: StateLimits,
+        state_limits: StateLimits,
         fresh: StoreId,
     ) -> Result<Self, NdbError> {
         let store_id = open_store_id(&mut *store, fresh)?;
         let mut reader = store.reader()?;
-        let state = load(&mut *reader, limits)?;
+        let state = load(&mut *reader, state_limits)?;
         let (members_at, members) = match store.get(MEMBERS)? {
             Some(value) => decode(MEMBERS, &value)?,
             None => (0, first),
         };
+        let stored = last_stored(&mut *reader)?;
         let start = Start {
             store: store_id,
             position: state.position(),
@@ -232,7 +252,7 @@ impl Ndb {
             entries: read_all(&mut *reader, LIFE)?,
             kept: read_all(&mut *reader, KEPT)?,
             members_at,
-            copied: Some(last_stored(&mut *reader)?).filter(|last| *last > state.position()).unwrap_or(0),
+            copied: Some(stored).filter(|last| *last > state.position()).unwrap_or(0),
         };
         let own = node.clone();
         Ok(Self {
@@ -240,7 +260,8 @@ impl Ndb {
             node,
             store_id,
             state,
-            limits,
+            state_limits,
+            limits: NdbLimits::default(),
             store,
             reader,
             recent: Recent::default(),
@@ -248,8 +269,11 @@ impl Ndb {
             apply: None,
             pending: Pending::default(),
             copy_in: VecDeque::new(),
+            stored,
             copied: Vec::new(),
             copies: HashMap::new(),
+            forgot: false,
+            spare: fresh,
             asked_us: 0,
             house: Housekeeper::new(own),
             counts: Arc::default(),
@@ -258,8 +282,29 @@ impl Ndb {
         })
     }
 
+    /// The same with other bounds.
+    #[must_use]
+    pub fn with_limits(self, limits: NdbLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Which disk this is.
+    pub fn store_id(&self) -> StoreId {
+        self.store_id
+    }
+
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether what this disk has counts: it is in the table of members.
+    pub fn counts(&self) -> bool {
+        is_in((&self.node, self.store_id), self.role.members().1)
+    }
+
+    /// What a position came to, as entries are told; `None`: it is not one of the last, or not known here.
+    pub fn fed(&self, position: u64) -> Option<&Bytes> {
+        self.recent.positions.get(&position).map(|position| &position.fed)
     }
 
     /// Has it count there.
@@ -380,7 +425,8 @@ impl Ndb {
 
     /// Whether the disk has something to do.
     pub fn has_work(&self) -> bool {
-        !self.keep.is_empty() || self.apply.is_some() || !self.copy_in.is_empty() || !self.pending.is_empty()
+        let Self { keep, apply, copy_in, pending, .. } = self;
+        self.forgot || !keep.is_empty() || apply.is_some() || !copy_in.is_empty() || !pending.is_empty()
     }
 
     /// Applies what waits to the state. What became of it can be taken ([`Ndb::take`]) and sent at once; then [`Ndb::work`] is to be
@@ -404,7 +450,7 @@ impl Ndb {
         {
             let Done { position, resolution, recent } = self.apply(position, apply, &keep)?;
             (positions, bytes) = (positions + 1, bytes + recent.bytes());
-            self.recent.push(position, recent);
+            self.recent.push(position, recent, &self.limits);
             self.role.applied(position, resolution, &mut self.outputs);
             self.carry_out_early();
         }
@@ -416,6 +462,9 @@ impl Ndb {
     /// # Errors
     /// The node has to be opened again: nobody knows what of it is on disk.
     pub fn work(&mut self) -> Result<(), NdbError> {
+        if mem::take(&mut self.forgot) {
+            self.rename()?;
+        }
         if self.pending.is_empty()
             && let Some(copy) = self.copy_in.pop_front()
         {
@@ -432,6 +481,19 @@ impl Ndb {
             self.role.kept(&mut self.outputs);
         }
         self.outputs.extend(held);
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Others heard more of this disk than it knows: its promises are not kept, so it is another.
+    fn rename(&mut self) -> Result<(), NdbError> {
+        if self.store_id == self.spare {
+            return Ok(());
+        }
+        tracing::error!(node = %self.node, "this disk is an older copy: it does not count until the cluster has taken it in again");
+        set_store_id(&mut *self.store, self.spare)?;
+        self.store_id = self.spare;
+        self.role.renamed(self.store_id, &mut self.outputs);
         self.carry_out();
         Ok(())
     }
@@ -461,9 +523,8 @@ impl Ndb {
             Apply::Command(command) => {
                 tracing::debug!(node = %self.node, position, ?command, "a command has its place");
                 if let OrderCommand::Members { members, .. } = &command {
-                    let own = |member: &&Member| member.node == self.node && member.store == self.store_id;
-                    let counts = |members: &Members| members.storages().iter().any(&own);
-                    if counts(members) && !counts(self.role.members().1) {
+                    let own = (&self.node, self.store_id);
+                    if is_in(own, members) && !is_in(own, self.role.members().1) {
                         tracing::info!(node = %self.node, "this disk counts now");
                     }
                     changed = Some(rows::encode(&(position, members)));
@@ -490,7 +551,8 @@ impl Ndb {
             self.pending.rows.insert([LIFE, entry.name.as_bytes()].concat(), Some(rows::encode(&(entry, life))));
         }
         let Applied { segment: stored, .. } = applied;
-        if !stored.topics.is_empty() {
+        // Those behind a copy that did not come to its end are there.
+        if !stored.topics.is_empty() && position > self.stored {
             self.house.add(&stored);
             self.pending.segments.push(stored);
         }
@@ -544,6 +606,7 @@ impl Ndb {
                 Output::CopyOut { to, after, number } => self.copy_out(to, after, number),
                 Output::CopyIn { number, part, last } => self.copy_in.push_back(CopyIn { number, part, last }),
                 Output::CopyBegun { .. } => self.copied.clear(),
+                Output::Forgot => self.forgot = true,
             }
         }
     }
@@ -580,7 +643,7 @@ impl Ndb {
             }
         }
         let Some(copy) = self.copies.get_mut(&to) else { return };
-        match copy.part(&mut *self.reader) {
+        match copy.part(&mut *self.reader, self.limits.part_bytes_max) {
             Ok(part) => {
                 let last = copy.is_done().then_some(copy.position);
                 if last.is_some() {
@@ -617,8 +680,8 @@ impl Ndb {
         }
         match last {
             None => {
-                let until = last_stored(&mut *self.reader)?;
-                self.role.copied_part(number, until, &mut self.outputs);
+                self.stored = last_stored(&mut *self.reader)?;
+                self.role.copied_part(number, self.stored, &mut self.outputs);
             }
             Some(position) => self.finish_copy(position)?,
         }
@@ -639,7 +702,7 @@ impl Ndb {
         })?;
         rows.extend(copied.into_iter().map(|(key, value)| (key, Some(value.into()))));
         self.store.commit(&Commit { rows, ..Commit::default() })?;
-        self.state = load(&mut *self.reader, self.limits)?;
+        self.state = load(&mut *self.reader, self.state_limits)?;
         self.recent = Recent::default();
         self.house.begin_anew();
         let (members_at, members) = match self.store.get(MEMBERS)? {
@@ -664,16 +727,16 @@ impl CopyOut {
     }
 
     /// The next part.
-    fn part(&mut self, reader: &mut dyn StoreReader) -> Result<Vec<u8>, StoreError> {
+    fn part(&mut self, reader: &mut dyn StoreReader, bytes_max: usize) -> Result<Vec<u8>, StoreError> {
         let mut part = Part::default();
         let mut bytes = 0;
         if let Some(from) = self.next.take() {
-            part.segments = reader.segments(from, None, PART_BYTES_MAX)?;
+            part.segments = reader.segments(from, None, bytes_max)?;
             part.segments.retain(|segment| segment.first <= self.until);
             bytes = part.segments.iter().map(Segment::bytes).sum();
             self.next = part.segments.last().map(|last| last.last() + 1).filter(|next| *next <= self.until);
         }
-        while bytes < PART_BYTES_MAX
+        while bytes < bytes_max
             && let Some((key, value)) = self.rows.pop_front()
         {
             bytes += key.len() + value.len();
@@ -690,6 +753,11 @@ struct Done {
     recent: Position,
 }
 
+/// Whether this disk of a storage is in the table.
+fn is_in((node, store): (&NodeId, StoreId), members: &Members) -> bool {
+    members.storages().iter().any(|member| member.node == *node && member.store == store)
+}
+
 /// Whether a row is part of what all storages have alike.
 fn is_copied(key: &[u8]) -> bool {
     !key.starts_with(&[rows::NODE]) || key == MEMBERS || key.starts_with(LIFE)
@@ -703,9 +771,13 @@ fn open_store_id(store: &mut dyn Store, fresh: StoreId) -> Result<StoreId, NdbEr
     if let Some(value) = store.get(STORE_ID)? {
         return decode(STORE_ID, &value);
     }
-    let rows = vec![(STORE_ID.to_vec(), Some(rows::encode(&fresh)))];
-    store.commit(&Commit { rows, ..Commit::default() })?;
+    set_store_id(store, fresh)?;
     Ok(fresh)
+}
+
+fn set_store_id(store: &mut dyn Store, id: StoreId) -> Result<(), StoreError> {
+    let rows = vec![(STORE_ID.to_vec(), Some(rows::encode(&id)))];
+    store.commit(&Commit { rows, ..Commit::default() })
 }
 
 /// Number of the first message of the first segment behind a position; `None`: there is none.
@@ -739,4 +811,98 @@ fn read_all<T: serde::de::DeserializeOwned>(reader: &mut dyn StoreReader, prefix
 
 fn decode<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, NdbError> {
     Ok(rows::decode(key, value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::envelope::Elected;
+    use crate::queue::message::{Batch, Head};
+    use crate::queue::quorum::Member;
+    use crate::store::memory::MemoryStore;
+    use crate::types::event::Qos;
+    use crate::types::payload::PayloadRef;
+
+    /// What N1 hears of a message in a segment of the first life of E1, and of the positions of both.
+    fn heard() -> Vec<(NodeId, RoleMessage)> {
+        let (e1, s1) = (NodeId::entry("E1"), NodeId::sync("S1"));
+        let mut batch = Batch::default();
+        let head = Head {
+            realm: "realm1",
+            topic: "news",
+            publisher: None,
+            exclude_publisher: false,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            format: None,
+            judged: false,
+        };
+        batch.message(&head, PayloadRef::Bytes(b"a"), None);
+        let body = batch.into_bytes();
+        let id = SegmentId { segment: 7, entry: e1.clone(), incarnation: 1 };
+        let draft = Draft { id: id.clone(), slot: 0, count: 1, digest: digest(&body), previous: 0 };
+        let init = OrderCommand::Init { entry: e1.clone(), replaces: 0, nonce: 0 };
+        let elect = |position, elected| (s1.clone(), RoleMessage::ElectSegment { position, elected });
+        vec![
+            elect(1, Elected::Command(init)),
+            (e1.clone(), RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0 }),
+            (e1.clone(), RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 1, body }),
+            (e1, RoleMessage::AdvanceSegmentOver(draft.clone())),
+            elect(2, Elected::Segment(draft)),
+        ]
+    }
+
+    /// A storage on this disk, that has heard all this.
+    fn lives_on(disk: &MemoryStore) -> Ndb {
+        let first = Members { syncs: Vec::new(), slots: vec![Vec::new()], storage_quorum: 1 };
+        let store = Box::new(disk.clone());
+        let mut ndb = Ndb::open(NodeId::storage("N1"), first, store, StateLimits::default(), StoreId(1)).unwrap();
+        for (from, message) in heard() {
+            ndb.handle(0, Envelope { from, to: NodeId::storage("N1"), message });
+            while ndb.has_work() {
+                ndb.work().unwrap();
+            }
+        }
+        ndb
+    }
+
+    #[test]
+    fn decisions_go_on_where_a_copy_has_left_segments_behind() {
+        let (whole, begun) = (MemoryStore::default(), MemoryStore::default());
+        assert_eq!(lives_on(&whole).state().position(), 2);
+        let segments = whole.reader().unwrap().segments(0, None, usize::MAX).unwrap();
+        assert_eq!(segments.iter().map(|segment| segment.position).collect::<Vec<_>>(), [2]);
+        begun.clone().commit(&Commit { segments: segments.clone(), ..Commit::default() }).unwrap();
+        assert_eq!(lives_on(&begun).state().position(), 2);
+        assert_eq!(begun.reader().unwrap().segments(0, None, usize::MAX).unwrap(), segments);
+    }
+
+    #[test]
+    fn a_disk_that_others_heard_more_of_takes_another_name_and_asks_to_count_again() {
+        let (n1, s1) = (NodeId::storage("N1"), NodeId::sync("S1"));
+        let member = |node: &NodeId, store| Member { node: node.clone(), store: StoreId(store) };
+        let first = Members { syncs: vec![member(&s1, 9)], slots: vec![vec![member(&n1, 1)]], storage_quorum: 1 };
+        let disk = MemoryStore::default();
+        let open = |fresh| {
+            let store = Box::new(disk.clone());
+            Ndb::open(n1.clone(), first.clone(), store, StateLimits::default(), StoreId(fresh)).unwrap()
+        };
+        assert!(open(1).counts());
+        let mut ndb = open(2);
+        ndb.connected(&s1);
+        let hear = |ndb: &mut Ndb, message| ndb.handle(0, Envelope { from: s1.clone(), to: n1.clone(), message });
+        hear(&mut ndb, RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing });
+        ndb.work().unwrap();
+        ndb.take();
+        hear(&mut ndb, RoleMessage::DiskForgot { store: StoreId(3) });
+        assert!(!ndb.has_work(), "another disk is meant");
+        hear(&mut ndb, RoleMessage::DiskForgot { store: StoreId(1) });
+        ndb.work().unwrap();
+        assert_eq!((ndb.store_id(), ndb.counts(), ndb.state().position()), (StoreId(2), false, 1));
+        let said: Vec<RoleMessage> = ndb.take().into_iter().map(|sent| sent.message).collect();
+        assert!(said.contains(&RoleMessage::Applied { store: StoreId(2), position: 1 }));
+        let asks = |message: &&RoleMessage| matches!(message, RoleMessage::AskCommand(_));
+        assert_eq!(said.iter().filter(asks).count(), 1, "MEMBERS");
+        assert_eq!(open(3).store_id(), StoreId(2));
+    }
 }

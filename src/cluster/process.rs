@@ -27,6 +27,7 @@ use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
+use super::promises::PromiseFile;
 use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
@@ -75,7 +76,7 @@ impl Running {
 /// # Errors
 /// The system has no threads left.
 pub fn run_sync(
-    mut sync: SyncNode,
+    (mut sync, mut file): (SyncNode, PromiseFile),
     inbox: &Arc<Inbox>,
     mesh: &Mesh,
     clock: ClockFn,
@@ -83,6 +84,7 @@ pub fn run_sync(
 ) -> io::Result<Running> {
     let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
     sync.count_in(&place.counts);
+    file.count_in(&place.counts);
     Running::spawn("sync", inbox, move || {
         let begun = Instant::now();
         let mut ticked = begun;
@@ -102,11 +104,11 @@ pub fn run_sync(
                 sync.tick(now_us, monotonic_us);
             }
             mesh.send_all(sync.take_free());
-            if let Err(error) = sync.write() {
+            match file.write(&mut sync) {
+                Ok(envelopes) => mesh.send_all(envelopes),
                 // What is on disk nobody knows now: others decide without this one.
-                return tracing::error!(%error, "the promises cannot be written: this sync stops");
+                Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
             }
-            mesh.send_all(sync.take());
             post.post(|| Report::Sync(sync.role().report()));
         }
     })

@@ -1,33 +1,27 @@
-//! A sync node but for its links and threads: the sync role, the leases of entries, and the file of promises.
+//! A sync node but for its links, threads and file: the sync role, and the leases of entries.
 //!
 //! ```text
-//! envelopes --handle--> SyncRole --Promise, Send--> write: append, fsync, then send
+//! envelopes --handle--> SyncRole --Promise, Send--> write: what has to be on disk, and what may be sent then
 //! RENEW     --handle--> LeaseWatch --silent--> SyncRole backs LOST
 //! ```
 //!
-//! All that is handled between two writes shares one fsync. A file that has grown is replaced by what has to be known still. A
-//! disk that has forgotten what it said is begun anew, under a new store id: others know that it has no vote until MEMBERS names it.
+//! All that is handled between two writes shares one fsync ([`super::promises`]). A file that has grown is replaced by what has to be
+//! known still. A disk that has forgotten what it said is begun anew, under a new store id: others know that it has no vote until
+//! MEMBERS names it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::counts::Counts;
 use crate::queue::envelope::{Envelope, NodeId, OrderCommand, RoleMessage};
 use crate::queue::lease::LeaseWatch;
 use crate::queue::quorum::{Members, StoreId};
 use crate::queue::sync::promises::{self, Record};
-use crate::queue::sync::{Output, Standing, Start, SyncRole};
+use crate::queue::sync::{Output, Standing, Start, StartError, SyncRole};
 
-/// Bytes at which the file is replaced by what has to be known still.
-const FILE_BYTES_MAX: u64 = 4 << 20;
-const FILE: &str = "promises";
 /// How often a sync without a vote asks for one.
-const ASK_US: u64 = 1_000_000;
+const ASK_US: u64 = 250_000;
 
 /// A sync that did nothing for so long stood still itself.
 const STOOD_STILL_US: u64 = 1_000_000;
@@ -35,11 +29,32 @@ const STOOD_STILL_US: u64 = 1_000_000;
 /// Makes ids of disks that are not guessed to be another's.
 pub type Fresh = Box<dyn FnMut() -> StoreId + Send>;
 
+/// Bounds of a sync.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncLimits {
+    /// An entry that is silent for so long is given up.
+    pub lease_us: u64,
+    /// Length of the file at which it is replaced by what has to be known still.
+    pub file_bytes_max: u64,
+}
+
+/// What the disk has to do, and what may be sent then.
+#[derive(Debug, Default, PartialEq)]
+pub struct Write {
+    /// These take the place of all that the file holds, at once or not at all. Else they are appended.
+    pub is_anew: bool,
+    pub records: Vec<Record>,
+    /// They have to be on disk (fsync) before anything is sent.
+    pub must_sync: bool,
+    pub sends: Vec<Envelope>,
+}
+
 /// See the module.
 pub struct SyncNode {
     own: NodeId,
     /// Who takes part at first.
     first: Members,
+    limits: SyncLimits,
     role: SyncRole,
     watch: LeaseWatch,
     /// When it was awake last.
@@ -51,65 +66,55 @@ pub struct SyncNode {
     linked: BTreeSet<NodeId>,
     /// When it asked for a vote the last time, while it has none.
     asked_us: Option<u64>,
-    folder: PathBuf,
-    file: File,
-    file_bytes: u64,
+    /// The file has to be begun anew.
+    is_anew: bool,
     fresh: Fresh,
     counts: Arc<Counts>,
     /// The last round of the present vote in which this sync has said something.
     round: u32,
     outputs: Vec<Output>,
-    out: Vec<Envelope>,
 }
 
 impl SyncNode {
-    /// Takes up what the folder holds. `lease_us`: an entry that is silent for so long is given up.
+    /// Takes up what its file holds. Returns how many bytes of that are whole: what is behind them has to be cut off. An empty file,
+    /// and one that is damaged, is begun anew with the first [`SyncNode::write`].
     ///
     /// # Errors
-    /// The file cannot be read or written. One that is damaged is begun anew.
-    pub fn open(own: NodeId, first: Members, folder: &Path, lease_us: u64, mut fresh: Fresh) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let path = folder.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let role = match read(&own, &first, &bytes) {
-            Ok(Some((role, len))) => {
-                let file = OpenOptions::new().append(true).open(&path)?;
-                file.set_len(len as u64)?;
-                Some((role, file, len as u64))
-            }
-            Ok(None) => None,
-            Err(why) => {
-                tracing::error!(sync = %own, why, "the promises are begun anew: this sync has no vote until the cluster has taken it in again");
-                None
-            }
-        };
-        let (role, file, file_bytes) = match role {
+    /// `first` cannot be begun with.
+    pub fn start(
+        own: NodeId,
+        first: Members,
+        limits: SyncLimits,
+        file: &[u8],
+        mut fresh: Fresh,
+    ) -> Result<(Self, u64), StartError> {
+        let known = read(&own, &first, file).unwrap_or_else(|why| {
+            tracing::error!(sync = %own, why, "the promises are begun anew: this sync has no vote until the cluster has taken it in again");
+            None
+        });
+        let is_anew = known.is_none();
+        let (role, len) = match known {
             Some(known) => known,
-            None => begin(&own, &first, folder, fresh())?,
+            None => (begin(&own, &first, fresh())?, 0),
         };
-        Ok(Self {
+        let node = Self {
             own,
             first,
+            limits,
             role,
-            watch: LeaseWatch::new(lease_us),
+            watch: LeaseWatch::new(limits.lease_us),
             awake_us: 0,
             members_at: 0,
             backed: BTreeSet::new(),
             linked: BTreeSet::new(),
             asked_us: None,
-            folder: folder.to_owned(),
-            file,
-            file_bytes,
+            is_anew,
             fresh,
             counts: Arc::default(),
             round: 0,
             outputs: Vec::new(),
-            out: Vec::new(),
-        })
+        };
+        Ok((node, len as u64))
     }
 
     /// Has it count there.
@@ -226,7 +231,7 @@ impl SyncNode {
     /// What may be sent before anything is written, for nothing was promised before it: decisions, mostly, with which the next
     /// vote begins.
     pub fn take_free(&mut self) -> Vec<Envelope> {
-        if self.outputs.contains(&Output::Forgot) {
+        if self.is_anew || self.outputs.contains(&Output::Forgot) {
             return Vec::new();
         }
         let promised = self.outputs.iter().position(|output| matches!(output, Output::Promise(_)));
@@ -242,40 +247,32 @@ impl SyncNode {
         free
     }
 
-    /// Writes what was promised; then what follows may be sent.
+    /// What is to be written, then sent. `file_bytes`: how long the file is. Whatever is handled from now on belongs to the next write,
+    /// which has to wait for this one.
     ///
     /// # Errors
-    /// The disk fails: nobody knows what of it is there, so the node has to stop.
-    pub fn write(&mut self) -> io::Result<()> {
-        let (mut records, mut must_sync, mut forgot) = (Vec::new(), false, false);
+    /// As [`SyncNode::start`].
+    pub fn write(&mut self, file_bytes: u64) -> Result<Write, StartError> {
+        let mut write = Write::default();
         for output in std::mem::take(&mut self.outputs) {
             match output {
-                Output::Send(envelope) => self.out.push(envelope),
+                Output::Send(envelope) => write.sends.push(envelope),
                 Output::Promise(record) => {
                     self.count(&record);
-                    records.push(record);
-                    must_sync = true;
+                    write.records.push(record);
+                    write.must_sync = true;
                 }
                 Output::Note(record) => {
                     self.count(&record);
-                    records.push(record);
+                    write.records.push(record);
                 }
-                Output::Forgot => forgot = true,
+                Output::Forgot => write.sends = self.begin_anew()?,
             }
         }
-        if forgot {
-            return self.begin_anew();
+        if std::mem::take(&mut self.is_anew) || file_bytes > self.limits.file_bytes_max && !write.records.is_empty() {
+            (write.is_anew, write.must_sync, write.records) = (true, true, self.role.records());
         }
-        self.append(&records, must_sync)?;
-        if self.file_bytes > FILE_BYTES_MAX {
-            (self.file, self.file_bytes) = replace(&self.folder, &self.role.records())?;
-        }
-        Ok(())
-    }
-
-    /// What is to be sent, in order.
-    pub fn take(&mut self) -> Vec<Envelope> {
-        std::mem::take(&mut self.out)
+        Ok(write)
     }
 
     fn count(&mut self, record: &Record) {
@@ -289,29 +286,20 @@ impl SyncNode {
         }
     }
 
-    fn append(&mut self, records: &[Record], must_sync: bool) -> io::Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let frame = promises::encode(records);
-        self.file.write_all(&frame)?;
-        self.file_bytes += frame.len() as u64;
-        if must_sync {
-            let begun = Instant::now();
-            self.file.sync_data()?;
-            self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
-        }
-        Ok(())
-    }
-
-    fn begin_anew(&mut self) -> io::Result<()> {
+    /// What is said first by a disk that has forgotten all; nothing of what it wanted to say holds.
+    fn begin_anew(&mut self) -> Result<Vec<Envelope>, StartError> {
         tracing::error!(sync = %self.own, "this disk has forgotten promises: it has no vote until the cluster has taken it in again");
-        self.out.clear();
-        (self.role, self.file, self.file_bytes) = begin(&self.own, &self.first, &self.folder, (self.fresh)())?;
-        for node in self.linked.clone() {
-            self.role.connected(&node, &mut self.outputs);
+        self.role = self.role.forgotten(self.first.clone(), (self.fresh)())?;
+        self.is_anew = true;
+        let mut outputs = Vec::new();
+        for node in &self.linked {
+            self.role.connected(node, &mut outputs);
         }
-        Ok(())
+        let sent = outputs.into_iter().filter_map(|output| match output {
+            Output::Send(envelope) => Some(envelope),
+            _ => None,
+        });
+        Ok(sent.collect())
     }
 
     /// Whether it has a vote, and why not.
@@ -320,7 +308,7 @@ impl SyncNode {
     }
 }
 
-/// The role, and the bytes that hold; `None`: there is no file, or nothing in it.
+/// The role, and the bytes that hold; `None`: there is nothing in the file.
 fn read(own: &NodeId, first: &Members, bytes: &[u8]) -> Result<Option<(SyncRole, usize)>, String> {
     let decoded = promises::decode(bytes).map_err(|damaged| damaged.to_string())?;
     let store = match decoded.records.first() {
@@ -334,21 +322,73 @@ fn read(own: &NodeId, first: &Members, bytes: &[u8]) -> Result<Option<(SyncRole,
 }
 
 /// An empty disk with a new id.
-fn begin(own: &NodeId, first: &Members, folder: &Path, store: StoreId) -> io::Result<(SyncRole, File, u64)> {
-    let start = Start { store, records: Vec::new() };
-    let role = SyncRole::found(own.clone(), first.clone(), start).map_err(io::Error::other)?;
-    let (file, bytes) = replace(folder, &role.records())?;
-    Ok((role, file, bytes))
+fn begin(own: &NodeId, first: &Members, store: StoreId) -> Result<SyncRole, StartError> {
+    SyncRole::found(own.clone(), first.clone(), Start { store, records: Vec::new() })
 }
 
-/// Puts a file with these records in the place of the one that is there; returns it with its length.
-fn replace(folder: &Path, records: &[Record]) -> io::Result<(File, u64)> {
-    let (path, new) = (folder.join(FILE), folder.join("promises.new"));
-    let frame = promises::encode(records);
-    let mut file = File::create(&new)?;
-    file.write_all(&frame)?;
-    file.sync_all()?;
-    fs::rename(&new, &path)?;
-    File::open(folder)?.sync_all()?;
-    Ok((OpenOptions::new().append(true).open(&path)?, frame.len() as u64))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::envelope::Elected;
+    use crate::queue::quorum::Member;
+    use crate::queue::sync::{Hello, Order, Phase, Step, Table};
+
+    const LIMITS: SyncLimits = SyncLimits { lease_us: 1_000_000, file_bytes_max: 1 << 20 };
+
+    /// Three syncs; S1 has this disk.
+    fn table(own: u128) -> Members {
+        let sync = |(name, store)| Member { node: NodeId::sync(name), store: StoreId(store) };
+        let storage = Member { node: NodeId::storage("N1"), store: StoreId(4) };
+        let syncs = [("S1", own), ("S2", 2), ("S3", 3)].map(sync).to_vec();
+        Members { syncs, slots: vec![vec![storage]], storage_quorum: 1 }
+    }
+
+    fn hear(node: &mut SyncNode, message: RoleMessage) -> Write {
+        node.handle(0, 0, Envelope { from: NodeId::sync("S2"), to: NodeId::sync("S1"), message });
+        node.write(0).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_has_forgotten_goes_on_with_the_links_that_are_up() {
+        let file = promises::encode(&[Record::Disk(StoreId(1)), Record::Order(Order::new(table(1)))]);
+        let (mut node, len) =
+            SyncNode::start(NodeId::sync("S1"), table(1), LIMITS, &file, Box::new(|| StoreId(77))).unwrap();
+        assert_eq!(len, file.len() as u64);
+        node.connected(&NodeId::sync("S2"));
+        assert!(!node.write(len).unwrap().is_anew);
+        let heard = Some((StoreId(1), Step { position: 5, round: 1, phase: Phase::Vote }));
+        let write = hear(
+            &mut node,
+            RoleMessage::SyncHello(Hello { store: StoreId(2), position: 5, table: Table::Founded, heard }),
+        );
+        assert!(write.is_anew && write.must_sync);
+        assert_eq!(write.records.first(), Some(&Record::Disk(StoreId(77))));
+        let is_hello = |sent: &Envelope| matches!(&sent.message, RoleMessage::SyncHello(hello) if hello.store == StoreId(77) && hello.position == 0);
+        assert!(matches!(&write.sends[..], [sent] if is_hello(sent)), "{:?}", write.sends);
+        hear(&mut node, RoleMessage::SyncOrder(Order { position: 5, ..Order::new(table(1)) }));
+        assert_eq!(node.standing(), Standing::Listens);
+        let elected = Elected::Command(OrderCommand::Members { behind: 0, members: table(77) });
+        hear(&mut node, RoleMessage::ElectSegment { position: 6, elected });
+        assert_eq!(node.standing(), Standing::Votes);
+        let command = OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0, nonce: 0 };
+        let challenger = Elected::Command(command);
+        let write = hear(&mut node, RoleMessage::PickChallenger { position: 7, challenger });
+        let picks = |sent: &Envelope| matches!(sent.message, RoleMessage::PickChallenger { position: 7, .. });
+        assert!(write.sends.iter().any(picks), "S2 has greeted it, though under another name");
+    }
+
+    #[test]
+    fn a_file_that_has_grown_is_replaced_by_what_has_to_be_known() {
+        let file = promises::encode(&[Record::Disk(StoreId(1)), Record::Order(Order::new(table(1)))]);
+        let start =
+            || SyncNode::start(NodeId::sync("S1"), table(1), LIMITS, &file, Box::new(|| StoreId(77))).unwrap().0;
+        for (bytes, is_anew) in [(LIMITS.file_bytes_max, false), (LIMITS.file_bytes_max + 1, true)] {
+            let mut node = start();
+            let message = RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing };
+            node.handle(0, 0, Envelope { from: NodeId::sync("S2"), to: NodeId::sync("S1"), message });
+            let write = node.write(bytes).unwrap();
+            assert_eq!((write.is_anew, node.write(bytes).unwrap().is_anew), (is_anew, false));
+            assert_eq!(write.records.contains(&Record::Disk(StoreId(1))), is_anew);
+        }
+    }
 }

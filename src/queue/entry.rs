@@ -316,6 +316,11 @@ impl EntryRole {
             }
         }
         out.extend(self.lease.update(monotonic_us, self.limits.lease_us, &self.members).map(Output::LeaseHeld));
+        if matches!(self.life, Life::Present(_))
+            && self.lease.is_spoilt(monotonic_us, self.limits.lease_us, &self.members)
+        {
+            self.cut(0, out);
+        }
         self.leave_late_feeder(monotonic_us, out);
     }
 

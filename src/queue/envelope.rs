@@ -189,6 +189,8 @@ pub enum RoleMessage {
     FetchPending,
     /// Storage to sync: the disk with this name has applied all decisions up to this position.
     Applied { store: StoreId, position: u64 },
+    /// Sync to storage: of the disk with this name more was heard than it knows now. It is an older copy, and has to take another name.
+    DiskForgot { store: StoreId },
     /// Storage to entry: the segment is in the log.
     AdvanceSegmentResolved { id: SegmentId, position: u64, resolution: Resolution, heard: u64 },
     /// Storage to entry: there will be no result of the segment.

@@ -11,6 +11,10 @@ pub enum Fault {
     DraftsNotPassedOn,
     /// A sync votes although others heard more of its disk than it knows.
     WipedSyncVotes,
+    /// INIT leaves the locks of the life before where they are, for an entry that comes back quickly.
+    LocksOutliveTheirLife,
+    /// A storage whose disk is an older copy goes on under its old store id.
+    RestoredDiskCounts,
 }
 
 #[cfg(debug_assertions)]

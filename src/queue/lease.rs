@@ -7,14 +7,15 @@
 //!
 //! The entry counts from before the syncs do, and stops a third of the lease before any of them may act: so nobody else holds a
 //! lock while it still tells a client that it has it. A sync that has once backed LOST takes that back when it hears the entry,
-//! but does not renew that life any more, for the others may be about to decide it: an entry that a majority refuses begins anew.
+//! but does not renew that life any more, for the others may be about to decide it: an entry that a majority refuses begins anew, and so
+//! does one that is left without its lease by those who refuse it together with those who are gone.
 //! Clocks here are monotonic, of each process its own; they are compared with
 //! themselves alone. Left out: what LOST does ([`super::state`]) and how syncs agree on it ([`super::sync`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::envelope::NodeId;
-use super::quorum::Members;
+use super::quorum::{Member, Members};
 
 /// The entry's side.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +97,15 @@ impl LeaseHolder {
         sent.get(majority).map_or(0, |sent_us| (sent_us + lease_us / 3 * 2).saturating_sub(now_us))
     }
 
+    /// Whether it is not held, but would be if no sync had given up this life: only another can have it.
+    pub fn is_spoilt(&self, now_us: u64, lease_us: u64, members: &Members) -> bool {
+        let answers =
+            |node: &NodeId| self.answered.get(node).is_some_and(|sent_us| now_us < sent_us + lease_us / 3 * 2);
+        let is_there = |member: &&Member| answers(&member.node) || self.refused.contains(&member.node);
+        let is_majority = members.syncs.iter().filter(is_there).count() > members.syncs.len() / 2;
+        is_majority && !self.refused.is_empty() && !self.is_held(now_us, lease_us, members)
+    }
+
     /// A new life begins without one.
     pub fn reset(&mut self) {
         *self = Self::default();
@@ -157,7 +167,7 @@ impl LeaseWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::quorum::{Member, StoreId};
+    use crate::queue::quorum::StoreId;
 
     const LEASE_US: u64 = 3_000_000;
 
@@ -165,6 +175,21 @@ mod tests {
         let sync = |n| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId(0) };
         let storage = Member { node: NodeId::storage("N1"), store: StoreId(0) };
         Members { syncs: (1..=syncs).map(sync).collect(), slots: vec![vec![storage]], storage_quorum: 1 }
+    }
+
+    #[test]
+    fn a_life_that_cannot_have_its_lease_any_more_is_spoilt() {
+        let (members, s) = (members(3), |n: usize| NodeId::sync(&format!("S{n}")));
+        let is_spoilt = |holder: &LeaseHolder, now_us| holder.is_spoilt(now_us, LEASE_US, &members);
+        let mut holder = LeaseHolder::default();
+        (1..=3).for_each(|n| holder.answered(&s(n), 0));
+        assert!(!holder.refused(&s(2), &members));
+        assert!(!is_spoilt(&holder, 1), "two answer");
+        assert!(!is_spoilt(&holder, LEASE_US), "nobody does, so no other life would be accepted either");
+        holder.answered(&s(1), LEASE_US);
+        assert!(is_spoilt(&holder, LEASE_US), "S3 is gone, and S2 has given up this life alone");
+        holder.answered(&s(3), LEASE_US);
+        assert!(!is_spoilt(&holder, LEASE_US));
     }
 
     #[test]

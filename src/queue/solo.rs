@@ -234,6 +234,7 @@ impl Solo {
                 storage::Output::Keep(_)
                 | storage::Output::Feed { .. }
                 | storage::Output::ReadBody { .. }
+                | storage::Output::Forgot
                 | storage::Output::CopyBegun { .. }
                 | storage::Output::CopyOut { .. }
                 | storage::Output::CopyIn { .. } => {}

@@ -78,6 +78,9 @@ pub enum Output {
         part: Bytes,
         last: Option<u64>,
     },
+    /// The disk has forgotten what it said: it is an older copy. Give it another name, then call [`StorageRole::renamed`]. What is on it
+    /// is right all the same.
+    Forgot,
     /// A copy is begun: forget parts of another but the segments that follow `after` without a gap.
     CopyBegun {
         after: u64,
@@ -196,8 +199,9 @@ impl StorageRole {
             Role::Sync if self.members.syncs.iter().any(|member| member.node == *node) => {
                 let (store, position) = (self.store, self.position);
                 self.send(node, RoleMessage::Applied { store, position }, out);
-                self.send(node, RoleMessage::FetchElected { after: position }, out);
                 self.tell_drafts(node, out);
+                // The last: it tells, too, that there is no more that this disk knows.
+                self.send(node, RoleMessage::FetchElected { after: position }, out);
                 self.join(out);
             }
             Role::Sync => {}
@@ -245,12 +249,29 @@ impl StorageRole {
             RoleMessage::AdvanceSegmentOver(draft) => self.over(from, draft, out),
             RoleMessage::ElectSegment { position, elected } => self.elect(from, position, elected, out),
             RoleMessage::FollowFeed { after } => self.follow(from, after, out),
+            RoleMessage::DiskForgot { store } if store == self.store => out.push(Output::Forgot),
             RoleMessage::MembersAre { members, .. } if !self.members.has_stores() => {
                 self.members = members;
                 self.join(out);
             }
             other => self.handle_peer(from, other, out),
         }
+    }
+
+    /// The disk has another name now. What it has counts anew: when it has caught up, it asks for MEMBERS with that name. Segments that it
+    /// may have had are told by the others.
+    pub fn renamed(&mut self, store: StoreId, out: &mut Vec<Output>) {
+        self.store = store;
+        let position = self.position;
+        for sync in &self.members.syncs {
+            self.send(&sync.node, RoleMessage::Applied { store, position }, out);
+            self.tell_drafts(&sync.node, out);
+            self.send(&sync.node, RoleMessage::FetchElected { after: position }, out);
+        }
+        for peer in self.connected.iter().filter(|node| node.role == Role::Storage) {
+            self.send(peer, RoleMessage::FetchPending, out);
+        }
+        self.join(out);
     }
 
     /// What the last [`Output::Keep`] held is on disk.

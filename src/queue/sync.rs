@@ -25,9 +25,9 @@ use serde::{Deserialize, Serialize};
 use self::drafts::{Drafts, needs_majority};
 use self::members::Founding;
 use self::vote::Vote;
-use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage};
+use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage, SegmentId};
 use super::faults::{Fault, has};
-use super::quorum::{Members, StoreId};
+use super::quorum::{Member, Members, StoreId};
 
 pub use self::order::{Life, Order};
 pub use self::promises::{Phase, Record, Step};
@@ -126,8 +126,12 @@ pub struct SyncRole {
     decisions: BTreeMap<u64, Elected>,
     /// How far each storage's disk is.
     applied: BTreeMap<StoreId, u64>,
+    /// Segments that disks had, and have not said so since their link is up.
+    doubted: BTreeMap<StoreId, BTreeSet<SegmentId>>,
     /// Storages and syncs that are linked and have told which disk is theirs, members or not.
     disks: BTreeMap<NodeId, StoreId>,
+    /// Disks that knew more once.
+    forgotten: BTreeSet<StoreId>,
     /// Syncs that are linked, and up to which position they are known to know the order.
     peers: BTreeMap<NodeId, u64>,
     /// The last statement of each disk that counted, on positions before the present one.
@@ -150,7 +154,12 @@ impl SyncRole {
             return;
         }
         match message {
-            RoleMessage::GenerateDraft { store, draft } => self.drafts.count(store, draft, &self.order),
+            RoleMessage::GenerateDraft { store, draft } => {
+                if let Some(doubted) = self.doubted.get_mut(&store) {
+                    doubted.remove(&draft.id);
+                }
+                self.drafts.count(store, draft, &self.order);
+            }
             RoleMessage::AskCommand(command) => self.ask(now_us, command, out),
             RoleMessage::BackCommands(commands) => self.drafts.back(from, commands, &self.order),
             RoleMessage::PickChallenger { position, challenger } => {
@@ -163,7 +172,10 @@ impl SyncRole {
                 self.hear(from, position, Statement::Vote { round, vote, challenger });
             }
             RoleMessage::ElectSegment { position, elected } => self.learn(from, position, elected, out),
-            RoleMessage::FetchElected { after } => self.tell_decisions(after, from, out),
+            RoleMessage::FetchElected { after } => {
+                self.check_disk(from, out);
+                self.tell_decisions(after, from, out);
+            }
             RoleMessage::Applied { store, position } => self.applied(from, store, position, out),
             RoleMessage::SyncHello(hello) => self.hello(from, hello, out),
             RoleMessage::SyncOrder(order) => self.skip(order, out),
@@ -388,6 +400,20 @@ impl SyncRole {
         self.before = entry.map(|entry| (entry.clone(), self.order.lives.get(entry).copied().unwrap_or_default()));
     }
 
+    /// A storage has said all that its disk has. Less than before: then the disk is an older copy.
+    fn check_disk(&mut self, from: &NodeId, out: &mut Vec<Output>) {
+        let is_its = |member: &&&Member| member.node == *from;
+        let Some(store) = self.order.members.storages().iter().find(is_its).map(|member| member.store) else { return };
+        let Some(doubted) = self.doubted.remove(&store) else { return };
+        // What it has dropped for reasons that are unknown here is no sign.
+        let is_known = self.applied.get(&store).is_some_and(|applied| *applied <= self.order.position);
+        let may_come = |id: &SegmentId| self.order.may_come(id);
+        if is_known && doubted.iter().any(may_come) && !has(Fault::RestoredDiskCounts) {
+            self.forgotten.insert(store);
+            self.send(from, RoleMessage::DiskForgot { store }, out);
+        }
+    }
+
     /// Forgets decisions that a storage quorum of each slot has applied.
     fn applied(&mut self, from: &NodeId, store: StoreId, position: u64, out: &mut Vec<Output>) {
         if let Some(founding) = &mut self.founding {
@@ -396,6 +422,13 @@ impl SyncRole {
         }
         self.disks.insert(from.clone(), store);
         let applied = self.applied.entry(store).or_default();
+        if position < *applied && !has(Fault::RestoredDiskCounts) {
+            self.forgotten.insert(store);
+        }
+        if self.forgotten.contains(&store) {
+            // Again and again, for it may not hear it.
+            return self.send(from, RoleMessage::DiskForgot { store }, out);
+        }
         *applied = position.max(*applied);
         let members = &self.order.members;
         let is_far = |store: &StoreId, position| self.applied.get(store).is_some_and(|applied| *applied >= position);

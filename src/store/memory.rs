@@ -32,7 +32,8 @@ struct Kept {
 
 impl MemoryStore {
     /// One that holds the same and shares nothing.
-    pub(super) fn copy(&self) -> Self {
+    #[must_use]
+    pub fn copy(&self) -> Self {
         Self { kept: Arc::new(Mutex::new(self.kept.lock().clone())) }
     }
 }

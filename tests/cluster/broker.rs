@@ -49,11 +49,16 @@ struct Node {
 impl Cluster {
     /// Starts all, and waits until all entries take clients.
     pub fn start(limit: Duration) -> Cluster {
-        Self::start_via(limit, SILENCE, |_, _, port| port)
+        Self::start_with(limit, SILENCE)
+    }
+
+    /// The same; `silence`: a link that brings nothing for so long is dead.
+    pub fn start_with(limit: Duration, silence: Duration) -> Cluster {
+        Self::start_via(limit, silence, |_, _, port| port)
     }
 
     /// The same with something between the nodes: `via(from, to, port)` is the port at which `from` finds `to`, which listens on
-    /// `port`. A link may be silent for `silence`.
+    /// `port`.
     pub fn start_via(
         limit: Duration,
         silence: Duration,
@@ -264,6 +269,11 @@ impl Cluster {
 
     /// The same of any node.
     pub fn get_of(&self, id: &str, path: &str) -> String {
+        self.try_get_of(id, path).expect("the node listens")
+    }
+
+    /// The same; `None`: it does not listen, or not yet.
+    pub fn try_get_of(&self, id: &str, path: &str) -> Option<String> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         ask(self.metrics[id], &request)
     }
@@ -272,7 +282,7 @@ impl Cluster {
     pub fn post(&self, entry: usize, path: &str, body: &str) -> String {
         let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
         let fields = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        ask(self.ports[entry].http, &[&head, &fields, body].concat())
+        ask(self.ports[entry].http, &[&head, &fields, body].concat()).expect("the entry listens")
     }
 
     /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
@@ -300,13 +310,14 @@ impl Cluster {
     }
 }
 
-fn ask(port: u16, request: &str) -> String {
+/// `None`: nobody listens there.
+fn ask(port: u16, request: &str) -> Option<String> {
     use std::io::Write;
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
     socket.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("an answer");
-    answer
+    Some(answer)
 }
 
 impl Drop for Cluster {

@@ -19,7 +19,7 @@ const PUBLICATIONS: u32 = 5;
 
 #[test]
 fn the_death_of_a_node_is_not_waited_for() {
-    let mut cluster = Cluster::start_via(LIMIT, SILENCE, |_, _, port| port);
+    let mut cluster = Cluster::start_with(LIMIT, SILENCE);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     for id in everybody().filter(|id| !id.starts_with('E')) {
         let mut clients: Vec<_> =

@@ -70,7 +70,7 @@ fn samples(answer: &str) -> BTreeMap<String, f64> {
 
 /// What a node counts there; `None`: it has not come so far, or it is none of its metrics.
 pub fn find_metric(cluster: &Cluster, id: &str, name: &str) -> Option<f64> {
-    samples(&cluster.get_of(id, "/metrics")).get(name).copied()
+    samples(&cluster.try_get_of(id, "/metrics")?).get(name).copied()
 }
 
 fn metric(cluster: &Cluster, id: &str, name: &str) -> f64 {

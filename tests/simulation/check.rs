@@ -1,12 +1,14 @@
 //! What is known of all that happened, and whether it is as it must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use fennec::queue::envelope::{Elected, NodeId, Resolution, SegmentId};
+use fennec::queue::envelope::{Elected, NodeId, Resolution, RoleMessage, SegmentId};
 use fennec::queue::message::{Run, Runs};
+use fennec::queue::quorum::{Members, StoreId};
 use fennec::queue::relay;
-use fennec::queue::storage::Apply;
+use fennec::queue::segment::Segment;
+use fennec::queue::sync::Record;
 use fennec::types::payload::PayloadRef;
 
 use crate::faults::Faults;
@@ -29,7 +31,12 @@ pub struct Facts {
     positions: BTreeMap<u64, Elected>,
     segments: BTreeMap<SegmentId, u64>,
     /// What each position came to.
-    log: BTreeMap<u64, (Bytes, Resolution)>,
+    log: BTreeMap<u64, Bytes>,
+    resolutions: BTreeMap<u64, Resolution>,
+    /// What readers have to see.
+    shown: BTreeMap<u64, String>,
+    /// The first table of members, if there is one.
+    pub first: Option<Members>,
     pub acks: Vec<Ack>,
     /// Messages of one connection of a publisher, in the order of their sending.
     pub sent: BTreeMap<(usize, u64), Vec<String>>,
@@ -40,6 +47,8 @@ pub struct Facts {
     /// The last decision anybody knew of.
     pub decided: u64,
     pub copied: u64,
+    /// Storages, and names of their disks, of which a sync has heard less than before in this life.
+    pub forgotten: BTreeSet<(NodeId, StoreId, NodeId, u32)>,
     pub grants: u64,
 }
 
@@ -51,7 +60,20 @@ pub struct Logged {
     pub is_void: bool,
 }
 
+impl Logged {
+    fn is_shown(&self) -> bool {
+        !self.is_void && !self.text.is_empty()
+    }
+}
+
 impl Facts {
+    /// 5. Resume is exact: somebody has read all numbers behind `after` up to `until`.
+    pub fn read(&self, reader: usize, (after, until): (u64, u64), read: &[Logged]) {
+        let read: Vec<_> = read.iter().filter(|message| message.is_shown()).map(|m| (&m.number, &m.text)).collect();
+        let log: Vec<_> = self.shown.range(after + 1..=until).collect();
+        assert_eq!(read, log, "reader {reader} read something else behind {after}, up to {until}");
+    }
+
     /// 1. Agreement.
     pub fn decision(&mut self, node: &NodeId, position: u64, elected: &Elected) {
         self.decided = self.decided.max(position);
@@ -63,25 +85,46 @@ impl Facts {
         assert_eq!(known, elected, "{node}: position {position} is taken twice");
     }
 
-    pub fn elected(&mut self, node: &NodeId, position: u64, apply: &Apply) {
-        let elected = match apply {
-            Apply::Segment { draft, .. } => Elected::Segment(draft.clone()),
-            Apply::Command(command) => Elected::Command(command.clone()),
-            Apply::Nothing => Elected::Nothing,
-        };
-        self.decision(node, position, &elected);
+    /// A sync is about to write this.
+    pub fn record(&mut self, node: &NodeId, record: &Record) {
+        match record {
+            Record::Decided { position, elected, .. } => self.decision(node, *position, elected),
+            Record::Order(order) if order.position == 0 => {
+                let first = self.first.get_or_insert_with(|| order.members.clone());
+                assert!(*first == order.members, "{node} begins with another first table");
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody says this: what it tells as a fact is one.
+    pub fn said(&mut self, from: &NodeId, message: &RoleMessage) {
+        match message {
+            RoleMessage::ElectSegment { position, elected } => self.decision(from, *position, elected),
+            RoleMessage::AdvanceSegmentResolved { position, resolution, .. } => {
+                let known = self.resolutions.entry(*position).or_insert_with(|| resolution.clone());
+                assert_eq!(known, resolution, "{from} tells something else of position {position}");
+            }
+            RoleMessage::Feed { position, segment } => self.fed(from, *position, segment),
+            _ => {}
+        }
     }
 
     /// The state is the same everywhere.
-    pub fn applied(&mut self, node: &NodeId, position: u64, fed: &Bytes, resolution: &Resolution) {
-        let known = self.log.entry(position).or_insert_with(|| (fed.clone(), resolution.clone()));
-        assert!(known.0 == *fed && known.1 == *resolution, "{node} made something else of position {position}");
+    pub fn applied(&mut self, node: &NodeId, position: u64, fed: &Bytes) {
+        if let Some(known) = self.log.get(&position) {
+            assert!(known == fed, "{node} made something else of position {position}");
+            return;
+        }
+        self.log.insert(position, fed.clone());
+        let mut messages = Vec::new();
+        messages_of(&relay::read_fed(fed).expect("what is fed is as it was written").segment, &mut messages);
+        self.shown.extend(messages.into_iter().filter(Logged::is_shown).map(|shown| (shown.number, shown.text)));
     }
 
-    /// 5. No late arrivals: an entry is fed the log as it is.
-    pub fn fed(&mut self, node: &NodeId, position: u64, segment: &Bytes) {
-        let known = self.log.get(&position).map(|(fed, _)| fed);
-        assert_eq!(known, Some(segment), "{node} is fed another position {position}");
+    /// 5. No late arrivals: entries are fed the log as it is.
+    fn fed(&self, node: &NodeId, position: u64, segment: &Bytes) {
+        assert_eq!(self.log.get(&position), Some(segment), "{node} feeds another position {position}");
     }
 
     /// Somebody is told that it holds a lock.
@@ -97,12 +140,18 @@ impl Facts {
         }
     }
 
+    /// Number of the last message.
+    pub fn last_number(&self) -> u64 {
+        let last = self.log.last_key_value().map(|(_, fed)| relay::read_fed(fed).expect("it is as it was written"));
+        last.map_or(0, |fed| fed.segment.first + u64::from(fed.segment.count) - 1)
+    }
+
     /// Of the log, what stands at positions of which the end is known, from this number on.
     pub fn messages(&self) -> Vec<Logged> {
         let mut messages = Vec::new();
-        for (fed, _) in self.log.values() {
+        for fed in self.log.values() {
             let fed = relay::read_fed(fed).expect("what is fed is as it was written");
-            messages_of(&fed, &mut messages);
+            messages_of(&fed.segment, &mut messages);
         }
         messages
     }
@@ -167,8 +216,7 @@ impl Facts {
 }
 
 /// Appends the messages of a position.
-pub fn messages_of(fed: &relay::Fed, into: &mut Vec<Logged>) {
-    let segment = &fed.segment;
+pub fn messages_of(segment: &Segment, into: &mut Vec<Logged>) {
     let mut number = segment.first;
     for run in Runs::new(&segment.body).chain(Runs::new(&segment.set_off)) {
         match run.expect("runs are as they were written") {

@@ -18,11 +18,11 @@ use fennec::types::event::Qos;
 use fennec::types::ids::SessionId;
 use fennec::types::payload::PayloadRef;
 
-use crate::check::{Ack, Facts, Logged};
+use crate::check::{Ack, Facts};
 use crate::dice::Dice;
 use crate::linear::{Kind, Operation};
 
-const REALM: &str = "realm1";
+pub const REALM: &str = "realm1";
 
 /// Operations on one key: then another is used.
 const OPERATIONS_PER_KEY: usize = 40;
@@ -287,9 +287,12 @@ impl Client {
         }
     }
 
-    /// What became of a submission; `first`: the number that its first message has if it is in the log. `may_hold`: the entry may say
-    /// that locks are held.
-    pub fn result(&mut self, facts: &mut Facts, now: u64, ticket: u64, (first, outcomes): (u64, &[Outcome])) -> Heard {
+    /// What became of a submission.
+    pub fn result(&mut self, facts: &mut Facts, now: u64, ticket: u64, outcomes: &[Outcome]) -> Heard {
+        let first = match outcomes {
+            [Outcome::Events { first, .. }, ..] => *first,
+            _ => 0,
+        };
         let Some(request) = self.under_way.remove(&ticket) else { return Heard::Well };
         self.done += 1;
         match request.what {
@@ -342,9 +345,9 @@ impl Client {
         Heard::Well
     }
 
-    /// Nobody will say what became of it.
-    pub fn unknown(&mut self, ticket: u64) {
-        self.under_way.remove(&ticket);
+    /// A submission was not taken: it had better go elsewhere.
+    pub fn refused(&mut self, ticket: u64) -> Heard {
+        self.under_way.remove(&ticket).map_or(Heard::Well, |_| Heard::Stale)
     }
 
     /// It is told that it holds the lock.
@@ -353,15 +356,12 @@ impl Client {
         self.role = Role::Locks { wish: Wish::Held { lock, until: now + dice.range(1_000, 150_000) } };
     }
 
-    /// What is new in the log, for one that reads.
-    pub fn read(&mut self, log: impl Iterator<Item = Logged>, facts: &Facts) {
-        let Role::Reader { last } = &mut self.role else { return };
-        for message in log.filter(|message| message.number > *last).collect::<Vec<_>>() {
-            assert_eq!(message.number, *last + 1, "reader {} misses a message", self.id);
-            *last = message.number;
+    /// It has read all that is new, up to this number.
+    pub fn has_read(&mut self, until: u64) {
+        if let Role::Reader { last } = &mut self.role {
+            *last = until;
             self.done += 1;
         }
-        let _ = facts;
     }
 
     /// Up to where it has read.

@@ -1,7 +1,6 @@
 //! Bugs that are planted, to see that the checks find them.
 
 use fennec::queue::faults::Fault;
-use fennec::queue::state::StateCommand;
 
 /// A bug. One at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +13,6 @@ pub enum Bug {
     NoResolvedAgain,
     /// A state or vote 1 does not say for which challenger.
     OneWithoutChallenger,
-    /// INIT leaves the locks of the life before where they are, for an entry that comes back quickly.
-    LocksOutliveTheirLife,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,14 +28,6 @@ impl Faults {
         match self.0 {
             Some(Bug::Role(fault)) => Some(fault),
             _ => None,
-        }
-    }
-
-    /// What INIT does to the state.
-    pub fn init(self, entry: u64, incarnation: u64) -> StateCommand {
-        match self.has(Bug::LocksOutliveTheirLife) {
-            true => StateCommand::Time,
-            false => StateCommand::Init { entry, incarnation },
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fennec::queue::command::Command;
-use fennec::queue::envelope::{Envelope, NodeId, OrderCommand, Role, RoleMessage};
+use fennec::cluster::sync::Write;
+use fennec::queue::envelope::{Envelope, NodeId, Role, RoleMessage};
 use fennec::queue::faults::{self, Fault};
-use fennec::queue::message::Batch;
 use fennec::queue::quorum::{Member, Members, StoreId};
-use fennec::queue::relay;
 
 use crate::check::{Facts, Logged, messages_of};
 use crate::clients::{Client, Heard};
@@ -15,8 +13,8 @@ use crate::dice::Dice;
 use crate::entry::{self, Entry, Told};
 use crate::faults::{Bug, Faults};
 use crate::net::{Net, Pair, pair};
-use crate::storage::{self, Disk, Job, Storage};
-use crate::sync::{self, Promises, Sync};
+use crate::storage::{self, Disk, Storage};
+use crate::sync::{self, File, Sync};
 
 /// Wall clocks begin here: microseconds since 1970.
 const WALL_US: u64 = 1_700_000_000_000_000;
@@ -44,13 +42,18 @@ struct Node {
     paused_until: u64,
     /// How far its wall clock is ahead.
     skew_us: i64,
-    disk: Option<Disk>,
-    promises: Option<Promises>,
-    /// What its disk was once.
-    older: Option<Promises>,
-    /// What its disk is doing.
-    jobs: BTreeMap<u64, Job>,
-    writes: BTreeMap<u64, sync::Write>,
+    /// Of a storage.
+    disk: Disk,
+    /// Of a sync.
+    file: File,
+    /// What its file was once.
+    older: Option<File>,
+    /// What the disk of a storage was once.
+    older_disk: Option<Disk>,
+    /// How far a sync has heard that disks are, in this life.
+    heard: BTreeMap<StoreId, u64>,
+    /// What the disk of a sync is doing.
+    write: Option<Write>,
     /// Longest time of the disk.
     disk_us: u64,
     /// It lost its disk, and has not got everything back.
@@ -59,9 +62,9 @@ struct Node {
 
 enum Process {
     Down,
-    Entry(Entry),
-    Storage(Storage),
-    Sync(Sync),
+    Entry(Box<Entry>),
+    Storage(Box<Storage>),
+    Sync(Box<Sync>),
 }
 
 enum Event {
@@ -80,10 +83,16 @@ enum Event {
         pair: Pair,
         epoch: u32,
     },
+    /// A disk has done what it was told.
     Done {
         at: NodeId,
         life: u32,
-        job: u64,
+    },
+    TakeUp {
+        at: NodeId,
+        /// Of the process, and of the entry in it.
+        life: (u32, u32),
+        position: u64,
     },
     Tick {
         at: NodeId,
@@ -115,8 +124,9 @@ pub struct World {
 
 impl World {
     pub fn new(plan: Plan, seed: u64) -> Self {
-        let storage = |n: usize| Member { node: NodeId::storage(&format!("N{n}")), store: StoreId(n as u128) };
-        let sync = |n: usize| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId(n as u128) };
+        // Disks are known when all have met.
+        let storage = |n: usize| Member { node: NodeId::storage(&format!("N{n}")), store: StoreId::default() };
+        let sync = |n: usize| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId::default() };
         let members = Members {
             syncs: (1..=plan.syncs).map(sync).collect(),
             slots: vec![(1..=plan.storages).map(storage).collect()],
@@ -156,25 +166,18 @@ impl World {
             }
         }
         for (n, id) in ids.iter().enumerate() {
-            let disk = (id.role == Role::Storage).then(|| {
-                let member = self.members.slots[0].iter().find(|member| member.node == *id);
-                Disk::empty(member.expect("it is one").store, self.members.clone())
-            });
-            let promises = (id.role == Role::Sync).then(|| {
-                let member = self.members.syncs.iter().find(|member| member.node == *id);
-                Promises { store: member.expect("it is one").store, records: Vec::new() }
-            });
             let node = Node {
                 process: Process::Down,
                 life: 0,
                 started: 0,
                 paused_until: 0,
                 skew_us: 0,
-                disk,
-                promises,
+                disk: Disk::default(),
+                file: File::new(),
                 older: None,
-                jobs: BTreeMap::new(),
-                writes: BTreeMap::new(),
+                older_disk: None,
+                heard: BTreeMap::new(),
+                write: None,
                 disk_us: 3 * MS,
                 is_recovering: false,
             };
@@ -223,7 +226,9 @@ impl World {
             |world: &Self, node: &NodeId| world.nodes[node].paused_until.checked_sub(world.now).filter(|us| *us > 0);
         let concerned = match &event {
             Event::Arrive { envelope, .. } => Some(&envelope.to),
-            Event::Down { at, .. } | Event::Done { at, .. } | Event::Tick { at, .. } => Some(at),
+            Event::Down { at, .. } | Event::Done { at, .. } | Event::Tick { at, .. } | Event::TakeUp { at, .. } => {
+                Some(at)
+            }
             _ => None,
         };
         if let Some(rest) = concerned.and_then(|node| paused(self, node)) {
@@ -240,7 +245,8 @@ impl World {
                 }
             }
             Event::Up { pair, epoch } => self.up(pair, epoch),
-            Event::Done { at, life, job } => self.job_done(&at, life, job),
+            Event::Done { at, life } => self.disk_done(&at, life),
+            Event::TakeUp { at, life, position } => self.take_up(&at, life, position),
             Event::Tick { at, life } => self.tick(&at, life),
             Event::Client(client) => self.client(client),
             Event::Trouble => self.trouble(),
@@ -266,25 +272,24 @@ impl World {
             return;
         }
         self.note(|| format!("{id} starts"));
-        let nonce = self.dice.next();
+        let random = self.dice.next();
         let (members, now) = (self.members.clone(), self.now);
         let node = self.node(id);
         node.life += 1;
         node.started = now;
+        node.heard.clear();
         let life = node.life;
         match id.role {
             Role::Entry => {
-                let (entry, acts) = Entry::start(id.clone(), members, nonce);
-                node.process = Process::Entry(entry);
-                self.entry_acts(id, acts);
+                node.process = Process::Entry(Box::new(Entry::start(id.clone(), members, Dice::new(random))));
             }
             Role::Storage => {
-                let disk = node.disk.as_ref().expect("storages have disks");
-                node.process = Process::Storage(Storage::start(id.clone(), disk));
+                let fresh = StoreId(u128::from(random));
+                node.process = Process::Storage(Box::new(Storage::start(id.clone(), members, &node.disk, fresh)));
             }
             Role::Sync => {
-                let promises = node.promises.as_mut().expect("syncs have disks");
-                node.process = Process::Sync(Sync::start(id.clone(), members, promises, now));
+                node.process =
+                    Process::Sync(Box::new(Sync::start(id.clone(), members, &mut node.file, Dice::new(random))));
             }
         }
         self.at(1, Event::Tick { at: id.clone(), life });
@@ -293,19 +298,17 @@ impl World {
     /// The process dies. What its disk was doing may be done, or not.
     fn crash(&mut self, id: &NodeId) {
         self.note(|| format!("{id} crashes"));
-        let jobs = std::mem::take(&mut self.node(id).jobs);
-        for job in jobs.into_values() {
-            if self.dice.chance(500)
-                && let Some(disk) = &mut self.node(id).disk
-            {
-                disk.write(&job);
-            }
+        if let Some(write) = self.node(id).write.take() {
+            let thousandths = self.dice.range(0, 1500).min(1000);
+            sync::write(&mut self.node(id).file, &write, thousandths);
         }
-        let writes = std::mem::take(&mut self.node(id).writes);
-        for write in writes.into_values() {
-            let count = self.dice.roll(write.records.len() as u64 + 1) as usize;
-            let promises = self.node(id).promises.as_mut().expect("syncs have disks");
-            promises.records.extend(write.records.into_iter().take(count));
+        let is_written = self.dice.chance(500);
+        let node = self.nodes.get_mut(id).expect("all nodes are there");
+        if let Process::Storage(storage) = &mut node.process
+            && storage.is_working
+            && is_written
+        {
+            storage.work(&mut self.facts, &node.disk);
         }
         let node = self.node(id);
         node.process = Process::Down;
@@ -354,26 +357,25 @@ impl World {
         let node = self.nodes.get_mut(at).expect("all nodes are there");
         match &mut node.process {
             Process::Entry(entry) => {
-                let acts = match is_up {
-                    true => entry.connected(&mut self.facts, wall, other),
-                    false => entry.disconnected(&mut self.facts, wall, other),
-                };
-                self.entry_acts(at, acts);
+                match is_up {
+                    true => entry.connected(wall, other),
+                    false => entry.disconnected(wall, other),
+                }
+                self.entry_goes_on(at);
             }
             Process::Storage(storage) => {
-                let disk = node.disk.as_mut().expect("storages have disks");
-                let acts = match is_up {
-                    true => storage.connected(disk, &mut self.facts, other),
-                    false => storage.disconnected(disk, &mut self.facts, other),
-                };
-                self.storage_acts(at, acts);
+                match is_up {
+                    true => storage.ndb.connected(other),
+                    false => storage.ndb.disconnected(other),
+                }
+                self.storage_goes_on(at);
             }
             Process::Sync(sync) => {
-                let acts = match is_up {
-                    true => sync.connected(&mut self.facts, self.now, other),
-                    false => sync.disconnected(&mut self.facts, self.now, other),
-                };
-                self.sync_acts(at, acts);
+                match is_up {
+                    true => sync.connected(other),
+                    false => sync.disconnected(other),
+                }
+                self.sync_goes_on(at);
             }
             Process::Down => {}
         }
@@ -390,21 +392,33 @@ impl World {
         let node = self.nodes.get_mut(&to).expect("all nodes are there");
         match &mut node.process {
             Process::Entry(entry) => {
-                let acts = entry.handle(&mut self.facts, wall, envelope);
-                self.entry_acts(&to, acts);
+                let told = entry.tick(wall, now);
+                told.into_iter().for_each(|told| self.told(&to, told));
+                if let Process::Entry(entry) = &mut self.node(&to).process {
+                    entry.handle(wall, envelope);
+                }
+                self.entry_goes_on(&to);
             }
             Process::Storage(storage) => {
-                let disk = node.disk.as_mut().expect("storages have disks");
                 let is_begin = matches!(envelope.message, RoleMessage::BeginAdvanceSegment { .. });
-                let mut acts = storage.handle(disk, &mut self.facts, wall, envelope);
+                storage.ndb.handle(wall, envelope);
                 if is_begin && self.facts.faults.has(Bug::NoResolvedAgain) {
-                    acts.sends.retain(|sent| !matches!(sent.message, RoleMessage::AdvanceSegmentResolved { .. }));
+                    let mut said = storage.ndb.take();
+                    said.retain(|said| !matches!(said.message, RoleMessage::AdvanceSegmentResolved { .. }));
+                    self.send(said);
                 }
-                self.storage_acts(&to, acts);
+                self.storage_goes_on(&to);
             }
             Process::Sync(sync) => {
-                let acts = sync.handle(&mut self.facts, (now, wall), envelope);
-                self.sync_acts(&to, acts);
+                if let RoleMessage::Applied { store, position } = envelope.message {
+                    let heard = node.heard.entry(store).or_default();
+                    if position < *heard {
+                        self.facts.forgotten.insert((envelope.from.clone(), store, to.clone(), node.life));
+                    }
+                    *heard = position.max(*heard);
+                }
+                sync.handle((now, wall), envelope);
+                self.sync_goes_on(&to);
             }
             Process::Down => {}
         }
@@ -415,29 +429,26 @@ impl World {
             return;
         }
         let (wall, now) = (self.wall(id), self.now);
-        let syncs: Vec<NodeId> = self.members.syncs.iter().map(|member| member.node.clone()).collect();
         let decided = self.facts.decided;
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         match &mut node.process {
             Process::Entry(entry) => {
-                let acts = entry.tick(&mut self.facts, wall, now);
-                self.entry_acts(id, acts);
+                let told = entry.tick(wall, now);
+                entry.keep_house(wall);
+                told.into_iter().for_each(|told| self.told(id, told));
+                self.entry_goes_on(id);
             }
             Process::Storage(storage) => {
-                let disk = node.disk.as_ref().expect("storages have disks");
-                node.is_recovering &= !(storage.is_member(disk) && disk.position == decided);
-                if let Some(at_us) = storage.deadline().filter(|at_us| *at_us <= wall) {
-                    let message = RoleMessage::AskCommand(OrderCommand::Time { at_us });
-                    let ask = |to| Envelope { from: id.clone(), to, message: message.clone() };
-                    self.send(syncs.into_iter().map(ask).collect());
-                }
+                // One with an older copy has to be told first that it is one.
+                let has_time = now > node.started + 500 * MS;
+                node.is_recovering &= !(storage.ndb.counts() && storage.position() == decided && has_time);
+                storage.ndb.tick(wall);
+                self.storage_goes_on(id);
             }
             Process::Sync(sync) => {
-                // One with an older copy has to be told first that it is one.
                 node.is_recovering &= !(sync.votes() && now > node.started + 500 * MS);
-                let promises = node.promises.as_ref().expect("syncs have disks");
-                let acts = sync.tick(&mut self.facts, (now, wall), promises);
-                self.sync_acts(id, acts);
+                sync.tick((now, wall));
+                self.sync_goes_on(id);
             }
             Process::Down => return,
         }
@@ -446,88 +457,108 @@ impl World {
 
     fn send(&mut self, envelopes: Vec<Envelope>) {
         for envelope in envelopes {
+            self.facts.said(&envelope.from, &envelope.message);
             if let Some((at, epoch, envelope)) = self.net.send(self.now, envelope, &mut self.dice) {
                 self.at(at - self.now, Event::Arrive { epoch, envelope });
             }
         }
     }
 
-    fn storage_acts(&mut self, id: &NodeId, acts: storage::Acts) {
-        self.send(acts.sends);
-        for job in acts.jobs {
-            let disk_us = self.nodes[id].disk_us;
-            let delay =
-                if self.dice.chance(20) { self.dice.range(disk_us, 10 * disk_us) } else { self.dice_delay(disk_us) };
-            self.counter += 1;
-            let (number, life) = (self.counter, self.nodes[id].life);
-            self.node(id).jobs.insert(number, job);
-            self.at(delay, Event::Done { at: id.clone(), life, job: number });
+    /// What a storage says now, and what its disk has to do.
+    fn storage_goes_on(&mut self, id: &NodeId) {
+        let Process::Storage(storage) = &mut self.node(id).process else { return };
+        let said = storage.ndb.take();
+        let begins = storage.ndb.has_work() && !storage.is_working;
+        storage.is_working |= begins;
+        self.send(said);
+        if begins {
+            self.disk_begins(id);
         }
     }
 
-    fn sync_acts(&mut self, id: &NodeId, acts: sync::Acts) {
-        self.send(acts.sends);
-        if acts.forgot {
-            return self.renew_sync(id);
-        }
-        if let Some(write) = acts.write {
-            let disk_us = self.nodes[id].disk_us;
-            let delay = self.dice_delay(disk_us);
-            self.counter += 1;
-            let (number, life) = (self.counter, self.nodes[id].life);
-            self.node(id).writes.insert(number, write);
-            self.at(delay, Event::Done { at: id.clone(), life, job: number });
-        }
-    }
-
-    /// A sync begins with an empty disk, which it knows.
-    fn renew_sync(&mut self, id: &NodeId) {
-        self.crash(id);
-        self.note(|| format!("{id} begins with an empty disk"));
-        let store = StoreId(u128::from(self.dice.next()));
-        let node = self.node(id);
-        node.promises = Some(Promises { store, records: Vec::new() });
-        node.older = None;
-        self.at(10 * MS, Event::Start(id.clone()));
-    }
-
-    fn sync_written(&mut self, id: &NodeId, number: u64) {
+    fn sync_goes_on(&mut self, id: &NodeId) {
         let node = self.nodes.get_mut(id).expect("all nodes are there");
-        let (Some(write), Some(promises)) = (node.writes.remove(&number), node.promises.as_mut()) else { return };
-        promises.records.extend(write.records.iter().cloned());
-        if self.dice.chance(10) {
-            node.older = Some(promises.clone());
-        }
-        if let Process::Sync(sync) = &mut node.process {
-            let acts = sync.written(&mut self.facts, self.now, write);
-            self.sync_acts(id, acts);
+        let Process::Sync(sync) = &mut node.process else { return };
+        let acts = sync.act(&mut self.facts, &node.file);
+        let begins = acts.write.is_some();
+        node.write = acts.write.or(node.write.take());
+        self.send(acts.sends);
+        if begins {
+            self.disk_begins(id);
         }
     }
 
-    fn job_done(&mut self, id: &NodeId, life: u32, job: u64) {
+    fn disk_begins(&mut self, id: &NodeId) {
+        let Node { disk_us, life, .. } = self.nodes[id];
+        let delay =
+            if self.dice.chance(20) { self.dice.range(disk_us, 10 * disk_us) } else { self.dice_delay(disk_us) };
+        self.at(delay, Event::Done { at: id.clone(), life });
+    }
+
+    fn disk_done(&mut self, id: &NodeId, life: u32) {
+        let is_copied = self.dice.chance(10);
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         if node.life != life {
             return;
         }
-        if node.writes.contains_key(&job) {
-            return self.sync_written(id, job);
-        }
-        let (Some(job), Some(disk)) = (node.jobs.remove(&job), node.disk.as_mut()) else { return };
-        disk.write(&job);
-        if let Process::Storage(storage) = &mut node.process {
-            let acts = storage.done(disk, &mut self.facts, &job);
-            self.storage_acts(id, acts);
+        match &mut node.process {
+            Process::Storage(storage) => {
+                storage.work(&mut self.facts, &node.disk);
+                if is_copied {
+                    node.older_disk = Some(node.disk.copy());
+                }
+                self.storage_goes_on(id);
+            }
+            Process::Sync(sync) => {
+                let Some(write) = node.write.take() else { return };
+                sync::write(&mut node.file, &write, 1000);
+                if is_copied {
+                    node.older = Some(node.file.clone());
+                }
+                sync.written();
+                self.send(write.sends);
+                self.sync_goes_on(id);
+            }
+            Process::Entry(_) | Process::Down => {}
         }
     }
 
     // What clients do.
 
-    fn entry_acts(&mut self, id: &NodeId, acts: entry::Acts) {
-        self.send(acts.sends);
-        for told in acts.told {
-            self.told(id, told);
+    /// What an entry says now, to nodes and to clients.
+    fn entry_goes_on(&mut self, id: &NodeId) {
+        let wall = self.wall(id);
+        let Process::Entry(entry) = &mut self.node(id).process else { return };
+        let entry::Acts { sends, told, take_up } = entry.act(wall);
+        let entry_life = entry.life;
+        self.send(sends);
+        told.into_iter().for_each(|told| self.told(id, told));
+        if let Some(position) = take_up {
+            let (delay, life) = (self.dice_delay(20 * MS), self.nodes[id].life);
+            self.at(delay, Event::TakeUp { at: id.clone(), life: (life, entry_life), position });
         }
         self.read(id);
+    }
+
+    /// An entry takes up the log from a storage that is linked and so far.
+    fn take_up(&mut self, id: &NodeId, life: (u32, u32), position: u64) {
+        let is_present =
+            |node: &Node| matches!(&node.process, Process::Entry(entry) if (node.life, entry.life) == life);
+        if !is_present(&self.nodes[id]) {
+            return;
+        }
+        let is_far = |node: &Node| matches!(&node.process, Process::Storage(storage) if storage.position() >= position);
+        let far: Vec<NodeId> = self.nodes.iter().filter(|(_, node)| is_far(node)).map(|(id, _)| id.clone()).collect();
+        let linked: Vec<NodeId> = far.into_iter().filter(|other| self.net.link(&pair(id, other)).is_up).collect();
+        let Some(from) = self.dice.pick(&linked) else {
+            return self.at(20 * MS, Event::TakeUp { at: id.clone(), life, position });
+        };
+        let (disk, wall) = (self.nodes[from].disk.clone(), self.wall(id));
+        self.note(|| format!("{id} takes up the log"));
+        if let Process::Entry(entry) = &mut self.node(id).process {
+            entry.take_up(wall, &disk);
+        }
+        self.entry_goes_on(id);
     }
 
     fn told(&mut self, id: &NodeId, told: Told) {
@@ -535,19 +566,12 @@ impl World {
         let Process::Entry(entry) = &self.nodes[id].process else { return };
         let is_lease_held = entry.is_lease_held(self.now);
         let whose = |ticket: u64| (ticket % 1000) as usize;
-        // What the entry itself said is answered to nobody.
-        if let Told::Result { ticket, .. } | Told::Later { ticket, .. } | Told::Unknown { ticket } = &told
-            && whose(*ticket) >= self.clients.len()
-        {
-            return;
-        }
         let (ticket, heard) = match &told {
             Told::Closed => return self.close_clients(id, |_| true),
             Told::LocksClosed => return self.close_clients(id, Client::wants_locks),
-            Told::Unknown { ticket } => return self.clients[whose(*ticket)].unknown(*ticket),
-            Told::Result { ticket, first, outcomes } => {
-                let client = &mut self.clients[whose(*ticket)];
-                (*ticket, client.result(&mut self.facts, self.now, *ticket, (*first, outcomes)))
+            Told::Refused { ticket } => (*ticket, self.clients[whose(*ticket)].refused(*ticket)),
+            Told::Result { ticket, outcomes } => {
+                (*ticket, self.clients[whose(*ticket)].result(&mut self.facts, self.now, *ticket, outcomes))
             }
             Told::Later { ticket, outcome } => (*ticket, self.clients[whose(*ticket)].later(*ticket, outcome)),
         };
@@ -574,21 +598,13 @@ impl World {
         let session = self.clients[client].session;
         self.note(|| format!("client {client} is closed at {at}"));
         self.clients[client].closed(&mut self.facts);
-        let mut batch = Batch::default();
-        batch.command(&Command::Leave { realm: "realm1".into(), session, orderly: false });
-        let wall = self.wall(&at);
         if let Process::Entry(entry) = &mut self.node(&at).process {
-            // No client's: nobody waits for the answer.
-            let _ = entry.submit(batch, 999);
-        }
-        if let Process::Entry(entry) = &mut self.nodes.get_mut(&at).expect("all nodes are there").process {
-            let acts = entry.flush(&mut self.facts, wall);
-            self.entry_acts(&at, acts);
+            entry.leave(session);
         }
     }
 
     fn client(&mut self, client: usize) {
-        let delay = self.dice_delay(if self.is_calm { 120 * MS } else { 40 * MS });
+        let delay = self.dice_delay(if self.is_calm { 120 * MS } else { 60 * MS });
         self.at(delay, Event::Client(client));
         if self.clients[client].at.is_none() {
             return self.connect(client);
@@ -603,20 +619,14 @@ impl World {
         self.counter += 1;
         let ticket = self.counter * 1000 + client as u64;
         let sent = self.clients[client].act(&mut self.facts, self.now, ticket, &mut self.dice);
-        let wall = self.wall(&at);
         for sent in sent {
-            let Some(Node { process: Process::Entry(entry), .. }) = self.nodes.get_mut(&at) else { return };
-            let is_taken = entry.is_open && entry.submit(sent.batch, sent.ticket).is_ok();
-            let acts = entry.flush(&mut self.facts, wall);
-            self.entry_acts(&at, acts);
-            if is_taken && self.facts.faults.has(Bug::AckBeforeResolved) {
+            let Process::Entry(entry) = &mut self.node(&at).process else { return };
+            entry.submit(sent.batch, sent.ticket);
+            if self.facts.faults.has(Bug::AckBeforeResolved) {
                 self.clients[client].is_told_early(&mut self.facts, self.now, sent.ticket);
             }
-            if !is_taken {
-                self.close_client(client);
-            }
         }
-        self.read(&at);
+        self.entry_goes_on(&at);
     }
 
     fn connect(&mut self, client: usize) {
@@ -638,30 +648,24 @@ impl World {
     /// Readers at an entry get what it was fed, and what was before that from the store of a storage that is that far.
     fn read(&mut self, at: &NodeId) {
         let Process::Entry(entry) = &self.nodes[at].process else { return };
-        let fed = entry.fed;
+        let fed = entry.fed();
         for client in 0..self.clients.len() {
             let reader = &self.clients[client];
             if !reader.is_reader() || reader.at.as_ref() != Some(at) || reader.last_read() >= fed {
                 continue;
             }
             let last = reader.last_read();
-            let stores = self.nodes.values().filter(|node| matches!(node.process, Process::Storage(_)));
-            let mut disks = stores.filter_map(|node| node.disk.as_ref()).filter(|disk| disk.last >= fed);
-            let Some(disk) = disks.next() else { continue };
+            let storage = self.nodes.values().find_map(|node| match &node.process {
+                Process::Storage(storage) if storage.ndb.state().last_number() >= fed => Some(storage),
+                _ => None,
+            });
+            let Some(storage) = storage else { continue };
+            let segments = storage.reader().segments(last + 1, None, usize::MAX).expect("memory can be read");
             let mut messages = Vec::new();
-            for logged in disk.log.values().rev() {
-                let segment = relay::read_fed(&logged.fed).expect("what is fed is as it was written");
-                if segment.segment.count > 0 {
-                    let mut some = Vec::new();
-                    messages_of(&segment, &mut some);
-                    messages.splice(0..0, some);
-                    if segment.segment.first <= last + 1 {
-                        break;
-                    }
-                }
-            }
-            let messages: Vec<Logged> = messages.into_iter().filter(|message| message.number <= fed).collect();
-            self.clients[client].read(messages.into_iter(), &self.facts);
+            segments.iter().for_each(|segment| messages_of(segment, &mut messages));
+            messages.retain(|message: &Logged| message.number > last && message.number <= fed);
+            self.facts.read(client, (last, fed), &messages);
+            self.clients[client].has_read(fed);
         }
     }
 
@@ -671,7 +675,7 @@ impl World {
         if self.is_calm {
             return;
         }
-        let delay = self.dice.range(10 * MS, 150 * MS);
+        let delay = self.dice.range(5 * MS, 75 * MS);
         self.at(delay, Event::Trouble);
         let ids: Vec<NodeId> =
             self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
@@ -703,7 +707,7 @@ impl World {
     fn crash_for_a_while(&mut self, id: &NodeId) {
         if !matches!(self.nodes[id].process, Process::Down) {
             self.crash(id);
-            let max = if self.dice.chance(200) { 3000 * MS } else { 300 * MS };
+            let max = if self.dice.chance(200) { 1500 * MS } else { 200 * MS };
             let delay = self.dice.range(MS, max);
             self.at(delay, Event::Start(id.clone()));
         }
@@ -742,7 +746,7 @@ impl World {
         if matches!(self.nodes[id].process, Process::Down) {
             return;
         }
-        let max = if self.dice.chance(300) { 2500 * MS } else { 100 * MS };
+        let max = if self.dice.chance(300) { 1300 * MS } else { 100 * MS };
         let pause = self.dice.range(MS, max);
         self.note(|| format!("{id} is paused for {pause}"));
         let until = self.nodes[id].paused_until.max(self.now + pause);
@@ -770,20 +774,23 @@ impl World {
         }
     }
 
-    /// A disk is empty from now on, if all others have everything.
+    /// A disk is empty from now on, or an older copy, if all others have everything.
     fn lose_disk(&mut self, id: &NodeId) {
         let is_lost = |(id, node): &(&NodeId, &Node)| id.role == Role::Storage && node.is_recovering;
         let is_recovering = self.nodes.iter().filter(is_lost).count();
-        if id.role != Role::Storage || is_recovering + 1 >= self.plan.storage_quorum as usize {
+        if id.role != Role::Storage || self.facts.decided == 0 || is_recovering + 1 >= self.plan.storage_quorum as usize
+        {
             return;
         }
         self.crash(id);
         self.note(|| format!("{id} loses its disk"));
-        let store = StoreId(u128::from(self.dice.next()));
-        let members = self.members.clone();
+        let is_restored = self.dice.chance(500);
         let node = self.node(id);
-        node.disk = Some(Disk::empty(store, members));
         node.is_recovering = true;
+        node.disk = node.older_disk.take().filter(|_| is_restored).unwrap_or_default();
+        let position = storage::state(&node.disk).position();
+        self.facts.forgotten.retain(|(storage, ..)| storage != id);
+        self.note(|| format!("its disk is now as it was at {position}"));
         let delay = self.dice.range(MS, 300 * MS);
         self.at(delay, Event::Start(id.clone()));
     }
@@ -792,20 +799,24 @@ impl World {
     fn lose_promises(&mut self, id: &NodeId) {
         let is_recovering = |(id, node): (&NodeId, &Node)| id.role == Role::Sync && node.is_recovering;
         let recovering = self.nodes.iter().filter(|(id, node)| is_recovering((id, node))).count();
-        if recovering >= self.members.sync_faults() || self.now < 500 * MS {
+        if self.facts.decided == 0 || recovering >= self.members.sync_faults() {
             return;
         }
-        let older = self.node(id).older.take().filter(|_| self.dice.chance(500));
         let is_mistaken = self.facts.faults.has(Bug::Role(Fault::WipedSyncVotes));
-        let old_store = self.nodes[id].promises.as_ref().map(|promises| promises.store);
-        self.renew_sync(id);
+        self.crash(id);
+        let is_restored = self.dice.chance(500);
+        let first = self.facts.first.clone();
         let node = self.node(id);
+        let older = node.older.take().filter(|_| is_restored);
         node.is_recovering = true;
-        if let Some(older) = older {
-            node.promises = Some(older);
-        } else if is_mistaken && let (Some(promises), Some(store)) = (&mut node.promises, old_store) {
-            promises.store = store;
-        }
+        node.file = match (older, first) {
+            (Some(older), _) => older,
+            (None, Some(first)) if is_mistaken => sync::forgetful(&node.file, &first),
+            (None, _) => File::new(),
+        };
+        let len = node.file.len();
+        self.note(|| format!("{id} begins with a disk of {len} bytes"));
+        self.at(10 * MS, Event::Start(id.clone()));
     }
 
     /// Everything works from now on.
@@ -838,17 +849,26 @@ impl World {
         let missing = self.choose_missing();
         self.calm(&missing);
         let blind = self.choose_blind(&missing);
-        self.run_until(self.now + 3500 * MS);
+        self.run_until(self.now + 100 * MS);
         self.clients.iter_mut().for_each(|client| client.done = 0);
-        self.run_until(self.now + 1000 * MS);
-        self.check_liveness();
+        self.run_while(4500 * MS, Self::what_stands_still);
         self.calm(&[]);
         blind.into_iter().for_each(|pair| self.net.link(&pair).is_cut = false);
-        self.run_until(self.now + 500 * MS);
+        self.run_until(self.now + 100 * MS);
         self.clients.iter_mut().for_each(|client| client.is_stopping = true);
-        self.run_until(self.now + 1500 * MS);
-        self.check_rest();
+        self.run_while(3000 * MS, Self::what_is_left);
+        self.check_disks();
         self.facts.check();
+    }
+
+    /// Lets things happen until nothing is wrong, for so long.
+    #[track_caller]
+    fn run_while(&mut self, patience: u64, wrong: impl Fn(&Self) -> Option<String>) {
+        let until = self.now + patience;
+        while let Some(why) = wrong(self) {
+            assert!(self.now < until, "{why}");
+            self.run_until(self.now + 100 * MS);
+        }
     }
 
     /// A minority of the syncs and a storage that is not needed for a quorum may be gone.
@@ -884,24 +904,44 @@ impl World {
         Some(pair)
     }
 
-    /// 6. Liveness.
-    fn check_liveness(&self) {
-        for client in &self.clients {
-            assert!(client.done > 0, "client {} at {:?} gets nothing done", client.id, client.at);
-        }
+    /// 6. Liveness: who gets nothing done.
+    fn what_stands_still(&self) -> Option<String> {
+        let client = self.clients.iter().find(|client| client.done == 0)?;
+        Some(format!("client {} at {:?} gets nothing done", client.id, client.at))
     }
 
-    /// Nothing is left to do, and everybody has all of it.
-    fn check_rest(&self) {
-        let messages = self.facts.messages().len() as u64;
-        for client in &self.clients {
-            assert!(client.is_idle(), "client {} still waits", client.id);
-            assert!(!client.is_reader() || client.last_read() == messages, "reader {} has not got all", client.id);
+    /// Who has not got all of it, when nobody wants anything new.
+    fn what_is_left(&self) -> Option<String> {
+        if let Some(client) = self.clients.iter().find(|client| !client.is_idle()) {
+            return Some(format!("client {} still waits", client.id));
         }
-        let disks: Vec<&Disk> = self.nodes.values().filter_map(|node| node.disk.as_ref()).collect();
-        for disk in &disks {
-            assert_eq!(disk.position, self.facts.decided, "a storage is behind");
-            assert!(disk.rows == disks[0].rows, "states differ");
+        let last = self.facts.last_number();
+        if let Some(client) = self.clients.iter().find(|client| client.is_reader() && client.last_read() < last) {
+            return Some(format!("reader {} has not got all", client.id));
         }
+        for (id, node) in &self.nodes {
+            match &node.process {
+                Process::Storage(storage) if storage.position() == self.facts.decided => {}
+                Process::Storage(_) => return Some(format!("{id} is behind")),
+                Process::Sync(sync) if !sync.votes() => return Some(format!("{id} has no vote")),
+                Process::Down => return Some(format!("{id} is down")),
+                Process::Sync(_) | Process::Entry(_) => {}
+            }
+        }
+        None
+    }
+
+    /// All disks have the same, and none goes on under the name of one that knew more.
+    fn check_disks(&self) {
+        for (storage, store, sync, life) in &self.facts.forgotten {
+            let is_known = self.nodes[sync].life == *life;
+            let present = storage::store_id(&self.nodes[storage].disk);
+            assert!(!is_known || present != *store, "{storage} was restored, and goes on as if nothing had happened");
+        }
+        let disks = self.nodes.iter().filter(|(id, _)| id.role == Role::Storage).map(|(_, node)| &node.disk);
+        let mut disks = disks.map(|disk| (storage::state(disk).position(), storage::shared_rows(disk)));
+        let first = disks.next().expect("there is a storage");
+        assert_eq!(first.0, self.facts.decided, "a disk is behind");
+        assert!(disks.all(|disk| disk == first), "states differ");
     }
 }

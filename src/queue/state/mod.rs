@@ -38,6 +38,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{NodeId, OrderCommand};
+use super::faults::{Fault, has};
 use super::message::Malformed;
 use super::outcome::Outcome;
 use super::segment::Segment;
@@ -111,6 +112,7 @@ impl StateCommand {
     /// What a command is for the state; `None`: nothing. `number_of`: the number of an entry here.
     pub fn of(command: &OrderCommand, number_of: impl Fn(&NodeId) -> u64) -> Option<Self> {
         Some(match command {
+            OrderCommand::Init { .. } if has(Fault::LocksOutliveTheirLife) => Self::Time,
             OrderCommand::Init { entry, replaces, .. } => {
                 Self::Init { entry: number_of(entry), incarnation: *replaces }
             }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::Order;
-use crate::queue::envelope::{Draft, Elected, NodeId, OrderCommand};
+use crate::queue::envelope::{Draft, Elected, NodeId, OrderCommand, SegmentId};
 use crate::queue::faults::{Fault, has};
 use crate::queue::quorum::{Members, StoreId};
 
@@ -46,6 +46,12 @@ impl Drafts {
             counted.stores.insert(store);
             counted.is_complete = counted.is_complete || counted.is_quorum(slot, &order.members);
         }
+    }
+
+    /// Segments that this disk has.
+    pub fn of_disk(&self, store: StoreId) -> BTreeSet<SegmentId> {
+        let of_disk = self.drafts.iter().filter(|(_, counted)| counted.stores.contains(&store));
+        of_disk.map(|(draft, _)| draft.id.clone()).collect()
     }
 
     /// Another sync has it complete.

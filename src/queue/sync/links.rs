@@ -14,6 +14,9 @@ impl SyncRole {
         if node.role == Role::Sync && !self.alone && !self.forgot {
             self.greet(node, out);
         }
+        for member in self.order.members.storages().iter().filter(|member| member.node == *node && !self.alone) {
+            self.doubted.insert(member.store, self.drafts.of_disk(member.store));
+        }
     }
 
     /// The link to a node is down.
@@ -32,11 +35,11 @@ impl SyncRole {
 
     /// Another sync says first who it is.
     pub(super) fn hello(&mut self, from: &NodeId, hello: Hello, out: &mut Vec<Output>) {
+        self.peers.insert(from.clone(), hello.position);
         let is_more = |(store, step)| store == self.store && step > self.last_step();
         if hello.heard.is_some_and(is_more) && !has(Fault::WipedSyncVotes) {
             return self.forget(out);
         }
-        self.peers.insert(from.clone(), hello.position);
         self.disks.insert(from.clone(), hello.store);
         if let Some(founding) = &mut self.founding {
             founding.sync(from, hello.store, &hello.table);
@@ -171,7 +174,7 @@ impl SyncRole {
         self.vote.said().last().map_or(known, |last| last.step(self.order.position + 1))
     }
 
-    fn send(&self, to: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
+    pub(super) fn send(&self, to: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
         out.push(Output::Send(Envelope { from: self.node.clone(), to: to.clone(), message }));
     }
 }

@@ -1,6 +1,6 @@
 //! A sync begins: with what its disk holds, or for the first time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::drafts::Drafts;
 use super::members::Founding;
@@ -50,6 +50,17 @@ impl SyncRole {
         Ok(role)
     }
 
+    /// The disk has forgotten what it said, and this is what begins in its place, as [`Self::found`] does: with another store id, of which
+    /// nobody has heard anything, and with the links as they are. Others are to be greeted again by [`Self::connected`].
+    ///
+    /// # Errors
+    /// None with a table that could be begun with before.
+    pub fn forgotten(&self, members: Members, store: StoreId) -> Result<Self, StartError> {
+        let start = Start { store, records: Vec::new() };
+        let (peers, disks) = (self.peers.clone(), self.disks.clone());
+        Ok(Self { peers, disks, ..Self::found(self.node.clone(), members, start)? })
+    }
+
     /// All that the disk has to hold now. A new file begins with this; one that has grown may be replaced by it, if nothing that was
     /// put out before is still to be written.
     pub fn records(&self) -> Vec<Record> {
@@ -90,6 +101,8 @@ impl SyncRole {
             ahead: BTreeMap::new(),
             decisions: BTreeMap::new(),
             applied: BTreeMap::new(),
+            doubted: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             disks: BTreeMap::new(),
             peers: BTreeMap::new(),
             heard: BTreeMap::new(),

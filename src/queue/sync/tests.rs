@@ -497,3 +497,46 @@ fn who_has_pledged_joins_those_who_have_begun() {
     one.hear("S2", RoleMessage::SyncOrder(later));
     assert_eq!(one.sync.standing(), Standing::Listens);
 }
+
+/// Whether N1 was told since the last time that its disk is an older copy.
+fn is_told_that_it_forgot(one: &mut OneOfThree) -> bool {
+    let forgot = |output: Output| matches!(output, Output::Send(Envelope { message: RoleMessage::DiskForgot { store: StoreId(1) }, to, .. }) if to == NodeId::storage("N1"));
+    one.out.drain(..).any(forgot)
+}
+
+fn say(one: &mut OneOfThree, message: RoleMessage) {
+    one.sync.handle(0, &NodeId::storage("N1"), message, &mut one.out);
+}
+
+#[test]
+fn a_storage_that_is_less_far_than_it_said_is_told_that_its_disk_is_an_older_copy() {
+    let mut one = OneOfThree::greeted();
+    let applied = |position| RoleMessage::Applied { store: StoreId(1), position };
+    for position in [6, 7, 7] {
+        say(&mut one, applied(position));
+    }
+    assert!(!is_told_that_it_forgot(&mut one));
+    say(&mut one, applied(6));
+    assert!(is_told_that_it_forgot(&mut one));
+    say(&mut one, applied(8));
+    assert!(is_told_that_it_forgot(&mut one), "it may not have heard it");
+    say(&mut one, RoleMessage::Applied { store: StoreId(5), position: 6 });
+    assert!(!is_told_that_it_forgot(&mut one), "under another name it may begin anywhere");
+}
+
+#[test]
+fn a_storage_that_does_not_repeat_a_draft_is_told_that_its_disk_is_an_older_copy() {
+    let mut one = OneOfThree::greeted();
+    let drafted = || RoleMessage::GenerateDraft { store: StoreId(1), draft: draft("E1", 1, 100, 0) };
+    let mut link = |drafts: Vec<RoleMessage>| {
+        one.sync.connected(&NodeId::storage("N1"), &mut one.out);
+        say(&mut one, RoleMessage::Applied { store: StoreId(1), position: 0 });
+        drafts.into_iter().for_each(|draft| say(&mut one, draft));
+        say(&mut one, RoleMessage::FetchElected { after: 0 });
+        is_told_that_it_forgot(&mut one)
+    };
+    assert!(!link(vec![]));
+    assert!(!link(vec![drafted()]));
+    assert!(!link(vec![drafted()]));
+    assert!(link(vec![]));
+}

@@ -462,6 +462,7 @@ impl Cluster {
                     let message = RoleMessage::Body { draft, body: disk.log[position as usize - 1].clone() };
                     self.under_way.push_back(Envelope { from: node.clone(), to, message });
                 }
+                storage::Output::Forgot => panic!("scripts do not restore disks of storages"),
                 storage::Output::CopyBegun { .. }
                 | storage::Output::CopyOut { .. }
                 | storage::Output::CopyIn { .. } => panic!("scripts do not copy"),
