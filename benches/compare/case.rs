@@ -1,7 +1,9 @@
 //! The cases: what is driven through the brokers, and what fennec must reach.
 
+use crate::cluster::{Cluster, is_jetstream};
 use crate::durable::Durable;
 use crate::outcome::Metric;
+use crate::pause::Fault;
 use crate::peer::{Keep, PeerKind};
 use crate::schedule::Schedule;
 
@@ -28,6 +30,8 @@ pub enum Work {
     Calls(u64),
     /// Messages on disk.
     Durable(Durable),
+    /// Several processes that are one broker.
+    Cluster(Cluster),
 }
 
 /// Publishers and subscribers. One subscriber hears all publishers, subscribers of one publisher all hear it, else
@@ -110,6 +114,8 @@ impl Case {
         match self.work {
             // It makes its log but once and starts on it several times.
             Work::Durable(Durable::Start) => asked.min(1),
+            // A minute and a half each.
+            Work::Cluster(Cluster::Pause(_)) => asked.min(1),
             _ => asked,
         }
     }
@@ -126,10 +132,12 @@ impl Case {
             Work::OtherSubscriptions(..) | Work::Idle(_) => (true, false),
             Work::Calls(_) => (false, true),
             Work::Durable(work) => return work.suits(peer),
+            Work::Cluster(work) => return work.suits(peer),
         };
         match peer {
             PeerKind::Relay => relayed,
             PeerKind::Sqlx | PeerKind::SqlxSingle => false,
+            peer if is_jetstream(peer) => false,
             peer => mqtt_only || peer.speaks_wamp(),
         }
     }
@@ -289,5 +297,37 @@ pub const CASES: &[Case] = &[
         what: "1 000 000 retained values, QoS 1; the broker is started anew, and a subscriber to # gets them all (drain)",
         work: Work::Durable(Durable::Retained(1_000_000)),
         floors: &[floor(Metric::ReadyMs, Bound::Most(1000.0))],
+    },
+    Case {
+        name: "cluster-100",
+        what: "QoS 1, nine processes (three entries, three storages, three syncs), a publisher at each entry, 100 under way in \
+               all; acknowledgements",
+        work: Work::Cluster(Cluster::Publish { under_way: 100 }),
+        floors: &[floor(Metric::PerSecond, Bound::LeastTimes(1.0, PeerKind::Jetstream))],
+    },
+    Case {
+        name: "cluster-1000",
+        what: "the same, 1000 under way in all",
+        work: Work::Cluster(Cluster::Publish { under_way: 1000 }),
+        floors: &[floor(Metric::PerSecond, Bound::LeastTimes(1.0, PeerKind::Jetstream))],
+    },
+    Case {
+        name: "cluster-idle",
+        what: "the processes of a cluster without clients; their CPU",
+        work: Work::Cluster(Cluster::Idle),
+        floors: &[],
+    },
+    Case {
+        name: "cluster-kill",
+        what: "QoS 1, a publisher at each entry, 10 under way each; each of the nine processes in turn is killed (SIGKILL); \
+               longest time without an acknowledgement at another entry",
+        work: Work::Cluster(Cluster::Pause(Fault::Kill)),
+        floors: &[floor(Metric::PauseSyncMs, Bound::Most(100.0)), floor(Metric::PauseStorageMs, Bound::Most(100.0))],
+    },
+    Case {
+        name: "cluster-stop",
+        what: "the same, each is paused (SIGSTOP) for five seconds",
+        work: Work::Cluster(Cluster::Pause(Fault::Stop)),
+        floors: &[],
     },
 ];

@@ -13,7 +13,7 @@ const TICKS_PER_SECOND: u64 = 100;
 #[derive(Clone, Debug)]
 pub struct Reading {
     at: Instant,
-    broker: Option<CpuTime>,
+    broker: Vec<CpuTime>,
     driver: CpuTime,
     machine_ns: u64,
 }
@@ -31,16 +31,22 @@ pub struct Spent {
 impl Reading {
     /// Reads the clocks now; the broker's if its process is known.
     pub fn now(broker_pid: Option<u32>) -> io::Result<Self> {
+        Self::of(broker_pid.as_slice())
+    }
+
+    /// The same of a broker of several processes.
+    pub fn of(broker_pids: &[u32]) -> io::Result<Self> {
         Ok(Self {
             at: Instant::now(),
-            broker: broker_pid.map(CpuTime::of).transpose()?,
+            broker: broker_pids.iter().map(|pid| CpuTime::of(*pid)).collect::<io::Result<_>>()?,
             driver: CpuTime::of(std::process::id())?,
             machine_ns: machine_ns()?,
         })
     }
 
     pub fn since(&self, earlier: &Self) -> Spent {
-        let broker = self.broker.as_ref().zip(earlier.broker.as_ref()).map(|(now, earlier)| now.since(earlier));
+        let broker = self.broker.iter().zip(&earlier.broker).map(|(now, earlier)| now.since(earlier));
+        let broker = broker.reduce(CpuSpent::and);
         let driver = self.driver.since(&earlier.driver);
         let known_ns = driver.total_ns + broker.map_or(0, |broker| broker.total_ns);
         let others_ns = (self.machine_ns - earlier.machine_ns).saturating_sub(known_ns);
@@ -63,6 +69,13 @@ pub struct CpuSpent {
     pub total_ns: u64,
     /// Of the thread that used most: near to the elapsed time, it was the bottleneck.
     pub busiest_thread_ns: u64,
+}
+
+impl CpuSpent {
+    fn and(self, other: Self) -> Self {
+        let busiest_thread_ns = self.busiest_thread_ns.max(other.busiest_thread_ns);
+        Self { total_ns: self.total_ns + other.total_ns, busiest_thread_ns }
+    }
 }
 
 impl CpuTime {

@@ -3,17 +3,22 @@
 //! Every run starts a broker in a process of its own, drives one case through it and ends it; rounds are interleaved, so
 //! that whatever else the machine does hits all brokers alike. `docs/benchmarks.md` says what is measured and how.
 
+mod acknowledged;
 mod away;
 mod board;
 mod case;
+mod cluster;
 mod commits;
 mod cpu;
 mod durable;
 mod idle;
 mod latency;
 mod load;
+mod members;
 mod mqtt_load;
+mod nats;
 mod outcome;
+mod pause;
 mod payload;
 mod peer;
 mod publish;
@@ -37,7 +42,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::case::{CASES, Case};
+use crate::case::{CASES, Case, Work};
 use crate::commits::Commit;
 use crate::load::Timing;
 use crate::payload::Shape;
@@ -64,7 +69,7 @@ struct Args {
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
     /// Brokers to compare
-    #[arg(long, value_delimiter = ',', default_values = ["fennec", "mosquitto", "rumqttd", "sqlx", "sqlx-single"])]
+    #[arg(long, value_delimiter = ',', default_values = ["fennec", "mosquitto", "rumqttd", "sqlx", "sqlx-single", "jetstream"])]
     peers: Vec<PeerKind>,
     /// Messages that a subscriber may lag behind (closed loop)
     #[arg(long, default_value_t = 20_000)]
@@ -81,6 +86,9 @@ struct Args {
     /// The binary to measure
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_fennec"))]
     fennec: PathBuf,
+    /// The nats-server to compare a cluster with
+    #[arg(long, value_name = "PATH", default_value = "nats-server")]
+    nats_server: PathBuf,
     /// Drives a broker that runs already
     #[arg(long, requires = "addr")]
     driver_only: bool,
@@ -107,6 +115,10 @@ struct Args {
     peer_directory: PathBuf,
     #[arg(long, hide = true)]
     peer_on_disk: bool,
+    #[arg(long, hide = true)]
+    become_member: bool,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    member_arg: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -117,6 +129,7 @@ fn main() -> ExitCode {
     }
     let args = Args::parse();
     let done = match args.become_peer {
+        _ if args.become_member => members::become_member(&args.member_arg).map(|()| true),
         Some(kind) => {
             let (ports, directory) = (args.peer_port, args.peer_directory);
             let keep = if args.peer_on_disk { Keep::Disk } else { Keep::Memory };
@@ -189,6 +202,9 @@ fn record(case: &Case, peer: PeerKind, round: usize, args: &Args) -> Record {
     };
     let timing = Timing { warm_up: settings.warm_up, measured: settings.measured, broker_pid: None };
     let result = match (peer, args.addr) {
+        _ if let Work::Cluster(work) = case.work => {
+            cluster::run(work, peer, &cluster::programs(&args.fennec, &args.nats_server), settings)
+        }
         (PeerKind::Sqlx, _) => commits::bare_commits(Commit::Transaction, timing),
         (PeerKind::SqlxSingle, _) => commits::bare_commits(Commit::Single, timing),
         (PeerKind::Running, Some(mqtt)) => {

@@ -41,6 +41,15 @@ pub enum Metric {
     ResidentMb,
     /// By how much the broker's resident memory grew at most meanwhile, in MB.
     GrownMb,
+    /// CPU time of all processes of a cluster in percent of one core, while nobody wants anything.
+    IdlePercent,
+    /// The longest time without an acknowledgement, in milliseconds: while all nodes worked, while a sync, a storage, another entry
+    /// was away, and when one came back.
+    PauseNoneMs,
+    PauseSyncMs,
+    PauseStorageMs,
+    PauseEntryMs,
+    PauseBackMs,
 }
 
 impl Metric {
@@ -63,6 +72,12 @@ impl Metric {
             Metric::ReadyMs => "ready ms",
             Metric::ResidentMb => "MB resident",
             Metric::GrownMb => "MB grown",
+            Metric::IdlePercent => "idle CPU %",
+            Metric::PauseNoneMs => "all there ms",
+            Metric::PauseSyncMs => "without a sync ms",
+            Metric::PauseStorageMs => "without a storage ms",
+            Metric::PauseEntryMs => "without another entry ms",
+            Metric::PauseBackMs => "one comes back ms",
         }
     }
 }

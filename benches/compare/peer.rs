@@ -33,6 +33,10 @@ pub enum PeerKind {
     Sqlx,
     /// The same without transactions: each INSERT commits by itself.
     SqlxSingle,
+    /// Three nats-servers with JetStream: a stream of three replicas, on file.
+    Jetstream,
+    /// The same with every write on disk before it counts: nats-server 2.10 or later.
+    JetstreamSynced,
     /// Forwards bytes; the ceiling of the driver.
     Relay,
     /// A broker that runs already (`--driver-only`).
@@ -48,6 +52,8 @@ impl PeerKind {
             PeerKind::Rumqttd => "rumqttd",
             PeerKind::Sqlx => "sqlx",
             PeerKind::SqlxSingle => "sqlx-single",
+            PeerKind::Jetstream => "jetstream",
+            PeerKind::JetstreamSynced => "jetstream-synced",
             PeerKind::Relay => "relay",
             PeerKind::Running => "running",
         }
@@ -240,6 +246,8 @@ pub fn become_peer(peer: Become) -> io::Result<()> {
         PeerKind::Rumqttd => run_rumqttd(mqtt),
         PeerKind::Relay => relay::serve((Ipv4Addr::LOCALHOST, mqtt).into(), (Ipv4Addr::LOCALHOST, http).into()),
         PeerKind::Sqlx | PeerKind::SqlxSingle | PeerKind::Running => Ok(()),
+        // They come in threes: see `members`.
+        PeerKind::Jetstream | PeerKind::JetstreamSynced => Ok(()),
     }
 }
 

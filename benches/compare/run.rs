@@ -46,6 +46,7 @@ pub fn run(case: &Case, peer: &mut Peer, settings: Settings) -> io::Result<Outco
         Work::OtherSubscriptions(flow, others) => run_with_others(flow, others, target, settings),
         Work::Idle(connections) => idle::run(target, connections),
         Work::Calls(under_way) => run_calls(under_way, target, settings),
+        Work::Cluster(_) => Err(io::Error::other("a cluster is more than one broker")),
     }
 }
 

@@ -8,6 +8,7 @@ mod cpu;
 mod latency;
 mod load;
 mod mqtt_load;
+mod nats;
 mod outcome;
 mod payload;
 mod publish;
@@ -22,6 +23,7 @@ mod wire;
 mod tests {
     mod latency;
     mod mqtt_load;
+    mod nats;
     mod payload;
     mod schedule;
     mod tracker;

@@ -55,8 +55,10 @@ const INBOX_BYTES_MAX: usize = 64 << 20;
 const PROMISES_BYTES_MAX: u64 = 4 << 20;
 /// An entry that is silent for so long is given up by the syncs.
 const LEASE: Duration = Duration::from_secs(6);
-/// How often an entry that begins, and one that works, is looked at.
+/// How often an entry that begins is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// The same of one that works.
+const LOOK_WORKING: Duration = Duration::from_millis(200);
 /// How long an entry that stops waits for what its clients have left to be in the log: how far their sessions are, for one.
 const SETTLE: Duration = Duration::from_secs(2);
 /// A cluster that has not accepted an entry for so long is said to be incomplete, again and again.
@@ -279,7 +281,7 @@ impl Process {
             let data = format!("cluster {}", self.plan.cluster.name);
             print(&serve::banner(config, &broker, &data))?;
             let stopped = loop {
-                if signals.wait(LOOK) {
+                if signals.wait(LOOK_WORKING) {
                     break true;
                 }
                 if ended.lock().is_some() {

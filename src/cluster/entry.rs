@@ -182,6 +182,11 @@ impl Entry {
         self.carry_out(now_us);
     }
 
+    /// Whether it knows of positions that it has not been fed: [`Entry::tick`] is to be called often then.
+    pub fn waits_for_feed(&self) -> bool {
+        self.role.waits_for_feed()
+    }
+
     /// Whether sessions here may believe that they hold locks. `monotonic_us`: as in [`Entry::tick`].
     pub fn is_lease_held(&self, monotonic_us: u64) -> bool {
         self.role.is_lease_held(monotonic_us)

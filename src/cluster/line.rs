@@ -4,7 +4,11 @@
 //! ([`Line::is_stuck`]): single messages are not dropped, only all that was under way, and then both sides know.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +21,19 @@ use crate::queue::envelope::NodeId;
 
 #[cfg(test)]
 mod tests;
+
+/// What writes to a link while it stands: the link's own task, or whoever has something to send and finds it free. A thread less on
+/// the way of each message.
+pub(super) trait Write: Send {
+    /// Writes what waits, as far as it can now. The waker is told when it can go on.
+    ///
+    /// # Errors
+    /// The link is dead.
+    fn poll_write(&mut self, line: &Line, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// One [`Write`], at times without.
+type Writer = Arc<Mutex<dyn Write>>;
 
 /// Bounds of links.
 #[derive(Clone, Debug)]
@@ -71,9 +88,9 @@ pub struct Counters {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Line {
     state: Mutex<State>,
+    writer: Mutex<Option<Writer>>,
     /// Something waits to be written.
     wake: Notify,
     /// The link has to end.
@@ -120,6 +137,12 @@ impl LinkLimits {
     }
 }
 
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("state", &self.state).field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
 impl Line {
     pub fn new(limits: LinkLimits) -> Self {
         let state = State {
@@ -134,7 +157,8 @@ impl Line {
             asked: HashMap::new(),
         };
         let (state, counters) = (Mutex::new(state), Counters::default());
-        Self { state, wake: Notify::new(), overflown: Notify::new(), limits, counters }
+        let writer = Mutex::default();
+        Self { state, writer, wake: Notify::new(), overflown: Notify::new(), limits, counters }
     }
 
     pub(super) fn limits(&self) -> &LinkLimits {
@@ -167,6 +191,33 @@ impl Line {
     /// It is not sent, and will not be.
     pub fn send(&self, frame: Frame) -> Result<(), NotSent> {
         self.send_locked(&mut self.state.lock(), frame)
+    }
+
+    /// The same; [`Line::flush`] is to be called when there is no more.
+    ///
+    /// # Errors
+    /// As [`Line::send`].
+    pub fn queue(&self, frame: Frame) -> Result<(), NotSent> {
+        self.queue_locked(&mut self.state.lock(), frame).map(drop)
+    }
+
+    /// Has written what is queued: by the calling thread, if nobody else writes and there is room.
+    pub fn flush(&self) {
+        let writer = self.writer.lock().clone();
+        let mut cx = Context::from_waker(Waker::noop());
+        // If it breaks, the link's task finds the same.
+        let is_done = writer
+            .as_ref()
+            .and_then(|writer| writer.try_lock())
+            .is_some_and(|mut writer| matches!(writer.poll_write(self, &mut cx), Poll::Ready(Ok(()))));
+        if !is_done {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Who writes from now on.
+    pub(super) fn set_writer(&self, writer: Option<Writer>) {
+        *self.writer.lock() = writer;
     }
 
     /// Has a frame written that may be dropped: it is if a quarter of the outbox is full, so that there is always room for what may
@@ -241,6 +292,14 @@ impl Line {
     }
 
     fn send_locked(&self, state: &mut State, frame: Frame) -> Result<(), NotSent> {
+        if self.queue_locked(state, frame)? {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing waited before.
+    fn queue_locked(&self, state: &mut State, frame: Frame) -> Result<bool, NotSent> {
         if !state.open {
             return Err(NotSent::NotConnected);
         }
@@ -264,10 +323,7 @@ impl Line {
             state.outbox.accept(mark, None);
         }
         self.counters.frames_out.fetch_add(1, Ordering::Relaxed);
-        if was_empty {
-            self.wake.notify_one();
-        }
-        Ok(())
+        Ok(was_empty)
     }
 
     /// Waits until something is to be written, or may be.

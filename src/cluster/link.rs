@@ -1,7 +1,7 @@
 //! One life of a link: from the moment both sides know each other to its end.
 //!
-//! One task, three parts: the reader hands what comes to the inboxes of the roles, the writer takes what waits in the [`Line`],
-//! and the keeper pings and looks at the clock. Whichever ends first ends all.
+//! One task, three parts: the reader hands what comes to the inboxes of the roles, the writer takes what waits in the [`Line`] and was
+//! not written by whoever sent it, and the keeper pings and looks at the clock. Whichever ends first ends all.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -9,15 +9,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 
 use super::frame::{self, Frame, FrameError, Front};
 use super::inbox::{Answer, Event, Inbox};
-use super::line::Line;
+use super::line::{Line, Write};
 use super::pulse::{Due, Pulse};
 use crate::net::pump::Output;
 use crate::net::read_buffer::ReadBuffer;
@@ -83,7 +84,7 @@ impl fmt::Display for Ended {
 /// Runs a link until it ends, by itself or by `stop`. `life`: as [`Line::open`] counted it.
 pub(super) async fn run<I>(io: I, ends: &Ends, life: u64, stop: impl Future<Output = Ended>) -> Ended
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = ends.line.limits();
     let beat = Beat { began: Instant::now(), pulse: Pulse::new(limits.ping_every, limits.silence) };
@@ -95,23 +96,34 @@ where
         life,
         events: ends.here.iter().map(|_| Vec::new()).collect(),
     };
-    let mut writer = Writer { io: write, line: &ends.line, output: Output::default() };
+    let writer = Arc::new(Mutex::new(Writer { io: write, output: Output::default() }));
+    ends.line.set_writer(Some(writer.clone()));
+    let _cleared = Cleared(&ends.line);
     let ended = tokio::select! {
         ended = stop => ended,
         ended = reader.run() => ended,
-        ended = writer.run() => ended,
+        ended = write_on(&writer, &ends.line) => ended,
         ended = beat.keep(&ends.line) => ended,
     };
     if matches!(ended, Ended::Stopped | Ended::Removed) {
         // Who does not take it in time does without.
         let _ = tokio::time::timeout(FAREWELL, async {
-            writer.finish().await?;
+            poll_fn(|cx| writer.lock().poll_finish(&ends.line, cx)).await?;
             // Closed before the other side has closed, it would be reset, and what is on the way lost.
             tokio::io::copy(&mut reader.io, &mut tokio::io::sink()).await
         })
         .await;
     }
     ended
+}
+
+/// A line that nobody writes to any more, when this is dropped.
+struct Cleared<'a>(&'a Line);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        self.0.set_writer(None);
+    }
 }
 
 /// A link's pulse and its clock.
@@ -263,47 +275,45 @@ impl<I: AsyncRead> Reader<'_, I> {
     }
 }
 
-struct Writer<'a, I> {
+struct Writer<I> {
     io: WriteHalf<I>,
-    line: &'a Line,
     output: Output,
 }
 
-impl<I: AsyncWrite> Writer<'_, I> {
-    async fn run(&mut self) -> Ended {
-        loop {
-            if let Err(error) = self.write_all().await {
-                return Ended::Io(error);
-            }
-            self.line.woken().await;
+/// Writes what others have left to it.
+async fn write_on<I: AsyncWrite + Send>(writer: &Mutex<Writer<I>>, line: &Line) -> Ended {
+    loop {
+        if let Err(error) = poll_fn(|cx| writer.lock().poll_write(line, cx)).await {
+            return Ended::Io(error);
         }
+        line.woken().await;
     }
+}
 
-    /// Writes until nothing waits. May be given up at any time, and called again.
-    async fn write_all(&mut self) -> io::Result<()> {
+impl<I: AsyncWrite + Send> Write for Writer<I> {
+    fn poll_write(&mut self, line: &Line, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, output } = self;
         loop {
-            let Self { io, line, output } = self;
             if output.is_empty() {
                 match line.take(output.reuse()) {
                     Some(taken) => output.taken = taken,
-                    None => return io.flush().await,
+                    None => return Pin::new(io).poll_flush(cx),
                 }
             }
             let before = output.bytes();
-            poll_fn(|cx| match output.poll_write(io, cx) {
-                Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
-                Ok(Poll::Pending) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            })
-            .await?;
+            if output.poll_write(io, cx)?.is_pending() {
+                return Poll::Pending;
+            }
             let left = output.bytes();
             line.left(left);
             line.counters.bytes_out.fetch_add((before - left) as u64, Ordering::Relaxed);
         }
     }
+}
 
-    async fn finish(&mut self) -> io::Result<()> {
-        self.write_all().await?;
-        self.io.shutdown().await
+impl<I: AsyncWrite + Send> Writer<I> {
+    fn poll_finish(&mut self, line: &Line, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write(line, cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -194,18 +194,35 @@ impl Mesh {
     /// # Errors
     /// It was dropped. Roles need not look at this: they say again what matters when a link comes.
     pub fn send(&self, envelope: Envelope) -> Result<(), NotSent> {
+        self.queue(envelope)?.inspect(|line| line.flush());
+        Ok(())
+    }
+
+    /// The same of several, with one write for each link. What is dropped is not told: roles say again what matters when a link comes.
+    pub fn send_all(&self, envelopes: Vec<Envelope>) {
+        let mut lines: Vec<Arc<Line>> = Vec::new();
+        for line in envelopes.into_iter().filter_map(|envelope| self.queue(envelope).ok().flatten()) {
+            if !lines.iter().any(|known| Arc::ptr_eq(known, &line)) {
+                lines.push(line);
+            }
+        }
+        lines.iter().for_each(|line| line.flush());
+    }
+
+    /// Brings a message on its way; the link that has to be flushed then, if there is one.
+    fn queue(&self, envelope: Envelope) -> Result<Option<Arc<Line>>, NotSent> {
         match self.shared.table.read().ways.get(&envelope.to) {
             Some(Way::Here(inbox)) => {
                 inbox.put(Event::Envelope(envelope));
-                Ok(())
+                Ok(None)
             }
             Some(Way::There(line)) => {
-                let sent = line.send(Frame::Envelope(envelope));
-                if let Err(NotSent::Frame(error)) = &sent {
+                let queued = line.queue(Frame::Envelope(envelope));
+                if let Err(NotSent::Frame(error)) = &queued {
                     // Saying it again will not help.
                     tracing::error!(%error, "a message cannot be sent");
                 }
-                sent
+                queued.map(|()| Some(line.clone()))
             }
             None => Err(NotSent::Unknown(envelope.to)),
         }
@@ -392,7 +409,7 @@ impl Peer {
     /// Runs one life of the link, with all that roles hear of it.
     pub(super) async fn live<I>(&self, shared: &Shared, io: I, stop: impl Future<Output = Ended>) -> Ended
     where
-        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
+        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
         let process = &self.process.id;
         *self.trouble.lock() = None;

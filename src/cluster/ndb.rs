@@ -1,12 +1,14 @@
 //! A storage node (`ndb`) but for its links and threads: the storage role, the log's state, and a store.
 //!
 //! ```text
-//! envelopes --handle--> StorageRole --Keep, Apply--> work: State::apply, one commit --> envelopes
+//! envelopes --handle--> StorageRole --Keep, Apply--> prepare: State::apply --> RESOLVED, FEED
+//!                            |                          work: one commit --> all else
 //!                            \--Feed, ReadBody, CopyOut--> recent positions, a reader --> envelopes
 //! ```
 //!
-//! 1. What the role wants written waits until [`Ndb::work`], which writes all of it with one commit and one fsync: a segment that
-//!    is kept and a position that is applied go together.
+//! 1. What the role wants written waits until [`Ndb::work`], which writes all of it with one commit and one fsync: segments that
+//!    are kept and positions that are applied go together. What became of a position follows from facts that are on disk, so it is told
+//!    before that ([`Ndb::prepare`]); what this disk has, and that it has room, only then.
 //! 2. Beside the state's rows the store has the node's own ([`rows::NODE`]): its store id, entries' lives, members, and
 //!    segments that are kept and not applied.
 //! 3. The last positions are in memory as they were fed, so that an entry that comes back soon misses nothing. One that was away
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -30,11 +32,14 @@ use crate::queue::quorum::{Members, StoreId};
 use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
-use crate::queue::state::{Applied, Sealed, State, StateCommand, StateError, StateLimits};
+use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits};
 use crate::queue::storage::{Apply, Life, Output, Start, StorageReport, StorageRole};
 use crate::store::state::{StoreRows, load};
 use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
 
+/// Positions that are applied with one commit, and their bytes, near enough.
+const APPLIED_AT_ONCE_MAX: usize = 64;
+const APPLIED_BYTES_MAX: usize = 8 << 20;
 /// Headers that are read at a time.
 const HEADERS: usize = 4096;
 
@@ -86,6 +91,7 @@ pub struct Ndb {
     /// What the disk has to do: at most one of each.
     keep: Vec<(Draft, Bytes)>,
     apply: Option<(u64, Apply)>,
+    pending: Pending,
     copy_in: VecDeque<CopyIn>,
     /// Segments up to here are in the store, of a copy that did not come to its end; 0 or less than the present position: none.
     stored: u64,
@@ -102,6 +108,58 @@ pub struct Ndb {
     counts: Arc<Counts>,
     outputs: Vec<Output>,
     out: Vec<Envelope>,
+}
+
+/// What the next commit writes, and what has to wait for it.
+#[derive(Default)]
+struct Pending {
+    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    segments: Vec<Segment>,
+    /// Segments are kept with it.
+    keeps: bool,
+    /// What the role wants done then.
+    held: Vec<Output>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.segments.is_empty() && !self.keeps && self.held.is_empty()
+    }
+
+    /// A segment that is not wanted any more. If it is only being kept now, it need not be.
+    fn drop_kept(&mut self, id: &SegmentId) {
+        let key = kept_key(id);
+        if !matches!(self.rows.remove(&key), Some(Some(_))) {
+            self.rows.insert(key, None);
+        }
+    }
+
+    /// Of what a disk has applied, only the last word counts.
+    fn hold(&mut self, output: Output) {
+        let told = |output: &Output| match output {
+            Output::Send(Envelope { to, message: RoleMessage::Applied { .. }, .. }) => Some(to.clone()),
+            _ => None,
+        };
+        if let Some(sync) = told(&output) {
+            self.held.retain(|held| told(held).as_ref() != Some(&sync));
+        }
+        self.held.push(output);
+    }
+}
+
+/// Rows as they will be behind what is pending.
+struct PendingRows<'a> {
+    pending: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    store: StoreRows<'a>,
+}
+
+impl Rows for PendingRows<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsFailed> {
+        match self.pending.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.store.get(key),
+        }
+    }
 }
 
 struct CopyIn {
@@ -209,6 +267,7 @@ impl Ndb {
             recent: Recent::default(),
             keep: Vec::new(),
             apply: None,
+            pending: Pending::default(),
             copy_in: VecDeque::new(),
             stored,
             copied: Vec::new(),
@@ -303,6 +362,12 @@ impl Ndb {
         }
     }
 
+    /// How long nothing is due.
+    pub fn patience(&self, now_us: u64) -> Duration {
+        let due = self.state.next_deadline_us().filter(|at_us| *at_us > self.asked_us);
+        due.map_or(Duration::MAX, |at_us| Duration::from_micros(at_us.saturating_sub(now_us)))
+    }
+
     /// An entry says what is to stay.
     pub fn tell_policies(&mut self, from: &NodeId, policies: &[u8]) {
         match rmp_serde::from_slice(policies) {
@@ -360,7 +425,36 @@ impl Ndb {
 
     /// Whether the disk has something to do.
     pub fn has_work(&self) -> bool {
-        self.forgot || !self.keep.is_empty() || self.apply.is_some() || !self.copy_in.is_empty()
+        let Self { keep, apply, copy_in, pending, .. } = self;
+        self.forgot || !keep.is_empty() || apply.is_some() || !copy_in.is_empty() || !pending.is_empty()
+    }
+
+    /// Applies what waits to the state. What became of it can be taken ([`Ndb::take`]) and sent at once; then [`Ndb::work`] is to be
+    /// called, before anything else is handled.
+    ///
+    /// # Errors
+    /// As [`Ndb::work`].
+    pub fn prepare(&mut self) -> Result<(), NdbError> {
+        if !self.copy_in.is_empty() {
+            return Ok(());
+        }
+        let keep = mem::take(&mut self.keep);
+        self.pending.keeps |= !keep.is_empty();
+        for (draft, body) in &keep {
+            self.pending.rows.insert(kept_key(&draft.id), Some(rows::encode(&(draft, body))));
+        }
+        let (mut positions, mut bytes) = (0, 0);
+        while positions < APPLIED_AT_ONCE_MAX
+            && bytes < APPLIED_BYTES_MAX
+            && let Some((position, apply)) = self.apply.take()
+        {
+            let Done { position, resolution, recent } = self.apply(position, apply, &keep)?;
+            (positions, bytes) = (positions + 1, bytes + recent.bytes());
+            self.recent.push(position, recent, &self.limits);
+            self.role.applied(position, resolution, &mut self.outputs);
+            self.carry_out_early();
+        }
+        Ok(())
     }
 
     /// Has the disk do what waits, with one commit.
@@ -371,28 +465,22 @@ impl Ndb {
         if mem::take(&mut self.forgot) {
             self.rename()?;
         }
-        if let Some(copy) = self.copy_in.pop_front() {
+        if self.pending.is_empty()
+            && let Some(copy) = self.copy_in.pop_front()
+        {
             return self.take_part(copy);
         }
-        let keep = mem::take(&mut self.keep);
-        let apply = self.apply.take();
-        let mut commit = Commit::default();
-        for (draft, body) in &keep {
-            commit.rows.push((kept_key(&draft.id), Some(rows::encode(&(draft, body)))));
-        }
-        let done = apply.map(|(position, apply)| self.apply(position, apply, &keep, &mut commit)).transpose()?;
-        if !commit.rows.is_empty() || !commit.segments.is_empty() {
+        self.prepare()?;
+        let Pending { rows, segments, keeps, held } = mem::take(&mut self.pending);
+        if !rows.is_empty() || !segments.is_empty() {
             let begun = Instant::now();
-            self.store.commit(&commit)?;
+            self.store.commit(&Commit { rows: rows.into_iter().collect(), segments, ..Commit::default() })?;
             self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
         }
-        if !keep.is_empty() {
+        if keeps {
             self.role.kept(&mut self.outputs);
         }
-        if let Some(Done { position, resolution, recent }) = done {
-            self.recent.push(position, recent, &self.limits);
-            self.role.applied(position, resolution, &mut self.outputs);
-        }
+        self.outputs.extend(held);
         self.carry_out();
         Ok(())
     }
@@ -410,18 +498,12 @@ impl Ndb {
         Ok(())
     }
 
-    /// Applies a position to the state; what it changes is added to the commit.
-    fn apply(
-        &mut self,
-        position: u64,
-        apply: Apply,
-        keep: &[(Draft, Bytes)],
-        commit: &mut Commit,
-    ) -> Result<Done, NdbError> {
-        let mut rows = StoreRows(&mut *self.store);
+    /// Applies a position to the state; what it changes is pending then.
+    fn apply(&mut self, position: u64, apply: Apply, keep: &[(Draft, Bytes)]) -> Result<Done, NdbError> {
+        let mut rows = PendingRows { pending: &self.pending.rows, store: StoreRows(&mut *self.store) };
         // Log time alone: all storages must find the same.
         let at_us = self.state.time_us();
-        let (mut segment, mut ends_life) = (None, false);
+        let (mut segment, mut changed, mut ends_life) = (None, None, false);
         let mut applied = match apply {
             Apply::Segment { draft, body } => {
                 let sealed = Sealed {
@@ -434,12 +516,7 @@ impl Ndb {
                 let applied = self.state.apply(sealed, &mut rows)?;
                 self.counts.segments.fetch_add(1, Ordering::Relaxed);
                 self.counts.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-                // If it is only being kept now, it need not be.
-                let key = kept_key(&draft.id);
-                commit.rows.retain(|(known, _)| *known != key);
-                if !keep.iter().any(|(kept, _)| kept.id == draft.id) {
-                    commit.rows.push((key, None));
-                }
+                self.pending.drop_kept(&draft.id);
                 segment = Some((draft, body));
                 applied
             }
@@ -450,7 +527,7 @@ impl Ndb {
                     if is_in(own, members) && !is_in(own, self.role.members().1) {
                         tracing::info!(node = %self.node, "this disk counts now");
                     }
-                    commit.rows.push((MEMBERS.to_vec(), Some(rows::encode(&(position, members)))));
+                    changed = Some(rows::encode(&(position, members)));
                 }
                 ends_life = matches!(command, OrderCommand::Init { .. } | OrderCommand::Lost { .. });
                 let at_us = if let OrderCommand::Time { at_us } = command { at_us } else { at_us };
@@ -460,41 +537,56 @@ impl Ndb {
             }
             Apply::Nothing => self.state.command(position, at_us, StateCommand::Time, &mut rows)?,
         };
+        if let Some(members) = changed {
+            self.pending.rows.insert(MEMBERS.to_vec(), Some(members));
+        }
         let fed = relay::write_fed(&Fed::of(&applied));
         let results = relay::write_exceptions(&applied.exceptions);
         let resolution = Resolution { first: applied.segment.first, results };
-        commit.rows.append(&mut applied.rows);
+        self.pending.rows.extend(mem::take(&mut applied.rows));
         if let Some((entry, life)) = self.role.life_after(&resolution) {
             if ends_life {
-                self.drop_cut(&entry, &life, keep, commit);
+                self.drop_cut(&entry, &life, keep);
             }
-            commit.rows.push(([LIFE, entry.name.as_bytes()].concat(), Some(rows::encode(&(entry, life)))));
+            self.pending.rows.insert([LIFE, entry.name.as_bytes()].concat(), Some(rows::encode(&(entry, life))));
         }
         let Applied { segment: stored, .. } = applied;
         // Those behind a copy that did not come to its end are there.
         if !stored.topics.is_empty() && position > self.stored {
             self.house.add(&stored);
-            commit.segments.push(stored);
+            self.pending.segments.push(stored);
         }
         Ok(Done { position, resolution, recent: Position { fed, segment } })
     }
 
     /// Kept segments of a life that has ended are not wanted any more.
-    fn drop_cut(&mut self, entry: &NodeId, life: &Life, keep: &[(Draft, Bytes)], commit: &mut Commit) {
+    fn drop_cut(&mut self, entry: &NodeId, life: &Life, keep: &[(Draft, Bytes)]) {
         let is_cut = |draft: &Draft| draft.id.entry == *entry && life.has_cut(&draft.id);
-        for (draft, _) in keep.iter().filter(|(draft, _)| is_cut(draft)) {
-            let key = kept_key(&draft.id);
-            commit.rows.retain(|(known, _)| *known != key);
-        }
+        keep.iter().filter(|(draft, _)| is_cut(draft)).for_each(|(draft, _)| self.pending.drop_kept(&draft.id));
         let kept: Result<Vec<(Draft, Bytes)>, _> = read_all(&mut *self.reader, KEPT);
         // Should that fail, they are found to be cut at the next start.
         for (draft, _) in kept.into_iter().flatten().filter(|(draft, _)| is_cut(draft)) {
-            commit.rows.push((kept_key(&draft.id), None));
+            self.pending.rows.insert(kept_key(&draft.id), None);
         }
     }
 
     fn send(&mut self, to: NodeId, message: RoleMessage) {
         self.out.push(Envelope { from: self.node.clone(), to, message });
+    }
+
+    /// Does of what the role wants what need not wait for the commit: what became of a position is the same wherever it is applied, and
+    /// the syncs do not forget it before it is on disk.
+    fn carry_out_early(&mut self) {
+        for output in mem::take(&mut self.outputs) {
+            match output {
+                Output::Send(envelope @ Envelope { message: RoleMessage::AdvanceSegmentResolved { .. }, .. }) => {
+                    self.out.push(envelope);
+                }
+                Output::Feed { to, after, until } => self.feed(&to, after, until),
+                Output::Apply { position, apply } => self.apply = Some((position, apply)),
+                other => self.pending.hold(other),
+            }
+        }
     }
 
     /// Does what the role wants, as far as the disk is not needed for it.

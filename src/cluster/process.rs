@@ -31,13 +31,15 @@ use super::promises::PromiseFile;
 use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
-use crate::queue::envelope::{Envelope, NodeId, Role};
+use crate::queue::envelope::{NodeId, Role};
 use crate::queue::state::rows;
 use crate::store::remote::{self, Ask, Question};
 use crate::store::{StoreError, StoreReader};
 
-/// How often a role that hears nothing looks at the time.
-const TICK: Duration = Duration::from_millis(20);
+/// How often a role that hears nothing looks at the time, against leases: nobody's process is to be busy while nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+/// The same of an entry that waits for something that a storage owes it.
+const TICK_WAITING: Duration = Duration::from_millis(20);
 /// Threads of a storage that read for others.
 const READERS: usize = 3;
 /// Questions that wait for them.
@@ -69,14 +71,6 @@ impl Running {
     }
 }
 
-/// Sends what a role says.
-fn send(mesh: &Mesh, envelopes: Vec<Envelope>) {
-    for envelope in envelopes {
-        // What is lost with its link is said again by the role's own rules.
-        let _ = mesh.send(envelope);
-    }
-}
-
 /// Runs a sync. `clock`: milliseconds since 1970.
 ///
 /// # Errors
@@ -96,6 +90,7 @@ pub fn run_sync(
         let mut ticked = begun;
         while let Some(events) = own.take(Some(TICK)) {
             let (now_us, monotonic_us) = (clock() * 1000, begun.elapsed().as_micros() as u64);
+            sync.wake(monotonic_us);
             for event in events {
                 match event {
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
@@ -108,8 +103,9 @@ pub fn run_sync(
                 ticked = Instant::now();
                 sync.tick(now_us, monotonic_us);
             }
+            mesh.send_all(sync.take_free());
             match file.write(&mut sync) {
-                Ok(envelopes) => send(&mesh, envelopes),
+                Ok(envelopes) => mesh.send_all(envelopes),
                 // What is on disk nobody knows now: others decide without this one.
                 Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
             }
@@ -129,7 +125,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
     let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
     ndb.count_in(&place.counts);
     Running::spawn("ndb", inbox, move || {
-        while let Some(events) = own.take(Some(TICK)) {
+        while let Some(events) = own.take(Some(ndb.patience(clock() * 1000).min(TICK))) {
             let now_us = clock() * 1000;
             for event in events {
                 match event {
@@ -146,14 +142,16 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
             if let Err(error) = ndb.tidy(now_us) {
                 return tracing::error!(%error, "the store cannot be written: this storage stops");
             }
-            send(&mesh, ndb.take());
+            mesh.send_all(ndb.take());
             post.post(|| Report::Storage(ndb.report()));
             while ndb.has_work() {
-                if let Err(error) = ndb.work() {
+                let prepared = ndb.prepare();
+                mesh.send_all(ndb.take());
+                if let Err(error) = prepared.and_then(|()| ndb.work()) {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
                 }
                 reached.set(ndb.state().position());
-                send(&mesh, ndb.take());
+                mesh.send_all(ndb.take());
                 if own.has_some() {
                     break;
                 }
@@ -316,7 +314,7 @@ pub fn run_entry(
         }
         entry.begin();
         while !stop.load(Ordering::Acquire)
-            && let Some(events) = own.take(Some(TICK))
+            && let Some(events) = own.take(Some(if entry.waits_for_feed() { TICK_WAITING } else { TICK }))
         {
             let now_us = clock() * 1000;
             entry.tick(now_us, begun.elapsed().as_micros() as u64);
@@ -350,8 +348,10 @@ pub fn run_entry(
                 }
                 None => {}
             }
+            // What has come may have begun its life, or renewed its lease.
+            entry.tick(now_us, begun.elapsed().as_micros() as u64);
             entry.flush(now_us);
-            send(&mesh, entry.take());
+            mesh.send_all(entry.take());
             post.post(|| Report::Entry(entry.report(begun.elapsed().as_micros() as u64)));
             for task in entry.take_tasks() {
                 match task {

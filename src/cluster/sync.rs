@@ -23,6 +23,9 @@ use crate::queue::sync::{Output, Standing, Start, StartError, SyncRole};
 /// How often a sync without a vote asks for one.
 const ASK_US: u64 = 250_000;
 
+/// A sync that did nothing for so long stood still itself.
+const STOOD_STILL_US: u64 = 1_000_000;
+
 /// Makes ids of disks that are not guessed to be another's.
 pub type Fresh = Box<dyn FnMut() -> StoreId + Send>;
 
@@ -54,6 +57,8 @@ pub struct SyncNode {
     limits: SyncLimits,
     role: SyncRole,
     watch: LeaseWatch,
+    /// When it was awake last.
+    awake_us: u64,
     /// Position of the table of members that the watch knows.
     members_at: u64,
     /// LOST that this sync backs.
@@ -98,6 +103,7 @@ impl SyncNode {
             limits,
             role,
             watch: LeaseWatch::new(limits.lease_us),
+            awake_us: 0,
             members_at: 0,
             backed: BTreeSet::new(),
             linked: BTreeSet::new(),
@@ -148,6 +154,15 @@ impl SyncNode {
             true => RoleMessage::Renewed { incarnation, sent_us },
         };
         self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: from, message }));
+    }
+
+    /// To be called before anything else whenever it goes on, which is often. One that stood still has heard nobody meanwhile and must
+    /// not hold that against them: it would refuse lives from then on that all others renew.
+    pub fn wake(&mut self, monotonic_us: u64) {
+        let still_us = monotonic_us.saturating_sub(std::mem::replace(&mut self.awake_us, monotonic_us));
+        if still_us >= STOOD_STILL_US {
+            self.watch.restart(monotonic_us);
+        }
     }
 
     /// Time has passed.
@@ -211,6 +226,25 @@ impl SyncNode {
                 RoleMessage::AskCommand(OrderCommand::Members { behind: order.members_at, members: members.clone() });
             self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: to.clone(), message }));
         }
+    }
+
+    /// What may be sent before anything is written, for nothing was promised before it: decisions, mostly, with which the next
+    /// vote begins.
+    pub fn take_free(&mut self) -> Vec<Envelope> {
+        if self.is_anew || self.outputs.contains(&Output::Forgot) {
+            return Vec::new();
+        }
+        let promised = self.outputs.iter().position(|output| matches!(output, Output::Promise(_)));
+        let behind = self.outputs.split_off(promised.unwrap_or(self.outputs.len()));
+        let mut free = Vec::new();
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                Output::Send(envelope) => free.push(envelope),
+                other => self.outputs.push(other),
+            }
+        }
+        self.outputs.extend(behind);
+        free
     }
 
     /// What is to be written, then sent. `file_bytes`: how long the file is. Whatever is handled from now on belongs to the next write,

@@ -32,8 +32,8 @@ mod tests;
 /// Shards, that slots share.
 const SHARDS: u32 = 1 << 20;
 
-/// A storage that feeds is left if it is behind what others resolved for so long.
-const FEED_LATE_US: u64 = 1_000_000;
+/// A storage that feeds is left if it has not fed for so long what others have resolved: so long are clients not told.
+const FEED_LATE_US: u64 = 100_000;
 
 /// Bounds of an entry.
 #[derive(Clone, Copy, Debug)]
@@ -129,8 +129,8 @@ pub struct EntryRole {
     fed: u64,
     /// The highest position that was resolved, and who told of it.
     resolved: Option<(u64, NodeId)>,
-    /// Since when the feed is behind that, by the clock of [`EntryRole::tick`].
-    late_since: Option<u64>,
+    /// A position that the feed is behind, and since when it is, by the clock of [`EntryRole::tick`].
+    late_since: Option<(u64, u64)>,
 }
 
 /// Whether the log knows of this life of the entry.
@@ -297,6 +297,11 @@ impl EntryRole {
         self.follow(out);
     }
 
+    /// Whether it knows of positions that it has not been fed.
+    pub fn waits_for_feed(&self) -> bool {
+        self.resolved.as_ref().is_some_and(|(position, _)| *position > self.fed)
+    }
+
     /// To be called often, against the lease and [`FEED_LATE_US`], with a monotonic clock.
     pub fn tick(&mut self, monotonic_us: u64, out: &mut Vec<Output>) {
         if let Life::Present(incarnation) = self.life
@@ -460,11 +465,12 @@ impl EntryRole {
 
     /// Has another storage feed us if the one that does stays behind what others have.
     fn leave_late_feeder(&mut self, now_us: u64, out: &mut Vec<Output>) {
-        let Some((_, ahead)) = self.resolved.as_ref().filter(|(position, _)| *position > self.fed) else {
-            self.late_since = None;
+        // A feed that goes on is not late, however much it is behind.
+        self.late_since.take_if(|(position, _)| *position <= self.fed);
+        let Some((position, ahead)) = self.resolved.as_ref().filter(|(position, _)| *position > self.fed) else {
             return;
         };
-        let since_us = *self.late_since.get_or_insert(now_us);
+        let (_, since_us) = *self.late_since.get_or_insert((*position, now_us));
         if now_us < since_us + FEED_LATE_US || self.feeder.as_ref() == Some(ahead) || !self.connected.contains(ahead) {
             return;
         }

@@ -137,8 +137,9 @@ impl LeaseWatch {
         !watched.is_given_up
     }
 
-    /// The table of members has changed: whoever is silent has to be so for a whole lease from now on. An entry that holds its lease by
-    /// the answers of a majority of the table before is told of the new one within that time, or holds it no more.
+    /// The table of members has changed, or the watch has slept: whoever is silent has to be so for a whole lease from now on. An entry
+    /// that holds its lease by the answers of a majority of the table before is told of the new one within that time, or holds it no
+    /// more.
     pub fn restart(&mut self, now_us: u64) {
         self.entries.values_mut().for_each(|watched| watched.heard_us = watched.heard_us.max(now_us));
     }
@@ -207,6 +208,19 @@ mod tests {
         assert_eq!(lease.update(2_000_050, LEASE_US, &members), Some(true));
         lease.answered(&NodeId::sync("S9"), 5_000_000);
         assert_eq!(lease.update(2_000_100, LEASE_US, &members), Some(false), "S9 is no member");
+    }
+
+    #[test]
+    fn whoever_begins_to_listen_anew_gives_nobody_up_for_what_it_did_not_hear() {
+        let mut watch = LeaseWatch::new(LEASE_US);
+        let e1 = NodeId::entry("E1");
+        watch.begins(0, &e1, 7);
+        watch.restart(10 * LEASE_US);
+        assert_eq!(watch.silent(11 * LEASE_US - 1), []);
+        assert!(watch.heard(11 * LEASE_US - 1, &e1, 7));
+        assert_eq!(watch.silent(12 * LEASE_US - 1), [(e1.clone(), 7)]);
+        watch.restart(12 * LEASE_US);
+        assert!(!watch.heard(12 * LEASE_US, &e1, 7), "it was given up before");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub const SYNCS: [&str; 3] = ["S1", "S2", "S3"];
 const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n[[durable]]\ntopic = 'short/#'\nmax_messages = 20\n";
 /// Below those that the system gives to outgoing connections, which could take the port of a node that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// A link may be silent for so long, unless a test says otherwise.
+pub const SILENCE: Duration = Duration::from_millis(2500);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Where an entry listens.
@@ -47,36 +49,58 @@ struct Node {
 impl Cluster {
     /// Starts all, and waits until all entries take clients.
     pub fn start(limit: Duration) -> Cluster {
-        Self::start_with(limit, Duration::from_millis(2500))
+        Self::start_with(limit, SILENCE)
     }
 
     /// The same; `silence`: a link that brings nothing for so long is dead.
     pub fn start_with(limit: Duration, silence: Duration) -> Cluster {
+        Self::start_via(limit, silence, |_, _, port| port)
+    }
+
+    /// The same with something between the nodes: `via(from, to, port)` is the port at which `from` finds `to`, which listens on
+    /// `port`.
+    pub fn start_via(
+        limit: Duration,
+        silence: Duration,
+        mut via: impl FnMut(&'static str, &'static str, u16) -> u16,
+    ) -> Cluster {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(21);
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
-        let mut toml = "name = 'test'\nkey = 'a key that is long enough for the test'\n".to_owned();
-        toml.push_str(&format!("link_silence_ms = {}\n", silence.as_millis()));
-        toml.push_str(&format!("data = '{}'\n", file("data").display()));
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
         let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
-        let all = roles.iter().flat_map(|(role, ids)| ids.iter().map(move |id| (*role, *id)));
         let mut metrics = BTreeMap::new();
-        for (at, (role, id)) in all.enumerate() {
-            toml.push_str(&format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{}'\n", ports[6 + at]));
-            if role == "entry" {
-                let Ports { mqtt, http } = entries[at];
-                toml.push_str(&format!("mqtt = '127.0.0.1:{mqtt}'\nhttp = '127.0.0.1:{http}'\n"));
-                metrics.insert(id, http);
-            } else {
-                toml.push_str(&format!("metrics = '127.0.0.1:{}'\n", ports[12 + at]));
-                metrics.insert(id, ports[12 + at]);
+        let mut write = |own: Option<&'static str>| {
+            let mut toml = "name = 'test'\nkey = 'a key that is long enough for the test'\n".to_owned();
+            toml.push_str(&format!("link_silence_ms = {}\n", silence.as_millis()));
+            toml.push_str(&format!("data = '{}'\n", file("data").display()));
+            let all = roles.iter().flat_map(|(role, ids)| ids.iter().map(move |id| (*role, *id)));
+            for (at, (role, id)) in all.enumerate() {
+                let port = ports[6 + at];
+                let link = own.filter(|own| *own != id).map_or(port, |own| via(own, id, port));
+                toml.push_str(&format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{link}'\n"));
+                if role == "entry" {
+                    let Ports { mqtt, http } = entries[at];
+                    toml.push_str(&format!("mqtt = '127.0.0.1:{mqtt}'\nhttp = '127.0.0.1:{http}'\n"));
+                    metrics.insert(id, http);
+                } else {
+                    toml.push_str(&format!("metrics = '127.0.0.1:{}'\n", ports[12 + at]));
+                    metrics.insert(id, ports[12 + at]);
+                }
+            }
+            toml
+        };
+        let all = write(None);
+        for own in everybody() {
+            let toml = write(Some(own));
+            if toml != all {
+                std::fs::write(file(&format!("{own}.toml")), toml).expect("a node's file is written");
             }
         }
-        std::fs::write(file("cluster.toml"), toml).expect("the cluster's file is written");
+        std::fs::write(file("cluster.toml"), all).expect("the cluster's file is written");
         let nodes = everybody().map(|id| (id, Node::default())).collect();
         let mut cluster = Cluster { _turn, folder, ports: entries.to_vec(), metrics, nodes };
         everybody().for_each(|id| cluster.begin(id));
@@ -97,7 +121,10 @@ impl Cluster {
         });
         let file = |name: &str| self.folder.path().join(name);
         command.args([role(id), "--id", id, "--log", "info"]);
-        command.arg("--cluster").arg(file("cluster.toml")).arg("--config").arg(file("fennec.toml"));
+        // The cluster's file, unless the node has one of its own.
+        let own = Some(file(&format!("{id}.toml"))).filter(|own| own.exists());
+        command.arg("--cluster").arg(own.unwrap_or_else(|| file("cluster.toml")));
+        command.arg("--config").arg(file("fennec.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a node is started");
         let node = self.nodes.get_mut(id).expect("a node of the cluster");

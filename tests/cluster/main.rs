@@ -16,6 +16,7 @@ mod checker;
 #[path = "../crash/clients.rs"]
 #[expect(dead_code, reason = "the crash tests use all of it")]
 mod clients;
+mod cuts;
 #[path = "../crash/dice.rs"]
 mod dice;
 #[path = "../crash/history.rs"]
@@ -25,11 +26,14 @@ mod history;
 mod holders;
 mod lost;
 mod members;
+mod pauses;
 #[path = "../crash/promises.rs"]
 mod promises;
+mod proxy;
 #[path = "../crash/publishers.rs"]
 mod publishers;
 mod retention;
+mod rolling;
 mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
@@ -68,14 +72,10 @@ const WORK: std::ops::RangeInclusive<u64> = 1..=200;
 
 #[test]
 fn what_was_acknowledged_survives_the_death_of_any_node_and_all_see_one_order() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
-    let rounds = number("FENNEC_CLUSTER_ROUNDS").unwrap_or(ROUNDS);
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).expect("random numbers");
-    let seed = number("FENNEC_CLUSTER_SEED").unwrap_or(u64::from_ne_bytes(random));
-    println!("FENNEC_CLUSTER_SEED={seed} FENNEC_CLUSTER_ROUNDS={rounds}");
-    let mut test = Test::new(seed);
+    let (rounds, seed) = rounds_and_seed(ROUNDS);
+    let mut test = Test::new(seed, Cluster::start(LIMIT));
     test.people();
+    test.keepers();
     test.begin_work();
     for _ in 0..rounds {
         let victims: Vec<&'static str> = everybody().collect();
@@ -91,6 +91,17 @@ fn what_was_acknowledged_survives_the_death_of_any_node_and_all_see_one_order() 
     test.round("S2", Fault::Kill);
     test.all_at_once();
     test.finish();
+}
+
+/// What the environment says, and else these rounds and any seed.
+fn rounds_and_seed(rounds: u64) -> (u64, u64) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
+    let rounds = number("FENNEC_CLUSTER_ROUNDS").unwrap_or(rounds);
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("random numbers");
+    let seed = number("FENNEC_CLUSTER_SEED").unwrap_or(u64::from_ne_bytes(random));
+    println!("FENNEC_CLUSTER_SEED={seed} FENNEC_CLUSTER_ROUNDS={rounds}");
+    (rounds, seed)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,10 +133,10 @@ struct Test {
 }
 
 impl Test {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, cluster: Cluster) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         Test {
-            cluster: Cluster::start(LIMIT),
+            cluster,
             dice: Dice(seed),
             recorder: Arc::default(),
             runtime: runtime.expect("threads"),
@@ -162,8 +173,12 @@ impl Test {
         for name in ["ann", "bob", "cem"] {
             self.join(Locker::new(name, &recorder), false, false);
         }
+    }
+
+    /// Whoever keeps a key reads it wherever it comes to.
+    fn keepers(&mut self) {
         for key in ["state.a", "state.b"] {
-            self.join(Keeper::new(key, &recorder), false, true);
+            self.join(Keeper::new(key, &self.recorder), false, true);
         }
     }
 
@@ -194,20 +209,14 @@ impl Test {
         if fault == Fault::Pause {
             self.cluster.pause(victim, false);
             let pause = if entry.is_some() { PAUSE_ENTRY } else { PAUSE };
-            self.runtime.block_on(async { tokio::time::sleep(pause).await });
+            self.wait(pause);
             if entry.is_none() {
                 self.work(&format!("while {victim} is paused"));
             }
             return self.cluster.pause(victim, true);
         }
         self.cluster.kill(victim);
-        if let Some(entry) = entry {
-            let ports = self.cluster.ports((entry + 1) % ENTRIES.len());
-            for person in self.people.iter_mut().filter(|person| person.entry == entry) {
-                person.entry = (entry + 1) % ENTRIES.len();
-                person.stage.send_modify(|stage| stage.ports = Some(ports));
-            }
-        }
+        self.leave(entry);
         if fault == Fault::Wipe {
             self.cluster.wipe(victim);
         }
@@ -217,6 +226,16 @@ impl Test {
             // Until then its disk does not count, and no other may be down.
             let what = if victim.starts_with('S') { "this disk has a vote now" } else { "this disk counts now" };
             self.cluster.until(&format!("{victim}: {what}"), LIMIT, |cluster| cluster.said(victim).contains(what));
+        }
+    }
+
+    /// Whoever is at this entry goes on at the next.
+    fn leave(&mut self, entry: Option<usize>) {
+        let Some(entry) = entry else { return };
+        let ports = self.cluster.ports((entry + 1) % ENTRIES.len());
+        for person in self.people.iter_mut().filter(|person| person.entry == entry) {
+            person.entry = (entry + 1) % ENTRIES.len();
+            person.stage.send_modify(|stage| stage.ports = Some(ports));
         }
     }
 
@@ -232,6 +251,10 @@ impl Test {
                 });
             }
         }
+    }
+
+    fn wait(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Waits for more acknowledgements.

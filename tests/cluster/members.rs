@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::broker::{Cluster, Ports, SYNCS, ended};
 use crate::clients::{ask, wamp_client};
-use crate::{LIMIT, Test, publish};
+use crate::{LIMIT, Test, publish, rounds_and_seed};
 
 /// Seconds that `fennec cluster apply` may take that must succeed.
 const APPLY_S: u64 = 60;
@@ -20,11 +20,10 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// A cluster at whose entries people work.
 fn at_work() -> Test {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).expect("random numbers");
-    let mut test = Test::new(u64::from_ne_bytes(random));
-    println!("the seed is {}", test.dice.0);
+    let (_, seed) = rounds_and_seed(1);
+    let mut test = Test::new(seed, Cluster::start(LIMIT));
     test.people();
+    test.keepers();
     test.begin_work();
     test.work("before anything");
     test

@@ -1,6 +1,6 @@
 //! A link over a pipe: what comes through, and what ends it.
 
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 use crate::cluster::line::{LinkLimits, NotSent};
