@@ -333,6 +333,15 @@ impl Client {
         facts.acks.extend(texts.iter().map(|text| Ack { text: text.clone(), number: 0, sent: *sent, at: now }));
     }
 
+    /// PUBREC comes before anybody knows: it does not repeat the message any more.
+    pub fn is_recorded_early(&mut self, facts: &mut Facts, now: u64, ticket: u64) {
+        let Role::Exact { window, .. } = &mut self.role else { return };
+        let Some(exact) = window.iter_mut().find(|exact| exact.ticket == ticket && !exact.is_recorded) else { return };
+        (exact.is_recorded, exact.ticket) = (true, 0);
+        self.under_way.remove(&ticket);
+        facts.acks.push(Ack { text: exact.text.clone(), number: 0, sent: exact.first_sent, at: now });
+    }
+
     /// What became of a wait.
     pub fn later(&mut self, ticket: u64, outcome: &Outcome) -> Heard {
         let Some(Request { what: What::Lock(lock), .. }) = self.under_way.remove(&ticket) else { return Heard::Well };

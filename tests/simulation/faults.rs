@@ -9,6 +9,8 @@ pub enum Bug {
     Role(Fault),
     /// Publishers are acknowledged when the entry has their messages.
     AckBeforeResolved,
+    /// QoS 2 messages are recorded for their publishers when the entry has them.
+    PubrecBeforeResolved,
     /// A storage does not answer a repeated segment that it has applied.
     NoResolvedAgain,
     /// A state or vote 1 does not say for which challenger.

@@ -1,7 +1,8 @@
 //! The durable log among many nodes, with everything that can fail: simulated, so that a seed decides all that happens.
 //!
-//! - *Nodes* ([`storage`], [`entry`], [`sync`]) are the roles of `queue` with small drivers: disks take their time, and a crash loses
-//!   what was not synced; a disk may be lost as a whole; clocks jump; processes die, start and stand still.
+//! - *Nodes* ([`storage`], [`entry`], [`sync`]) are those of the processes: their roles, drivers, promises and stores. Here are only
+//!   their disks, links and clocks: disks take their time, and a crash loses what was not written, or leaves a part of it; a disk may
+//!   be lost, or be an older copy; clocks jump; processes die, start and stand still.
 //! - The *network* ([`net`]) is as TCP: in order, and nothing is lost but with its link; links break, stall in one direction, are
 //!   slow, and come back.
 //! - *Clients* ([`clients`]) at random entries publish, resume, set keys with conditions and take locks.
@@ -9,7 +10,8 @@
 //! - A peace without a spare storage and sync, and with a storage and a sync that do not see each other, shows that work goes on.
 //! - Planted bugs ([`faults`]) show that the checks can fail.
 //!
-//! `FENNEC_SIM_SEED=7` replays one seed and prints what happened; `FENNEC_SIM_SEEDS=10000` runs so many.
+//! `FENNEC_SIM_SEED=7` replays one seed and prints what happened; `FENNEC_SIM_SEEDS=10000` runs so many, from `FENNEC_SIM_FIRST` on.
+//! See docs/cluster/simulation.md.
 
 mod check;
 mod clients;
@@ -164,6 +166,11 @@ fn a_repeated_segment_without_an_answer_is_found() {
 #[test]
 fn an_acknowledgement_before_the_log_has_it_is_found() {
     check_bug(PLAN, Bug::AckBeforeResolved, 0);
+}
+
+#[test]
+fn a_pubrec_before_the_log_has_it_is_found() {
+    check_bug(PLAN, Bug::PubrecBeforeResolved, 0);
 }
 
 #[test]

@@ -625,6 +625,9 @@ impl World {
             if self.facts.faults.has(Bug::AckBeforeResolved) {
                 self.clients[client].is_told_early(&mut self.facts, self.now, sent.ticket);
             }
+            if self.facts.faults.has(Bug::PubrecBeforeResolved) {
+                self.clients[client].is_recorded_early(&mut self.facts, self.now, sent.ticket);
+            }
         }
         self.entry_goes_on(&at);
     }
