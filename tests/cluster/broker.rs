@@ -47,14 +47,19 @@ struct Node {
 impl Cluster {
     /// Starts all, and waits until all entries take clients.
     pub fn start(limit: Duration) -> Cluster {
+        Self::start_with(limit, Duration::from_millis(2500))
+    }
+
+    /// The same, with links that may be silent for so long.
+    pub fn start_with(limit: Duration, silence: Duration) -> Cluster {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(21);
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
-        let mut toml =
-            "name = 'test'\nkey = 'a key that is long enough for the test'\nlink_silence_ms = 2500\n".to_owned();
+        let mut toml = "name = 'test'\nkey = 'a key that is long enough for the test'\n".to_owned();
+        toml.push_str(&format!("link_silence_ms = {}\n", silence.as_millis()));
         toml.push_str(&format!("data = '{}'\n", file("data").display()));
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
         let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
@@ -166,9 +171,13 @@ impl Cluster {
         self.signal(id, if goes_on { Signal::CONT } else { Signal::STOP });
     }
 
+    /// The process id of a node that runs.
+    pub fn pid(&self, id: &str) -> u32 {
+        self.nodes[id].child.as_ref().expect("it runs").id()
+    }
+
     fn signal(&self, id: &str, signal: Signal) {
-        let child = self.nodes[id].child.as_ref().expect("it runs");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let pid = i32::try_from(self.pid(id)).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("the node can be told");
     }
 
@@ -300,7 +309,7 @@ pub fn ended(command: Child) -> (Option<i32>, String) {
 }
 
 /// So many that nobody listens on.
-fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     let span = u32::from(PORTS.end - PORTS.start);
     // A cluster whose nodes are about to listen has its ports alone.
     static CLUSTERS: AtomicU32 = AtomicU32::new(0);

@@ -73,7 +73,7 @@ fn what_was_acknowledged_survives_the_death_of_any_node_and_all_see_one_order() 
     getrandom::fill(&mut random).expect("random numbers");
     let seed = number("FENNEC_CLUSTER_SEED").unwrap_or(u64::from_ne_bytes(random));
     println!("FENNEC_CLUSTER_SEED={seed} FENNEC_CLUSTER_ROUNDS={rounds}");
-    let mut test = Test::new(seed);
+    let mut test = Test::new(seed, Cluster::start(LIMIT));
     test.people();
     test.begin_work();
     for _ in 0..rounds {
@@ -121,10 +121,10 @@ struct Test {
 }
 
 impl Test {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, cluster: Cluster) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         Test {
-            cluster: Cluster::start(LIMIT),
+            cluster,
             dice: Dice(seed),
             recorder: Arc::default(),
             runtime: runtime.expect("threads"),

@@ -45,7 +45,9 @@ async function connect(entry, more = {}) {
   const client = mqtt.connect(url, { protocolVersion: 5, clientId: fresh("js"), reconnectPeriod: 0, ...more });
   client.packets = new Queue("a message");
   client.ends = new Queue("the end");
-  client.on("message", (topic, payload) => client.packets.push(`${topic.replaceAll("/", ".")} ${payload}`));
+  // What a session publishes comes as its JSON, what a client does as it is.
+  const text = (payload) => payload.toString().replaceAll('"', "");
+  client.on("message", (topic, payload) => client.packets.push(`${topic.replaceAll("/", ".")} ${text(payload)}`));
   client.on("close", () => client.ends.push("close"));
   client.on("error", () => {});
   client.connack = await within(new Promise((resolve) => client.once("connect", resolve)), "the CONNACK");
