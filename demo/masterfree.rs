@@ -368,7 +368,8 @@ impl Player {
             let published = client.machine().publish(&Publication {
                 topic: &topic,
                 payload: PayloadRef::Bytes(text.as_bytes()),
-                qos: Qos::AtLeastOnce,
+                // Less might come to a listener once more that moves to another entry.
+                qos: Qos::ExactlyOnce,
                 retain: false,
                 properties: &Properties::default(),
                 expiry_s: None,
