@@ -65,6 +65,10 @@ pub enum Beside {
     Interest,
     /// Events that are not durable: see [`crate::node::peers`].
     Events,
+    /// What somebody is registered for: see [`super::interest`].
+    Callees,
+    /// Calls and their answers: see [`crate::node::peers::calls`].
+    Calls,
     /// To a storage, what is to stay: see [`super::retention`].
     Policies,
 }

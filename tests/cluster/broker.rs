@@ -246,13 +246,15 @@ impl Cluster {
 
     /// The same of any node.
     pub fn get_of(&self, id: &str, path: &str) -> String {
-        use std::io::Write;
-        let mut socket = TcpStream::connect(("127.0.0.1", self.metrics[id])).expect("the node listens");
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).expect("a request");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer");
-        answer
+        ask(self.metrics[id], &request)
+    }
+
+    /// What `POST` of some JSON to an entry gives.
+    pub fn post(&self, entry: usize, path: &str, body: &str) -> String {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let fields = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        ask(self.ports[entry].http, &[&head, &fields, body].concat())
     }
 
     /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
@@ -278,6 +280,15 @@ impl Cluster {
         };
         self.nodes.keys().map(tail).collect()
     }
+}
+
+fn ask(port: u16, request: &str) -> String {
+    use std::io::Write;
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
+    socket.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 impl Drop for Cluster {

@@ -147,7 +147,11 @@ fn pending(more: &More) -> String {
 }
 
 fn segments(count: u64, bytes: u64) -> String {
-    if count == 0 && bytes == 0 { "none".to_owned() } else { format!("{count} segments, {bytes} bytes") }
+    match (count, bytes) {
+        (0, 0) => "none".to_owned(),
+        (1, _) => format!("1 segment, {bytes} bytes"),
+        _ => format!("{count} segments, {bytes} bytes"),
+    }
 }
 
 /// What it does, and more of it.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::calls::Calls;
 use super::message::Message;
+use crate::cluster::frame::Beside;
 use crate::node::Node;
 use crate::node::peers::Receiver;
 use crate::queue::envelope::{NodeId, Role};
@@ -17,7 +19,8 @@ pub struct Exchange {
     own: Own,
     peers: Vec<Peer>,
     receiver: Receiver,
-    out: Vec<(NodeId, Bytes)>,
+    calls: Calls,
+    out: Vec<(NodeId, Beside, Bytes)>,
     left_out: u64,
 }
 
@@ -36,11 +39,12 @@ impl Peer {
 }
 
 impl Exchange {
-    /// `peers`: the other entries; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already: whatever they
-    /// have told went to a life before.
+    /// `peers`: the other entries; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already:
+    /// whatever they have told went to a life before.
     pub fn new(node: Arc<Node>, peers: &[NodeId], linked: impl Fn(&NodeId) -> bool) -> Self {
         let mut exchange = Self {
             receiver: Receiver::new(node.clone()),
+            calls: Calls::new(&node, peers),
             node,
             own: Own::default(),
             peers: peers.iter().map(Peer::new).collect(),
@@ -50,6 +54,7 @@ impl Exchange {
         for node in peers.iter().filter(|node| linked(node)) {
             exchange.connected(node);
             exchange.ask(node);
+            exchange.calls.ask(node);
         }
         exchange
     }
@@ -58,6 +63,7 @@ impl Exchange {
     pub fn add(&mut self, node: &NodeId) {
         if node.role == Role::Entry && !self.peers.iter().any(|peer| peer.node == *node) {
             self.peers.push(Peer::new(node));
+            self.calls.add(node);
         }
     }
 
@@ -68,6 +74,7 @@ impl Exchange {
 
     /// The link to a node stands. Does nothing for those that are no peers.
     pub fn connected(&mut self, node: &NodeId) {
+        self.calls.connected(node);
         self.look();
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == *node) else { return };
         peer.linked = true;
@@ -77,6 +84,7 @@ impl Exchange {
 
     /// It is gone: nothing is sent there, and what is wanted there will be told anew.
     pub fn disconnected(&mut self, node: &NodeId) {
+        self.calls.disconnected(node);
         let Some(at) = self.peers.iter().position(|peer| peer.node == *node) else { return };
         let peer = &mut self.peers[at];
         peer.linked = false;
@@ -119,15 +127,28 @@ impl Exchange {
         }
     }
 
-    /// Ends a round: who got something is woken, and what clients want here is told if it has changed.
+    /// Takes what an entry says of its callees.
+    pub fn hear_callees(&mut self, from: &NodeId, body: &[u8], now_ms: u64) {
+        self.calls.hear(from, body, now_ms);
+    }
+
+    /// Takes a call of another entry, or what it says of one. It reaches clients at the latest with [`Exchange::finish`].
+    pub fn receive_call(&mut self, from: &NodeId, frame: &[u8], now_ms: u64) {
+        self.calls.receive(from, frame, now_ms);
+    }
+
+    /// Ends a round: who got something is woken, and what clients want and offer here is told if it has changed.
     pub fn finish(&mut self) {
         self.receiver.finish();
+        self.calls.finish();
         self.look();
     }
 
     /// What is to be sent, in order.
-    pub fn take(&mut self) -> Vec<(NodeId, Bytes)> {
-        std::mem::take(&mut self.out)
+    pub fn take(&mut self) -> Vec<(NodeId, Beside, Bytes)> {
+        let mut out = std::mem::take(&mut self.out);
+        out.extend(self.calls.take().into_iter().map(|(to, body)| (to, Beside::Callees, body)));
+        out
     }
 
     /// Looks what clients want here, and tells what has changed to all that are linked.
@@ -144,7 +165,7 @@ impl Exchange {
         }
         let body = Message::Told(told).encode();
         let linked = self.peers.iter().filter(|peer| peer.linked);
-        self.out.extend(linked.map(|peer| (peer.node.clone(), body.clone())));
+        self.out.extend(linked.map(|peer| (peer.node.clone(), Beside::Interest, body.clone())));
     }
 
     fn ask(&mut self, node: &NodeId) {
@@ -155,7 +176,7 @@ impl Exchange {
     }
 
     fn say(&mut self, to: &NodeId, message: &Message) {
-        self.out.push((to.clone(), message.encode()));
+        self.out.push((to.clone(), Beside::Interest, message.encode()));
     }
 
     /// Has publishers know what a peer wants. A realm that is not known here has no publishers.

@@ -6,8 +6,11 @@
 //!
 //! Only what does not go through the log is sent, and only by the entry that it was published at: the [`Receiver`] routes and
 //! sends nothing. An event is encoded once for all peers, as it is for the log. See [`crate::router::interest`].
+//!
+//! [`calls`]: the same for calls, whose answers come back.
 
 mod body;
+pub mod calls;
 mod receive;
 
 #[cfg(test)]
@@ -50,6 +53,8 @@ pub struct Peers {
     everything: Mutex<BTreeSet<PeerId>>,
     events_out: AtomicU64,
     events_in: AtomicU64,
+    calls: OnceLock<calls::Way>,
+    call_counts: calls::CallCounts,
 }
 
 impl Peers {
