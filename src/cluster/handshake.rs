@@ -115,7 +115,7 @@ pub struct Handshake {
 
 enum State {
     AwaitsHello { nonce: Nonce },
-    AwaitsChallenge { expected: Process, hello: Vec<u8>, purpose: Purpose },
+    AwaitsChallenge { expected: Box<Process>, hello: Vec<u8>, purpose: Purpose },
     AwaitsProof { peer: Greeted, transcript: Vec<u8> },
     AwaitsWelcome { peer: Greeted, transcript: Vec<u8> },
     Over,
@@ -185,6 +185,7 @@ impl Handshake {
             Purpose::Ask => Message::Ask(introduction),
         };
         let hello = hello.encode();
+        let expected = Box::new(expected);
         (Self { own, channel, state: State::AwaitsChallenge { expected, hello: hello.clone(), purpose } }, hello)
     }
 
@@ -210,7 +211,7 @@ impl Handshake {
                 Ok(self.challenge(nonce, bytes, hello.greeted(Purpose::Ask)))
             }
             (State::AwaitsChallenge { expected, hello, purpose }, Message::Challenge(challenge)) => {
-                self.challenged((&expected, purpose), &hello, bytes, challenge)
+                self.challenged((&*expected, purpose), &hello, bytes, challenge)
             }
             (State::AwaitsProof { peer, transcript }, Message::Proof(proof)) => {
                 verify(&self.own.cluster.key, Side::Dials, &transcript, &proof)?;

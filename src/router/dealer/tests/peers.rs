@@ -39,7 +39,7 @@ struct Options {
 
 fn world() -> World {
     let dealers = (0..3).map(|rank| {
-        let mut dealer = Dealer::new(CallLimits::default(), u64::from(rank) + 7);
+        let mut dealer = Dealer::new(CallLimits::default(), rank + 7);
         dealer.watch(rank);
         dealer
     });
