@@ -1,7 +1,7 @@
 //! A band that plays on a cluster: publishers and listeners at every entry, over WAMP and MQTT.
 //!
 //! ```console
-//! $ cargo run --release --example masterfree -- [--rounds N] [--kill]
+//! $ cargo run --release --example masterfree -- [--rounds N] [--kill] [--folder DIR]
 //! ```
 //!
 //! In each round every player publishes some notes and waits for their acknowledgements. Listeners print the ids of the events that they
@@ -10,10 +10,10 @@
 //!
 //! With `--kill`, each round has one node of `supervisord/masterfree.supervisord.ini` killed (`kill -9`), and waits for
 //! it to be back. Without `--rounds` the band plays for ever, with `--kill` one round for each node. Ends with 1 when
-//! something is missing, comes twice, or in another order.
+//! something is missing, comes twice, or in another order. `--folder`: where the files of the cluster are, if not in `supervisord`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,20 +30,6 @@ use fennec::types::topic::MatchPolicy;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Ports of `supervisord/masterfree.cluster.toml`: WAMP and MQTT of each entry.
-const ENTRIES: [(u16, u16); 3] = [(9031, 1881), (9032, 1882), (9033, 1883)];
-/// The nodes that are killed, and the ports on which others link to them.
-const NODES: [(&str, u16); 9] = [
-    ("E1", 9041),
-    ("N1", 9051),
-    ("S1", 9061),
-    ("E2", 9042),
-    ("N2", 9052),
-    ("S2", 9062),
-    ("E3", 9043),
-    ("N3", 9053),
-    ("S3", 9063),
-];
 /// Notes of one player in one round, and the rest after each.
 const NOTES: u64 = 5;
 const BEAT: Duration = Duration::from_millis(200);
@@ -62,7 +48,8 @@ type Failure = Box<dyn std::error::Error>;
 async fn main() -> ExitCode {
     let played = async {
         let orders = Orders::read()?;
-        Band::gather().await.play(&orders).await
+        let cluster = Arc::new(Cluster::read(&orders.folder)?);
+        Band::gather(cluster).await.play(&orders).await
     };
     match played.await {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,21 +65,67 @@ struct Orders {
     /// `None`: for ever.
     rounds: Option<usize>,
     kill: bool,
+    folder: PathBuf,
+}
+
+/// The nodes of `masterfree.cluster.toml`.
+struct Cluster {
+    /// Ports of each entry: WAMP and MQTT.
+    entries: Vec<(u16, u16)>,
+    /// In the order in which they are killed: a name, and the port on which others link to it.
+    nodes: Vec<(String, u16)>,
+    /// Where `masterfree.sh` leaves process ids.
+    data: PathBuf,
+}
+
+/// The file, as far as a client needs it.
+#[derive(serde::Deserialize)]
+struct File {
+    process: Vec<Process>,
+}
+
+#[derive(serde::Deserialize)]
+struct Process {
+    entry: Option<String>,
+    ndb: Option<String>,
+    sync: Option<String>,
+    link: SocketAddr,
+    mqtt: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+}
+
+impl Cluster {
+    fn read(folder: &Path) -> Result<Self, Failure> {
+        let File { process } = toml::from_str(&std::fs::read_to_string(folder.join("masterfree.cluster.toml"))?)?;
+        let ports = |process: &Process| Some((process.http?.port(), process.mqtt?.port()));
+        let named = |name: &Option<String>, process: &Process| Some((name.clone()?, process.link.port()));
+        let mut nodes = Vec::new();
+        // One of each role, then the next of each.
+        let roles = [
+            process.iter().filter_map(|process| named(&process.entry, process)).collect::<Vec<_>>(),
+            process.iter().filter_map(|process| named(&process.ndb, process)).collect(),
+            process.iter().filter_map(|process| named(&process.sync, process)).collect(),
+        ];
+        for at in 0..process.len() {
+            nodes.extend(roles.iter().filter_map(|role| role.get(at).cloned()));
+        }
+        let data = folder.join("masterfree-data");
+        Ok(Self { entries: process.iter().filter_map(ports).collect(), nodes, data })
+    }
 }
 
 impl Orders {
     fn read() -> Result<Self, Failure> {
-        let mut orders = Self { rounds: None, kill: false };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisord");
+        let mut orders = Self { rounds: None, kill: false, folder };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--kill" => orders.kill = true,
                 "--rounds" => orders.rounds = Some(arguments.next().ok_or("--rounds: how many?")?.parse()?),
-                _ => return Err(format!("{argument}: neither --kill nor --rounds N").into()),
+                "--folder" => orders.folder = arguments.next().ok_or("--folder: which?")?.into(),
+                _ => return Err(format!("{argument}: neither --kill, --rounds N nor --folder DIR").into()),
             }
-        }
-        if orders.kill {
-            orders.rounds.get_or_insert(NODES.len());
         }
         Ok(orders)
     }
@@ -123,6 +156,7 @@ impl Shared {
 }
 
 struct Band {
+    cluster: Arc<Cluster>,
     score: Shared,
     round: watch::Sender<u64>,
     conductor: Player,
@@ -133,30 +167,32 @@ struct Band {
 
 impl Band {
     /// A player and a listener for each entry and protocol. No listener misses a note of the first round.
-    async fn gather() -> Self {
+    async fn gather(cluster: Arc<Cluster>) -> Self {
         let score = Shared(Arc::default());
         let (round, rounds) = watch::channel(0);
         let run = format!("{:x}", now_us() ^ u128::from(std::process::id()) << 64);
         let (mut players, mut listeners) = (0, 0);
-        for (entry, protocol) in (0..ENTRIES.len()).flat_map(|at| [(at, Protocol::Wamp), (at, Protocol::Mqtt)]) {
-            let player = Player::new(&run, "plays", entry, protocol);
-            let listener = Player::new(&run, "hears", entry, protocol);
+        for (entry, protocol) in (0..cluster.entries.len()).flat_map(|at| [(at, Protocol::Wamp), (at, Protocol::Mqtt)])
+        {
+            let player = Player::new(&cluster, &run, "plays", (entry, protocol));
+            let listener = Player::new(&cluster, &run, "hears", (entry, protocol));
             let client = listener.listen_from_the_beginning().await;
             tokio::spawn(listener.listen(client, score.clone()));
             tokio::spawn(player.play(rounds.clone(), score.clone()));
             (players, listeners) = (players + 1, listeners + 1);
         }
-        let mut conductor = Player::new(&run, "ends", 0, Protocol::Wamp);
+        let mut conductor = Player::new(&cluster, &run, "ends", (0, Protocol::Wamp));
         conductor.name = CONDUCTOR.to_owned();
         let mut client = conductor.client();
         conductor.connect(&mut client).await;
-        Self { score, round, conductor, client, players, listeners }
+        Self { cluster, score, round, conductor, client, players, listeners }
     }
 
     async fn play(mut self, orders: &Orders) -> Result<(), Failure> {
         let mut round = 0;
-        while orders.rounds.is_none_or(|rounds| round < rounds) {
-            let victim = orders.kill.then(|| Victim::new(NODES[round % NODES.len()]));
+        let rounds = orders.rounds.or(orders.kill.then_some(self.cluster.nodes.len()));
+        while rounds.is_none_or(|rounds| round < rounds) {
+            let victim = orders.kill.then(|| Victim::new(&self.cluster, round));
             round += 1;
             let begun = Instant::now();
             let played = timeout(ROUND, self.play_round(round as u64, victim.as_ref())).await;
@@ -229,6 +265,7 @@ fn now_us() -> u128 {
 
 /// One connection of the band, which moves from entry to entry when it has to.
 struct Player {
+    cluster: Arc<Cluster>,
     name: String,
     /// Distinguishes this band from others on the same cluster.
     run: String,
@@ -239,14 +276,14 @@ struct Player {
 }
 
 impl Player {
-    fn new(run: &str, does: &str, entry: usize, protocol: Protocol) -> Self {
+    fn new(cluster: &Arc<Cluster>, run: &str, does: &str, (entry, protocol): (usize, Protocol)) -> Self {
         let speaks = if protocol == Protocol::Mqtt { "mqtt" } else { "wamp" };
         let name = format!("E{}-{speaks}-{does}", entry + 1);
-        Self { name, run: run.to_owned(), entry, protocol, cursor: None }
+        Self { cluster: cluster.clone(), name, run: run.to_owned(), entry, protocol, cursor: None }
     }
 
     fn url(&self) -> Url {
-        let (wamp, mqtt) = ENTRIES[self.entry];
+        let (wamp, mqtt) = self.cluster.entries[self.entry];
         let text = match self.protocol {
             Protocol::Mqtt => format!("mqtt://127.0.0.1:{mqtt}"),
             Protocol::Wamp => format!("ws://127.0.0.1:{wamp}/ws"),
@@ -288,7 +325,7 @@ impl Player {
             client.redirect(self.url());
             match client.connect().await {
                 Ok(opened) => return opened.resumed,
-                Err(_) => self.entry = (self.entry + 1) % ENTRIES.len(),
+                Err(_) => self.entry = (self.entry + 1) % self.cluster.entries.len(),
             }
             sleep(REST).await;
         }
@@ -331,7 +368,8 @@ impl Player {
             let published = client.machine().publish(&Publication {
                 topic: &topic,
                 payload: PayloadRef::Bytes(text.as_bytes()),
-                qos: Qos::AtLeastOnce,
+                // Less might come to a listener once more that moves to another entry.
+                qos: Qos::ExactlyOnce,
                 retain: false,
                 properties: &Properties::default(),
                 expiry_s: None,
@@ -356,7 +394,13 @@ impl Player {
 
     /// Subscribes for the first time.
     async fn listen_from_the_beginning(&self) -> Client {
-        let mut first = Self { name: self.name.clone(), run: self.run.clone(), cursor: None, ..*self };
+        let mut first = Self {
+            name: self.name.clone(),
+            run: self.run.clone(),
+            cursor: None,
+            cluster: self.cluster.clone(),
+            ..*self
+        };
         let mut client = first.client();
         loop {
             first.connect(&mut client).await;
@@ -436,19 +480,22 @@ impl Player {
 
 /// A node that is killed.
 struct Victim {
-    node: &'static str,
+    node: String,
     link: u16,
+    /// Of its process id.
+    file: PathBuf,
 }
 
 impl Victim {
-    fn new((node, link): (&'static str, u16)) -> Self {
-        Self { node, link }
+    /// Of each round another.
+    fn new(cluster: &Cluster, round: usize) -> Self {
+        let (node, link) = cluster.nodes[round % cluster.nodes.len()].clone();
+        Self { file: cluster.data.join(format!("{node}.pid")), node, link }
     }
 
     /// Its process, if it runs. What `supervisord/masterfree.sh` has left may be of a process that is no more.
     fn pid(&self) -> Option<rustix::process::Pid> {
-        let file: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisord/masterfree-data");
-        let text = std::fs::read_to_string(file.join(format!("{}.pid", self.node))).ok()?;
+        let text = std::fs::read_to_string(&self.file).ok()?;
         let pid = text.trim().parse().ok()?;
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let is_it = command.contains(&format!("\0--id\0{}\0", self.node));

@@ -211,7 +211,7 @@ impl Handshake {
                 Ok(self.challenge(nonce, bytes, hello.greeted(Purpose::Ask)))
             }
             (State::AwaitsChallenge { expected, hello, purpose }, Message::Challenge(challenge)) => {
-                self.challenged((&expected, purpose), &hello, bytes, challenge)
+                self.challenged((&*expected, purpose), &hello, bytes, challenge)
             }
             (State::AwaitsProof { peer, transcript }, Message::Proof(proof)) => {
                 verify(&self.own.cluster.key, Side::Dials, &transcript, &proof)?;

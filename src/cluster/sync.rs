@@ -145,15 +145,18 @@ impl SyncNode {
             return self.role.handle(now_us, &from, message, &mut self.outputs);
         };
         let order = self.role.order();
-        let message = match self.watch.heard(monotonic_us, &from, incarnation) {
-            false => RoleMessage::RenewRefused { incarnation },
-            // A majority of that table is none any more.
-            true if order.members.has_stores() && members_at.is_none_or(|at| at < order.members_at) => {
-                RoleMessage::MembersAre { position: order.members_at, members: order.members.clone() }
-            }
+        let mut answers = Vec::new();
+        // Before the answer, which then counts by this table: a majority of the one before may be none any more.
+        if order.members.has_stores() && members_at.is_none_or(|at| at < order.members_at) {
+            let (position, members) = (order.members_at, order.members.clone());
+            answers.push(RoleMessage::MembersAre { position, members });
+        }
+        answers.push(match self.watch.heard(monotonic_us, &from, incarnation) {
             true => RoleMessage::Renewed { incarnation, sent_us },
-        };
-        self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: from, message }));
+            false => RoleMessage::RenewRefused { incarnation },
+        });
+        let answer = |message| Output::Send(Envelope { from: self.own.clone(), to: from.clone(), message });
+        self.outputs.extend(answers.into_iter().map(answer));
     }
 
     /// To be called before anything else whenever it goes on, which is often. One that stood still has heard nobody meanwhile and must

@@ -445,7 +445,6 @@ impl EntryRole {
         }
         self.change_slots(now_us, out);
         self.follow(out);
-        self.lease.hurry();
     }
 
     /// Has segments whose slot has no storage quorum go to one that has.

@@ -202,7 +202,7 @@ pub enum RoleMessage {
     /// Storage or sync to entry, or sync to storage: who takes part since this position.
     MembersAre { position: u64, members: Members },
     /// Entry to sync: lives. `sent_us` is the entry's monotonic clock; `members_at` the position of the table of members that it counts
-    /// the answers by; `None`: it has only the file's. A sync that knows a later table answers with that.
+    /// the answers by; `None`: it has only the file's. A sync that knows a later table says that first.
     Renew { incarnation: u64, sent_us: u64, members_at: Option<u64> },
     /// Sync to entry: has heard so.
     Renewed { incarnation: u64, sent_us: u64 },

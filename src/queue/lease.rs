@@ -58,11 +58,6 @@ impl LeaseHolder {
         is_due
     }
 
-    /// The table of members has changed: syncs are to answer by the new one, at once.
-    pub fn hurry(&mut self) {
-        self.next_us = 0;
-    }
-
     /// A sync has answered what was sent then.
     pub fn answered(&mut self, sync: &NodeId, sent_us: u64) {
         let last = self.answered.entry(sync.clone()).or_default();

@@ -244,7 +244,8 @@ impl SyncRole {
         // Of the only sync in one process nobody else could become a peer.
         let is_possible = match &command {
             OrderCommand::Members { members, .. } => {
-                !self.order.is_void(&command) && !(self.alone && members.syncs.len() > 1)
+                let grows = self.alone && members.syncs.len() > 1;
+                !grows && !self.order.is_void(&command)
             }
             _ => true,
         };

@@ -198,9 +198,13 @@ impl Cluster {
         self.signal(id, if goes_on { Signal::CONT } else { Signal::STOP });
     }
 
+    /// The process id of a node that runs.
+    pub fn pid(&self, id: &str) -> u32 {
+        self.nodes[id].child.as_ref().expect("it runs").id()
+    }
+
     fn signal(&self, id: &str, signal: Signal) {
-        let child = self.nodes[id].child.as_ref().expect("it runs");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let pid = i32::try_from(self.pid(id)).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("the node can be told");
     }
 
@@ -349,7 +353,7 @@ pub fn ended(command: Child) -> (Option<i32>, String) {
 }
 
 /// So many that nobody listens on.
-fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     let span = u32::from(PORTS.end - PORTS.start);
     // A cluster whose nodes are about to listen has its ports alone.
     static CLUSTERS: AtomicU32 = AtomicU32::new(0);

@@ -6,24 +6,46 @@ use std::time::Duration;
 
 use fennec::client::Client;
 use fennec::client::machine::Event;
+use fennec::mqtt::codec::Level;
+use fennec::types::event::Qos;
 use fennec::types::payload::Format;
 use tokio::time::timeout;
 
 use crate::broker::{Cluster, Ports, SYNCS, ended};
 use crate::clients::{ask, wamp_client};
+use crate::dice::Dice;
+use crate::publishers::{Publisher, Speaks};
+use crate::subscribers::{Resumes, Subscriber};
 use crate::{LIMIT, Test, publish, rounds_and_seed};
 
 /// Seconds that `fennec cluster apply` may take that must succeed.
 const APPLY_S: u64 = 60;
+/// Links are not to break because a machine has too much to do.
+const SILENCE: Duration = Duration::from_secs(15);
 /// An entry that drains has sent its clients away by then, and stored what they left.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// A cluster at whose entries people work.
 fn at_work() -> Test {
     let (_, seed) = rounds_and_seed(1);
-    let mut test = Test::new(seed, Cluster::start(LIMIT));
-    test.people();
-    test.keepers();
+    let mut test = Test::new(seed, Cluster::start_with(LIMIT, SILENCE));
+    let (recorder, not_subscribed) = (test.recorder.clone(), test.not_subscribed.clone());
+    for (name, resumes) in [
+        ("session", Resumes::Session(Level::V5, Qos::ExactlyOnce)),
+        ("after", Resumes::After(Format::Json)),
+        ("named", Resumes::Named(Format::MsgPack, "by-client", true)),
+    ] {
+        let dice = Dice(test.dice.roll());
+        test.join(Subscriber::new(name, resumes, &recorder, dice, &not_subscribed), true, true);
+    }
+    for (name, speaks) in [
+        ("one", Speaks::Mqtt(Level::V4, Qos::AtLeastOnce)),
+        ("two", Speaks::Mqtt(Level::V5, Qos::ExactlyOnce)),
+        ("wamp", Speaks::Wamp(Format::Json)),
+    ] {
+        let dice = Dice(test.dice.roll());
+        test.join(Publisher::new(name, speaks, &recorder, dice), false, true);
+    }
     test.begin_work();
     test.work("before anything");
     test

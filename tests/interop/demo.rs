@@ -1,4 +1,5 @@
-//! The demo of the resource lock: workers in Rust and JavaScript take turns, also when one is killed, and under supervisord.
+//! The demos. Workers in Rust and JavaScript take turns at the resource lock, also when one is killed, and under supervisord; and a
+//! band plays on a cluster, whose nodes are killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use super::broker::Broker;
 use super::clients;
+use super::nodes::free_ports;
 
 /// How long anything may take that must come.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -21,14 +23,14 @@ const USE_S: &str = "0.05";
 /// The example, built as this test is.
 fn example() -> &'static Path {
     static EXAMPLE: OnceLock<PathBuf> = OnceLock::new();
-    EXAMPLE.get_or_init(build)
+    EXAMPLE.get_or_init(|| build("resource_lock"))
 }
 
-fn build() -> PathBuf {
+fn build(name: &str) -> PathBuf {
     let broker = Path::new(env!("CARGO_BIN_EXE_fennec"));
     let folder = broker.parent().expect("the folder of the program");
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--example", "resource_lock"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.args(["build", "--quiet", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
     // What Cargo told this test would have it build all dependencies anew.
     let told = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_"));
     told.filter(|(name, _)| name != "CARGO_HOME" && name != "CARGO_TARGET_DIR").for_each(|(name, _)| {
@@ -38,7 +40,7 @@ fn build() -> PathBuf {
         build.arg("--release");
     }
     assert!(build.status().expect("cargo").success());
-    folder.join("examples/resource_lock")
+    folder.join("examples").join(name)
 }
 
 /// A worker, ended when dropped.
@@ -94,6 +96,16 @@ impl Said {
             assert!(holds, "{holder} releases what it does not hold");
             *held.entry(holder.clone()).or_default() += 1;
             assert_eq!(self.turn(), (holder, false), "the holder releases before the next one holds");
+        }
+    }
+
+    /// Watches until a band has played so many rounds, and finds nothing missing.
+    fn rounds(&self, count: u32) {
+        let mut played = 0;
+        while played < count {
+            let line = self.0.recv_timeout(LIMIT).expect("the band plays");
+            assert!(!line.contains("FAILED"), "{line}");
+            played += u32::from(line.contains("one order, nothing missing"));
         }
     }
 
@@ -221,4 +233,58 @@ impl Drop for Supervisord {
         let _ = Command::new("kill").arg(pid).status();
         let _ = self.0.0.wait();
     }
+}
+
+/// The files of the cluster in a folder of their own, with ports that are free, and programs that are built.
+fn copy_of_the_cluster(folder: &Path, band: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisord");
+    let copy = |name: &str, change: &dyn Fn(String) -> String| {
+        let text = fs::read_to_string(source.join(name)).expect("a file of the demo");
+        fs::write(folder.join(name), change(text)).expect("a copy");
+    };
+    let replace = |text: String, from: &str, to: &str| {
+        assert!(text.contains(from), "{from:?} is not in the demo");
+        text.replace(from, to)
+    };
+    let ports: Vec<u16> =
+        (9031..=9033).chain(1881..=1883).chain(9041..=9043).chain(9051..=9053).chain(9061..=9063).collect();
+    let free = free_ports(ports.len());
+    copy("masterfree.cluster.toml", &|text| {
+        let moved = |text, (port, free): (&u16, &u16)| replace(text, &format!(":{port}\""), &format!(":{free}\""));
+        ports.iter().zip(&free).fold(text, moved)
+    });
+    copy("masterfree.toml", &|text| text);
+    let fennec = concat!(env!("CARGO_BIN_EXE_fennec"), " ");
+    copy("masterfree.sh", &|text| replace(text, "cargo run --release --quiet --bin fennec -- ", fennec));
+    let band = format!("{} --folder {}", band.display(), folder.display());
+    copy("masterfree.supervisord.ini", &|text| {
+        replace(text, "cargo run --release --quiet --example masterfree", &band)
+    });
+    copy("prefix.sh", &|text| text);
+    for script in ["prefix.sh", "masterfree.sh"] {
+        let permissions = fs::metadata(source.join(script)).expect("a script").permissions();
+        fs::set_permissions(folder.join(script), permissions).expect("it can be run");
+    }
+}
+
+#[test]
+fn the_band_plays_on_under_supervisord_while_nodes_are_killed() {
+    let band = build("masterfree");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    copy_of_the_cluster(folder.path(), &band);
+    let (reader, output) = pipe().expect("a pipe");
+    let said = Said::by(reader);
+    let mut supervisord = Command::new(clients::python());
+    supervisord.args(["-m", "supervisor.supervisord", "-c", "masterfree.supervisord.ini"]).current_dir(folder.path());
+    let supervisord = Supervisord(start(supervisord, &[], &output));
+    drop(output);
+    said.rounds(2);
+    // What the README has in a second terminal, with fewer rounds: an entry, a storage and a sync.
+    let mut kills = Command::new(&band);
+    let killed = kills.args(["--kill", "--rounds", "3", "--folder"]).arg(folder.path()).output().expect("the band");
+    let printed = String::from_utf8_lossy(&killed.stdout);
+    let told = |what: &str| printed.lines().filter(|line| line.ends_with(what)).count();
+    assert!(killed.status.success() && (told("is killed"), told("is back")) == (3, 3), "{printed}");
+    said.rounds(1);
+    drop(supervisord);
 }

@@ -10,9 +10,13 @@ mod bridge;
 mod broker;
 mod browser;
 mod clients;
+mod cluster;
 mod demo;
 mod groups;
 mod mqtt;
+#[path = "../cluster/broker.rs"]
+#[expect(dead_code, reason = "the cluster tests use all of it")]
+mod nodes;
 mod resume;
 mod rumqtt;
 mod script;

@@ -15,8 +15,27 @@ use super::clients;
 /// program that hangs.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// Whom a program talks to.
+pub trait Host {
+    /// By which it is found.
+    fn arguments(&self) -> Vec<String>;
+
+    /// What it has printed.
+    fn log(&self) -> String;
+}
+
+impl Host for Broker {
+    fn arguments(&self) -> Vec<String> {
+        Broker::arguments(self)
+    }
+
+    fn log(&self) -> String {
+        Broker::log(self)
+    }
+}
+
 /// Runs `python/<name>` with the ports of the broker and `arguments`; panics unless all its scenarios pass.
-pub fn python(broker: &Broker, name: &str, arguments: &[&str]) {
+pub fn python(broker: &impl Host, name: &str, arguments: &[&str]) {
     let mut command = Command::new(clients::python());
     // Bytecode would be written beside the sources.
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUNBUFFERED", "1").arg(folder("python").join(name));
@@ -24,7 +43,7 @@ pub fn python(broker: &Broker, name: &str, arguments: &[&str]) {
 }
 
 /// Runs `js/<name>` with the ports of the broker and `arguments`; panics unless all its scenarios pass.
-pub fn node(broker: &Broker, name: &str, arguments: &[&str]) {
+pub fn node(broker: &impl Host, name: &str, arguments: &[&str]) {
     let mut command = Command::new("node");
     command.env("NODE_PATH", clients::node_modules()).arg(folder("js").join(name));
     // Not every library lets its user say which certificate to trust.
@@ -38,7 +57,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(name)
 }
 
-fn run(mut command: Command, broker: &Broker, arguments: &[&str]) {
+fn run(mut command: Command, broker: &impl Host, arguments: &[&str]) {
     command.args(broker.arguments()).args(arguments).stdin(Stdio::null());
     // A group of its own, so that what the script starts ends with it.
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
