@@ -7,6 +7,11 @@
 //!
 //! A durable subscription has one reader at a time: who comes last has it, for the connection before may be dead. Consumer
 //! groups have several ([`super::groups`]).
+//!
+//! In a cluster the row names the entry that has it: the one whose [`Command::Durable`] came last in the log. All entries see that
+//! row at its position. The entry before ends its reader then, and what it still says of the cursor is void; so there is one order of
+//! acknowledgements, whichever of the two is dead or only slow. What it had sent and not recorded comes again. An entry that is
+//! lost has none any more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -72,6 +77,40 @@ impl Realm {
                 self.want(&pattern, true);
                 durables.insert(name.into(), Known { row, pattern, reader: None });
             }
+        }
+    }
+
+    /// The log has taken what a gate has asked of it. In a cluster the feed has told of it before ([`Realm::follow_durable`]).
+    pub fn note_durable(&self, node: &Node, name: &str, row: DurableRow) {
+        if node.entry.get().is_none() {
+            self.add_durable(name, row);
+        }
+    }
+
+    /// The log of a cluster has a named durable subscription, or another entry has taken it: whoever reads it here does no more.
+    pub fn follow_durable(self: &Arc<Self>, node: &Arc<Node>, name: &str, row: DurableRow) {
+        let taken = !row.group && node.is_elsewhere(row.holder);
+        self.add_durable(name, row);
+        if let Some((session, subscription)) = self.durable_reader(name).filter(|_| taken) {
+            self.revoke(node, &session, subscription, Revoked::TakenOver);
+        }
+    }
+
+    /// Whether this entry has (still) a named durable subscription that its session was told to have. To be asked when its reader is
+    /// known ([`Realm::open_durable`]): what is taken later ends that.
+    ///
+    /// # Errors
+    /// It has been removed, or another entry of the cluster has it now.
+    pub fn check_durable(&self, node: &Node, name: &str) -> Result<(), Revoked> {
+        let durables = self.durables.by_name.lock();
+        let known = durables.get(name).ok_or(Revoked::Removed)?;
+        if !known.row.group && node.is_elsewhere(known.row.holder) { Err(Revoked::TakenOver) } else { Ok(()) }
+    }
+
+    /// A named durable subscription is not in the log any more: who has read it is told.
+    pub fn drop_durable(self: &Arc<Self>, node: &Arc<Node>, name: &str) {
+        for (session, subscription) in self.remove_durable(name) {
+            self.revoke(node, &session, subscription, Revoked::Removed);
         }
     }
 

@@ -17,12 +17,14 @@ mod checker;
 mod clients;
 #[path = "../crash/dice.rs"]
 mod dice;
+mod durables;
 #[path = "../crash/history.rs"]
 #[expect(dead_code, reason = "the crash tests use all of it")]
 mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
 mod lost;
+mod people;
 #[path = "../crash/promises.rs"]
 mod promises;
 #[path = "../crash/publishers.rs"]

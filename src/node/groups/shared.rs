@@ -45,7 +45,7 @@ impl Realm {
     /// The log has the command of a shared subscription: whoever is subscribed to it is a member from now on.
     pub fn open_share(self: &Arc<Self>, node: &Arc<Node>, filter: &str, row: &DurableRow, pattern: &TopicPattern) {
         let Some(share) = share_of(filter) else { return };
-        self.add_durable(filter, row.clone());
+        self.note_durable(node, filter, row.clone());
         // What is being routed was given to a member directly, or is read.
         let begin = Begin::After(node.log.history.routed());
         let group = self.groups.open(filter, pattern, row, begin);

@@ -213,12 +213,12 @@ impl Follower {
                 }
                 (Some(RowKey::Durable { realm, name }), Some(value)) => {
                     if let (Some(realm), Ok(row)) = (self.node.realm(&realm), rows::decode(key, value)) {
-                        realm.add_durable(&name, row);
+                        realm.follow_durable(&self.node, &name, row);
                     }
                 }
                 (Some(RowKey::Durable { realm, name }), None) => {
                     if let Some(realm) = self.node.realm(&realm) {
-                        realm.remove_durable(&name);
+                        realm.drop_durable(&self.node, &name);
                     }
                 }
                 _ => {}

@@ -232,7 +232,7 @@ impl Open {
         }
         let acknowledged = row.acknowledged;
         let group = row.group.then(|| Box::new(Joining { row: row.clone(), window }));
-        self.realm.add_durable(&name, row);
+        self.realm.note_durable(&self.node, &name, row);
         let durable = Some(Durable { name: name.clone(), acknowledged });
         let resuming = Resuming { pattern, filter, snapshot: false, durable, group };
         self.flush();
@@ -241,6 +241,9 @@ impl Open {
             && let Some((before, id)) = self.realm.open_durable(&name, &self.session, subscription)
         {
             self.realm.revoke(&self.node, &before, id, Revoked::TakenOver);
+        }
+        if let Err(why) = self.realm.check_durable(&self.node, &name) {
+            return self.revoke(subscription, why);
         }
         if let Some(retained) = retained {
             self.retained(&resuming.pattern, subscription, retained);
