@@ -65,6 +65,8 @@ pub enum Beside {
     Interest,
     /// Events that are not durable: see [`crate::node::peers`].
     Events,
+    /// Consumer groups with members at several entries: see [`crate::node::groups`].
+    Groups,
 }
 
 /// The peer does not keep to the format; or it is of another version. The link is closed.

@@ -88,7 +88,13 @@ impl Realm {
     }
 
     /// The log of a cluster has a named durable subscription, or another entry has taken it: whoever reads it here does no more.
-    pub fn follow_durable(self: &Arc<Self>, node: &Arc<Node>, name: &str, row: DurableRow) {
+    pub fn follow_durable(self: &Arc<Self>, node: &Arc<Node>, name: &str, row: DurableRow, now_ms: u64) {
+        if row.group
+            && let Some(pattern) = rows::read_pattern(&row.pattern)
+        {
+            let group = self.groups.follow(node, self, name, &pattern, &row);
+            node.provide(self, &group, now_ms);
+        }
         let taken = !row.group && node.is_elsewhere(row.holder);
         self.add_durable(name, row);
         if let Some((session, subscription)) = self.durable_reader(name).filter(|_| taken) {
@@ -181,12 +187,21 @@ impl Realm {
 
 impl Realm {
     /// Takes up a group where it was.
-    fn load_group(&self, reader: &mut dyn StoreReader, name: &str, row: &DurableRow) -> Result<(), StoreError> {
+    fn load_group(
+        &self,
+        node: &Node,
+        reader: &mut dyn StoreReader,
+        name: &str,
+        row: &DurableRow,
+    ) -> Result<(), StoreError> {
         let Some(pattern) = rows::read_pattern(&row.pattern).filter(|_| row.group) else { return Ok(()) };
-        let key = rows::cursor(&self.name, &CursorName::Durable(name.to_owned()));
-        let cursor = self::row(reader, &key)?.map(|value| decode::<Cursor>(&key, &value)).transpose()?;
+        if node.entry.get().is_some() {
+            self.groups.follow(node, self, name, &pattern, row);
+            return Ok(());
+        }
+        let (_, cursor) = cursor_of(reader, &self.name, name)?;
         let begin = cursor.as_ref().map_or(Begin::After(row.since.unwrap_or(0)), Begin::At);
-        self.groups.open(name, &pattern, row, begin);
+        self.groups.open(self, name, &pattern, row, begin);
         Ok(())
     }
 }
@@ -202,7 +217,7 @@ impl Node {
                 if let Some(RowKey::Durable { realm, name }) = RowKey::parse(key)
                     && let Some(realm) = self.realm(&realm)
                 {
-                    realm.load_group(reader, &name, &row)?;
+                    realm.load_group(self, reader, &name, &row)?;
                     realm.add_durable(&name, row);
                 }
             }
@@ -245,13 +260,22 @@ impl Node {
 
 /// The number up to which a named durable subscription is done.
 fn place_of(reader: &mut dyn StoreReader, realm: &str, name: &str) -> Result<u64, StoreError> {
-    let cursor = rows::cursor(realm, &CursorName::Durable(name.to_owned()));
-    if let Some(value) = row(reader, &cursor)? {
-        return Ok(decode::<Cursor>(&cursor, &value)?.done_to());
-    }
+    let (row, cursor) = cursor_of(reader, realm, name)?;
+    let since = row.and_then(|row| row.since).unwrap_or_default();
+    Ok(cursor.map_or(since, |cursor| cursor.done_to()))
+}
+
+/// The row of a named durable subscription or group, and how far it is if it has moved.
+pub(super) fn cursor_of(
+    reader: &mut dyn StoreReader,
+    realm: &str,
+    name: &str,
+) -> Result<(Option<DurableRow>, Option<Cursor>), StoreError> {
     let key = rows::durable(realm, name);
-    let durable = row(reader, &key)?.map(|value| decode::<DurableRow>(&key, &value)).transpose()?;
-    Ok(durable.and_then(|durable| durable.since).unwrap_or_default())
+    let durable = row(reader, &key)?.map(|value| decode(&key, &value)).transpose()?;
+    let key = rows::cursor(realm, &CursorName::Durable(name.to_owned()));
+    let cursor = row(reader, &key)?.map(|value| decode(&key, &value)).transpose()?;
+    Ok((durable, cursor))
 }
 
 fn row(reader: &mut dyn StoreReader, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

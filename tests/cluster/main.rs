@@ -18,6 +18,7 @@ mod clients;
 #[path = "../crash/dice.rs"]
 mod dice;
 mod durables;
+mod groups;
 #[path = "../crash/history.rs"]
 #[expect(dead_code, reason = "the crash tests use all of it")]
 mod history;

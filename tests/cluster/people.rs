@@ -1,5 +1,6 @@
 //! Clients that a test drives by hand, each at an entry.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Guest {
     pub client: Client,
     /// Of WAMP.
     pub subscription: Option<u64>,
+    /// Events that came while something else was waited for.
+    early: VecDeque<Message>,
 }
 
 impl World {
@@ -48,6 +51,11 @@ impl World {
         self.runtime.block_on(async { timeout(time, guest.text()).await }).is_err()
     }
 
+    /// An event that comes within this time, if one does.
+    pub fn soon(&self, guest: &mut Guest, time: Duration) -> Option<Message> {
+        self.runtime.block_on(async { timeout(time, guest.message()).await }).ok()?.ok()
+    }
+
     /// A WAMP client at an entry. It comes again where that refuses it: a new life may be about to begin there.
     #[track_caller]
     pub fn wamp(&self, entry: usize) -> Guest {
@@ -65,7 +73,7 @@ impl World {
     #[track_caller]
     fn connected(&self, entry: usize, mut client: Client) -> Guest {
         self.get(&format!("a connection to {}", ENTRIES[entry]), client.connect()).expect("the entry takes a client");
-        Guest { client, subscription: None }
+        Guest { client, subscription: None, early: VecDeque::new() }
     }
 
     /// Publishes these at an entry, one after the other.
@@ -111,14 +119,26 @@ impl Guest {
             options,
         })?;
         loop {
-            if let Event::Subscribed { outcome, .. } = self.client.event().await? {
+            if let Event::Subscribed { outcome, .. } = self.event().await? {
                 self.subscription = outcome?;
                 return Ok(());
             }
         }
     }
 
+    /// What comes next; events of subscriptions are kept.
+    async fn event(&mut self) -> Result<Event, Error> {
+        let event = self.client.event().await?;
+        if let Event::Message(message) = &event {
+            self.early.push_back(message.clone());
+        }
+        Ok(event)
+    }
+
     pub async fn message(&mut self) -> Result<Message, Error> {
+        if let Some(message) = self.early.pop_front() {
+            return Ok(message);
+        }
         loop {
             if let Event::Message(message) = self.client.event().await? {
                 return Ok(message);
@@ -134,7 +154,7 @@ impl Guest {
     /// The reason why the broker has ended the subscription.
     pub async fn unsubscribed(&mut self) -> Result<String, Error> {
         loop {
-            if let Event::Unsubscribed { reason, .. } = self.client.event().await? {
+            if let Event::Unsubscribed { reason, .. } = self.event().await? {
                 return Ok(reason);
             }
         }
@@ -144,7 +164,7 @@ impl Guest {
     pub async fn call(&mut self, procedure: &str, args: Vec<Value>) -> Result<Value, String> {
         let token = ask(&mut self.client, procedure, args).ok_or("no connection")?;
         loop {
-            match self.client.event().await.map_err(|error| error.to_string())? {
+            match self.event().await.map_err(|error| error.to_string())? {
                 Event::Returned { token: of, payload, .. } if of == token => {
                     return Ok(payload.as_ref().document(Codec::Auto));
                 }

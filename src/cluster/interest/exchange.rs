@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::message::Message;
+use crate::cluster::ndb::number_of;
 use crate::node::Node;
+use crate::node::groups::said::{self, Said};
 use crate::node::peers::Receiver;
 use crate::queue::envelope::NodeId;
 use crate::router::interest::{Heard, Interest, Own, PeerId, Theirs};
@@ -55,6 +57,7 @@ impl Exchange {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == *node) else { return };
         peer.linked = true;
         peer.asked = false;
+        self.node.peers.say(Some(number_of(node)), Said::Begin);
         self.say(node, &Message::Told(self.own.whole_set()));
     }
 
@@ -65,6 +68,7 @@ impl Exchange {
         peer.linked = false;
         let heard = peer.theirs.forget();
         self.apply(PeerId(at as u32), &heard);
+        self.node.forget_member_entry(number_of(node), false);
     }
 
     /// Takes what an entry says of its interest.
@@ -93,6 +97,38 @@ impl Exchange {
             }
             Err(error) => tracing::error!(%error, entry = %from, "its clients get no events of this entry"),
         }
+    }
+
+    /// Takes what an entry says of consumer groups.
+    pub fn hear_of_groups(&mut self, from: &NodeId, body: &[u8]) {
+        if !self.peers.iter().any(|peer| peer.node == *from && peer.linked) {
+            return;
+        }
+        match said::decode(body) {
+            Ok(said) => self.node.hear_of_groups(number_of(from), said),
+            Err(error) => tracing::error!(%error, entry = %from, "members of groups there get nothing"),
+        }
+    }
+
+    /// Has consumer groups go on that have members at several entries.
+    pub fn pump(&mut self, now_ms: u64) {
+        self.node.pump_groups(now_ms);
+    }
+
+    /// What is to be said of groups, in order.
+    pub fn take_groups(&mut self) -> Vec<(NodeId, Bytes)> {
+        let said = self.node.peers.take_said();
+        if said.is_empty() {
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        for peer in self.peers.iter().filter(|peer| peer.linked) {
+            let number = number_of(&peer.node);
+            let own = said.iter().filter(|(to, _)| to.is_none_or(|to| to == number)).map(|(_, said)| said.clone());
+            let own: Vec<Said> = own.collect();
+            out.extend(said::encode(&own).map(|body| (peer.node.clone(), body)));
+        }
+        out
     }
 
     /// Routes events of another entry. They reach subscribers at the latest with [`Exchange::finish`].

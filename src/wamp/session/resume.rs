@@ -181,7 +181,8 @@ impl Open {
         }
         let Resuming { pattern, filter, snapshot, durable, group } = resuming;
         if let (Some(joining), Some(durable)) = (group, &durable) {
-            let group = self.realm.groups.open(&durable.name, &pattern, &joining.row, Begin::After(found.after));
+            let begin = Begin::After(found.after);
+            let group = self.realm.open_group(&self.node, &durable.name, &pattern, &joining.row, begin);
             mailbox.stop_reader(subscription);
             return mailbox.join_group(&durable.name, group, want(&pattern, subscription), joining.window);
         }
