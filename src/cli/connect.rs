@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::Failure;
 use super::client_args::{ConnectArgs, PropertyArgs};
+use super::lines::Output;
 use crate::client::backoff::Backoff;
-use crate::client::machine::{Machine, Opened};
+use crate::client::machine::{Event, Machine, Opened};
 use crate::client::tls::Trust;
 use crate::client::transport::Speech;
 use crate::client::url::{Protocol, Url};
@@ -65,6 +66,20 @@ impl Link {
         if self.verbose {
             notice(&what.to_string());
         }
+    }
+
+    /// The next event. Asking for it acknowledges those before it, so what was printed of them goes out first.
+    ///
+    /// `None`: nobody reads the output any more.
+    pub async fn next(&mut self, output: &mut Output) -> Result<Option<Result<Event, Error>>, Failure> {
+        if let Some(event) = self.client.waiting_event() {
+            return Ok(Some(Ok(event)));
+        }
+        output.flush()?;
+        if output.is_reader_gone() {
+            return Ok(None);
+        }
+        Ok(Some(self.client.event().await))
     }
 
     async fn connect_first(&mut self, wait: Option<Duration>) -> Result<Opened, Failure> {

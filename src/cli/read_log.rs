@@ -81,16 +81,7 @@ impl Reading {
     async fn run(&mut self, output: &mut Output) -> Result<(), Failure> {
         self.subscribe()?;
         while self.args.count.is_none_or(|count| self.seen < count) {
-            let event = match self.link.client.waiting_event() {
-                Some(event) => Ok(event),
-                None => {
-                    output.flush()?;
-                    if output.is_reader_gone() {
-                        break;
-                    }
-                    self.link.client.event().await
-                }
-            };
+            let Some(event) = self.link.next(output).await? else { break };
             match event {
                 Ok(Event::Message(message)) => self.message(&message, output)?,
                 Ok(Event::Subscribed { outcome, .. }) => drop(outcome?),

@@ -405,7 +405,9 @@ impl Client {
 
     /// Subscribes to a filter that is in the record. A session that reads the log does so for this, too, with `after` from there on.
     pub fn subscribe(&self, realm: &Realm, filter: &str, held: Held, after: Option<u64>) -> Subscribed {
-        self.sieve();
+        if held.fields.is_some() || self.session.is_sieved() {
+            self.sieve();
+        }
         let want = held.want();
         let Held { pattern, group, options, .. } = held;
         let shared = group.is_some();
@@ -419,7 +421,9 @@ impl Client {
 
     /// Undoes [`Client::subscribe`], when it is in the record no more.
     pub fn unsubscribe(&self, realm: &Realm, filter: &str, held: &Held) {
-        self.sieve();
+        if self.session.is_sieved() {
+            self.sieve();
+        }
         realm.unsubscribe(&self.session, &held.pattern, held.group.as_deref(), |_, mailbox| {
             mailbox.unwant(filter);
             mailbox.leave_group(filter);

@@ -109,10 +109,15 @@ impl Session {
         *current = sieves;
     }
 
+    /// Whether one of its subscriptions looks for fields.
+    pub(super) fn is_sieved(&self) -> bool {
+        self.sieved.load(Ordering::Acquire)
+    }
+
     /// The terms of a copy that is merged from all subscriptions which match the topic, without the identifiers of those that do
     /// not let these data through; `None`: none of them does. The QoS stays that of all which match the topic.
     pub fn sift<'t>(&self, topic: &Topic, payload: PayloadRef<'_>, terms: &'t Terms) -> Option<Cow<'t, Terms>> {
-        if !self.sieved.load(Ordering::Acquire) {
+        if !self.is_sieved() {
             return Some(Cow::Borrowed(terms));
         }
         let Some(sieves) = self.sieves.lock().clone() else { return Some(Cow::Borrowed(terms)) };
@@ -183,7 +188,7 @@ impl Subscriber for Arc<Session> {
     }
 
     fn apart(&self) -> bool {
-        self.sieved.load(Ordering::Acquire) || self.wire.lock().1
+        self.is_sieved() || self.wire.lock().1
     }
 
     fn persistent(&self) -> bool {

@@ -15,9 +15,12 @@ use crate::node::Node;
 use crate::node::clients::Held;
 use crate::queue::command::{Command, SubscriptionRow};
 use crate::router::authorize::{Action, covers};
-use crate::router::broker::Options;
+use crate::router::broker::{Options, Subscribed};
 use crate::types::event::{Qos, Terms};
 use crate::types::topic::{Topic, TopicPattern};
+
+/// Why a topic filter is not subscribed to, and what is said of it beside the code.
+type Refusal = (ReasonCode, Option<&'static str>);
 
 impl Open {
     /// `frame`: the packet.
@@ -72,31 +75,33 @@ impl Open {
         (asked, place): (&Asked, Option<Place>),
         filters: &mut Filters,
     ) -> ReasonCode {
-        let mut row = SubscriptionRow {
-            filter: wanted.filter.to_owned(),
-            qos: wanted.qos as u8,
-            no_local: wanted.no_local,
-            retain_as_published: wanted.retain_as_published,
-            identifier,
-            since: None,
-            fields: asked.fields.as_ref().map(|(_, text)| text.clone()),
-        };
         if rpc::is_rpc(wanted.filter.as_bytes()) {
             let reason = self.register(wanted.filter, wanted.qos);
-            if !reason.is_error() && self.log_subscription(row) {
+            if !reason.is_error() && self.log_subscription(row(wanted, identifier, asked, None)) {
                 filters.ask(wanted.filter, What::Registered, None);
             }
             return reason;
         }
-        let filter = match self.admit_filter(wanted.filter, settings) {
-            Ok(filter) => filter,
-            Err(reason) => return reason,
-        };
-        let share = filter.group.is_some() && self.kept.is_some();
-        if share && !self.may_bury(asked, &filter.pattern) {
-            filters.why = Some("not authorized to publish to the dead-letter topic, or the group wants it itself");
-            return ReasonCode::NotAuthorized;
+        let admitted = self.admit(wanted, asked, settings).and_then(|filter| Ok((filter, self.past(place, filters)?)));
+        match admitted {
+            Ok((filter, after)) => self.subscribe_topics(wanted, identifier, &filter, (asked, after), filters),
+            Err((reason, why)) => {
+                filters.why = why.or(filters.why);
+                reason
+            }
         }
+    }
+
+    /// Subscribes to what it was admitted to. `after`: the older events that it wants too.
+    fn subscribe_topics(
+        &mut self,
+        wanted: &Subscription<'_>,
+        identifier: Option<u32>,
+        filter: &Filter<'_>,
+        (asked, after): (&Asked, Option<u64>),
+        filters: &mut Filters,
+    ) -> ReasonCode {
+        let share = filter.group.is_some() && self.kept.is_some();
         // What one member has not done with is given to another: it may come twice.
         let qos = if share { wanted.qos.min(Qos::AtLeastOnce) } else { wanted.qos };
         let options = Options::Merged {
@@ -105,56 +110,19 @@ impl Open {
             retain_as_published: wanted.retain_as_published,
             identifier,
         };
-        let mut held = Held {
+        let held = Held {
             pattern: filter.pattern.clone(),
             group: filter.group.map(Into::into),
             options,
             fields: asked.fields.as_ref().map(|(fields, _)| Arc::new(fields.clone())),
             since: self.publisher.node.log.history.fed(),
         };
-        if held.group.is_some() && held.fields.is_some() {
-            filters.why = Some("a shared subscription has no filter for data");
-            return ReasonCode::ImplementationSpecificError;
+        if let (true, Some(after)) = (asked.snapshot, after) {
+            self.client.snapshot(wanted.filter, held, after);
+            return granted(wanted.qos);
         }
         let fields = held.fields.clone();
-        let after = match place {
-            None => None,
-            Some(Place::Found(found)) => {
-                let all = Resumed { recovered: true, first_available: None };
-                filters.resumed = Some(filters.resumed.unwrap_or(all).and(&found));
-                self.client.read_past(&self.publisher.node, &self.publisher.realm, self.role);
-                if asked.snapshot {
-                    self.client.snapshot(wanted.filter, held, found.after);
-                    return granted(wanted.qos);
-                }
-                Some(found.after)
-            }
-            Some(place) => {
-                let unreadable = "the past cannot be read now";
-                let shared = "a shared subscription has no past";
-                filters.why = Some(if matches!(place, Place::Unreadable) { unreadable } else { shared });
-                return ReasonCode::ImplementationSpecificError;
-            }
-        };
-        let before = {
-            let mut record = self.client.record.lock();
-            // Replacing a subscription loses nothing (MQTT 5, 3.8.4), unless it asks for another past.
-            let before = record.subscriptions.get(wanted.filter).map_or(held.since, |before| before.since);
-            held.since = after.unwrap_or(before);
-            record.subscriptions.insert(wanted.filter.into(), held.clone())
-        };
-        row.since = after;
-        let realm = self.publisher.realm.clone();
-        let options = held.options.clone();
-        let subscribed = self.client.subscribe(&realm, wanted.filter, held, after);
-        if filter.group.is_some() {
-            realm.join_share(&self.publisher.node, &self.client.session, wanted.filter, options);
-        }
-        if after.is_some() && self.kept.is_some() {
-            // That it has to be sent older events must not be forgotten either.
-            let at = self.client.session.mailbox().cursor();
-            at.into_iter().for_each(|at| self.log_progress(at, Answer::Silence(1)));
-        }
+        let (before, subscribed) = self.hold(wanted.filter, held, after);
         let send_retained = match wanted.retain_handling {
             RetainHandling::AtSubscribe => true,
             RetainHandling::AtNewSubscribe => !subscribed.existed,
@@ -172,15 +140,54 @@ impl Open {
                 ..Terms::default()
             },
         });
-        if self.log_subscription(row) {
+        if self.log_subscription(row(wanted, identifier, asked, after)) {
             filters.ask(wanted.filter, What::Subscribed(before), replay);
             if share {
-                self.log_share(wanted.filter, filter.pattern, asked, filters);
+                self.log_share(wanted.filter, filter.pattern.clone(), asked, filters);
             }
         } else if let Some(replay) = replay {
             replay.start(&self.context());
         }
         granted(qos)
+    }
+
+    /// Records the subscription and has its events come; what was recorded for this filter before.
+    fn hold(&mut self, filter: &str, mut held: Held, after: Option<u64>) -> (Option<Held>, Subscribed) {
+        let before = {
+            let mut record = self.client.record.lock();
+            // Replacing a subscription loses nothing (MQTT 5, 3.8.4), unless it asks for another past.
+            let before = record.subscriptions.get(filter).map_or(held.since, |before| before.since);
+            held.since = after.unwrap_or(before);
+            record.subscriptions.insert(filter.into(), held.clone())
+        };
+        let realm = self.publisher.realm.clone();
+        let share = held.group.is_some().then(|| held.options.clone());
+        let subscribed = self.client.subscribe(&realm, filter, held, after);
+        if let Some(options) = share {
+            realm.join_share(&self.publisher.node, &self.client.session, filter, options);
+        }
+        if after.is_some() && self.kept.is_some() {
+            // That it has to be sent older events must not be forgotten either.
+            let at = self.client.session.mailbox().cursor();
+            at.into_iter().for_each(|at| self.log_progress(at, Answer::Silence(1)));
+        }
+        (before, subscribed)
+    }
+
+    /// After which event the older ones begin that it asks for; `None`: it asks for none.
+    fn past(&mut self, place: Option<Place>, filters: &mut Filters) -> Result<Option<u64>, Refusal> {
+        let why = match place {
+            None => return Ok(None),
+            Some(Place::Found(found)) => {
+                let all = Resumed { recovered: true, first_available: None };
+                filters.resumed = Some(filters.resumed.unwrap_or(all).and(&found));
+                self.client.read_past(&self.publisher.node, &self.publisher.realm, self.role);
+                return Ok(Some(found.after));
+            }
+            Some(Place::Unreadable) => "the past cannot be read now",
+            Some(_) => "a shared subscription has no past",
+        };
+        Err((ReasonCode::ImplementationSpecificError, Some(why)))
     }
 
     /// Has the log keep a shared subscription as a group: one of its members gets each event, whoever is there.
@@ -191,6 +198,22 @@ impl Open {
             filters.ask(filter, What::Shared(Box::new(Share { pattern, row })), None);
         }
         self.publisher.command(command);
+    }
+
+    /// The filter, if the client may subscribe to it as it asks.
+    fn admit<'f>(&self, wanted: &Subscription<'f>, asked: &Asked, settings: &Settings) -> Result<Filter<'f>, Refusal> {
+        let filter = self.admit_filter(wanted.filter, settings).map_err(|reason| (reason, None))?;
+        if filter.group.is_some() {
+            if self.kept.is_some() && !self.may_bury(asked, &filter.pattern) {
+                let why = "not authorized to publish to the dead-letter topic, or the group wants it itself";
+                return Err((ReasonCode::NotAuthorized, Some(why)));
+            }
+            if asked.fields.is_some() {
+                let why = "a shared subscription has no filter for data";
+                return Err((ReasonCode::ImplementationSpecificError, Some(why)));
+            }
+        }
+        Ok(filter)
     }
 
     /// Whether what the group gives up may go where the client says.
@@ -268,6 +291,19 @@ impl Open {
             filters.ask(filter, what, None);
         }
         ReasonCode::Success
+    }
+}
+
+/// What the log keeps of a subscription. `since`: the event after which it wants them.
+fn row(wanted: &Subscription<'_>, identifier: Option<u32>, asked: &Asked, since: Option<u64>) -> SubscriptionRow {
+    SubscriptionRow {
+        filter: wanted.filter.to_owned(),
+        qos: wanted.qos as u8,
+        no_local: wanted.no_local,
+        retain_as_published: wanted.retain_as_published,
+        identifier,
+        since,
+        fields: asked.fields.as_ref().map(|(_, text)| text.clone()),
     }
 }
 

@@ -1,15 +1,24 @@
 //! Publishers and subscribers on one node, which speak [`TestWire`](crate::node::testing::TestWire). What a subscriber got is
 //! compared as lines: `1# t=x` is a copy of `x` on topic `t`, QoS 1, packet identifier 1.
 
+use std::sync::atomic::Ordering;
+
+use super::targets::TARGETS_MAX;
 use super::*;
-use crate::node::link::Link;
+use crate::delivery::Owed;
+use crate::delivery::outbox::SHARE_BYTES_MIN;
+use crate::node::link::{End, Link};
+use crate::node::metrics::Drop;
+use crate::node::session::Session;
 use crate::node::testing::{
     NOW_MS, TestWire, UNSAYABLE, filter, identity, lines, merged, node_with, publication, publisher, take, uri, wire,
 };
+use crate::node::wire::Unencodable;
 use crate::router::broker::Options;
 use crate::types::event::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::types::event::Terms;
 use crate::types::ids::SubscriptionId;
-use crate::types::limits::Limits;
+use crate::types::limits::{Limits, OutboxFull};
 use crate::types::payload::{Format, Payload};
 use crate::types::topic::{MatchPolicy, TopicPattern};
 
