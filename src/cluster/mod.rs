@@ -23,6 +23,7 @@ pub mod config;
 mod dial;
 pub mod entry;
 pub mod frame;
+pub mod fresh;
 mod greet;
 pub mod handshake;
 pub mod inbox;

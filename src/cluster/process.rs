@@ -19,6 +19,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::entry::{Entry, Task};
+use super::fresh;
 use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
@@ -86,7 +87,13 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
                     Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| sync.disconnected(node)),
                     Event::Envelope(envelope) => sync.handle(now_us, monotonic_us, envelope),
-                    Event::Request { .. } | Event::Beside { .. } => {}
+                    // Without a vote it does not count: dropped, the answer says that there will be none.
+                    Event::Request { answer, .. } => {
+                        if let Some(position) = sync.took_part() {
+                            answer.reply(fresh::answer(position));
+                        }
+                    }
+                    Event::Beside { .. } => {}
                 }
             }
             if ticked.elapsed() >= TICK {

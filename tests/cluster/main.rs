@@ -30,6 +30,7 @@ mod people;
 mod promises;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod reads;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 

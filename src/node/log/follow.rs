@@ -115,6 +115,7 @@ pub enum Lost {
 impl Follower {
     /// Behind this position.
     pub fn new(node: &Arc<Node>, position: u64) -> Self {
+        node.house.followed(position);
         Self {
             feed: Feed::new(Arc::downgrade(node)),
             node: node.clone(),
@@ -190,6 +191,7 @@ impl Follower {
         }
         self.resolved.push((position, told));
         self.follow_rows(&rows);
+        self.node.house.followed(position);
         if self.node.peers.has_busy_groups() {
             // There is something new for members at other entries, or what members here were told of.
             self.node.peers.wake();
