@@ -240,6 +240,7 @@ impl Node {
             self.tick_groups(&realm, now_ms);
         }
         self.record_moved(now_ms);
+        self.peers.give_up_waiting(now_ms);
         self.house.tick();
     }
 

@@ -24,6 +24,7 @@ mod groups;
 mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
+mod interest;
 mod lost;
 mod people;
 #[path = "../crash/promises.rs"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::heard::Hearing;
 use super::message::Message;
 use crate::cluster::ndb::number_of;
 use crate::node::Node;
@@ -19,6 +20,8 @@ pub struct Exchange {
     own: Own,
     peers: Vec<Peer>,
     receiver: Receiver,
+    hearing: Hearing,
+    version: u64,
     out: Vec<(NodeId, Bytes)>,
     left_out: u64,
 }
@@ -39,6 +42,8 @@ impl Exchange {
         let mut exchange = Self {
             receiver: Receiver::new(node.clone()),
             node,
+            hearing: Hearing::default(),
+            version: 0,
             own: Own::default(),
             peers: peers.iter().map(peer).collect(),
             out: Vec::new(),
@@ -57,6 +62,7 @@ impl Exchange {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == *node) else { return };
         peer.linked = true;
         peer.asked = false;
+        self.hearing.connected(node);
         self.node.peers.say(Some(number_of(node)), Said::Begin);
         self.say(node, &Message::Told(self.own.whole_set()));
     }
@@ -66,6 +72,7 @@ impl Exchange {
         let Some(at) = self.peers.iter().position(|peer| peer.node == *node) else { return };
         let peer = &mut self.peers[at];
         peer.linked = false;
+        self.hearing.disconnected(node);
         let heard = peer.theirs.forget();
         self.apply(PeerId(at as u32), &heard);
         self.node.forget_member_entry(number_of(node), false);
@@ -79,7 +86,9 @@ impl Exchange {
                 self.look();
                 self.say(from, &Message::Told(self.own.whole_set()));
             }
+            Ok(Message::Heard(version)) => self.hearing.hear(from, version),
             Ok(Message::Told(told)) => {
+                let version = told.version;
                 let peer = &mut self.peers[at];
                 // Behind the end of its link nothing is true any more.
                 if !peer.linked {
@@ -87,7 +96,10 @@ impl Exchange {
                 }
                 peer.asked &= !told.whole;
                 match peer.theirs.hear(told) {
-                    Ok(heard) => self.apply(PeerId(at as u32), &heard),
+                    Ok(heard) => {
+                        self.apply(PeerId(at as u32), &heard);
+                        self.say(from, &Message::Heard(version));
+                    }
                     Err(_) if peer.asked => {}
                     Err(error) => {
                         tracing::debug!(%error, entry = %from, "the whole set is asked for");
@@ -151,6 +163,15 @@ impl Exchange {
 
     /// Looks what clients want here, and tells what has changed to all that are linked.
     fn look(&mut self) {
+        let change = self.node.peers.last_change();
+        self.tell_changes();
+        self.hearing.told(self.version, change);
+        if let Some(change) = self.hearing.take() {
+            self.node.peers.set_heard(change);
+        }
+    }
+
+    fn tell_changes(&mut self) {
         for realm in self.node.realms() {
             for (pattern, wanted) in realm.take_interest() {
                 self.own.set(&realm.name, &pattern, wanted);
@@ -161,6 +182,7 @@ impl Exchange {
             self.left_out = self.own.left_out();
             tracing::warn!(groups = self.left_out, "shared subscriptions get only what is published at this entry");
         }
+        self.version = told.version;
         let body = Message::Told(told).encode();
         let linked = self.peers.iter().filter(|peer| peer.linked);
         self.out.extend(linked.map(|peer| (peer.node.clone(), body.clone())));

@@ -10,6 +10,7 @@
 //! all of this goes on without a quorum.
 
 mod exchange;
+mod heard;
 mod message;
 mod run;
 

@@ -243,7 +243,7 @@ impl MqttGate {
         {
             let mut mailbox = client.session.mailbox();
             if mailbox.is_held_by(&self.link) {
-                self.last_words = mailbox.take(Vec::new());
+                self.last_words = mailbox.take_all(Vec::new());
             }
         }
         let realm = &open.publisher.realm;

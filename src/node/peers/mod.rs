@@ -8,6 +8,7 @@
 //! sends nothing. An event is encoded once for all peers, as it is for the log. See [`crate::router::interest`].
 
 mod body;
+mod heard;
 mod receive;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub(super) use body::Staged;
+pub use heard::Hold;
 pub use receive::Receiver;
 
 use super::Node;
@@ -52,6 +54,7 @@ pub struct Peers {
     everything: Mutex<BTreeSet<PeerId>>,
     events_out: AtomicU64,
     events_in: AtomicU64,
+    changes: heard::Changes,
     /// What is to be said of groups: to the entry of a number, or (`None`) to all.
     said: Mutex<Vec<(Option<u64>, Said)>>,
     /// Groups have to do with other entries: see [`Node::pump_groups`].

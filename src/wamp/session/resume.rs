@@ -70,7 +70,7 @@ pub(super) struct Durably {
 /// What reading threads have found for this session.
 pub(super) struct Arrivals {
     arrived: Mutex<Vec<Arrived>>,
-    link: Arc<Link>,
+    pub link: Arc<Link>,
 }
 
 enum Arrived {
