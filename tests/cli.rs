@@ -133,3 +133,37 @@ fn cluster_check_prints_who_takes_part_or_every_mistake() {
     );
     check(&fennec(&["cluster", "check", "--cluster", path]).output().unwrap(), 2, "", &stderr);
 }
+
+#[test]
+fn cluster_status_tells_who_does_not_answer_and_waits_for_nobody() {
+    // The system takes connections for them; they say nothing.
+    let silent = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [a, b] = silent.each_ref().map(|listener| listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cluster.toml");
+    let file = format!(
+        "name = \"shop\"\nkey = \"0123456789abcdef0123456789abcdef\"\ndata = \"data\"\n\
+         [[process]]\nsync = \"S1\"\nlink = \"{b}\"\n[[process]]\nentry = \"E1\"\nndb = \"N1\"\nlink = \"{a}\"\n"
+    );
+    fs::write(&path, &file).unwrap();
+    let path = path.to_str().unwrap();
+    let width = a.to_string().len().max(b.to_string().len());
+    let (address, a, b) = (format!("{:width$}", "address"), format!("{a:width$}"), format!("{b:width$}"));
+    let stdout = format!(
+        "cluster shop\n\
+         \x20 node  role   {address}  version  up  links  position  lag  pending  state\n\
+         \x20 E1    entry  {a}  -        -   -      -         -    -        unreachable: does not answer within 200ms\n\
+         \x20 N1    ndb    {a}  -        -   -      -         -    -        unreachable: does not answer within 200ms\n\
+         \x20 S1    sync   {b}  -        -   -      -         -    -        unreachable: does not answer within 200ms\n\
+         sync quorum: no, 0 of 1 vote, 1 needed (S1)\n\
+         storage quorum of slot 0: no, 0 of 1 count, 1 needed (N1)\n\
+         durable publishing is not possible\n"
+    );
+    let status = |more: &[&str]| fennec(&[&["cluster", "status", "--cluster", path], more].concat()).output().unwrap();
+    check(&status(&["--timeout", "200"]), 2, &stdout, "");
+    let printed: serde_json::Value = serde_json::from_slice(&status(&["--timeout", "200", "--json"]).stdout).unwrap();
+    assert_eq!((&printed["verdict"], &printed["nodes"][1]["id"]), (&"impossible".into(), &"N1".into()));
+    fs::write(path, file.replace("ndb", "nbd")).unwrap();
+    let output = status(&[]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{output:?}");
+}

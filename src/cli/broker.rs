@@ -12,7 +12,7 @@ use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol}
 use super::house::House;
 use super::open_log::open_log;
 use crate::cluster::process::EntryHandle;
-use crate::http::{self, Entrance};
+use crate::http::{self, Entrance, MoreMetrics};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::{Pump, drive};
@@ -53,7 +53,7 @@ pub(super) enum LogWork {
     /// Threads of this process, on a store of its own.
     Own(Threads),
     /// A cluster, of which this is an entry.
-    Cluster(EntryHandle),
+    Cluster(EntryHandle, MoreMetrics),
 }
 
 /// A listener whose port is taken.
@@ -102,7 +102,7 @@ impl Broker {
         let seats = Seats::new(node.clone());
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
-        let http = house.http(config, &listeners);
+        let http = house.http(config, &listeners, log.more_metrics());
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),

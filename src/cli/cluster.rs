@@ -13,10 +13,16 @@ use crate::cluster::config::{Cluster, Plan, Process, role_name};
 use crate::cluster::tls::LinkTls;
 use crate::queue::envelope::{NodeId, Role};
 
+mod status;
+
+use status::StatusArgs;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum ClusterCommand {
     /// Check a cluster.toml; print who takes part where, or every mistake
     Check(CheckArgs),
+    /// Ask all processes how they are; ends with 0 if all is well, 1 if something is down, 2 if durable publishing is impossible
+    Status(StatusArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +41,7 @@ pub(super) struct CheckArgs {
 pub(super) fn run(command: ClusterCommand) -> Result<(), Failure> {
     match command {
         ClusterCommand::Check(args) => check(&args),
+        ClusterCommand::Status(args) => status::run(&args),
     }
 }
 
@@ -109,7 +116,8 @@ fn row(process: &Process) -> [String; 4] {
     let roles: Vec<&str> = process.nodes.iter().map(|node| role_name(node.role)).collect();
     let clients = process.clients.iter().map(|client| format!("{} {}", client.protocol, client.address));
     let stores = process.stores.iter().map(|(_, store)| store.to_string());
-    let more: Vec<String> = clients.chain(stores).collect();
+    let metrics = process.metrics.iter().map(|address| format!("metrics {address}"));
+    let more: Vec<String> = clients.chain(metrics).chain(stores).collect();
     [process.id.to_string(), roles.join(","), process.link.to_string(), more.join(", ")]
 }
 
@@ -128,12 +136,12 @@ impl Lines {
     }
 
     /// Rows whose columns begin below each other.
-    fn table(&mut self, rows: Vec<[String; 4]>) {
-        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-        let (a, b, c) = (width(0), width(1), width(2));
+    fn table<const N: usize>(&mut self, rows: Vec<[String; N]>) {
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: [usize; N] = std::array::from_fn(width);
         for row in &rows {
-            let line = format!("  {:a$}  {:b$}  {:c$}  {}", row[0], row[1], row[2], row[3]);
-            self.text(line.trim_end().to_owned());
+            let cells = row.iter().zip(widths).map(|(cell, width)| format!("  {cell:width$}"));
+            self.text(cells.collect::<String>().trim_end().to_owned());
         }
     }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::config::{Config, Protocol};
-use crate::http::{self, Place, Upgraded, WebSocketGate};
+use crate::http::{self, MoreMetrics, Place, Upgraded, WebSocketGate};
 use crate::mqtt;
 use crate::mqtt::session::MqttGate;
 use crate::net::clock::Clock;
@@ -37,13 +37,19 @@ impl House {
     }
 
     /// The server behind all HTTP listeners.
-    pub fn http(&self, config: &Config, listeners: &[(Protocol, bool, SocketAddr)]) -> Arc<http::Server> {
+    pub fn http(
+        &self,
+        config: &Config,
+        listeners: &[(Protocol, bool, SocketAddr)],
+        more_metrics: Option<MoreMetrics>,
+    ) -> Arc<http::Server> {
         let wamp: Arc<dyn WebSocketGate> = Arc::new(WampDoor(self.clone()));
         let mqtt: Arc<dyn WebSocketGate> = Arc::new(MqttDoor(self.clone()));
         let settings = http::Settings {
             allowed_origins: config.allowed_origins.clone(),
             websockets: vec![("/ws", wamp.clone()), ("/wamp", wamp), ("/mqtt", mqtt)],
             places: listeners.iter().map(place).collect(),
+            more_metrics,
         };
         http::Server::new(self.node.clone(), self.clock, settings)
     }

@@ -19,6 +19,8 @@ use super::broker::{Broker, LogWork, make_node};
 use super::config::cluster::{self, Loaded};
 use super::config::{Config, Flag};
 use super::{Failure, log, print, serve};
+use crate::cluster::ask::{Answer, Answers, Question};
+use crate::cluster::board::Board;
 use crate::cluster::config::{Plan, role_name};
 use crate::cluster::entry::Entry;
 use crate::cluster::fresh;
@@ -26,10 +28,15 @@ use crate::cluster::inbox::Inbox;
 use crate::cluster::interest;
 use crate::cluster::line::LinkLimits;
 use crate::cluster::mesh::Mesh;
+use crate::cluster::metrics;
 use crate::cluster::ndb::Ndb;
+use crate::cluster::overview::{State, state_of};
 use crate::cluster::process::{self, AskStorages, Running};
+use crate::cluster::status::{NodeStatus, Status};
 use crate::cluster::sync::SyncNode;
 use crate::cluster::tls::LinkTls;
+use crate::http::MoreMetrics;
+use crate::http::bare::{self, Sights};
 use crate::mqtt::mirror;
 use crate::net::clock::Clock;
 use crate::net::listen::Listener;
@@ -142,6 +149,7 @@ struct Process {
     roles: Vec<(NodeId, Running)>,
     entry: Option<(NodeId, Arc<Inbox>)>,
     linked: Arc<Mutex<BTreeSet<NodeId>>>,
+    board: Board,
 }
 
 impl Process {
@@ -159,12 +167,38 @@ impl Process {
             Mesh::start(plan, listener, tls, &limits, inboxes.clone())
         };
         let mesh = mesh.map_err(|error| Failure::Run(format!("cannot begin the links: {error}")))?;
+        let board = Board::new(&own.nodes);
+        mesh.answer_with(answers(board.clone(), clock));
         let mut process =
-            Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default() };
+            Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default(), board };
+        process.show(runtime)?;
         for (node, inbox) in inboxes {
             process.begin(node, inbox)?;
         }
         Ok(process)
+    }
+
+    /// Answers those who look at metrics, if the file says where.
+    fn show(&self, runtime: &Runtime) -> Result<(), Failure> {
+        let Some(address) = self.plan.own.metrics else { return Ok(()) };
+        let _within = runtime.enter();
+        let listener = Listener::bind(address).map_err(|error| Failure::Run(format!("metrics: {error}")))?;
+        let (more, board, clock) = (self.more_metrics(), self.board.clone(), self.clock);
+        let sights = Sights {
+            metrics: Box::new(move |text| {
+                more(text);
+                text.program(clock);
+            }),
+            troubles: Box::new(move || troubles(&board)),
+        };
+        runtime.spawn(bare::serve(listener, Arc::new(sights)));
+        Ok(())
+    }
+
+    /// Metrics of links and roles.
+    fn more_metrics(&self) -> MoreMetrics {
+        let (mesh, board) = (self.mesh.clone(), self.board.clone());
+        Arc::new(move |text| metrics::write(text, &mesh, &board))
     }
 
     fn begin(&mut self, node: NodeId, inbox: Arc<Inbox>) -> Result<(), Failure> {
@@ -192,7 +226,8 @@ impl Process {
         let opened = store::open(&settings).map_err(|error| named(format!("cannot open the store: {error}")))?;
         let ndb = Ndb::open(node.clone(), self.members(), opened.store, StateLimits::default(), fresh_id()?);
         let ndb = ndb.map_err(|error| named(error.to_string()))?;
-        process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+        process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
+            .map_err(|error| named(error.to_string()))
     }
 
     fn begin_sync(&self, node: &NodeId, inbox: &Arc<Inbox>) -> Result<Running, Failure> {
@@ -205,7 +240,8 @@ impl Process {
         let lease_us = LEASE.as_micros() as u64;
         let sync = SyncNode::open(node.clone(), self.members(), &folder, lease_us, fresh);
         let sync = sync.map_err(|error| named(format!("cannot open {}: {error}", folder.display())))?;
-        process::run_sync(sync, inbox, &self.mesh, self.clock_fn()).map_err(|error| named(error.to_string()))
+        process::run_sync(sync, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
+            .map_err(|error| named(error.to_string()))
     }
 
     fn store_of(&self, node: &NodeId) -> Result<StoreUrl, Failure> {
@@ -288,7 +324,9 @@ impl Process {
         let beside = self.exchange(node, &broker_node).map_err(failed)?;
         let syncs = self.plan.cluster.nodes_of(Role::Sync).cloned().collect();
         fresh::run(node.clone(), syncs, &broker_node, &self.mesh).map_err(failed)?;
-        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), take_up);
+        let place = self.board.place(node);
+        place.clear();
+        let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), &place, take_up);
         let handle = handle.map_err(failed)?;
         let mut waited = Duration::ZERO;
         while !ready.load(Ordering::Acquire) {
@@ -306,7 +344,7 @@ impl Process {
             }
         }
         let ended = handle.ended_cell();
-        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle))?, ended)))
+        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle, self.more_metrics()))?, ended)))
     }
 
     /// Begins to exchange events with the other entries.
@@ -331,6 +369,26 @@ impl Process {
     }
 }
 
+/// What this process tells those who ask.
+fn answers(board: Board, clock: Clock) -> Answers {
+    Arc::new(move |question, links| match question {
+        Question::Status => {
+            let uptime = Duration::from_millis(clock.uptime_ms());
+            Answer::Status(Box::new(Status::of_this(uptime, links, board.read())))
+        }
+    })
+}
+
+/// Why nodes of this process do not do what they are for.
+fn troubles(board: &Board) -> Vec<String> {
+    let trouble = |said: NodeStatus| {
+        let (state, why) = state_of(Some(&said));
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        (state != State::Works).then(|| format!("{} {}{why}", said.node, state.name()))
+    };
+    board.read().into_iter().filter_map(trouble).collect()
+}
+
 type Ended = Arc<Mutex<Option<String>>>;
 
 /// What an entry has to know before clients come.
@@ -348,11 +406,19 @@ fn fresh_id() -> Result<StoreId, Failure> {
 }
 
 impl LogWork {
+    /// What it tells beside the log's own metrics.
+    pub(super) fn more_metrics(&self) -> Option<MoreMetrics> {
+        match self {
+            Self::Own(_) => None,
+            Self::Cluster(_, more) => Some(more.clone()),
+        }
+    }
+
     /// Takes nothing more, and waits until what was taken is stored.
     pub(super) fn stop(self, node: &Node) {
         match self {
             Self::Own(threads) => threads.stop(),
-            Self::Cluster(entry) => {
+            Self::Cluster(entry, _) => {
                 node.log.stop_taking();
                 let until = Instant::now() + SETTLE;
                 while node.log.unresolved_bytes() > 0 && entry.ended().is_none() && Instant::now() < until {

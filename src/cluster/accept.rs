@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::greet;
-use super::handshake::{Greeted, Refusal};
+use super::handshake::{Greeted, Purpose, Refusal};
 use super::link::Ended;
 use super::mesh::{Peer, Shared};
 use super::seat::{Arrived, Claim};
+use super::{ask, greet};
 use crate::net::listen::Listener;
 
 /// Handshakes at a time; further connections are closed at once. Those whom it hits come again.
@@ -36,19 +36,33 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Listener) {
 async fn greet(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr) {
     let admit = |greeted: &Greeted| shared.admit(greeted);
     match greet::accept(&shared.own, shared.tls.as_ref(), socket, admit).await {
-        Ok((wire, (peer, claim))) => peer.seat.arrive(Arrived { wire, claim }),
+        Ok((wire, Admitted::Peer(peer, claim))) => peer.seat.arrive(Arrived { wire, claim }),
+        Ok((wire, Admitted::Asks)) => {
+            if let Err(error) = ask::answer(wire, &shared).await {
+                tracing::debug!(%address, "a question is not answered: {error}");
+            }
+        }
         Err(error) => shared.refuse(address, &error),
     }
 }
 
+/// Who is let in.
+enum Admitted {
+    Peer(Arc<Peer>, Claim),
+    Asks,
+}
+
 impl Shared {
-    /// Gives a process that has proved itself its seat.
-    fn admit(&self, greeted: &Greeted) -> Result<(Arc<Peer>, Claim), Refusal> {
+    /// Gives a process that has proved itself its seat. Whoever only asks gets none.
+    fn admit(&self, greeted: &Greeted) -> Result<Admitted, Refusal> {
+        if greeted.purpose == Purpose::Ask {
+            return Ok(Admitted::Asks);
+        }
         let name = || greeted.process.to_string();
         let peer = self.peers.iter().find(|peer| peer.process.id == greeted.process);
         let peer = peer.ok_or_else(|| Refusal::UnknownProcess { found: name() })?;
         let claim = peer.seat.claim(greeted.life).map_err(|_| Refusal::SecondProcess { process: name() })?;
-        Ok((peer.clone(), claim))
+        Ok(Admitted::Peer(peer.clone(), claim))
     }
 }
 

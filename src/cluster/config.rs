@@ -52,6 +52,8 @@ pub struct Process {
     pub tls: Option<TlsFiles>,
     /// Of an entry: where clients come in.
     pub clients: Vec<ClientListener>,
+    /// Where it answers those who look at metrics.
+    pub metrics: Option<SocketAddr>,
     /// Where each storage and sync of it keeps what it must not forget.
     pub stores: Vec<(NodeId, StoreUrl)>,
 }
@@ -271,6 +273,7 @@ mod tests {
             bind: SocketAddr::from(([127, 0, 0, 1], 7000 + index as u16)),
             tls: None,
             clients: Vec::new(),
+            metrics: None,
             stores: Vec::new(),
         };
         let mut cluster = Cluster {

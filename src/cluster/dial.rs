@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::greet;
+use super::handshake::Purpose;
 use super::link::Ended;
 use super::mesh::{Peer, Shared, random};
 use crate::client::backoff::Backoff;
@@ -22,7 +23,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let dialled = tokio::select! {
             biased;
             () = shared.stopped() => return,
-            dialled = greet::dial(&shared.own, shared.tls.as_ref(), &peer.process) => dialled,
+            dialled = greet::dial(&shared.own, shared.tls.as_ref(), &peer.process, Purpose::Link) => dialled,
         };
         match dialled {
             Ok(wire) => {

@@ -9,17 +9,22 @@
 //! that, then clients may come. When its life is cut, or the feed has a gap, all clients go and a new life begins: their
 //! sessions go on here or at another entry.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::counts::Counts;
 use super::ndb::number_of;
+use super::retention::Policies;
+use super::status::EntryStatus;
 use crate::mqtt::mirror;
 use crate::node::Node;
 use crate::node::log::follow::{Follower, Lost};
 use crate::queue::entry::{EntryLimits, EntryRole, Output};
-use crate::queue::envelope::{Envelope, NodeId, Refusal};
+use crate::queue::envelope::{Envelope, NodeId, Refusal, RoleMessage};
 use crate::queue::outcome::Refused;
 use crate::queue::quorum::Members;
 
@@ -50,6 +55,9 @@ pub struct Entry {
     nonce: u64,
     /// The life that the last of them replaces.
     replaces: u64,
+    counts: Arc<Counts>,
+    /// Segments that were begun and have no result, and when.
+    begun: VecDeque<(u64, Instant)>,
 }
 
 impl Entry {
@@ -72,7 +80,19 @@ impl Entry {
             out: Vec::new(),
             nonce,
             replaces: 0,
+            counts: Arc::default(),
+            begun: VecDeque::new(),
         }
+    }
+
+    pub fn own(&self) -> &NodeId {
+        &self.own
+    }
+
+    /// What storages have to know of what is to stay.
+    pub fn policies(&self) -> Policies {
+        let (policies, others_bytes_max) = self.node.retention();
+        Policies::of(policies, others_bytes_max)
     }
 
     /// Begins its life.
@@ -84,6 +104,20 @@ impl Entry {
     fn init(&mut self, replaces: u64) {
         self.replaces = replaces;
         self.role.init(replaces, self.nonce, &mut self.outputs);
+    }
+
+    /// Has it count there.
+    pub fn count_in(&mut self, counts: &Arc<Counts>) {
+        self.counts = counts.clone();
+    }
+
+    /// How it is. `monotonic_us`: as in [`Entry::tick`].
+    pub fn report(&self, monotonic_us: u64) -> EntryStatus {
+        EntryStatus {
+            role: self.role.report(monotonic_us),
+            trouble: self.node.log.health(),
+            connections: self.node.metrics.connections_open(),
+        }
     }
 
     /// The log was taken up as of this position.
@@ -170,9 +204,13 @@ impl Entry {
 
     fn carry_out_one(&mut self, output: Output, now_us: u64) {
         match output {
-            Output::Send(envelope) => self.out.push(envelope),
+            Output::Send(envelope) => {
+                self.note_begun(&envelope.message);
+                self.out.push(envelope);
+            }
             Output::Accepted { incarnation } => {
                 self.reached.fetch_max(incarnation, Ordering::AcqRel);
+                self.counts.lives.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(entry = %self.own, incarnation, "this life of the entry has begun");
                 self.tasks.push(Task::TakeUp);
             }
@@ -180,6 +218,10 @@ impl Entry {
             Output::NotAccepted { present } if present > self.replaces => self.init(present),
             Output::NotAccepted { .. } => {}
             Output::Resolved { position, resolution, tickets } => {
+                // They are told in their order.
+                if let Some((_, begun)) = self.begun.pop_front() {
+                    self.counts.resolve.observe_us(begun.elapsed().as_micros() as u64);
+                }
                 let Some(follower) = &mut self.follower else { return };
                 if let Err(lost) = follower.resolve(position, resolution.first, &resolution.results, &tickets) {
                     self.end_life(&lost.to_string());
@@ -202,6 +244,15 @@ impl Entry {
                 }
             }
             Output::Fed { position, segment } => self.fed(position, &segment, now_us),
+        }
+    }
+
+    /// Each is begun at several storages, and again when a link comes.
+    fn note_begun(&mut self, message: &RoleMessage) {
+        if let RoleMessage::BeginAdvanceSegment { id, .. } = message
+            && self.begun.back().is_none_or(|(last, _)| id.segment > *last)
+        {
+            self.begun.push_back((id.segment, Instant::now()));
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Frame {
         id: u64,
         body: Bytes,
     },
-    /// From entry to entry, beside what the roles say; nobody answers.
+    /// From an entry to an entry or a storage, beside what the roles say; nobody answers.
     Beside {
         from: NodeId,
         to: NodeId,
@@ -58,7 +58,7 @@ pub enum Frame {
     },
 }
 
-/// What entries say to each other.
+/// What entries say to each other, and to storages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Beside {
     /// What somebody is subscribed to: see [`super::interest`].
@@ -67,6 +67,8 @@ pub enum Beside {
     Events,
     /// Consumer groups with members at several entries: see [`crate::node::groups`].
     Groups,
+    /// To a storage, what is to stay: see [`super::retention`].
+    Policies,
 }
 
 /// The peer does not keep to the format; or it is of another version. The link is closed.

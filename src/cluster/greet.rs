@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::config::Process;
-use super::handshake::{Channel, Greeted, Handshake, MESSAGE_BYTES_MAX, Own, Progress, Refusal};
+use super::handshake::{Channel, Greeted, Handshake, MESSAGE_BYTES_MAX, Own, Progress, Purpose, Refusal};
 use super::mesh::random;
 use super::tls::LinkTls;
 
@@ -37,7 +37,7 @@ fn io(what: &'static str) -> impl Fn(io::Error) -> NoLink {
 }
 
 /// Dials a process until both sides know each other.
-pub(super) async fn dial(own: &Own, tls: Option<&LinkTls>, to: &Process) -> Result<Wire, NoLink> {
+pub(super) async fn dial(own: &Own, tls: Option<&LinkTls>, to: &Process, purpose: Purpose) -> Result<Wire, NoLink> {
     let dialled = async {
         let socket = TcpStream::connect((to.link.host.as_str(), to.link.port)).await.map_err(io("cannot connect"))?;
         socket.set_nodelay(true).map_err(io("cannot connect"))?;
@@ -49,7 +49,7 @@ pub(super) async fn dial(own: &Own, tls: Option<&LinkTls>, to: &Process) -> Resu
             }
         };
         let nonce = random().map_err(io("no random numbers"))?;
-        let (mut handshake, hello) = Handshake::dial(own.clone(), to.clone(), nonce, channel);
+        let (mut handshake, hello) = Handshake::dial(own.clone(), to.clone(), nonce, channel, purpose);
         send(&mut wire, &hello).await?;
         let (_, last) = talk(&mut wire, &mut handshake).await?;
         debug_assert!(last.is_none(), "who dials has the last proof");
@@ -92,7 +92,7 @@ pub(super) async fn accept<C>(
 /// Goes on until the other side is known. Returns the last message, not yet sent.
 async fn talk(wire: &mut Wire, handshake: &mut Handshake) -> Result<(Greeted, Option<Vec<u8>>), NoLink> {
     loop {
-        let message = receive(wire).await?;
+        let message = receive(wire, MESSAGE_BYTES_MAX).await?;
         match handshake.handle(&message) {
             Ok(Progress { done: Some(greeted), send }) => return Ok((greeted, send)),
             Ok(Progress { done: None, send: answer }) => {
@@ -115,16 +115,17 @@ async fn refuse(wire: &mut Wire, refusal: Refusal) -> NoLink {
     refusal.into()
 }
 
-async fn send(wire: &mut Wire, message: &[u8]) -> Result<(), NoLink> {
+/// Sends a message with its length before it.
+pub(super) async fn send(wire: &mut Wire, message: &[u8]) -> Result<(), NoLink> {
     let bytes = [&(message.len() as u32).to_le_bytes()[..], message].concat();
     wire.write_all(&bytes).await.map_err(io("handshake"))?;
     wire.flush().await.map_err(io("handshake"))
 }
 
 /// The next message; a longer one than there are is refused before it is read.
-async fn receive(wire: &mut Wire) -> Result<Vec<u8>, NoLink> {
+pub(super) async fn receive(wire: &mut Wire, bytes_max: usize) -> Result<Vec<u8>, NoLink> {
     let bytes = wire.read_u32_le().await.map_err(io("handshake"))? as usize;
-    if bytes > MESSAGE_BYTES_MAX {
+    if bytes > bytes_max {
         return Err(refuse(wire, Refusal::Malformed).await);
     }
     let mut message = vec![0; bytes];

@@ -13,6 +13,8 @@
 //! - `channel` is what TLS exports of its session (RFC 5705; zeros without TLS): a proof is worth nothing on another connection,
 //!   so nobody in between can pass it on.
 //! - Who accepts proves itself last: whoever does not know the key learns nothing from it but names.
+//! - Whoever only asks ([`super::ask`]) says ASK instead of HELLO. It needs the key all the same, but takes no process's place: it may
+//!   have any name and plays no role. No proof of one is one of the other, for it covers the whole message.
 //! - Each message begins with the version, so that any two versions can tell that they do not fit. A refusal says why; until the
 //!   proofs are made it is only the word of whoever is there.
 
@@ -30,7 +32,7 @@ use crate::queue::envelope::NodeId;
 mod tests;
 
 /// Both sides must speak the same. To be raised with every change of a frame's or a role message's meaning.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest message before both sides have proved who they are.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -51,11 +53,21 @@ pub struct Own {
     pub life: u128,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The link between two processes.
+    Link,
+    /// One question, by whoever has the key.
+    Ask,
+}
+
 /// Who is at the other end, proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeted {
     pub process: ProcessId,
     pub life: u128,
+    pub purpose: Purpose,
 }
 
 /// Why there is no link. The operator must act, whichever side says it.
@@ -103,7 +115,7 @@ pub struct Handshake {
 
 enum State {
     AwaitsHello { nonce: Nonce },
-    AwaitsChallenge { expected: Process, hello: Vec<u8> },
+    AwaitsChallenge { expected: Process, hello: Vec<u8>, purpose: Purpose },
     AwaitsProof { peer: Greeted, transcript: Vec<u8> },
     AwaitsWelcome { peer: Greeted, transcript: Vec<u8> },
     Over,
@@ -112,6 +124,8 @@ enum State {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Message {
     Hello(Introduction),
+    /// HELLO of whoever only asks.
+    Ask(Introduction),
     Challenge(Introduction),
     Proof([u8; 32]),
     Welcome([u8; 32]),
@@ -164,9 +178,14 @@ impl Own {
 
 impl Handshake {
     /// Begins as the side that dialled `expected`. Returns what to send first.
-    pub fn dial(own: Own, expected: Process, nonce: Nonce, channel: Channel) -> (Self, Vec<u8>) {
-        let hello = Message::Hello(own.introduce(nonce)).encode();
-        (Self { own, channel, state: State::AwaitsChallenge { expected, hello: hello.clone() } }, hello)
+    pub fn dial(own: Own, expected: Process, nonce: Nonce, channel: Channel, purpose: Purpose) -> (Self, Vec<u8>) {
+        let introduction = own.introduce(nonce);
+        let hello = match purpose {
+            Purpose::Link => Message::Hello(introduction),
+            Purpose::Ask => Message::Ask(introduction),
+        };
+        let hello = hello.encode();
+        (Self { own, channel, state: State::AwaitsChallenge { expected, hello: hello.clone(), purpose } }, hello)
     }
 
     /// Begins as the side that accepted.
@@ -182,9 +201,16 @@ impl Handshake {
         let message = Message::decode(bytes)?;
         match (std::mem::replace(&mut self.state, State::Over), message) {
             (_, Message::Refused(why)) => Err(Refusal::Told(Box::new(why))),
-            (State::AwaitsHello { nonce }, Message::Hello(hello)) => self.greeted(nonce, bytes, hello),
-            (State::AwaitsChallenge { expected, hello }, Message::Challenge(challenge)) => {
-                self.challenged(&expected, &hello, bytes, challenge)
+            (State::AwaitsHello { nonce }, Message::Hello(hello)) => {
+                self.check_peer(&hello)?;
+                Ok(self.challenge(nonce, bytes, hello.greeted(Purpose::Link)))
+            }
+            (State::AwaitsHello { nonce }, Message::Ask(hello)) => {
+                self.own.check_cluster(&hello)?;
+                Ok(self.challenge(nonce, bytes, hello.greeted(Purpose::Ask)))
+            }
+            (State::AwaitsChallenge { expected, hello, purpose }, Message::Challenge(challenge)) => {
+                self.challenged((&expected, purpose), &hello, bytes, challenge)
             }
             (State::AwaitsProof { peer, transcript }, Message::Proof(proof)) => {
                 verify(&self.own.cluster.key, Side::Dials, &transcript, &proof)?;
@@ -199,8 +225,9 @@ impl Handshake {
         }
     }
 
-    fn greeted(&mut self, nonce: Nonce, bytes: &[u8], hello: Introduction) -> Result<Progress, Refusal> {
-        self.own.check_cluster(&hello)?;
+    /// Whether a process is what the configuration says of it.
+    fn check_peer(&self, hello: &Introduction) -> Result<(), Refusal> {
+        self.own.check_cluster(hello)?;
         let name = hello.process.to_string();
         let known = self.own.cluster.processes.iter().find(|process| process.id == hello.process);
         let known = known.ok_or_else(|| Refusal::UnknownProcess { found: name.clone() })?;
@@ -210,15 +237,19 @@ impl Handshake {
         if !hello.process.dials(&self.own.process) {
             return Err(Refusal::OtherDirection { process: name });
         }
+        Ok(())
+    }
+
+    fn challenge(&mut self, nonce: Nonce, bytes: &[u8], peer: Greeted) -> Progress {
         let challenge = Message::Challenge(self.own.introduce(nonce)).encode();
         let transcript = transcript(bytes, &challenge, &self.channel);
-        self.state = State::AwaitsProof { peer: hello.greeted(), transcript };
-        Ok(Progress { send: Some(challenge), done: None })
+        self.state = State::AwaitsProof { peer, transcript };
+        Progress { send: Some(challenge), done: None }
     }
 
     fn challenged(
         &mut self,
-        expected: &Process,
+        (expected, purpose): (&Process, Purpose),
         hello: &[u8],
         bytes: &[u8],
         challenge: Introduction,
@@ -233,7 +264,7 @@ impl Handshake {
         }
         let transcript = transcript(hello, bytes, &self.channel);
         let proof = Message::Proof(prove(&self.own.cluster.key, Side::Dials, &transcript)).encode();
-        self.state = State::AwaitsWelcome { peer: challenge.greeted(), transcript };
+        self.state = State::AwaitsWelcome { peer: challenge.greeted(purpose), transcript };
         Ok(Progress { send: Some(proof), done: None })
     }
 }
@@ -246,8 +277,8 @@ impl Refusal {
 }
 
 impl Introduction {
-    fn greeted(self) -> Greeted {
-        Greeted { process: self.process, life: self.life }
+    fn greeted(self, purpose: Purpose) -> Greeted {
+        Greeted { process: self.process, life: self.life, purpose }
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Counters {
     pub frames_out: AtomicU64,
     /// Of the last ping, in microseconds; 0 before the first.
     pub rtt_us: AtomicU64,
+    /// Frames that might be dropped ([`Line::offer`]): sent, and dropped.
+    pub offers_sent: AtomicU64,
+    pub offers_dropped: AtomicU64,
 }
 
 /// See the module.
@@ -172,6 +175,13 @@ impl Line {
     /// # Errors
     /// It is not sent, and the link goes on.
     pub fn offer(&self, frame: Frame) -> Result<bool, NotSent> {
+        let offered = self.try_offer(frame);
+        let counter = if offered.is_ok() { &self.counters.offers_sent } else { &self.counters.offers_dropped };
+        counter.fetch_add(1, Ordering::Relaxed);
+        offered
+    }
+
+    fn try_offer(&self, frame: Frame) -> Result<bool, NotSent> {
         let room = self.limits.outbox_bytes_max / 4;
         let mut state = self.state.lock();
         let waiting = state.waiting();

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::ask::Answers;
 use super::config::{Plan, Process, ProcessId};
 use super::frame::{Beside, Frame};
 use super::handshake::Own;
@@ -42,6 +44,8 @@ pub(super) struct Shared {
     ways: HashMap<NodeId, Way>,
     here: Arc<[(NodeId, Arc<Inbox>)]>,
     refused: Mutex<Refused>,
+    /// What those are told who only ask.
+    pub answers: OnceLock<Answers>,
     stop: watch::Sender<bool>,
 }
 
@@ -60,6 +64,8 @@ pub(super) struct Peer {
     pub seat: Arc<Seat>,
     /// Why there is no link; logged once as long as it stays the same.
     trouble: Mutex<Option<String>>,
+    /// When the link came or went the last time; else, when this process started.
+    changed: Mutex<Instant>,
 }
 
 enum Way {
@@ -72,12 +78,17 @@ enum Way {
 pub struct LinkStats {
     pub process: ProcessId,
     pub connected: bool,
+    /// How long it has been so.
+    pub since: Duration,
     /// How often it was made anew.
     pub reconnects: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub frames_in: u64,
     pub frames_out: u64,
+    /// Frames of events beside the log: sent, and dropped for want of room or of a link.
+    pub events_out: u64,
+    pub events_dropped: u64,
     /// Of the last ping; `None` without a link.
     pub rtt_us: Option<u64>,
     /// Bytes that wait to be written.
@@ -118,6 +129,7 @@ impl Mesh {
             ways,
             here,
             refused: Mutex::default(),
+            answers: OnceLock::new(),
             stop: watch::Sender::new(false),
         });
         shared.tell_neighbours();
@@ -154,11 +166,15 @@ impl Mesh {
         }
     }
 
-    /// Says something to an entry of another process, beside what the roles say. Never waits.
+    /// Says something to an entry or a storage, beside what the roles say. Never waits.
     ///
     /// # Errors
     /// It was dropped.
     pub fn tell(&self, from: NodeId, to: NodeId, what: Beside, body: Bytes) -> Result<(), NotSent> {
+        if let Some(Way::Here(inbox)) = self.shared.ways.get(&to) {
+            inbox.put(Event::Beside { from, what, body });
+            return Ok(());
+        }
         self.line(&to)?.send(Frame::Beside { from, to, what, body })
     }
 
@@ -193,9 +209,14 @@ impl Mesh {
         }
     }
 
+    /// Has those who only ask be answered with this. Once; until then they are told that this process has just started.
+    pub fn answer_with(&self, answers: Answers) {
+        let _ = self.shared.answers.set(answers);
+    }
+
     /// How the links are, in the order of the configuration.
     pub fn stats(&self) -> Vec<LinkStats> {
-        self.shared.peers.iter().map(|peer| peer.stats()).collect()
+        self.shared.stats()
     }
 
     /// Connections of others that became no link.
@@ -239,6 +260,10 @@ impl Shared {
         let _ = stop.wait_for(|stop| *stop).await;
     }
 
+    pub(super) fn stats(&self) -> Vec<LinkStats> {
+        self.peers.iter().map(|peer| peer.stats()).collect()
+    }
+
     /// Roles of one process are linked from the beginning.
     fn tell_neighbours(&self) {
         if let [_] = *self.here {
@@ -270,7 +295,13 @@ impl Shared {
 impl Peer {
     fn new(process: &Process, here: Arc<[(NodeId, Arc<Inbox>)]>, limits: &LinkLimits) -> Arc<Self> {
         let ends = Ends { there: process.nodes.clone().into(), here, line: Arc::new(Line::new(limits.clone())) };
-        Arc::new(Self { process: process.clone(), ends, seat: Arc::default(), trouble: Mutex::default() })
+        Arc::new(Self {
+            process: process.clone(),
+            ends,
+            seat: Arc::default(),
+            trouble: Mutex::default(),
+            changed: Mutex::new(Instant::now()),
+        })
     }
 
     /// Runs one life of the link, with all that roles hear of it.
@@ -283,9 +314,11 @@ impl Peer {
         tracing::info!(%process, "linked");
         // Open first: whoever hears of the link may send at once.
         let life = self.ends.line.open();
+        *self.changed.lock() = Instant::now();
         shared.tell(|| Event::Connected { process: process.clone(), nodes: self.ends.there.clone() });
         let ended = super::link::run(io, &self.ends, life, stop).await;
         self.ends.line.close();
+        *self.changed.lock() = Instant::now();
         shared.tell(|| Event::Disconnected { process: process.clone(), nodes: self.ends.there.clone() });
         match ended {
             Ended::Stopped => tracing::info!(%process, "link closed: {ended}"),
@@ -313,11 +346,14 @@ impl Peer {
         LinkStats {
             process: self.process.id.clone(),
             connected: counters.connected.load(Ordering::Relaxed),
+            since: self.changed.lock().elapsed(),
             reconnects: counters.connects.load(Ordering::Relaxed).saturating_sub(1),
             bytes_in: counters.bytes_in.load(Ordering::Relaxed),
             bytes_out: counters.bytes_out.load(Ordering::Relaxed),
             frames_in: counters.frames_in.load(Ordering::Relaxed),
             frames_out: counters.frames_out.load(Ordering::Relaxed),
+            events_out: counters.offers_sent.load(Ordering::Relaxed),
+            events_dropped: counters.offers_dropped.load(Ordering::Relaxed),
             rtt_us: (rtt_us > 0).then_some(rtt_us),
             waiting_bytes: line.waiting_bytes(),
             trouble: self.trouble.lock().clone(),

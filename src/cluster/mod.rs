@@ -15,11 +15,17 @@
 //! 6. Roles run on threads of their own and read from an [`inbox`]. A full inbox keeps the link from being read, so the other
 //!    side's outbox fills. No role ever waits for another: `send` returns at once, so nothing can wait in a circle.
 //! 7. Entries tell each other what their clients want ([`interest`]) and send each other the events that do not go by the log.
+//! 8. Whoever has the key may [`ask`] a process how it is, without being one of them: [`status`], which each role leaves on a
+//!    [`board`] while it works, so that one that hangs can be told from one that is well.
+//! 9. What is old goes from all storages alike ([`retention`]).
 //!
 //! Left out on purpose: what the roles say and when (`queue`), and reading `cluster.toml` (`cli::config::cluster`).
 
 mod accept;
+pub mod ask;
+pub mod board;
 pub mod config;
+pub mod counts;
 mod dial;
 pub mod entry;
 pub mod frame;
@@ -31,10 +37,14 @@ pub mod interest;
 pub mod line;
 mod link;
 pub mod mesh;
+pub mod metrics;
 pub mod ndb;
+pub mod overview;
 pub mod process;
 mod pulse;
+pub mod retention;
 mod seat;
+pub mod status;
 pub mod sync;
 #[cfg(test)]
 mod testing;

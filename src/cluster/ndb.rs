@@ -15,10 +15,15 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
+use super::retention::{Housekeeper, Seen, Work};
 use crate::queue::digest::digest;
 use crate::queue::envelope::{Draft, Envelope, NodeId, OrderCommand, Resolution, RoleMessage, SegmentId};
 use crate::queue::quorum::{Member, Members, StoreId};
@@ -26,7 +31,7 @@ use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
 use crate::queue::state::{Applied, Sealed, State, StateCommand, StateError, StateLimits};
-use crate::queue::storage::{Apply, Life, Output, Start, StorageRole};
+use crate::queue::storage::{Apply, Life, Output, Start, StorageReport, StorageRole};
 use crate::store::state::{StoreRows, load};
 use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
 
@@ -75,6 +80,8 @@ pub struct Ndb {
     copies: HashMap<NodeId, CopyOut>,
     /// The last TIME that was asked for.
     asked_us: u64,
+    house: Housekeeper,
+    counts: Arc<Counts>,
     outputs: Vec<Output>,
     out: Vec<Envelope>,
 }
@@ -169,6 +176,7 @@ impl Ndb {
             members_at,
             copied: Some(last_stored(&mut *reader)?).filter(|last| *last > state.position()).unwrap_or(0),
         };
+        let own = node.clone();
         Ok(Self {
             role: StorageRole::new(node.clone(), members, false, start),
             node,
@@ -184,6 +192,8 @@ impl Ndb {
             copied: Vec::new(),
             copies: HashMap::new(),
             asked_us: 0,
+            house: Housekeeper::new(own),
+            counts: Arc::default(),
             outputs: Vec::new(),
             out: Vec::new(),
         })
@@ -191,6 +201,16 @@ impl Ndb {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Has it count there.
+    pub fn count_in(&mut self, counts: &Arc<Counts>) {
+        self.counts = counts.clone();
+    }
+
+    /// How it is.
+    pub fn report(&self) -> StorageReport {
+        self.role.report()
     }
 
     /// A reader of the store, for those who ask about the past.
@@ -203,6 +223,7 @@ impl Ndb {
 
     /// The link to a node is up.
     pub fn connected(&mut self, node: &NodeId) {
+        self.house.connected(node);
         self.role.connected(node, &mut self.outputs);
         self.carry_out();
     }
@@ -210,6 +231,7 @@ impl Ndb {
     /// The link to a node is down.
     pub fn disconnected(&mut self, node: &NodeId) {
         self.copies.remove(node);
+        self.house.disconnected(node);
         self.role.disconnected(node, &mut self.outputs);
         self.carry_out();
     }
@@ -226,11 +248,64 @@ impl Ndb {
         let due = self.state.next_deadline_us().filter(|at_us| *at_us <= now_us && *at_us > self.asked_us);
         let Some(at_us) = due else { return };
         self.asked_us = at_us;
-        let command = OrderCommand::Time { at_us };
+        self.ask(&OrderCommand::Time { at_us });
+    }
+
+    fn ask(&mut self, command: &OrderCommand) {
         let syncs: Vec<NodeId> = self.role.members().1.syncs.iter().map(|member| member.node.clone()).collect();
         for to in syncs {
             self.send(to, RoleMessage::AskCommand(command.clone()));
         }
+    }
+
+    /// An entry says what is to stay.
+    pub fn tell_policies(&mut self, from: &NodeId, policies: &[u8]) {
+        match rmp_serde::from_slice(policies) {
+            Ok(policies) => self.house.tell(from, policies),
+            Err(error) => tracing::error!(%error, entry = %from, "what is to stay cannot be read"),
+        }
+    }
+
+    /// A piece of housekeeping, if it is due: what need not stay is given up, and space goes back to the file system.
+    ///
+    /// # Errors
+    /// As of [`Ndb::work`].
+    pub fn tidy(&mut self, now_us: u64) -> Result<(), NdbError> {
+        // What is under way may put another log in the place of this one.
+        if !self.house.is_due(now_us) || self.role.is_copying() {
+            return Ok(());
+        }
+        let seen = Seen {
+            now_us,
+            time_us: self.state.time_us(),
+            wanted: self.state.min_cursor().map_or(u64::MAX, |done_to| done_to + 1),
+            last: self.state.last_number(),
+        };
+        let begun = Instant::now();
+        let Self { house, state, store, .. } = self;
+        let mut more = false;
+        match house.work(&seen, state.floors(), || store.reader())? {
+            Work::Nothing => more = self.store.maintain()?,
+            Work::Wait => {}
+            Work::Ask(commands) => commands.iter().for_each(|command| self.ask(command)),
+            Work::Delete(commit) => self.delete(&commit)?,
+        }
+        self.house.rest(now_us, begun.elapsed().as_micros() as u64, more);
+        let (kept, lost) = self.house.report();
+        self.counts.set_kept(kept, lost);
+        Ok(())
+    }
+
+    fn delete(&mut self, commit: &Commit) -> Result<(), NdbError> {
+        self.store.commit(commit)?;
+        let (dropped, rewritten) = (commit.dropped.len(), commit.rewritten.len());
+        tracing::debug!(node = %self.node, dropped, rewritten, "segments are given up");
+        self.counts.given_up.fetch_add(dropped as u64, Ordering::Relaxed);
+        let lost = self.house.deleted();
+        if lost > 0 {
+            tracing::warn!(node = %self.node, messages = lost, "given up before all had read them: limits.session_log_bytes_max");
+        }
+        Ok(())
     }
 
     /// What is to be sent, in order.
@@ -259,7 +334,9 @@ impl Ndb {
         }
         let done = apply.map(|(position, apply)| self.apply(position, apply, &keep, &mut commit)).transpose()?;
         if !commit.rows.is_empty() || !commit.segments.is_empty() {
+            let begun = Instant::now();
             self.store.commit(&commit)?;
+            self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
         }
         if !keep.is_empty() {
             self.role.kept(&mut self.outputs);
@@ -294,6 +371,8 @@ impl Ndb {
                     count: draft.count,
                 };
                 let applied = self.state.apply(sealed, &mut rows)?;
+                self.counts.segments.fetch_add(1, Ordering::Relaxed);
+                self.counts.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
                 // If it is only being kept now, it need not be.
                 let key = kept_key(&draft.id);
                 commit.rows.retain(|(known, _)| *known != key);
@@ -333,6 +412,7 @@ impl Ndb {
         }
         let Applied { segment: stored, .. } = applied;
         if !stored.topics.is_empty() {
+            self.house.add(&stored);
             commit.segments.push(stored);
         }
         Ok(Done { position, resolution, recent: Position { fed, segment } })
@@ -360,7 +440,12 @@ impl Ndb {
     fn carry_out(&mut self) {
         for output in mem::take(&mut self.outputs) {
             match output {
-                Output::Send(envelope) => self.out.push(envelope),
+                Output::Send(envelope) => {
+                    if let RoleMessage::FetchBody { .. } = envelope.message {
+                        self.counts.fetched_bodies.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.out.push(envelope);
+                }
                 Output::Keep(segments) => self.keep = segments,
                 Output::Apply { position, apply } => self.apply = Some((position, apply)),
                 Output::Feed { to, after, until } => self.feed(&to, after, until),
@@ -432,6 +517,7 @@ impl Ndb {
     /// Takes a part of a copy of a peer.
     fn take_part(&mut self, copy: CopyIn) -> Result<(), NdbError> {
         let CopyIn { number, part, last } = copy;
+        self.counts.copied_bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
         let Part { rows, segments } =
             rmp_serde::from_slice(&part).map_err(|error| NdbError::Copy(error.to_string()))?;
         self.copied.extend(rows);
@@ -464,6 +550,7 @@ impl Ndb {
         self.store.commit(&Commit { rows, ..Commit::default() })?;
         self.state = load(&mut *self.reader, self.limits)?;
         self.recent = Recent::default();
+        self.house.begin_anew();
         let (members_at, members) = match self.store.get(MEMBERS)? {
             Some(value) => decode(MEMBERS, &value)?,
             None => (0, self.role.members().1.clone()),

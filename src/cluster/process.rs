@@ -4,6 +4,8 @@
 //! Inbox --all that waits--> SyncNode, Ndb or Entry --work, write--> Mesh
 //! ```
 //!
+//! Each posts on the [`super::board`] how it is while it works.
+//!
 //! A thread takes all that waits, handles it, has the disk do once what comes of it, and sends. So the more there is to do, the
 //! more is done with one fsync. Storages answer questions about the past on threads of their own.
 
@@ -18,15 +20,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use super::board::Place;
 use super::entry::{Entry, Task};
+use super::frame::Beside;
 use super::fresh;
 use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
+use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
-use crate::queue::envelope::{Envelope, NodeId};
+use crate::queue::envelope::{Envelope, NodeId, Role};
+use crate::queue::state::rows;
 use crate::store::remote::{self, Ask, Question};
 use crate::store::{StoreError, StoreReader};
 
@@ -75,8 +81,15 @@ fn send(mesh: &Mesh, envelopes: Vec<Envelope>) {
 ///
 /// # Errors
 /// The system has no threads left.
-pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
-    let (own, mesh) = (inbox.clone(), mesh.clone());
+pub fn run_sync(
+    mut sync: SyncNode,
+    inbox: &Arc<Inbox>,
+    mesh: &Mesh,
+    clock: ClockFn,
+    place: &Place,
+) -> io::Result<Running> {
+    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
+    sync.count_in(&place.counts);
     Running::spawn("sync", inbox, move || {
         let begun = Instant::now();
         let mut ticked = begun;
@@ -105,6 +118,7 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
                 return tracing::error!(%error, "the promises cannot be written: this sync stops");
             }
             send(&mesh, sync.take());
+            post.post(|| Report::Sync(sync.role().report()));
         }
     })
 }
@@ -113,11 +127,12 @@ pub fn run_sync(mut sync: SyncNode, inbox: &Arc<Inbox>, mesh: &Mesh, clock: Cloc
 ///
 /// # Errors
 /// The system has no threads left, or the store no readers.
-pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) -> io::Result<Running> {
+pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, place: &Place) -> io::Result<Running> {
     let reached = Arc::new(Reached::default());
     reached.set(ndb.state().position());
     let questions = read_for_others(&ndb, &reached)?;
-    let (own, mesh) = (inbox.clone(), mesh.clone());
+    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
+    ndb.count_in(&place.counts);
     Running::spawn("ndb", inbox, move || {
         while let Some(events) = own.take(Some(TICK)) {
             let now_us = clock() * 1000;
@@ -126,13 +141,18 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn) ->
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| ndb.connected(node)),
                     Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| ndb.disconnected(node)),
                     Event::Envelope(envelope) => ndb.handle(now_us, envelope),
+                    Event::Beside { from, what: Beside::Policies, body } => ndb.tell_policies(&from, &body),
                     Event::Beside { .. } => {}
                     // Too many wait: dropped, the answer says that there will be none.
                     Event::Request { body, answer, .. } => drop(questions.try_send((body, answer))),
                 }
             }
             ndb.tick(now_us);
+            if let Err(error) = ndb.tidy(now_us) {
+                return tracing::error!(%error, "the store cannot be written: this storage stops");
+            }
             send(&mesh, ndb.take());
+            post.post(|| Report::Storage(ndb.report()));
             while ndb.has_work() {
                 if let Err(error) = ndb.work() {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
@@ -270,19 +290,33 @@ pub fn run_entry(
     mesh: &Mesh,
     clock: ClockFn,
     (linked, beside): (Arc<Mutex<BTreeSet<NodeId>>>, Exchanging),
+    place: &Place,
     take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
 ) -> io::Result<EntryHandle> {
     let (own, mesh) = (inbox.clone(), mesh.clone());
+    let tell_policies = {
+        let (mesh, name) = (mesh.clone(), entry.own().clone());
+        let policies = Bytes::from(rows::encode(&entry.policies()));
+        move |node: &NodeId| {
+            if node.role == Role::Storage {
+                // What is lost with its link is told again with the next.
+                let _ = mesh.tell(name.clone(), node.clone(), Beside::Policies, policies.clone());
+            }
+        }
+    };
     let ended = Arc::new(Mutex::new(None));
     let ending = Arc::new(AtomicBool::new(false));
     let (told, stop) = (ended.clone(), ending.clone());
     let taken: Arc<Mutex<Option<Result<u64, String>>>> = Arc::default();
+    let mut post = place.post();
+    entry.count_in(&place.counts);
     let running = Running::spawn("entry", inbox, move || {
         let begun = Instant::now();
         let mut take_up = Some(take_up);
         let now_us = clock() * 1000;
         for node in linked.lock().iter() {
             entry.connected(now_us, node);
+            tell_policies(node);
         }
         entry.begin();
         while !stop.load(Ordering::Acquire)
@@ -296,6 +330,7 @@ pub fn run_entry(
                         for node in nodes.iter() {
                             linked.lock().insert(node.clone());
                             entry.connected(now_us, node);
+                            tell_policies(node);
                         }
                         beside.hear(Event::Connected { process, nodes });
                     }
@@ -321,6 +356,7 @@ pub fn run_entry(
             }
             entry.flush(now_us);
             send(&mesh, entry.take());
+            post.post(|| Report::Entry(entry.report(begun.elapsed().as_micros() as u64)));
             for task in entry.take_tasks() {
                 match task {
                     Task::TakeUp => {

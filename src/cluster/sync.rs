@@ -12,7 +12,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use super::counts::Counts;
 use crate::queue::envelope::{Envelope, NodeId, OrderCommand, RoleMessage};
 use crate::queue::lease::LeaseWatch;
 use crate::queue::quorum::{Members, StoreId};
@@ -44,6 +48,9 @@ pub struct SyncNode {
     file: File,
     file_bytes: u64,
     fresh: Fresh,
+    counts: Arc<Counts>,
+    /// The last round of the present vote in which this sync has said something.
+    round: u32,
     outputs: Vec<Output>,
     out: Vec<Envelope>,
 }
@@ -89,9 +96,16 @@ impl SyncNode {
             file,
             file_bytes,
             fresh,
+            counts: Arc::default(),
+            round: 0,
             outputs: Vec::new(),
             out: Vec::new(),
         })
+    }
+
+    /// Has it count there.
+    pub fn count_in(&mut self, counts: &Arc<Counts>) {
+        self.counts = counts.clone();
     }
 
     pub fn role(&self) -> &SyncRole {
@@ -191,10 +205,14 @@ impl SyncNode {
             match output {
                 Output::Send(envelope) => self.out.push(envelope),
                 Output::Promise(record) => {
+                    self.count(&record);
                     records.push(record);
                     must_sync = true;
                 }
-                Output::Note(record) => records.push(record),
+                Output::Note(record) => {
+                    self.count(&record);
+                    records.push(record);
+                }
                 Output::Forgot => forgot = true,
             }
         }
@@ -213,6 +231,17 @@ impl SyncNode {
         std::mem::take(&mut self.out)
     }
 
+    fn count(&mut self, record: &Record) {
+        match record {
+            Record::Said { position, statement, .. } => {
+                self.round = statement.step(*position).round;
+                self.counts.statements.fetch_add(1, Ordering::Relaxed);
+            }
+            Record::Decided { .. } => self.counts.decided_in(std::mem::take(&mut self.round)),
+            _ => {}
+        }
+    }
+
     fn append(&mut self, records: &[Record], must_sync: bool) -> io::Result<()> {
         if records.is_empty() {
             return Ok(());
@@ -220,7 +249,12 @@ impl SyncNode {
         let frame = promises::encode(records);
         self.file.write_all(&frame)?;
         self.file_bytes += frame.len() as u64;
-        if must_sync { self.file.sync_data() } else { Ok(()) }
+        if must_sync {
+            let begun = Instant::now();
+            self.file.sync_data()?;
+            self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
+        }
+        Ok(())
     }
 
     fn begin_anew(&mut self) -> io::Result<()> {

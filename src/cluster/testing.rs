@@ -34,6 +34,7 @@ pub fn cluster(name: &str, key: &str, processes: &[(&str, SocketAddr)]) -> Arc<C
             bind: *address,
             tls: None,
             clients: Vec::new(),
+            metrics: None,
             stores: Vec::new(),
         }
     };

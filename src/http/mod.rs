@@ -28,10 +28,11 @@ use crate::node::users::Anonymous;
 
 mod access;
 mod answer;
+pub mod bare;
 mod call;
 mod counted;
 mod fields;
-mod metrics;
+pub mod metrics;
 mod page;
 mod publish;
 mod route;
@@ -43,6 +44,7 @@ mod write;
 pub use websocket::{Upgraded, WebSocketGate};
 
 use counted::Counted;
+use metrics::Text;
 
 /// What all HTTP listeners of a node have in common.
 pub struct Settings {
@@ -53,7 +55,12 @@ pub struct Settings {
     pub websockets: Vec<(&'static str, Arc<dyn WebSocketGate>)>,
     /// What the page at `/` tells.
     pub places: Vec<Place>,
+    /// Writes what else `/metrics` tells.
+    pub more_metrics: Option<MoreMetrics>,
 }
+
+/// Writes metrics that this room knows nothing of.
+pub type MoreMetrics = Arc<dyn Fn(&mut Text) + Send + Sync>;
 
 /// Something that runs somewhere, for the page at `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -174,6 +174,11 @@ impl Node {
         realm
     }
 
+    /// What of the log is to stay: for its own sake, and bytes of the rest that are kept for those who have not read it.
+    pub fn retention(&self) -> (&[Policy], u64) {
+        (&self.policies, self.limits.session_log_bytes_max)
+    }
+
     /// Patterns whose events are in the durable log, of a realm.
     fn durable_in(&self, realm: &str) -> Vec<TopicPattern> {
         let here = |policy: &&Policy| policy.realm.as_ref().is_none_or(|name| name == realm);

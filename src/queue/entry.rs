@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+pub use self::report::EntryReport;
 use self::segments::{Clock, End, Gathered, Part, Unresolved};
 use super::envelope::{Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
 use super::lease::LeaseHolder;
@@ -23,6 +24,7 @@ use super::message::Batch;
 use super::outcome::Refused;
 use super::quorum::Members;
 
+mod report;
 mod segments;
 #[cfg(test)]
 mod tests;

@@ -79,11 +79,16 @@ impl LeaseHolder {
     }
 
     pub fn is_held(&self, now_us: u64, lease_us: u64, members: &Members) -> bool {
+        self.left_us(now_us, lease_us, members) > 0
+    }
+
+    /// How long it will be held if no sync answers any more.
+    pub fn left_us(&self, now_us: u64, lease_us: u64, members: &Members) -> u64 {
         let answered = |node: &NodeId| self.answered.get(node).copied();
         let mut sent: Vec<u64> = members.syncs.iter().filter_map(|member| answered(&member.node)).collect();
         sent.sort_unstable_by(|a, b| b.cmp(a));
         let majority = members.syncs.len() / 2;
-        sent.get(majority).is_some_and(|sent_us| now_us < sent_us + lease_us / 3 * 2)
+        sent.get(majority).map_or(0, |sent_us| (sent_us + lease_us / 3 * 2).saturating_sub(now_us))
     }
 
     /// A new life begins without one.

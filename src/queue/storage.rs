@@ -24,6 +24,7 @@ use bytes::Bytes;
 use self::buffer::Buffer;
 pub use self::lives::{Life, Lives};
 use self::peers::{Copying, Wanted};
+pub use self::report::StorageReport;
 use super::envelope::{
     Draft, Elected, Envelope, NodeId, OrderCommand, Refusal, Resolution, Role, RoleMessage, SegmentId,
 };
@@ -32,6 +33,7 @@ use super::quorum::{Members, StoreId};
 mod buffer;
 mod lives;
 mod peers;
+mod report;
 
 /// Decisions that a storage holds and cannot apply yet. Further ones it asks for when it is that far.
 const ELECTED_MAX: usize = 4096;
@@ -178,6 +180,11 @@ impl StorageRole {
     /// Applied up to here.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// A peer copies, or is to copy, all that it has to here; or one did, and has not come to the end.
+    pub fn is_copying(&self) -> bool {
+        self.copying.is_some() || self.copied > self.position
     }
 
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.

@@ -31,6 +31,7 @@ use super::quorum::{Members, StoreId};
 
 pub use self::order::{Life, Order};
 pub use self::promises::{Phase, Record, Step};
+pub use self::report::SyncReport;
 pub use self::start::StartError;
 pub use self::vote::Statement;
 
@@ -39,6 +40,7 @@ mod links;
 mod members;
 mod order;
 pub mod promises;
+mod report;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -92,9 +94,10 @@ pub enum Table {
 }
 
 /// What part a sync has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// There is no table of members: not all are there for the first time.
+    #[default]
     Founding,
     Votes,
     /// Its disk is not in the table of members: it knows the order and has no vote.

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 pub const ENTRIES: [&str; 3] = ["E1", "E2", "E3"];
 pub const STORAGES: [&str; 3] = ["N1", "N2", "N3"];
 pub const SYNCS: [&str; 3] = ["S1", "S2", "S3"];
-const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n";
+const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n[[durable]]\ntopic = 'short/#'\nmax_messages = 20\n";
 /// Below those that the system gives to outgoing connections, which could take the port of a node that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const POLL: Duration = Duration::from_millis(10);
@@ -31,6 +32,8 @@ pub struct Cluster {
     _turn: MutexGuard<'static, ()>,
     folder: tempfile::TempDir,
     ports: [Ports; 3],
+    /// Where each node answers those who look at metrics.
+    metrics: BTreeMap<&'static str, u16>,
     nodes: BTreeMap<&'static str, Node>,
 }
 
@@ -47,7 +50,7 @@ impl Cluster {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ports = free_ports(15);
+        let ports = free_ports(21);
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
         let mut toml =
@@ -56,16 +59,21 @@ impl Cluster {
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
         let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
         let all = roles.iter().flat_map(|(role, ids)| ids.iter().map(move |id| (*role, *id)));
+        let mut metrics = BTreeMap::new();
         for (at, (role, id)) in all.enumerate() {
             toml.push_str(&format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{}'\n", ports[6 + at]));
             if role == "entry" {
                 let Ports { mqtt, http } = entries[at];
                 toml.push_str(&format!("mqtt = '127.0.0.1:{mqtt}'\nhttp = '127.0.0.1:{http}'\n"));
+                metrics.insert(id, http);
+            } else {
+                toml.push_str(&format!("metrics = '127.0.0.1:{}'\n", ports[12 + at]));
+                metrics.insert(id, ports[12 + at]);
             }
         }
         std::fs::write(file("cluster.toml"), toml).expect("the cluster's file is written");
         let nodes = everybody().map(|id| (id, Node::default())).collect();
-        let mut cluster = Cluster { _turn, folder, ports: entries, nodes };
+        let mut cluster = Cluster { _turn, folder, ports: entries, metrics, nodes };
         everybody().for_each(|id| cluster.begin(id));
         cluster.wait_for_entries(limit);
         cluster
@@ -156,13 +164,28 @@ impl Cluster {
 
     /// What `GET` of a path of an entry gives: head and body.
     pub fn get(&self, entry: usize, path: &str) -> String {
+        self.get_of(ENTRIES[entry], path)
+    }
+
+    /// The same of any node.
+    pub fn get_of(&self, id: &str, path: &str) -> String {
         use std::io::Write;
-        let mut socket = TcpStream::connect(("127.0.0.1", self.ports[entry].http)).expect("the entry listens");
+        let mut socket = TcpStream::connect(("127.0.0.1", self.metrics[id])).expect("the node listens");
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).expect("a request");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("an answer");
         answer
+    }
+
+    /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
+    pub fn status(&self) -> (Option<i32>, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+        command.args(["cluster", "status", "--json", "--cluster"]).arg(self.folder.path().join("cluster.toml"));
+        let output = command.output().expect("the status can be asked for");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let why = String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}\n{why}")))
     }
 
     pub fn said(&self, id: &str) -> String {

@@ -32,6 +32,8 @@ mod promises;
 #[path = "../crash/publishers.rs"]
 mod publishers;
 mod reads;
+mod retention;
+mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 

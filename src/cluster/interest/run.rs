@@ -98,7 +98,8 @@ fn handle(exchange: &mut Exchange, event: Event, now_ms: u64) {
         Event::Beside { from, what: Beside::Interest, body } => exchange.hear(&from, &body),
         Event::Beside { from, what: Beside::Groups, body } => exchange.hear_of_groups(&from, &body),
         Event::Beside { from, what: Beside::Events, body } => exchange.receive(&from, &body, now_ms),
-        Event::Envelope(_) | Event::Request { .. } => {}
+        // Of the last, what is for storages.
+        Event::Envelope(_) | Event::Request { .. } | Event::Beside { what: Beside::Policies, .. } => {}
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
+use crate::cluster::ask::{self, Answer, Question};
 use crate::cluster::config::{Cluster, TlsFiles};
+use crate::cluster::status::Status;
 use crate::cluster::testing::{self, KEY, node};
 use crate::queue::envelope::{RoleMessage, SegmentId};
 
@@ -263,6 +265,41 @@ fn a_node_of_any_process_can_be_asked() {
     let lost = e1.mesh.ask(node("E1"), node("N1"), Bytes::new()).unwrap();
     n1.kill();
     assert_eq!(lost.wait(), None);
+}
+
+#[test]
+fn whoever_has_the_key_is_answered_and_takes_nobodys_seat() {
+    let (cluster, mut e1, mut n1) = two();
+    n1.check_connected("N1", "E1");
+    e1.check_connected("E1", "N1");
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let ask_n1 = |cluster: &Arc<Cluster>| {
+        runtime.block_on(ask::ask(cluster, None, &cluster.processes[1], Question::Status, PATIENCE))
+    };
+    assert_eq!(ask_n1(&cluster).unwrap(), Answer::None, "it has just been started");
+    n1.mesh.answer_with(Arc::new(|Question::Status, links| {
+        Answer::Status(Box::new(Status::of_this(PATIENCE, links, Vec::new())))
+    }));
+    let Answer::Status(status) = ask_n1(&cluster).unwrap() else { panic!("no status") };
+    assert_eq!((status.uptime_ms, status.links.len(), &*status.links[0].process), (20_000, 1, "E1"));
+    assert!(status.links[0].up);
+    e1.mesh.send(said("E1", "N1", 1)).unwrap();
+    n1.check_said("N1", "E1", 1);
+    let addresses = cluster.processes.iter().map(|process| (&*process.nodes[0].name, process.bind));
+    let stranger = testing::cluster("test", "some other key of thirty-two chars", &addresses.collect::<Vec<_>>());
+    let refused = ask_n1(&stranger).unwrap_err();
+    assert!(refused.to_string().contains("the cluster keys differ"), "{refused}");
+    assert_eq!(n1.mesh.stats()[0].reconnects, 0);
+}
+
+#[test]
+fn whoever_does_not_answer_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cluster = testing::cluster("test", KEY, &[("N1", silent.local_addr().unwrap())]);
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let patience = Duration::from_millis(50);
+    let asked = runtime.block_on(ask::ask(&cluster, None, &cluster.processes[0], Question::Status, patience));
+    assert_eq!(asked.unwrap_err().to_string(), "does not answer within 50ms");
 }
 
 #[test]

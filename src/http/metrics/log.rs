@@ -1,6 +1,6 @@
 //! The durable log's part of `/metrics`.
 
-use super::{Text, read};
+use super::{Text, escaped, read};
 use crate::node::Node;
 use crate::node::log::{Kept, Log, Report};
 use crate::queue::state::Behind;
@@ -70,11 +70,6 @@ fn write_readers(text: &mut Text, log: &Log, readers_behind: usize) {
     text.counter("fennec_log_history_reads_total", "Reads of the store for those who look into the past.", fetches);
     text.counter("fennec_log_history_read_bytes_total", "Bytes of these.", read(&reading.fetched_bytes));
     text.counter("fennec_log_history_failures_total", "Those that failed.", read(&reading.failures));
-}
-
-/// The value of a label.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

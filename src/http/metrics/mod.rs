@@ -1,14 +1,16 @@
 //! `GET /metrics`: the node's counters in Prometheus' text format, version 0.0.4.
 
-use std::fmt::{Display, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 mod log;
+mod text;
+
+pub use text::{Text, escaped, read};
 
 use super::Server;
 use super::sse;
 use crate::node::Node;
-use crate::node::metrics::{BUCKETS_US, Drop, Histogram, Protocol, Totals};
+use crate::node::metrics::{Drop, Protocol, Totals};
 use crate::router::broker::Subscriber;
 
 /// The type that Prometheus asks for.
@@ -89,53 +91,6 @@ impl Census {
     }
 }
 
-/// A text that is being written. Writing to a string cannot fail.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
-        let _ = match labels {
-            "" => writeln!(self.0, "{name} {value}"),
-            labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
-        };
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
-        self.sample(name, "", value);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", help);
-        self.sample(name, "", value);
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
-        let (below, all, sum_us) = histogram.read();
-        self.family(name, "histogram", help);
-        let bucket = format!("{name}_bucket");
-        for (bound_us, count) in BUCKETS_US.iter().zip(below) {
-            self.sample(&bucket, &format!("le=\"{}\"", seconds(*bound_us)), count);
-        }
-        self.sample(&bucket, "le=\"+Inf\"", all);
-        self.sample(&format!("{name}_sum"), "", seconds(sum_us));
-        self.sample(&format!("{name}_count"), "", all);
-    }
-}
-
-fn seconds(us: u64) -> f64 {
-    us as f64 / 1e6
-}
-
-fn read(total: &AtomicU64) -> u64 {
-    total.load(Ordering::Relaxed)
-}
-
 impl Server {
     pub(super) fn metrics(&self) -> String {
         let node = &*self.node;
@@ -152,12 +107,11 @@ impl Server {
         );
         text.histogram("fennec_batch_seconds", "From a read to the outboxes of the subscribers.", &metrics.batch);
         text.histogram("fennec_call_seconds", "From a call to its final answer.", &metrics.call);
+        if let Some(more) = &self.settings.more_metrics {
+            more(&mut text);
+        }
         text.gauge("fennec_draining", "1 while the broker is stopping.", u8::from(node.is_draining()));
-        text.family("fennec_build_info", "gauge", "What runs; always 1.");
-        text.sample("fennec_build_info", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
-        let started_ms = self.clock.now_ms() - self.clock.uptime_ms();
-        let help = "Start of the process, in seconds since 1970.";
-        text.gauge("process_start_time_seconds", help, started_ms as f64 / 1e3);
+        text.program(self.clock);
         text.0
     }
 }

@@ -64,6 +64,8 @@ pub struct MqttGate {
     level: Level,
     /// Largest packet that the client takes.
     packet_bytes_max: usize,
+    /// CONNACK was written, or will be before `last_words`.
+    greeted: bool,
     /// What is to be written when the mailbox is not there yet, or not ours any more.
     last_words: Taken,
     /// What came while the session was awaited, and perhaps the beginning of a packet behind it.
@@ -160,6 +162,7 @@ impl MqttGate {
             phase: Phase::Fresh,
             level: Level::V4,
             packet_bytes_max: usize::MAX,
+            greeted: false,
             last_words: Taken::default(),
             early: BytesMut::new(),
             connect_by_ms,
@@ -220,9 +223,10 @@ impl MqttGate {
         self.phase = Phase::Gone;
     }
 
-    /// DISCONNECT, where the level has it for servers.
+    /// DISCONNECT, where the level has it for servers. Nobody who was not greeted is told goodbye [MQTT-3.14.0-1]: who is taken over
+    /// so soon has lost the CONNACK with the session.
     fn say_goodbye(&mut self, reason: ReasonCode, what: &str) {
-        if self.level == Level::V5 {
+        if self.level == Level::V5 && self.greeted {
             let mut disconnect = Disconnect::new(reason);
             disconnect.diagnostics.reason_string = (!what.is_empty()).then_some(what);
             // Cannot fail: the strings are ours.
@@ -244,6 +248,7 @@ impl MqttGate {
             let mut mailbox = client.session.mailbox();
             if mailbox.is_held_by(&self.link) {
                 self.last_words = mailbox.take_all(Vec::new());
+                self.greeted |= self.last_words.bytes() > 0;
             }
         }
         let realm = &open.publisher.realm;
@@ -468,6 +473,7 @@ impl Machine for MqttGate {
                 let progress = mailbox.take_progress();
                 let taken = mailbox.take(spare);
                 drop(mailbox);
+                self.greeted |= taken.bytes() > 0;
                 self.tally.bytes_out += taken.bytes() as u64;
                 if let Some(at) = progress {
                     open.record_progress(at);

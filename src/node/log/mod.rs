@@ -44,7 +44,7 @@ use crate::store::{Commit, Store, StoreError};
 use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
 use crate::types::topic::TopicPattern;
-pub use cleaner::Kept;
+pub use cleaner::{Cleaner, Kept, Slice};
 pub use engine::{Engine, LogError, Report};
 pub use feed::{Details, Fed, Feed};
 use heads::Heads;

@@ -25,6 +25,11 @@ impl Floors {
         is_higher
     }
 
+    /// The floor of a pattern in its stored spelling; 0: it has none.
+    pub fn first_of(&self, realm: &str, pattern: &str) -> u64 {
+        self.by_realm.get(realm).and_then(|floors| floors.get(pattern)).copied().unwrap_or(0)
+    }
+
     /// The lowest number from which on all messages that the pattern matches are there, as far as retention goes; 1 if it has
     /// deleted nothing. May be too high by what a floor's pattern has beside the asked one, never too low. `others`: the pattern
     /// may match topics of no policy.

@@ -155,6 +155,11 @@ impl Buffer {
         self.parts.first().filter(|_| draft.is_same_body(elected)).map(|part| part.body.clone())
     }
 
+    /// Bytes of what is here.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.body.len()).sum()
+    }
+
     /// The offset behind the last message that is here.
     fn end(&self) -> u64 {
         self.parts.last().map_or(1, Part::end)

@@ -96,6 +96,11 @@ impl Drafts {
         self.complete(order);
     }
 
+    /// How many drafts and commands there are.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.drafts.len(), self.commands.len())
+    }
+
     /// What challenges for the next position.
     pub fn lowest(&self, order: &Order) -> Option<Elected> {
         if let Some(command) = self.commands.first() {

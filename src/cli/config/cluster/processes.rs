@@ -38,10 +38,11 @@ impl ClusterCheck<'_> {
             let stores = self.stores(&key, table, &nodes);
             let clients = self.clients(&key, table, &nodes);
             let Some((link, bind)) = addresses else { continue };
-            self.only_once(&key, &mut owned, &link, bind, &clients, &stores);
+            self.only_once(&key, &mut owned, &link, (bind, table.metrics), &clients, &stores);
             self.secured(&key, &link, bind);
             let id = ProcessId::of(&nodes);
-            processes.push(Process { id, nodes, link, bind, tls, clients, stores });
+            let metrics = table.metrics.map(|Address(address)| address);
+            processes.push(Process { id, nodes, link, bind, tls, clients, metrics, stores });
         }
         processes
     }
@@ -219,7 +220,7 @@ impl ClusterCheck<'_> {
         key: &str,
         owned: &mut Owned,
         link: &LinkAddress,
-        bind: SocketAddr,
+        (bind, metrics): (SocketAddr, Option<Address>),
         clients: &[ClientListener],
         stores: &[(NodeId, StoreUrl)],
     ) {
@@ -232,7 +233,9 @@ impl ClusterCheck<'_> {
             if ip.is_loopback() || ip.is_unspecified() { link.host.clone() } else { String::new() }
         };
         let bind_key = if self.check.said(&format!("{key}.bind")) { "bind" } else { "link" };
-        let listens = clients.iter().map(|client| (client.protocol, client.address)).chain([(bind_key, bind)]);
+        let listens = clients.iter().map(|client| (client.protocol, client.address));
+        let metrics = metrics.map(|Address(address)| ("metrics", address));
+        let listens = listens.chain([(bind_key, bind)]).chain(metrics);
         for (name, address) in listens {
             let place = format!("{key}.{name}");
             if let Some(other) = owned.listens.insert((machine(address), address), place.clone()) {

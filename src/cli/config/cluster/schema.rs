@@ -61,6 +61,8 @@ sections! {
         bind: Option<Address> = None,
         /// Folder for what its storage and its sync keep, each in a folder of its own name below it; instead of the common one.
         data: Option<PathBuf> = None,
+        /// Where it answers `GET /metrics`, `/healthz` and `/readyz`, and asks nobody who they are. An entry has them with `http`, too.
+        metrics: Option<Address> = None,
         /// Where its storage keeps the log, if elsewhere: a folder, or a database as `postgres://user:password@host/database`.
         store: Option<StoreText> = None,
         /// Its certificate chain, instead of that of `[tls]`.

@@ -165,6 +165,16 @@ fn session_is_taken_over_by_the_next_connection_of_its_client_id() {
     assert_eq!(new.hear(), ["publish a x"], "the end of the old connection does not touch the session");
 }
 
+/// [MQTT-3.14.0-1]: no DISCONNECT before a CONNACK.
+#[test]
+fn connection_that_is_taken_over_before_its_connack_is_written_is_just_closed() {
+    let world = World::new();
+    let mut old = world.connect(kept("c", 100));
+    let mut new = world.connect(kept("c", 100));
+    assert_eq!(old.hear(), ["closed"]);
+    assert_eq!(new.hear(), ["connack Success present"]);
+}
+
 #[test]
 fn connection_of_level_4_that_is_taken_over_is_closed() {
     let world = World::new();
