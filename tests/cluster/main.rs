@@ -36,6 +36,7 @@ mod retention;
 mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
+mod twice;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
