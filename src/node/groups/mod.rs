@@ -13,6 +13,7 @@
 //! 3. What is not done with is given to another when its member leaves or takes too long; after so many deliveries it goes to the
 //!    dead-letter topic, with what it was in its user properties ([`burial`]).
 //! 4. The cursor and what is not done with are recorded in the log by the node's clock, in one order.
+//! 5. In a cluster one entry does all this for a group, for members at others too ([`hosting`]).
 //!
 //! Locks: a mailbox, then a group. A group calls no mailbox, but wakes its connection.
 
