@@ -13,8 +13,10 @@ use crate::cluster::config::{Cluster, Plan, Process, role_name};
 use crate::cluster::tls::LinkTls;
 use crate::queue::envelope::{NodeId, Role};
 
+mod apply;
 mod status;
 
+use apply::ApplyArgs;
 use status::StatusArgs;
 
 #[derive(Debug, Subcommand)]
@@ -23,6 +25,8 @@ pub(super) enum ClusterCommand {
     Check(CheckArgs),
     /// Ask all processes how they are; ends with 0 if all is well, 1 if something is down, 2 if durable publishing is impossible
     Status(StatusArgs),
+    /// Have storages, slots and syncs be as the file says; waits until that is so, and says who may be stopped
+    Apply(ApplyArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +46,7 @@ pub(super) fn run(command: ClusterCommand) -> Result<(), Failure> {
     match command {
         ClusterCommand::Check(args) => check(&args),
         ClusterCommand::Status(args) => status::run(&args),
+        ClusterCommand::Apply(args) => apply::run(&args),
     }
 }
 

@@ -37,6 +37,7 @@ mod open_log;
 mod pub_;
 mod read_log;
 mod register;
+mod reload;
 mod serve;
 mod store;
 mod sub;

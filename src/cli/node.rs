@@ -18,7 +18,7 @@ use super::args::ServeArgs;
 use super::broker::{Broker, LogWork, make_node};
 use super::config::cluster::{self, Loaded};
 use super::config::{Config, Flag};
-use super::{Failure, log, print, serve};
+use super::{Failure, log, print, reload, serve};
 use crate::cluster::ask::{Answer, Answers, Question};
 use crate::cluster::board::Board;
 use crate::cluster::config::{Plan, role_name};
@@ -44,7 +44,7 @@ use crate::node::Node;
 use crate::node::log::ClockFn;
 use crate::node::log::follow::Readers;
 use crate::queue::entry::EntryLimits;
-use crate::queue::envelope::{NodeId, Role};
+use crate::queue::envelope::{Envelope, NodeId, OrderCommand, Role, RoleMessage};
 use crate::queue::quorum::{Members, StoreId};
 use crate::queue::state::StateLimits;
 use crate::store::{self, StoreSettings, StoreUrl, SyncMode};
@@ -87,7 +87,9 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let mut signals = Signals::catch(&runtime)?;
+    let hangup = reload::catch(&runtime)?;
     let process = Process::start(&plan, &runtime)?;
+    reload::follow(hangup, &runtime, args.cluster, plan, process.mesh.clone());
     let result = process.live(&config, &mut signals);
     process.stop(&runtime);
     runtime.shutdown_background();
@@ -168,7 +170,7 @@ impl Process {
         };
         let mesh = mesh.map_err(|error| Failure::Run(format!("cannot begin the links: {error}")))?;
         let board = Board::new(&own.nodes);
-        mesh.answer_with(answers(board.clone(), clock));
+        mesh.answer_with(answers(board.clone(), clock, inboxes.clone()));
         let mut process =
             Self { plan: plan.clone(), mesh, clock, roles: Vec::new(), entry: None, linked: Arc::default(), board };
         process.show(runtime)?;
@@ -300,13 +302,14 @@ impl Process {
     ) -> Result<Option<(Broker, Ended)>, Failure> {
         let broker_node = make_node(config)?;
         let reached = Arc::new(AtomicU64::new(0));
-        let storages: Arc<[NodeId]> = self.plan.cluster.nodes_of(Role::Storage).cloned().collect();
-        let ask = AskStorages::new(self.mesh.clone(), node.clone(), storages, reached.clone());
+        let ask = AskStorages::new(self.mesh.clone(), node.clone(), reached.clone());
         let readers: Readers = Arc::new(move || process::reader(&ask));
         // What may wait is bounded where it is submitted.
         let lease_us = LEASE.as_micros() as u64;
         let limits = EntryLimits { waiting_bytes_max: usize::MAX, lease_us, ..EntryLimits::default() };
-        let entry = Entry::new(node.clone(), self.members(), limits, broker_node.clone(), reached);
+        // Syncs tell which is in force.
+        let members = self.mesh.cluster().members(|_| StoreId::default());
+        let entry = Entry::new(node.clone(), members, limits, broker_node.clone(), reached);
         let woken = inbox.clone();
         broker_node.log.wake_by(move || woken.wake());
         let ready = Arc::new(AtomicBool::new(false));
@@ -349,7 +352,7 @@ impl Process {
 
     /// Begins to exchange events with the other entries.
     fn exchange(&self, own: &NodeId, node: &Arc<Node>) -> std::io::Result<interest::Exchanging> {
-        let peers = self.plan.cluster.nodes_of(Role::Entry).filter(|entry| *entry != own).cloned().collect();
+        let peers = self.mesh.cluster().nodes_of(Role::Entry).filter(|entry| *entry != own).cloned().collect();
         let linked = self.linked.lock().clone();
         let (mesh, clock) = (&self.mesh, self.clock_fn());
         interest::run(own.clone(), peers, |node| linked.contains(node), node.clone(), mesh, clock)
@@ -370,8 +373,16 @@ impl Process {
 }
 
 /// What this process tells those who ask.
-fn answers(board: Board, clock: Clock) -> Answers {
+fn answers(board: Board, clock: Clock, inboxes: Vec<(NodeId, Arc<Inbox>)>) -> Answers {
     Arc::new(move |question, links| match question {
+        Question::Members { behind, members } => {
+            let Some((sync, inbox)) = inboxes.iter().find(|(node, _)| node.role == Role::Sync) else {
+                return Answer::None;
+            };
+            let message = RoleMessage::AskCommand(OrderCommand::Members { behind, members });
+            inbox.tell(Envelope { from: sync.clone(), to: sync.clone(), message });
+            Answer::Heard
+        }
         Question::Status => {
             let uptime = Duration::from_millis(clock.uptime_ms());
             Answer::Status(Box::new(Status::of_this(uptime, links, board.read())))

@@ -35,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Listener) {
 
 async fn greet(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr) {
     let admit = |greeted: &Greeted| shared.admit(greeted);
-    match greet::accept(&shared.own, shared.tls.as_ref(), socket, admit).await {
+    match greet::accept(&shared.own(), shared.tls.as_ref(), socket, admit).await {
         Ok((wire, Admitted::Peer(peer, claim))) => peer.seat.arrive(Arrived { wire, claim }),
         Ok((wire, Admitted::Asks)) => {
             if let Err(error) = ask::answer(wire, &shared).await {
@@ -59,10 +59,9 @@ impl Shared {
             return Ok(Admitted::Asks);
         }
         let name = || greeted.process.to_string();
-        let peer = self.peers.iter().find(|peer| peer.process.id == greeted.process);
-        let peer = peer.ok_or_else(|| Refusal::UnknownProcess { found: name() })?;
+        let peer = self.peer_of(&greeted.process).ok_or_else(|| Refusal::UnknownProcess { found: name() })?;
         let claim = peer.seat.claim(greeted.life).map_err(|_| Refusal::SecondProcess { process: name() })?;
-        Ok(Admitted::Peer(peer.clone(), claim))
+        Ok(Admitted::Peer(peer, claim))
     }
 }
 
@@ -71,20 +70,20 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>) {
     loop {
         let Arrived { wire, claim } = tokio::select! {
             biased;
-            () = shared.stopped() => return,
+            _ = peer.over(&shared) => return,
             arrived = peer.seat.next() => arrived,
         };
         let cut = peer.seat.was_cut();
         let stop = async {
             tokio::select! {
-                () = shared.stopped() => Ended::Stopped,
+                ended = peer.over(&shared) => ended,
                 () = peer.seat.replaced() => Ended::Replaced,
                 () = cut => Ended::Cut,
             }
         };
         let ended = peer.live(&shared, wire, stop).await;
         drop(claim);
-        if matches!(ended, Ended::Stopped) {
+        if matches!(ended, Ended::Stopped | Ended::Removed) {
             return;
         }
     }

@@ -20,6 +20,7 @@ use super::handshake::{Own, Purpose};
 use super::mesh::{LinkStats, Shared, random};
 use super::status::Status;
 use super::tls::LinkTls;
+use crate::queue::quorum::Members;
 
 /// Whose name is asked with. No process can have it.
 const NAME: &str = "(asks)";
@@ -27,16 +28,21 @@ const QUESTION_BYTES_MAX: usize = 64 << 10;
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// What may be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
     /// How it is.
     Status,
+    /// Whether its sync backs this table of members, made from the one that position `behind` has set. What comes of it the status
+    /// tells.
+    Members { behind: u64, members: Members },
 }
 
 /// What comes of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     Status(Box<Status>),
+    /// It was heard.
+    Heard,
     /// Whoever answers has just been started, or does not know the question.
     None,
 }

@@ -15,15 +15,16 @@ const WAIT_LONGEST: Duration = Duration::from_secs(2);
 /// A link that stood for so long was a good one: if it breaks, the first wait is short again.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// Keeps the link to a process until this one stops.
+/// Keeps the link to a process until this one stops, or it is no peer any more.
 pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
     let seed = random().map(u64::from_le_bytes).unwrap_or_default();
     let mut backoff = Backoff::between(WAIT_FIRST, WAIT_LONGEST, seed);
     loop {
+        let own = shared.own();
         let dialled = tokio::select! {
             biased;
-            () = shared.stopped() => return,
-            dialled = greet::dial(&shared.own, shared.tls.as_ref(), &peer.process, Purpose::Link) => dialled,
+            _ = peer.over(&shared) => return,
+            dialled = greet::dial(&own, shared.tls.as_ref(), &peer.process, Purpose::Link) => dialled,
         };
         match dialled {
             Ok(wire) => {
@@ -31,11 +32,11 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
                 let cut = peer.seat.was_cut();
                 let stop = async {
                     tokio::select! {
-                        () = shared.stopped() => Ended::Stopped,
+                        ended = peer.over(&shared) => ended,
                         () = cut => Ended::Cut,
                     }
                 };
-                if let Ended::Stopped = peer.live(&shared, wire, stop).await {
+                if let Ended::Stopped | Ended::Removed = peer.live(&shared, wire, stop).await {
                     return;
                 }
                 if began.elapsed() >= STEADY {
@@ -46,7 +47,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         tokio::select! {
             biased;
-            () = shared.stopped() => return,
+            _ = peer.over(&shared) => return,
             () = tokio::time::sleep(backoff.after_failure()) => {}
         }
     }

@@ -113,7 +113,10 @@ impl Entry {
 
     /// How it is. `monotonic_us`: as in [`Entry::tick`].
     pub fn report(&self, monotonic_us: u64) -> EntryStatus {
+        let (calls_out, calls_in) = self.node.peers.call_counts();
         EntryStatus {
+            calls_out,
+            calls_in,
             role: self.role.report(monotonic_us),
             trouble: self.node.log.health(),
             connections: self.node.metrics.connections_open(),

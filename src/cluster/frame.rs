@@ -67,6 +67,10 @@ pub enum Beside {
     Events,
     /// Consumer groups with members at several entries: see [`crate::node::groups`].
     Groups,
+    /// What somebody is registered for: see [`super::interest`].
+    Callees,
+    /// Calls and their answers: see [`crate::node::peers::calls`].
+    Calls,
     /// To a storage, what is to stay: see [`super::retention`].
     Policies,
 }

@@ -125,6 +125,11 @@ impl Inbox {
         self.room.notify_waiters();
     }
 
+    /// Appends what a node of this process is to hear, room or not.
+    pub fn tell(&self, envelope: Envelope) {
+        self.put(Event::Envelope(envelope));
+    }
+
     /// Appends an event, room or not.
     pub(super) fn put(&self, event: Event) {
         let mut state = self.state.lock();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::frame::{Frame, FrameError};
+use super::frame::{Beside, Frame, FrameError};
 use crate::delivery::outbox::{Outbox, SHARE_BYTES_MIN, Taken};
 use crate::queue::envelope::NodeId;
 
@@ -65,7 +65,7 @@ pub struct Counters {
     pub frames_out: AtomicU64,
     /// Of the last ping, in microseconds; 0 before the first.
     pub rtt_us: AtomicU64,
-    /// Frames that might be dropped ([`Line::offer`]): sent, and dropped.
+    /// Frames of events ([`Line::offer`]): sent, and dropped.
     pub offers_sent: AtomicU64,
     pub offers_dropped: AtomicU64,
 }
@@ -175,9 +175,11 @@ impl Line {
     /// # Errors
     /// It is not sent, and the link goes on.
     pub fn offer(&self, frame: Frame) -> Result<bool, NotSent> {
+        // Whoever calls is told what becomes of it.
+        let is_counted = matches!(frame, Frame::Beside { what: Beside::Events, .. });
         let offered = self.try_offer(frame);
         let counter = if offered.is_ok() { &self.counters.offers_sent } else { &self.counters.offers_dropped };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(u64::from(is_counted), Ordering::Relaxed);
         offered
     }
 

@@ -56,6 +56,8 @@ pub(super) enum Ended {
     Replaced,
     /// Somebody here wanted it so.
     Cut,
+    /// The other process is not in the configuration any more, or elsewhere.
+    Removed,
     /// This process stops.
     Stopped,
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Ended {
             Ended::Stuck => f.write_str("the other side does not take what waits for it"),
             Ended::Replaced => f.write_str("the other side has made a new one"),
             Ended::Cut => f.write_str("it was cut"),
+            Ended::Removed => f.write_str("the configuration has changed"),
             Ended::Stopped => f.write_str("this process stops"),
         }
     }
@@ -99,7 +102,7 @@ where
         ended = writer.run() => ended,
         ended = beat.keep(&ends.line) => ended,
     };
-    if matches!(ended, Ended::Stopped) {
+    if matches!(ended, Ended::Stopped | Ended::Removed) {
         // Who does not take it in time does without.
         let _ = tokio::time::timeout(FAREWELL, async {
             writer.finish().await?;

@@ -1,4 +1,7 @@
 //! All links of a process: made, kept, made anew; and the way from a node's name to it.
+//!
+//! Which processes there are may change while this one runs ([`Mesh::change`]). A process that is another, or elsewhere, is another
+//! [`Peer`]: its link begins when all that have to end have ended, so that roles hear of one after the other.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,12 +12,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::ask::Answers;
-use super::config::{Plan, Process, ProcessId};
+use super::config::{Cluster, Plan, Process, ProcessId};
 use super::frame::{Beside, Frame};
 use super::handshake::Own;
 use super::inbox::{Answer, Event, Inbox};
@@ -38,15 +42,25 @@ pub struct Mesh {
 
 /// What all links of a process have in common.
 pub(super) struct Shared {
-    pub own: Own,
     pub tls: Option<LinkTls>,
-    pub peers: Vec<Arc<Peer>>,
-    ways: HashMap<NodeId, Way>,
+    table: RwLock<Table>,
+    limits: LinkLimits,
+    runtime: Handle,
     here: Arc<[(NodeId, Arc<Inbox>)]>,
     refused: Mutex<Refused>,
     /// What those are told who only ask.
     pub answers: OnceLock<Answers>,
     stop: watch::Sender<bool>,
+}
+
+/// Who there is.
+struct Table {
+    own: Own,
+    /// In the order of the configuration.
+    peers: Vec<Arc<Peer>>,
+    ways: HashMap<NodeId, Way>,
+    /// Those that are to end, and may not have.
+    leaving: Vec<Arc<Peer>>,
 }
 
 /// Connections of others that became no link.
@@ -64,8 +78,19 @@ pub(super) struct Peer {
     pub seat: Arc<Seat>,
     /// Why there is no link; logged once as long as it stays the same.
     trouble: Mutex<Option<String>>,
+    life: watch::Sender<Life>,
     /// When the link came or went the last time; else, when this process started.
     changed: Mutex<Instant>,
+}
+
+/// What becomes of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Life {
+    Goes,
+    /// It is not in the configuration any more.
+    Leaves,
+    /// Nothing will come of it any more.
+    Gone,
 }
 
 enum Way {
@@ -116,17 +141,12 @@ impl Mesh {
     ) -> io::Result<Self> {
         let own = Own::new(plan, u128::from_le_bytes(random()?));
         let here: Arc<[_]> = inboxes.into();
-        let peers: Vec<Arc<Peer>> = plan.peers.iter().map(|peer| Peer::new(peer, here.clone(), limits)).collect();
-        let mut ways: HashMap<NodeId, Way> = HashMap::new();
-        for peer in &peers {
-            ways.extend(peer.process.nodes.iter().map(|node| (node.clone(), Way::There(peer.ends.line.clone()))));
-        }
-        ways.extend(here.iter().map(|(node, inbox)| (node.clone(), Way::Here(inbox.clone()))));
+        let table = Table { own, peers: Vec::new(), ways: HashMap::new(), leaving: Vec::new() };
         let shared = Arc::new(Shared {
-            own,
             tls,
-            peers,
-            ways,
+            table: RwLock::new(table),
+            limits: limits.clone(),
+            runtime: Handle::current(),
             here,
             refused: Mutex::default(),
             answers: OnceLock::new(),
@@ -135,13 +155,38 @@ impl Mesh {
         shared.tell_neighbours();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::run(shared.clone(), listener));
-        for peer in &shared.peers {
-            match shared.own.process.dials(&peer.process.id) {
-                true => tasks.spawn(dial::run(shared.clone(), peer.clone())),
-                false => tasks.spawn(accept::keep(shared.clone(), peer.clone())),
-            };
+        let mesh = Self { shared, tasks: Arc::new(Mutex::new(tasks)) };
+        mesh.change(plan);
+        Ok(mesh)
+    }
+
+    /// Has the processes of this plan linked, and no others. Links of those that are as they were are left alone. The process itself
+    /// must be the same, in the same cluster.
+    pub fn change(&self, plan: &Plan) {
+        let mut table = self.shared.table.write();
+        table.own.cluster = plan.cluster.clone();
+        let before = std::mem::take(&mut table.peers);
+        let known = |process: &Process| before.iter().find(|peer| peer.is(process));
+        let peer = |process| known(process).cloned().unwrap_or_else(|| self.shared.peer(process));
+        let peers: Vec<Arc<Peer>> = plan.peers.iter().map(peer).collect();
+        table.leaving.retain(|peer| *peer.life.borrow() < Life::Gone);
+        for peer in before.iter().filter(|peer| !plan.peers.iter().any(|process| peer.is(process))) {
+            peer.life.send_replace(Life::Leaves);
+            table.leaving.push(peer.clone());
         }
-        Ok(Self { shared, tasks: Arc::new(Mutex::new(tasks)) })
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        for peer in peers.iter().filter(|peer| !before.iter().any(|known| Arc::ptr_eq(known, peer))) {
+            let leaving = table.leaving.clone();
+            tasks.spawn_on(run(self.shared.clone(), peer.clone(), leaving), &self.shared.runtime);
+        }
+        table.ways = self.shared.ways(&peers);
+        table.peers = peers;
+    }
+
+    /// The cluster as it was last told to be.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.shared.table.read().own.cluster.clone()
     }
 
     /// Brings a message to its node: over a link, or straight into the inbox of a node of this process. Never waits.
@@ -149,7 +194,7 @@ impl Mesh {
     /// # Errors
     /// It was dropped. Roles need not look at this: they say again what matters when a link comes.
     pub fn send(&self, envelope: Envelope) -> Result<(), NotSent> {
-        match self.shared.ways.get(&envelope.to) {
+        match self.shared.table.read().ways.get(&envelope.to) {
             Some(Way::Here(inbox)) => {
                 inbox.put(Event::Envelope(envelope));
                 Ok(())
@@ -171,7 +216,7 @@ impl Mesh {
     /// # Errors
     /// It was dropped.
     pub fn tell(&self, from: NodeId, to: NodeId, what: Beside, body: Bytes) -> Result<(), NotSent> {
-        if let Some(Way::Here(inbox)) = self.shared.ways.get(&to) {
+        if let Some(Way::Here(inbox)) = self.shared.table.read().ways.get(&to) {
             inbox.put(Event::Beside { from, what, body });
             return Ok(());
         }
@@ -186,9 +231,9 @@ impl Mesh {
         self.line(&to)?.offer(Frame::Beside { from, to, what, body })
     }
 
-    fn line(&self, to: &NodeId) -> Result<&Line, NotSent> {
-        match self.shared.ways.get(to) {
-            Some(Way::There(line)) => Ok(line),
+    fn line(&self, to: &NodeId) -> Result<Arc<Line>, NotSent> {
+        match self.shared.table.read().ways.get(to) {
+            Some(Way::There(line)) => Ok(line.clone()),
             Some(Way::Here(_)) | None => Err(NotSent::Unknown(to.clone())),
         }
     }
@@ -198,7 +243,7 @@ impl Mesh {
     /// # Errors
     /// The request was not sent.
     pub fn ask(&self, from: NodeId, to: NodeId, body: Bytes) -> Result<Asked, NotSent> {
-        match self.shared.ways.get(&to) {
+        match self.shared.table.read().ways.get(&to) {
             Some(Way::Here(inbox)) => {
                 let (send, receive) = oneshot::channel();
                 inbox.put(Event::Request { from, body, answer: Answer::here(send) });
@@ -234,7 +279,7 @@ impl Mesh {
     /// Ends the link to a process as the network might: what is under way is lost, and the link is made anew. To try out what
     /// stands on it.
     pub fn cut(&self, process: &ProcessId) {
-        if let Some(peer) = self.shared.peers.iter().find(|peer| peer.process.id == *process) {
+        if let Some(peer) = self.shared.peer_of(process) {
             peer.seat.cut();
         }
     }
@@ -261,7 +306,38 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> Vec<LinkStats> {
-        self.peers.iter().map(|peer| peer.stats()).collect()
+        self.table.read().peers.iter().map(|peer| peer.stats()).collect()
+    }
+
+    /// This process, as it is introduced now.
+    pub(super) fn own(&self) -> Own {
+        self.table.read().own.clone()
+    }
+
+    /// The other process with this id, if there is one now.
+    pub(super) fn peer_of(&self, id: &ProcessId) -> Option<Arc<Peer>> {
+        self.table.read().peers.iter().find(|peer| peer.process.id == *id).cloned()
+    }
+
+    fn peer(&self, process: &Process) -> Arc<Peer> {
+        let line = Arc::new(Line::new(self.limits.clone()));
+        let ends = Ends { there: process.nodes.clone().into(), here: self.here.clone(), line };
+        Arc::new(Peer {
+            process: process.clone(),
+            ends,
+            seat: Arc::default(),
+            trouble: Mutex::default(),
+            life: watch::Sender::new(Life::Goes),
+            changed: Mutex::new(Instant::now()),
+        })
+    }
+
+    fn ways(&self, peers: &[Arc<Peer>]) -> HashMap<NodeId, Way> {
+        let there = peers.iter().flat_map(|peer| {
+            let nodes = peer.process.nodes.iter().cloned();
+            nodes.map(|node| (node, Way::There(peer.ends.line.clone())))
+        });
+        there.chain(self.here.iter().map(|(node, inbox)| (node.clone(), Way::Here(inbox.clone())))).collect()
     }
 
     /// Roles of one process are linked from the beginning.
@@ -269,9 +345,10 @@ impl Shared {
         if let [_] = *self.here {
             return;
         }
+        let own_id = self.own().process;
         for (own, inbox) in self.here.iter() {
             let nodes = self.here.iter().map(|(node, _)| node).filter(|node| *node != own).cloned().collect();
-            inbox.put(Event::Connected { process: self.own.process.clone(), nodes });
+            inbox.put(Event::Connected { process: own_id.clone(), nodes });
         }
     }
 
@@ -293,15 +370,23 @@ impl Shared {
 }
 
 impl Peer {
-    fn new(process: &Process, here: Arc<[(NodeId, Arc<Inbox>)]>, limits: &LinkLimits) -> Arc<Self> {
-        let ends = Ends { there: process.nodes.clone().into(), here, line: Arc::new(Line::new(limits.clone())) };
-        Arc::new(Self {
-            process: process.clone(),
-            ends,
-            seat: Arc::default(),
-            trouble: Mutex::default(),
-            changed: Mutex::new(Instant::now()),
-        })
+    /// Whether it is this process, at the same place.
+    fn is(&self, process: &Process) -> bool {
+        (&self.process.id, &self.process.nodes, &self.process.link) == (&process.id, &process.nodes, &process.link)
+    }
+
+    /// Is ready when this process stops, or the peer is not in the configuration any more. Why the link has to end.
+    pub(super) async fn over(&self, shared: &Shared) -> Ended {
+        tokio::select! {
+            () = shared.stopped() => Ended::Stopped,
+            () = self.reaches(Life::Leaves) => Ended::Removed,
+        }
+    }
+
+    async fn reaches(&self, wanted: Life) {
+        let mut life = self.life.subscribe();
+        // The sender lives as long as this.
+        let _ = life.wait_for(|life| *life >= wanted).await;
     }
 
     /// Runs one life of the link, with all that roles hear of it.
@@ -321,7 +406,7 @@ impl Peer {
         *self.changed.lock() = Instant::now();
         shared.tell(|| Event::Disconnected { process: process.clone(), nodes: self.ends.there.clone() });
         match ended {
-            Ended::Stopped => tracing::info!(%process, "link closed: {ended}"),
+            Ended::Stopped | Ended::Removed => tracing::info!(%process, "link closed: {ended}"),
             _ => tracing::warn!(%process, "link lost: {ended}"),
         }
         *self.trouble.lock() = Some(ended.to_string());
@@ -359,6 +444,19 @@ impl Peer {
             trouble: self.trouble.lock().clone(),
         }
     }
+}
+
+/// Keeps the link to a peer, when those that are leaving are gone.
+async fn run(shared: Arc<Shared>, peer: Arc<Peer>, leaving: Vec<Arc<Peer>>) {
+    for other in leaving {
+        other.reaches(Life::Gone).await;
+    }
+    let own = shared.own().process;
+    match own.dials(&peer.process.id) {
+        true => dial::run(shared, peer.clone()).await,
+        false => accept::keep(shared, peer.clone()).await,
+    }
+    peer.life.send_replace(Life::Gone);
 }
 
 /// Random bytes of the system.

@@ -93,6 +93,8 @@ fn write_entry(text: &mut Text, entry: &EntryStatus, counts: &Counts) {
     text.gauge("fennec_entry_unresolved_bytes", help, role.bytes);
     let help = "For so long clients may be told that they hold locks, if no sync answers any more.";
     text.gauge("fennec_entry_lease_seconds", help, role.lease_left_us as f64 / 1e6);
+    text.counter("fennec_entry_calls_out_total", "Calls sent to callees at other entries.", entry.calls_out);
+    text.counter("fennec_entry_calls_in_total", "Calls of other entries to callees here.", entry.calls_in);
     let help = "From the opening of a segment to its result.";
     text.histogram("fennec_entry_resolve_seconds", help, &counts.resolve);
 }

@@ -384,7 +384,7 @@ impl Ndb {
             }
             Apply::Command(command) => {
                 tracing::debug!(node = %self.node, position, ?command, "a command has its place");
-                if let OrderCommand::Members(members) = &command {
+                if let OrderCommand::Members { members, .. } = &command {
                     let own = |member: &&Member| member.node == self.node && member.store == self.store_id;
                     let counts = |members: &Members| members.storages().iter().any(&own);
                     if counts(members) && !counts(self.role.members().1) {

@@ -223,16 +223,15 @@ fn read_for_others(ndb: &Ndb, reached: &Arc<Reached>) -> io::Result<Questions> {
 pub struct AskStorages {
     mesh: Mesh,
     own: NodeId,
-    storages: Arc<[NodeId]>,
     /// How far the asking entry is.
     position: Arc<AtomicU64>,
     /// The one that answered last.
-    preferred: usize,
+    preferred: Option<NodeId>,
 }
 
 impl AskStorages {
-    pub fn new(mesh: Mesh, own: NodeId, storages: Arc<[NodeId]>, position: Arc<AtomicU64>) -> Self {
-        Self { mesh, own, storages, position, preferred: 0 }
+    pub fn new(mesh: Mesh, own: NodeId, position: Arc<AtomicU64>) -> Self {
+        Self { mesh, own, position, preferred: None }
     }
 }
 
@@ -241,11 +240,13 @@ impl Ask for AskStorages {
         let asked = (self.position.load(Ordering::Acquire), question);
         let body = rmp_serde::to_vec(&asked).map_err(|error| StoreError::Unusable(error.to_string()))?;
         let body = Bytes::from(body);
-        for turn in 0..self.storages.len() {
-            let at = (self.preferred + turn) % self.storages.len();
-            let asked = self.mesh.ask(self.own.clone(), self.storages[at].clone(), body.clone());
+        let mut storages: Vec<NodeId> = self.mesh.cluster().nodes_of(Role::Storage).cloned().collect();
+        let preferred = storages.iter().position(|node| Some(node) == self.preferred.as_ref());
+        storages.rotate_left(preferred.unwrap_or(0));
+        for storage in storages {
+            let asked = self.mesh.ask(self.own.clone(), storage.clone(), body.clone());
             let Some(reply) = asked.ok().and_then(super::mesh::Asked::wait) else { continue };
-            self.preferred = at;
+            self.preferred = Some(storage);
             return rmp_serde::from_slice(&reply).map_err(|error| StoreError::Unusable(error.to_string()));
         }
         Err(StoreError::Unavailable("no storage of the cluster answers".to_owned()))

@@ -138,8 +138,10 @@ impl Policies {
         Some(Retention::new(policies?, self.others_bytes_max))
     }
 
-    fn shortest_age_us(&self) -> Option<u64> {
-        self.policies.iter().map(|policy| policy.age_us_max).min()
+    /// The shortest age of those of which there is something.
+    fn shortest_age_us(&self, kept: &[Kept]) -> Option<u64> {
+        let held = self.policies.iter().zip(kept).filter(|(_, kept)| kept.messages > 0);
+        held.map(|(policy, _)| policy.age_us_max).min()
     }
 }
 
@@ -300,19 +302,16 @@ impl Housekeeper {
 
     /// Where nothing is published, log time stands still, and nothing would ever be too old.
     fn ask_for_time(&mut self, seen: &Seen) -> Work {
-        let age_us = self.policies.as_ref().and_then(Policies::shortest_age_us);
-        let Some(age_us) = age_us.filter(|age_us| seen.last > 0 && *age_us < u64::MAX) else { return Work::Nothing };
+        let kept = self.report().0;
+        let age_us = self.policies.as_ref().and_then(|policies| policies.shortest_age_us(&kept));
+        let Some(age_us) = age_us.filter(|age_us| *age_us < u64::MAX) else { return Work::Nothing };
         let behind_us = (age_us / 10).clamp(*BEHIND_US.start(), *BEHIND_US.end());
         let is_due = |from_us: u64| seen.now_us > from_us.saturating_add(behind_us * (1 + self.rank()));
-        if !is_due(seen.time_us) || !is_due(self.asked_time_us) || !self.holds_something() {
+        if !is_due(seen.time_us) || !is_due(self.asked_time_us) {
             return Work::Nothing;
         }
         self.asked_time_us = seen.now_us;
         Work::Ask(vec![OrderCommand::Time { at_us: seen.now_us }])
-    }
-
-    fn holds_something(&self) -> bool {
-        self.report().0.iter().any(|kept| kept.messages > 0)
     }
 
     /// How many of the storages that are linked come before this one.

@@ -70,6 +70,9 @@ pub struct EntryStatus {
     pub trouble: Option<String>,
     /// Clients' connections.
     pub connections: u64,
+    /// Calls that were sent to callees at other entries, and that came from there, in this life.
+    pub calls_out: u64,
+    pub calls_in: u64,
 }
 
 impl Status {

@@ -39,6 +39,8 @@ pub struct SyncNode {
     first: Members,
     role: SyncRole,
     watch: LeaseWatch,
+    /// Position of the table of members that the watch knows.
+    members_at: u64,
     /// LOST that this sync backs.
     backed: BTreeSet<(NodeId, u64)>,
     linked: BTreeSet<NodeId>,
@@ -89,6 +91,7 @@ impl SyncNode {
             first,
             role,
             watch: LeaseWatch::new(lease_us),
+            members_at: 0,
             backed: BTreeSet::new(),
             linked: BTreeSet::new(),
             asked_us: None,
@@ -127,18 +130,27 @@ impl SyncNode {
     /// Takes what another node says. `monotonic_us`: a clock that never goes back.
     pub fn handle(&mut self, now_us: u64, monotonic_us: u64, envelope: Envelope) {
         let Envelope { from, message, .. } = envelope;
-        let RoleMessage::Renew { incarnation, sent_us } = message else {
+        let RoleMessage::Renew { incarnation, sent_us, members_at } = message else {
             return self.role.handle(now_us, &from, message, &mut self.outputs);
         };
+        let order = self.role.order();
         let message = match self.watch.heard(monotonic_us, &from, incarnation) {
-            true => RoleMessage::Renewed { incarnation, sent_us },
             false => RoleMessage::RenewRefused { incarnation },
+            // A majority of that table is none any more.
+            true if order.members.has_stores() && members_at.is_none_or(|at| at < order.members_at) => {
+                RoleMessage::MembersAre { position: order.members_at, members: order.members.clone() }
+            }
+            true => RoleMessage::Renewed { incarnation, sent_us },
         };
         self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: from, message }));
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
+        let members_at = self.role.order().members_at;
+        if std::mem::replace(&mut self.members_at, members_at) != members_at {
+            self.watch.restart(monotonic_us);
+        }
         for (entry, life) in &self.role.order().lives {
             match life.lost {
                 true => self.watch.ends(entry, life.incarnation),
@@ -190,7 +202,8 @@ impl SyncNode {
             tracing::info!(sync = %self.own, "this disk has no vote, and asks for one");
         }
         for to in members.syncs.iter().map(|member| &member.node).filter(|node| **node != self.own) {
-            let message = RoleMessage::AskCommand(OrderCommand::Members(members.clone()));
+            let message =
+                RoleMessage::AskCommand(OrderCommand::Members { behind: order.members_at, members: members.clone() });
             self.outputs.push(Output::Send(Envelope { from: self.own.clone(), to: to.clone(), message }));
         }
     }

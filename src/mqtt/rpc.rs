@@ -153,6 +153,7 @@ impl Open {
             forward_timeout: false,
             force_reregister: false,
             authid: Some(&session.identity.authid),
+            client_id: session.identity.client_id.as_deref(),
             features: CalleeFeatures::default(),
         };
         let now_ms = self.publisher.now_ms;

@@ -159,6 +159,9 @@ impl Node {
                 realm.watch_interest();
                 self.peers.everything().into_iter().for_each(|peer| realm.set_reach_everything(peer, true));
             }
+            if let Some(rank) = self.peers.rank() {
+                realm.dealer.lock().watch(rank);
+            }
             self.house.furnish(&realm);
             if self.loads_keys.load(Ordering::SeqCst) {
                 realm.begin_loading();

@@ -19,7 +19,7 @@ use super::wire::WireRef;
 use crate::delivery::replay::{Fetched, Source};
 use crate::router::authorize::{Action, Authorizer, RoleId};
 use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, Unsubscribed, Variant};
-use crate::router::dealer::Dealer;
+use crate::router::dealer::{Dealer, Offer};
 use crate::router::interest::{PeerId, Reach, Reached, Wanted};
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
@@ -184,6 +184,12 @@ impl Realm {
             (pattern, wanted)
         };
         changed.into_iter().map(now).collect()
+    }
+
+    /// Patterns that somebody has registered or unregistered here, and what other entries are told of them now.
+    pub fn take_offers(&self) -> Vec<(TopicPattern, Vec<Offer>)> {
+        let mut dealer = self.dealer.lock();
+        if dealer.has_changed() { dealer.take_changed() } else { Vec::new() }
     }
 
     /// The broker has changed, and publishers are to see it.

@@ -72,7 +72,11 @@ impl Realm {
                 }
             }
         }
+        let has_changed = dealer.has_changed();
         drop(dealer);
+        if has_changed {
+            self.peers.wake();
+        }
         for reply in replies {
             node.send_reply(self, reply);
         }

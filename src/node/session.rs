@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::house::Inbox;
 use super::link::Link;
 use super::mailbox::Mailbox;
+use super::peers::calls::Line;
 use super::rpc::ReplyTo;
 use super::wire::WireRef;
 use crate::router::broker::Subscriber;
@@ -64,6 +65,8 @@ pub struct Session {
     told_of_revocations: AtomicBool,
     /// Set for the session that answers the broker's own procedures.
     pub(super) inbox: OnceLock<Inbox>,
+    /// Set for the session that another entry of the cluster is.
+    pub(super) line: OnceLock<Line>,
     /// Calls under way whose answers go elsewhere than to the mailbox; bounded by the dealer's limit of calls.
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
     /// Procedures that an MQTT session answers: the topic its invocations are published on, and the QoS it granted.
@@ -85,6 +88,7 @@ impl Session {
             sieved: AtomicBool::new(false),
             told_of_revocations: AtomicBool::new(false),
             inbox: OnceLock::new(),
+            line: OnceLock::new(),
             replies: Mutex::default(),
             procedures: Mutex::default(),
         }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 pub use self::report::EntryReport;
 use self::segments::{Clock, End, Gathered, Part, Unresolved};
-use super::envelope::{Envelope, NodeId, OrderCommand, Refusal, Resolution, RoleMessage, SegmentId};
+use super::envelope::{Envelope, NodeId, OrderCommand, Refusal, Resolution, Role, RoleMessage, SegmentId};
 use super::lease::LeaseHolder;
 use super::message::Batch;
 use super::outcome::Refused;
@@ -302,8 +302,12 @@ impl EntryRole {
         if let Life::Present(incarnation) = self.life
             && self.lease.is_due(monotonic_us, self.limits.lease_us)
         {
-            for sync in &self.members.syncs {
-                self.send(&sync.node, RoleMessage::Renew { incarnation, sent_us: monotonic_us }, out);
+            // One that is to be a member, too: it must not find this entry silent when it is.
+            let linked = self.connected.iter().filter(|node| node.role == Role::Sync);
+            let syncs: BTreeSet<&NodeId> = self.members.syncs.iter().map(|member| &member.node).chain(linked).collect();
+            let members_at = self.members.has_stores().then_some(self.members_at);
+            for sync in syncs {
+                self.send(sync, RoleMessage::Renew { incarnation, sent_us: monotonic_us, members_at }, out);
             }
         }
         out.extend(self.lease.update(monotonic_us, self.limits.lease_us, &self.members).map(Output::LeaseHeld));
@@ -343,10 +347,11 @@ impl EntryRole {
             {
                 self.cut(0, out);
             }
-            RoleMessage::MembersAre { position, members } if position > self.members_at => {
-                (self.members_at, self.members) = (position, members);
-                self.change_slots(now_us, out);
-                self.follow(out);
+            // The first table as the file has it may not be the one that there is.
+            RoleMessage::MembersAre { position, members }
+                if position > self.members_at || !self.members.has_stores() =>
+            {
+                self.change_members(now_us, position, members, out);
             }
             RoleMessage::InitEntryRefused { present } if matches!(self.life, Life::Asked { .. }) => {
                 out.push(Output::NotAccepted { present });
@@ -416,6 +421,21 @@ impl EntryRole {
             return 0;
         }
         (0..slots).map(|n| (slot + n) % slots).find(|slot| self.is_reachable(*slot)).unwrap_or(slot)
+    }
+
+    /// Who takes part has changed: storages that are new in a slot have to be told its segments.
+    fn change_members(&mut self, now_us: u64, position: u64, members: Members, out: &mut Vec<Output>) {
+        self.members_at = position;
+        let before = std::mem::replace(&mut self.members, members);
+        for segment in self.unresolved.iter().filter(|segment| segment.end.is_none()) {
+            let was_there = |node: &NodeId| before.slot(segment.slot).iter().any(|member| member.node == *node);
+            for member in self.members.slot(segment.slot).iter().filter(|member| !was_there(&member.node)) {
+                self.resend(segment, now_us, &member.node, out);
+            }
+        }
+        self.change_slots(now_us, out);
+        self.follow(out);
+        self.lease.hurry();
     }
 
     /// Has segments whose slot has no storage quorum go to one that has.

@@ -92,8 +92,9 @@ pub enum OrderCommand {
     },
     /// Log time is at least this, in microseconds since 1970: asked for a deadline of the state.
     Time { at_us: u64 },
-    /// Who takes part, from the next position on.
-    Members(Members),
+    /// Who takes part, from the next position on. It was made from the table that position `behind` has set (0: the first): void if
+    /// that is not the present one, or if it is no change that may be made at once ([`Members::may_follow`]).
+    Members { behind: u64, members: Members },
 }
 
 /// What became of a segment.
@@ -196,10 +197,11 @@ pub enum RoleMessage {
     InitEntryAccepted { incarnation: u64, nonce: u64, heard: u64 },
     /// Storage to entry: its INIT was void, for this incarnation is the present one.
     InitEntryRefused { present: u64 },
-    /// Storage to entry, or sync to storage: who takes part since this position.
+    /// Storage or sync to entry, or sync to storage: who takes part since this position.
     MembersAre { position: u64, members: Members },
-    /// Entry to sync: lives. `sent_us` is the entry's monotonic clock.
-    Renew { incarnation: u64, sent_us: u64 },
+    /// Entry to sync: lives. `sent_us` is the entry's monotonic clock; `members_at` the position of the table of members that it counts
+    /// the answers by; `None`: it has only the file's. A sync that knows a later table answers with that.
+    Renew { incarnation: u64, sent_us: u64, members_at: Option<u64> },
     /// Sync to entry: has heard so.
     Renewed { incarnation: u64, sent_us: u64 },
     /// Sync to entry: does not renew this life any more.
@@ -278,7 +280,7 @@ mod tests {
         check(RoleMessage::AdvanceSegmentOver(draft.clone()));
         check(RoleMessage::GenerateDraft { store: StoreId(u128::MAX), draft });
         check(RoleMessage::AskCommand(OrderCommand::Init { entry: NodeId::entry("E1"), replaces: 0, nonce: 0 }));
-        check(RoleMessage::AskCommand(OrderCommand::Members(members)));
+        check(RoleMessage::AskCommand(OrderCommand::Members { behind: 7, members }));
         check(RoleMessage::State { position: 1, round: 1, challenger: challenger.clone() });
         check(RoleMessage::Vote { position: 1, round: 1, vote: None, challenger });
         check(RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing });

@@ -57,6 +57,11 @@ impl LeaseHolder {
         is_due
     }
 
+    /// The table of members has changed: syncs are to answer by the new one, at once.
+    pub fn hurry(&mut self) {
+        self.next_us = 0;
+    }
+
     /// A sync has answered what was sent then.
     pub fn answered(&mut self, sync: &NodeId, sent_us: u64) {
         let last = self.answered.entry(sync.clone()).or_default();
@@ -120,6 +125,12 @@ impl LeaseWatch {
         watched.is_given_up |= now_us >= watched.heard_us + self.lease_us;
         watched.heard_us = now_us;
         !watched.is_given_up
+    }
+
+    /// The table of members has changed: whoever is silent has to be so for a whole lease from now on. An entry that holds its lease by
+    /// the answers of a majority of the table before is told of the new one within that time, or holds it no more.
+    pub fn restart(&mut self, now_us: u64) {
+        self.entries.values_mut().for_each(|watched| watched.heard_us = watched.heard_us.max(now_us));
     }
 
     /// The order has cut this life.
@@ -187,6 +198,18 @@ mod tests {
         assert_eq!(watch.silent(LEASE_US + 10), []);
         assert!(!watch.heard(LEASE_US + 20, &e2, 8), "it is over");
         assert!(watch.heard(LEASE_US + 20, &e2, 9));
+    }
+
+    #[test]
+    fn with_a_new_table_a_life_has_to_be_silent_for_a_lease_once_more() {
+        let mut watch = LeaseWatch::new(LEASE_US);
+        let e1 = NodeId::entry("E1");
+        watch.begins(0, &e1, 7);
+        assert_eq!(watch.silent(LEASE_US).len(), 1);
+        watch.restart(LEASE_US);
+        assert_eq!(watch.silent(2 * LEASE_US - 1), []);
+        assert_eq!(watch.silent(2 * LEASE_US), [(e1.clone(), 7)]);
+        assert!(!watch.heard(2 * LEASE_US, &e1, 7), "it was given up before");
     }
 
     #[test]

@@ -71,6 +71,26 @@ impl Members {
         Ok(())
     }
 
+    /// Whether this table may come next after `before`: syncs may have other disks, but only one may come or go. So any two
+    /// majorities of the two tables have a sync in common, and no entry can hold a lease by the one that is over by the other.
+    pub fn may_follow(&self, before: &Members) -> bool {
+        let only = |these: &Members, those: &Members| {
+            let is_new = |member: &&Member| !those.syncs.iter().any(|other| other.node == member.node);
+            these.syncs.iter().filter(is_new).count()
+        };
+        self.check().is_ok() && only(self, before) + only(before, self) <= 1
+    }
+
+    /// Whether it is the same table but for the order in which nodes stand.
+    pub fn is_same(&self, other: &Members) -> bool {
+        let sorted = |members: &Members| {
+            let mut members = members.clone();
+            members.slots.iter_mut().chain([&mut members.syncs]).for_each(|group| group.sort());
+            members
+        };
+        sorted(self) == sorted(other)
+    }
+
     /// Whether the disks are known. Those of a new cluster are not, until all are there: its table has the nodes alone.
     pub fn has_stores(&self) -> bool {
         self.syncs.iter().chain(self.slots.iter().flatten()).any(|member| member.store != StoreId::default())
@@ -141,6 +161,22 @@ mod tests {
             assert_eq!(members.sync_majority(), n - members.sync_faults(), "{n}");
             assert!(members.sync_majority() * 2 > n, "{n}");
         }
+    }
+
+    #[test]
+    fn one_sync_comes_or_goes_at_a_time() {
+        let table = |syncs: &[&str]| members(syncs, &[&["N1"]], 1);
+        let before = table(&["S1", "S2", "S3"]);
+        let check = |syncs: &[&str], expected| assert_eq!(table(syncs).may_follow(&before), expected, "{syncs:?}");
+        check(&["S3", "S2", "S1"], true);
+        check(&["S1", "S2", "S3", "S4"], true);
+        check(&["S1", "S2"], true);
+        check(&["S1", "S2", "S4"], false);
+        check(&["S1"], false);
+        check(&[], false);
+        let mut replaced = before.clone();
+        replaced.syncs.iter_mut().for_each(|member| member.store = StoreId(9));
+        assert!(replaced.may_follow(&before), "disks are not nodes");
     }
 
     #[test]

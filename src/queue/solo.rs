@@ -135,7 +135,7 @@ impl Solo {
     /// Asks for a position of the log: commands go before segments. One that waits already is not asked for twice. MEMBERS has no
     /// meaning here and is forgotten.
     pub fn command(&mut self, command: OrderCommand) {
-        if !matches!(command, OrderCommand::Members(_)) && !self.commands.contains(&command) {
+        if !matches!(command, OrderCommand::Members { .. }) && !self.commands.contains(&command) {
             self.commands.push_back(command);
         }
     }

@@ -438,7 +438,7 @@ impl StorageRole {
                 }
             }
             OrderCommand::Time { at_us } => self.heard = self.heard.max(at_us),
-            OrderCommand::Members(members) => self.change_members(position, members, out),
+            OrderCommand::Members { members, .. } => self.change_members(position, members, out),
             OrderCommand::Retain { .. } => {}
         }
     }

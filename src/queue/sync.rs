@@ -118,8 +118,6 @@ pub struct SyncRole {
     founds: bool,
     founding: Option<Founding>,
     order: Order,
-    /// The table of members is the same since this position.
-    since: u64,
     drafts: Drafts,
     /// On the position behind `order`.
     vote: Vote,
@@ -128,6 +126,8 @@ pub struct SyncRole {
     decisions: BTreeMap<u64, Elected>,
     /// How far each storage's disk is.
     applied: BTreeMap<StoreId, u64>,
+    /// Storages and syncs that are linked and have told which disk is theirs, members or not.
+    disks: BTreeMap<NodeId, StoreId>,
     /// Syncs that are linked, and up to which position they are known to know the order.
     peers: BTreeMap<NodeId, u64>,
     /// The last statement of each disk that counted, on positions before the present one.
@@ -237,7 +237,9 @@ impl SyncRole {
     fn ask(&mut self, now_us: u64, command: OrderCommand, out: &mut Vec<Output>) {
         // Of the only sync in one process nobody else could become a peer.
         let is_possible = match &command {
-            OrderCommand::Members(members) => members.check().is_ok() && !(self.alone && members.syncs.len() > 1),
+            OrderCommand::Members { members, .. } => {
+                !self.order.is_void(&command) && !(self.alone && members.syncs.len() > 1)
+            }
             _ => true,
         };
         match command {
@@ -278,7 +280,9 @@ impl SyncRole {
             match challenger {
                 challenger if position == last + 1 => self.drafts.accept(challenger, &self.order),
                 // It was complete by the table of then.
-                Elected::Segment(draft) if position > self.since => self.drafts.accept_draft(draft, &self.order),
+                Elected::Segment(draft) if position > self.order.members_at => {
+                    self.drafts.accept_draft(draft, &self.order)
+                }
                 _ => {}
             }
         }
@@ -370,9 +374,6 @@ impl SyncRole {
     fn take(&mut self, elected: &Elected) {
         let heard = (!self.alone).then(|| self.all_heard());
         self.order.take(elected);
-        if matches!(elected, Elected::Command(OrderCommand::Members(_))) {
-            self.since = self.order.position;
-        }
         self.drafts.decided(elected, &self.order);
         if let Some(heard) = heard {
             self.heard = heard;
@@ -399,6 +400,7 @@ impl SyncRole {
             founding.storage(from, store, position);
             self.go_on_founding(out);
         }
+        self.disks.insert(from.clone(), store);
         let applied = self.applied.entry(store).or_default();
         *applied = position.max(*applied);
         let members = &self.order.members;

@@ -1,5 +1,8 @@
 //! What the router answers with: values that a gate writes to its wire.
 
+use serde::{Deserialize, Serialize};
+
+use super::dealer::Elsewhere;
 use crate::types::event::Discloser;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -49,6 +52,14 @@ pub enum Output<'a, S> {
         mode: InterruptMode,
         reason: Refusal,
     },
+    /// To another entry of the cluster: a callee of this user (and client id) wants to have the registration alone, so those
+    /// there are to be revoked.
+    TakeOver {
+        to: &'a S,
+        pattern: &'a TopicPattern,
+        authid: &'a str,
+        client_id: Option<&'a str>,
+    },
     /// To be published to `wamp.registration.*`.
     Registration(RegistrationEvent<'a>),
 }
@@ -71,6 +82,8 @@ pub struct Invocation<'a, S> {
     /// As given in the call.
     pub codec: Codec,
     pub payload: PayloadRef<'a>,
+    /// Set when `to` is another entry of the cluster.
+    pub elsewhere: Option<Elsewhere<'a>>,
 }
 
 /// The kind of request an error answers.
@@ -95,7 +108,7 @@ pub enum Failure<'a> {
 }
 
 /// Why the router itself refuses or ends something. Its text is for people, its [`uri`](Refusal::uri) for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     #[error("procedures of the broker cannot be registered")]
     ReservedProcedure,
@@ -129,6 +142,8 @@ pub enum Refusal {
     TooManyCalls,
     #[error("the realm has as many calls under way as it may")]
     RealmTooBusy,
+    #[error("there are as many calls under way to the callee's entry of the cluster as may be")]
+    TooManyCallsBetweenEntries,
 }
 
 impl Refusal {
@@ -145,13 +160,15 @@ impl Refusal {
             Self::ReceiverBlocked => "wamp.error.unavailable",
             Self::Untranslatable => "wamp.error.invalid_argument",
             Self::PayloadSizeExceeded => "wamp.error.payload_size_exceeded",
-            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy => "fennec.error.quota_exceeded",
+            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy | Self::TooManyCallsBetweenEntries => {
+                "fennec.error.quota_exceeded"
+            }
         }
     }
 }
 
 /// What the callee of an interrupted invocation is expected to do (WAMP, Call Canceling).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InterruptMode {
     /// Its answer, most likely an error, is passed on to the caller.
     Kill,
@@ -160,7 +177,7 @@ pub enum InterruptMode {
 }
 
 /// How calls are spread over the callees of one registration (WAMP, Shared Registration).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InvocationPolicy {
     /// One callee only.
     #[default]
@@ -201,6 +218,7 @@ impl<S> Output<'_, S> {
             | Self::Revoked { to, .. }
             | Self::Result { to, .. }
             | Self::Error { to, .. }
+            | Self::TakeOver { to, .. }
             | Self::Interrupt { to, .. } => Some(to),
             Self::Invocation(invocation) => Some(invocation.to),
             Self::Registration(_) => None,

@@ -31,7 +31,7 @@ pub struct Ports {
 pub struct Cluster {
     _turn: MutexGuard<'static, ()>,
     folder: tempfile::TempDir,
-    ports: [Ports; 3],
+    ports: Vec<Ports>,
     /// Where each node answers those who look at metrics.
     metrics: BTreeMap<&'static str, u16>,
     nodes: BTreeMap<&'static str, Node>,
@@ -73,7 +73,7 @@ impl Cluster {
         }
         std::fs::write(file("cluster.toml"), toml).expect("the cluster's file is written");
         let nodes = everybody().map(|id| (id, Node::default())).collect();
-        let mut cluster = Cluster { _turn, folder, ports: entries, metrics, nodes };
+        let mut cluster = Cluster { _turn, folder, ports: entries.to_vec(), metrics, nodes };
         everybody().for_each(|id| cluster.begin(id));
         cluster.wait_for_entries(limit);
         cluster
@@ -91,12 +91,7 @@ impl Cluster {
             command.env_remove(name);
         });
         let file = |name: &str| self.folder.path().join(name);
-        let role = match &id[..1] {
-            "E" => "entry",
-            "N" => "ndb",
-            _ => "sync",
-        };
-        command.args([role, "--id", id, "--log", "info"]);
+        command.args([role(id), "--id", id, "--log", "info"]);
         command.arg("--cluster").arg(file("cluster.toml")).arg("--config").arg(file("fennec.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a node is started");
@@ -148,12 +143,85 @@ impl Cluster {
         let _ = child.wait();
     }
 
+    /// SIGTERM: it ends in order, within this time.
+    pub fn end(&mut self, id: &str, limit: Duration) {
+        self.signal(id, Signal::TERM);
+        let deadline = Instant::now() + limit;
+        let mut child = self.nodes.get_mut(id).and_then(|node| node.child.take()).expect("it runs");
+        let status = loop {
+            match child.try_wait().expect("a child") {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    let _ = child.kill();
+                    panic!("{id} does not end\n{}", self.all_said());
+                }
+                None => std::thread::sleep(POLL),
+            }
+        };
+        assert!(status.success(), "{id} has ended with {status}\n{}", self.all_said());
+    }
+
     /// SIGSTOP, or SIGCONT.
     pub fn pause(&self, id: &str, goes_on: bool) {
+        self.signal(id, if goes_on { Signal::CONT } else { Signal::STOP });
+    }
+
+    fn signal(&self, id: &str, signal: Signal) {
         let child = self.nodes[id].child.as_ref().expect("it runs");
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        let signal = if goes_on { Signal::CONT } else { Signal::STOP };
         kill_process(pid, signal).expect("the node can be told");
+    }
+
+    /// A node that is in no file yet, and the part of the file that it is to be. It has a port of its own, and an entry more.
+    pub fn add(&mut self, id: &'static str) -> String {
+        self.nodes.insert(id, Node::default());
+        match role(id) {
+            "entry" => {
+                let ports = free_ports(3);
+                self.ports.push(Ports { mqtt: ports[1], http: ports[2] });
+                format!(
+                    "[[process]]\nentry = '{id}'\nlink = '127.0.0.1:{}'\nmqtt = '127.0.0.1:{}'\nhttp = '127.0.0.1:{}'\n",
+                    ports[0], ports[1], ports[2]
+                )
+            }
+            role => format!("[[process]]\n{role} = '{id}'\nlink = '127.0.0.1:{}'\n", free_ports(1)[0]),
+        }
+    }
+
+    /// The cluster's file.
+    pub fn file(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("cluster.toml")).expect("the cluster's file")
+    }
+
+    /// Changes the cluster's file, wherever it is.
+    pub fn edit(&self, change: impl Fn(&str) -> String) {
+        let files = std::fs::read_dir(self.folder.path()).expect("the folder");
+        let files = files.map(|file| file.expect("a file").path());
+        for path in
+            files.filter(|path| path.extension().is_some_and(|is| is == "toml") && !path.ends_with("fennec.toml"))
+        {
+            let text = std::fs::read_to_string(&path).expect("the cluster's file");
+            std::fs::write(path, change(&text)).expect("the cluster's file is written");
+        }
+    }
+
+    /// Has all nodes that run read the file: SIGHUP.
+    pub fn reread(&self) {
+        let running = self.nodes.iter().filter(|(_, node)| node.child.is_some());
+        running.for_each(|(id, _)| self.signal(id, Signal::HUP));
+    }
+
+    /// `fennec cluster apply`, which waits for so many seconds at most.
+    pub fn begin_apply(&self, timeout_s: u64) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+        command.args(["cluster", "apply", "--timeout", &timeout_s.to_string(), "--cluster"]);
+        command.arg(self.folder.path().join("cluster.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is started")
+    }
+
+    /// The same to its end: the exit code, and what it has printed.
+    pub fn apply(&self, timeout_s: u64) -> (Option<i32>, String) {
+        ended(self.begin_apply(timeout_s))
     }
 
     /// Removes all that a storage or sync keeps, which does not run.
@@ -169,13 +237,15 @@ impl Cluster {
 
     /// The same of any node.
     pub fn get_of(&self, id: &str, path: &str) -> String {
-        use std::io::Write;
-        let mut socket = TcpStream::connect(("127.0.0.1", self.metrics[id])).expect("the node listens");
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).expect("a request");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer");
-        answer
+        ask(self.metrics[id], &request)
+    }
+
+    /// What `POST` of some JSON to an entry gives.
+    pub fn post(&self, entry: usize, path: &str, body: &str) -> String {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let fields = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        ask(self.ports[entry].http, &[&head, &fields, body].concat())
     }
 
     /// What `fennec cluster status` gives: its exit code, and what it prints as JSON.
@@ -194,13 +264,22 @@ impl Cluster {
 
     /// The last lines of all.
     pub fn all_said(&self) -> String {
-        let tail = |id: &&str| {
+        let tail = |id: &&'static str| {
             let said = self.said(id);
             let lines: Vec<&str> = said.lines().collect();
             format!("{id}:\n{}\n", lines[lines.len().saturating_sub(12)..].join("\n"))
         };
-        everybody().map(|id| tail(&id)).collect()
+        self.nodes.keys().map(tail).collect()
     }
+}
+
+fn ask(port: u16, request: &str) -> String {
+    use std::io::Write;
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
+    socket.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 impl Drop for Cluster {
@@ -214,6 +293,21 @@ impl Drop for Cluster {
 
 pub fn everybody() -> impl Iterator<Item = &'static str> {
     SYNCS.into_iter().chain(STORAGES).chain(ENTRIES)
+}
+
+fn role(id: &str) -> &'static str {
+    match &id[..1] {
+        "E" => "entry",
+        "N" => "ndb",
+        _ => "sync",
+    }
+}
+
+/// Waits for the end of a command: its exit code, and what it has printed.
+pub fn ended(command: Child) -> (Option<i32>, String) {
+    let output = command.wait_with_output().expect("it ends");
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
 }
 
 /// So many that nobody listens on.

@@ -10,6 +10,7 @@
 //! paused; `FENNEC_CLUSTER_SEED=n` repeats the choices of a run, which prints its own.
 
 mod broker;
+mod calls;
 #[path = "../crash/checker.rs"]
 mod checker;
 #[path = "../crash/clients.rs"]
@@ -26,6 +27,7 @@ mod history;
 mod holders;
 mod interest;
 mod lost;
+mod members;
 mod people;
 #[path = "../crash/promises.rs"]
 mod promises;

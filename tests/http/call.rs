@@ -82,6 +82,7 @@ impl<'b> Callee<'b> {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            client_id: None,
             features: CalleeFeatures { call_canceling: true, ..CalleeFeatures::default() },
         };
         broker.realm().command(&broker.node, &mut Touched::default(), |dealer, out| {

@@ -65,7 +65,7 @@ fn first_order(count: usize) -> Order {
     let slots = vec![vec![Member { node: NodeId::storage("N1"), store: STORAGE }]];
     let life = |incarnation| (NodeId::entry(&format!("E{incarnation}")), Life { incarnation, ..Life::default() });
     let members = Members { syncs, slots, storage_quorum: 1 };
-    Order { position: BASE, members, lives: BTreeMap::from([life(1), life(2)]), time_us: 0 }
+    Order { position: BASE, members, members_at: 0, lives: BTreeMap::from([life(1), life(2)]), time_us: 0 }
 }
 
 impl Voter {

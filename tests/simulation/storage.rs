@@ -324,7 +324,7 @@ impl Storage {
                         (0, StateCommand::Lost { entry: number_of(entry), incarnation: *incarnation })
                     }
                     Apply::Command(OrderCommand::Time { at_us }) => (*at_us, StateCommand::Time),
-                    Apply::Command(OrderCommand::Members(table)) => {
+                    Apply::Command(OrderCommand::Members { members: table, .. }) => {
                         members = Some(table.clone());
                         (0, StateCommand::Time)
                     }

@@ -77,7 +77,7 @@ impl Sync {
     pub fn handle(&mut self, facts: &mut Facts, (now, wall): (u64, u64), envelope: Envelope) -> Acts {
         let Envelope { from, message, .. } = envelope;
         let mut out = Vec::new();
-        if let RoleMessage::Renew { incarnation, sent_us } = message {
+        if let RoleMessage::Renew { incarnation, sent_us, .. } = message {
             let message = match self.watch.heard(now, &from, incarnation) {
                 true => RoleMessage::Renewed { incarnation, sent_us },
                 false => RoleMessage::RenewRefused { incarnation },
@@ -117,7 +117,10 @@ impl Sync {
             member.store = store;
         }
         for member in &members.syncs {
-            let message = RoleMessage::AskCommand(OrderCommand::Members(members.clone()));
+            let message = RoleMessage::AskCommand(OrderCommand::Members {
+                behind: self.role.order().members_at,
+                members: members.clone(),
+            });
             if member.node == self.node {
                 continue;
             }

@@ -52,7 +52,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
 }
 
 /// Certificates as the links have them: those of the first process whose files are on this machine.
-fn tls(cluster: &Cluster) -> Result<Option<LinkTls>, Failure> {
+pub(super) fn tls(cluster: &Cluster) -> Result<Option<LinkTls>, Failure> {
     let mut why = None;
     for files in cluster.processes.iter().filter_map(|process| process.tls.as_ref()) {
         match LinkTls::from_files(files) {
@@ -64,14 +64,14 @@ fn tls(cluster: &Cluster) -> Result<Option<LinkTls>, Failure> {
 }
 
 /// What each process says, in their order.
-async fn ask_all(cluster: &Arc<Cluster>, tls: Option<LinkTls>, patience: Duration) -> Vec<Told> {
+pub(super) async fn ask_all(cluster: &Arc<Cluster>, tls: Option<LinkTls>, patience: Duration) -> Vec<Told> {
     let ask_one = |index: usize| {
         let (cluster, tls) = (cluster.clone(), tls.clone());
         tokio::spawn(async move {
             let process = &cluster.processes[index];
             match ask(&cluster, tls.as_ref(), process, Question::Status, patience).await {
                 Ok(Answer::Status(status)) => Ok(*status),
-                Ok(Answer::None) => Err("it has just been started".to_owned()),
+                Ok(Answer::None | Answer::Heard) => Err("it has just been started".to_owned()),
                 Err(error) => Err(error.to_string()),
             }
         })
@@ -147,7 +147,11 @@ fn pending(more: &More) -> String {
 }
 
 fn segments(count: u64, bytes: u64) -> String {
-    if count == 0 && bytes == 0 { "none".to_owned() } else { format!("{count} segments, {bytes} bytes") }
+    match (count, bytes) {
+        (0, 0) => "none".to_owned(),
+        (1, _) => format!("1 segment, {bytes} bytes"),
+        _ => format!("{count} segments, {bytes} bytes"),
+    }
 }
 
 /// What it does, and more of it.

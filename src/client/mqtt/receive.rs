@@ -208,6 +208,7 @@ fn refusal(reason: ReasonCode, text: Option<&str>) -> Error {
         R::ServerUnavailable
         | R::ServerBusy
         | R::ServerShuttingDown
+        | R::UseAnotherServer
         | R::KeepAliveTimeout
         | R::ConnectionRateExceeded
         | R::MaximumConnectTime => Error::Lost(format!("the broker ended the connection: {what}")),

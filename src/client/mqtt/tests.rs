@@ -577,6 +577,7 @@ fn the_broker_says_goodbye() {
     let goodbye = |reason| packet(|out| Disconnect::new(reason).encode(Level::V5, out));
     let end = |reason| connected().receive(goodbye(reason)).unwrap_err();
     assert!(end(ReasonCode::ServerShuttingDown).may_pass());
+    assert!(end(ReasonCode::UseAnotherServer).may_pass(), "who knows no other tries this one again");
     assert!(end(ReasonCode::NORMAL_DISCONNECTION).may_pass());
     assert!(!end(ReasonCode::SessionTakenOver).may_pass(), "two clients of one id would take turns for ever");
 }

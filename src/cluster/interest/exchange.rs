@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::calls::Calls;
 use super::heard::Hearing;
 use super::message::Message;
+use crate::cluster::frame::Beside;
 use crate::cluster::ndb::number_of;
 use crate::node::Node;
 use crate::node::groups::said::{self, Said};
 use crate::node::peers::Receiver;
-use crate::queue::envelope::NodeId;
+use crate::queue::envelope::{NodeId, Role};
 use crate::router::interest::{Heard, Interest, Own, PeerId, Theirs};
 
 /// See the module.
@@ -22,7 +24,8 @@ pub struct Exchange {
     receiver: Receiver,
     hearing: Hearing,
     version: u64,
-    out: Vec<(NodeId, Bytes)>,
+    calls: Calls,
+    out: Vec<(NodeId, Beside, Bytes)>,
     left_out: u64,
 }
 
@@ -34,30 +37,51 @@ struct Peer {
     asked: bool,
 }
 
+impl Peer {
+    fn new(node: &NodeId) -> Self {
+        Self { node: node.clone(), linked: false, theirs: Theirs::default(), asked: false }
+    }
+}
+
 impl Exchange {
-    /// `peers`: the other entries; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already: whatever they
-    /// have told went to a life before.
+    /// `peers`: the other entries; a [`PeerId`] is a place in it. `linked`: those of them whose links stand already:
+    /// whatever they have told went to a life before.
     pub fn new(node: Arc<Node>, peers: &[NodeId], linked: impl Fn(&NodeId) -> bool) -> Self {
-        let peer = |node: &NodeId| Peer { node: node.clone(), linked: false, theirs: Theirs::default(), asked: false };
         let mut exchange = Self {
             receiver: Receiver::new(node.clone()),
+            calls: Calls::new(&node, peers),
             node,
             hearing: Hearing::default(),
             version: 0,
             own: Own::default(),
-            peers: peers.iter().map(peer).collect(),
+            peers: peers.iter().map(Peer::new).collect(),
             out: Vec::new(),
             left_out: 0,
         };
         for node in peers.iter().filter(|node| linked(node)) {
             exchange.connected(node);
             exchange.ask(node);
+            exchange.calls.ask(node);
         }
         exchange
     }
 
-    /// The link to a node stands. Does nothing for those that are no entries.
+    /// Another entry, if it is none of the peers yet: the last of them. Those that go keep their places.
+    pub fn add(&mut self, node: &NodeId) {
+        if node.role == Role::Entry && !self.peers.iter().any(|peer| peer.node == *node) {
+            self.peers.push(Peer::new(node));
+            self.calls.add(node);
+        }
+    }
+
+    /// The other entries, each at the place of its [`PeerId`].
+    pub fn peers(&self) -> impl Iterator<Item = &NodeId> {
+        self.peers.iter().map(|peer| &peer.node)
+    }
+
+    /// The link to a node stands. Does nothing for those that are no peers.
     pub fn connected(&mut self, node: &NodeId) {
+        self.calls.connected(node);
         self.look();
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == *node) else { return };
         peer.linked = true;
@@ -69,6 +93,7 @@ impl Exchange {
 
     /// It is gone: nothing is sent there, and what is wanted there will be told anew.
     pub fn disconnected(&mut self, node: &NodeId) {
+        self.calls.disconnected(node);
         let Some(at) = self.peers.iter().position(|peer| peer.node == *node) else { return };
         let peer = &mut self.peers[at];
         peer.linked = false;
@@ -150,15 +175,28 @@ impl Exchange {
         }
     }
 
-    /// Ends a round: who got something is woken, and what clients want here is told if it has changed.
+    /// Takes what an entry says of its callees.
+    pub fn hear_callees(&mut self, from: &NodeId, body: &[u8], now_ms: u64) {
+        self.calls.hear(from, body, now_ms);
+    }
+
+    /// Takes a call of another entry, or what it says of one. It reaches clients at the latest with [`Exchange::finish`].
+    pub fn receive_call(&mut self, from: &NodeId, frame: &[u8], now_ms: u64) {
+        self.calls.receive(from, frame, now_ms);
+    }
+
+    /// Ends a round: who got something is woken, and what clients want and offer here is told if it has changed.
     pub fn finish(&mut self) {
         self.receiver.finish();
+        self.calls.finish();
         self.look();
     }
 
     /// What is to be sent, in order.
-    pub fn take(&mut self) -> Vec<(NodeId, Bytes)> {
-        std::mem::take(&mut self.out)
+    pub fn take(&mut self) -> Vec<(NodeId, Beside, Bytes)> {
+        let mut out = std::mem::take(&mut self.out);
+        out.extend(self.calls.take().into_iter().map(|(to, body)| (to, Beside::Callees, body)));
+        out
     }
 
     /// Looks what clients want here, and tells what has changed to all that are linked.
@@ -185,7 +223,7 @@ impl Exchange {
         self.version = told.version;
         let body = Message::Told(told).encode();
         let linked = self.peers.iter().filter(|peer| peer.linked);
-        self.out.extend(linked.map(|peer| (peer.node.clone(), body.clone())));
+        self.out.extend(linked.map(|peer| (peer.node.clone(), Beside::Interest, body.clone())));
     }
 
     fn ask(&mut self, node: &NodeId) {
@@ -196,7 +234,7 @@ impl Exchange {
     }
 
     fn say(&mut self, to: &NodeId, message: &Message) {
-        self.out.push((to.clone(), message.encode()));
+        self.out.push((to.clone(), Beside::Interest, message.encode()));
     }
 
     /// Has publishers know what a peer wants. A realm that is not known here has no publishers.

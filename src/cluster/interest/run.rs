@@ -4,16 +4,21 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::RwLock;
+
 use crate::cluster::frame::Beside;
 use crate::cluster::inbox::{Event, Inbox};
+use crate::cluster::line::NotSent;
 use crate::cluster::mesh::Mesh;
 use crate::node::Node;
 use crate::node::log::ClockFn;
 use crate::node::metrics::{Drop as DropReason, Protocol, Tally};
 use crate::node::peers::Carried;
+use crate::node::peers::calls::{Unsaid, cut};
 use crate::queue::envelope::NodeId;
 
 use super::Exchange;
+use super::calls::rank;
 
 /// Bytes of events of other entries that wait to be routed; what comes beyond is dropped.
 const INBOX_BYTES_MAX: usize = 32 << 20;
@@ -26,7 +31,7 @@ pub struct Exchanging {
 }
 
 impl Exchanging {
-    /// Takes what the entry heard. Never waits: events are dropped if too much waits, but nothing else.
+    /// Takes what the entry heard. Never waits: if too much waits, events are dropped, and the payloads of calls, but nothing else.
     pub fn hear(&self, event: Event) {
         match event {
             Event::Beside { what: Beside::Events, .. } => {
@@ -35,6 +40,13 @@ impl Exchanging {
                     let mut tally = Tally::default();
                     tally.drop(DropReason::LinkFull, 1);
                     self.node.metrics.of(Protocol::Mqtt).add(&mut tally);
+                }
+            }
+            Event::Beside { from, what: what @ Beside::Calls, body } => {
+                let event = Event::Beside { from: from.clone(), what, body: body.clone() };
+                if !self.inbox.offer(event) {
+                    // The caller is told.
+                    self.inbox.put(Event::Beside { from, what, body: cut(&body) });
                 }
             }
             event => self.inbox.put(event),
@@ -65,8 +77,10 @@ pub fn run(
     clock: ClockFn,
 ) -> io::Result<Exchanging> {
     let inbox = Inbox::new(INBOX_BYTES_MAX);
-    open(&node, &own, &peers, mesh, &inbox);
     let mut exchange = Exchange::new(node.clone(), &peers, linked);
+    let peers = Arc::new(RwLock::new(peers));
+    open(&node, &own, &peers, mesh, &inbox);
+    open_calls(&node, &own, &peers, mesh);
     let (waits, mesh) = (inbox.clone(), mesh.clone());
     let work = move || {
         loop {
@@ -76,13 +90,18 @@ pub fn run(
                 // What is lost with its link is forgotten, and begins anew with the next.
                 let _ = mesh.tell(own.clone(), to, Beside::Groups, body);
             }
-            for (to, body) in exchange.take() {
+            for (to, what, body) in exchange.take() {
                 // What is lost with its link is told anew with the next.
-                let _ = mesh.tell(own.clone(), to, Beside::Interest, body);
+                let _ = mesh.tell(own.clone(), to, what, body);
             }
             let Some(events) = waits.take(None) else { return };
             let now_ms = clock();
             for event in events {
+                if let Event::Connected { nodes, .. } = &event {
+                    nodes.iter().for_each(|node| exchange.add(node));
+                    // Before anything is sent there, its place leads to it.
+                    *peers.write() = exchange.peers().cloned().collect();
+                }
                 handle(&mut exchange, event, now_ms);
             }
         }
@@ -98,21 +117,43 @@ fn handle(exchange: &mut Exchange, event: Event, now_ms: u64) {
         Event::Beside { from, what: Beside::Interest, body } => exchange.hear(&from, &body),
         Event::Beside { from, what: Beside::Groups, body } => exchange.hear_of_groups(&from, &body),
         Event::Beside { from, what: Beside::Events, body } => exchange.receive(&from, &body, now_ms),
+        Event::Beside { from, what: Beside::Callees, body } => exchange.hear_callees(&from, &body, now_ms),
+        Event::Beside { from, what: Beside::Calls, body } => exchange.receive_call(&from, &body, now_ms),
         // Of the last, what is for storages.
         Event::Envelope(_) | Event::Request { .. } | Event::Beside { what: Beside::Policies, .. } => {}
     }
 }
 
 /// Gives the node its way to the peers.
-fn open(node: &Node, own: &NodeId, peers: &[NodeId], mesh: &Mesh, inbox: &Arc<Inbox>) {
-    let (mesh, own, peers, woken) = (mesh.clone(), own.clone(), peers.to_vec(), inbox.clone());
+fn open(node: &Node, own: &NodeId, peers: &Arc<RwLock<Vec<NodeId>>>, mesh: &Mesh, inbox: &Arc<Inbox>) {
+    let (mesh, own, peers, woken) = (mesh.clone(), own.clone(), peers.clone(), inbox.clone());
     let send = move |peer: crate::router::interest::PeerId, body| {
-        let Some(to) = peers.get(peer.0 as usize) else { return Carried::Dropped };
-        match mesh.offer(own.clone(), to.clone(), Beside::Events, body) {
+        let Some(to) = peers.read().get(peer.0 as usize).cloned() else { return Carried::Dropped };
+        match mesh.offer(own.clone(), to, Beside::Events, body) {
             Ok(false) => Carried::Sent,
             Ok(true) => Carried::Crowded,
             Err(_) => Carried::Dropped,
         }
     };
     node.open_peers(Box::new(send), Box::new(move || woken.wake()));
+}
+
+/// Gives the node its way to callees and callers at the peers.
+fn open_calls(node: &Node, own: &NodeId, peers: &Arc<RwLock<Vec<NodeId>>>, mesh: &Mesh) {
+    let rank = rank(own);
+    let (mesh, own, peers) = (mesh.clone(), own.clone(), peers.clone());
+    let say = move |peer: crate::router::interest::PeerId, frame, droppable: bool| {
+        let to = peers.read().get(peer.0 as usize).cloned().ok_or(Unsaid::Gone)?;
+        let sent = match droppable {
+            true => mesh.offer(own.clone(), to, Beside::Calls, frame).map(drop),
+            false => mesh.tell(own.clone(), to, Beside::Calls, frame),
+        };
+        sent.map_err(|error| match error {
+            NotSent::NoRoom => Unsaid::Full,
+            NotSent::Frame(_) => Unsaid::TooLong,
+            // The link has ended, or does.
+            NotSent::NotConnected | NotSent::Full | NotSent::Unknown(_) | NotSent::TooManyRequests => Unsaid::Gone,
+        })
+    };
+    node.open_calls(rank, Box::new(say));
 }

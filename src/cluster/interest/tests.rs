@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::cluster::frame::Beside;
 use crate::node::Node;
 use crate::node::link::Link;
 use crate::node::peers::Carried;
+use crate::node::peers::calls::Unsaid;
 use crate::node::publish::{Fate, Publication, Published};
 use crate::node::realm::Realm;
 use crate::node::session::{Session, Touched};
@@ -25,6 +28,8 @@ use crate::types::ids::SessionId;
 use crate::types::limits::Limits;
 use crate::types::payload::{Format, PayloadRef};
 use crate::types::topic::Topic;
+
+mod calls;
 
 type Sent = Arc<Mutex<VecDeque<(usize, Bytes)>>>;
 
@@ -42,6 +47,10 @@ struct Entry {
     exchange: Exchange,
     /// Events that were sent: to whom, and the body.
     sent: Sent,
+    /// Frames about calls.
+    frames: Sent,
+    /// What becomes of those that may be dropped; [`None`]: they are sent.
+    unsaid: Arc<Mutex<Option<Unsaid>>>,
 }
 
 struct Client {
@@ -71,11 +80,26 @@ fn entry(at: usize, linked: impl Fn(usize) -> bool) -> Entry {
         Carried::Sent
     };
     node.open_peers(Box::new(send), Box::new(|| {}));
+    let (frames, unsaid) = (Sent::default(), Arc::new(Mutex::new(None)));
+    let (out, fate, to) = (frames.clone(), unsaid.clone(), others.clone());
+    let say = move |peer: PeerId, frame, droppable: bool| match *fate.lock() {
+        Some(unsaid) if droppable => Err(unsaid),
+        _ => {
+            out.lock().push_back((to[peer.0 as usize], frame));
+            Ok(())
+        }
+    };
+    node.open_calls(super::calls::rank(&all[at]), Box::new(say));
     run_log(&node);
     let stands = |node: &NodeId| all.iter().position(|known| known == node).is_some_and(&linked);
+    // At run time no two nodes draw the same.
+    static LIVES: AtomicUsize = AtomicUsize::new(0);
+    for _ in 0..LIVES.fetch_add(1, Ordering::Relaxed) % 1000 {
+        node.random();
+    }
     let exchange = Exchange::new(node.clone(), &peers, stands);
     let realm = node.realm("realm1").unwrap();
-    Entry { id: all[at].clone(), node, realm, exchange, sent }
+    Entry { id: all[at].clone(), node, realm, exchange, sent, frames, unsaid }
 }
 
 /// Three entries, all linked.
@@ -112,11 +136,15 @@ impl World {
             for at in 0..self.entries.len() {
                 self.entries[at].exchange.finish();
                 let from = self.entries[at].id.clone();
-                for (to, body) in self.entries[at].exchange.take() {
+                for (to, what, body) in self.entries[at].exchange.take() {
                     quiet = false;
                     let to = self.entries.iter().position(|entry| entry.id == to).unwrap();
-                    if !self.cut.contains(&(at.min(to), at.max(to))) {
-                        self.entries[to].exchange.hear(&from, &body);
+                    if self.cut.contains(&(at.min(to), at.max(to))) {
+                        continue;
+                    }
+                    match what {
+                        Beside::Callees => self.entries[to].exchange.hear_callees(&from, &body, NOW_MS),
+                        _ => self.entries[to].exchange.hear(&from, &body),
                     }
                 }
                 let events: Vec<_> = self.entries[at].sent.lock().drain(..).collect();
@@ -124,6 +152,13 @@ impl World {
                     quiet = false;
                     carried.push((at, to));
                     self.entries[to].exchange.receive(&from, &body, NOW_MS);
+                }
+                let frames: Vec<_> = self.entries[at].frames.lock().drain(..).collect();
+                for (to, frame) in frames {
+                    quiet = false;
+                    if !self.cut.contains(&(at.min(to), at.max(to))) {
+                        self.entries[to].exchange.receive_call(&from, &frame, NOW_MS);
+                    }
                 }
             }
             if quiet {

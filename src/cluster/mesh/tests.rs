@@ -13,6 +13,7 @@ use crate::cluster::status::Status;
 use crate::cluster::testing::{self, KEY, node};
 use crate::queue::envelope::{RoleMessage, SegmentId};
 
+mod change;
 mod tls;
 
 /// Longer than anything here takes.
@@ -277,9 +278,7 @@ fn whoever_has_the_key_is_answered_and_takes_nobodys_seat() {
         runtime.block_on(ask::ask(cluster, None, &cluster.processes[1], Question::Status, PATIENCE))
     };
     assert_eq!(ask_n1(&cluster).unwrap(), Answer::None, "it has just been started");
-    n1.mesh.answer_with(Arc::new(|Question::Status, links| {
-        Answer::Status(Box::new(Status::of_this(PATIENCE, links, Vec::new())))
-    }));
+    n1.mesh.answer_with(Arc::new(|_, links| Answer::Status(Box::new(Status::of_this(PATIENCE, links, Vec::new())))));
     let Answer::Status(status) = ask_n1(&cluster).unwrap() else { panic!("no status") };
     assert_eq!((status.uptime_ms, status.links.len(), &*status.links[0].process), (20_000, 1, "E1"));
     assert!(status.links[0].up);

@@ -549,6 +549,8 @@ impl Machine for MqttGate {
                 self.leave(Leaving::Broken);
                 match reason {
                     End::TakenOver => self.say_goodbye(ReasonCode::SessionTakenOver, ""),
+                    // The other entries of a cluster have all that this one has.
+                    End::Shutdown if self.node.has_peers() => self.say_goodbye(ReasonCode::UseAnotherServer, ""),
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
                     End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),

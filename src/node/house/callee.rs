@@ -114,6 +114,7 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            client_id: None,
             features: CalleeFeatures {
                 call_canceling: true,
                 progressive_call_results: true,

@@ -32,18 +32,19 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::node::Node;
 use crate::node::metrics::Histogram;
-use crate::queue::message::Batch;
+use crate::queue::message::{Batch, Head};
 use crate::queue::outcome::{Outcome, Refused};
 use crate::queue::publication::Publications;
 use crate::queue::retention::Policy;
 use crate::queue::segment::Segment;
 use crate::queue::solo::TicketRange;
-use crate::queue::state::floors::Floors;
+use crate::queue::state::floors::{Floors, OTHERS};
+use crate::queue::state::rows;
 use crate::router::authorize::covers;
 use crate::store::{Commit, Store, StoreError};
 use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
-use crate::types::topic::TopicPattern;
+use crate::types::topic::{Topic, TopicPattern};
 pub use cleaner::{Cleaner, Kept, Slice};
 pub use engine::{Engine, LogError, Report};
 pub use feed::{Details, Fed, Feed};
@@ -86,6 +87,8 @@ pub struct Log {
     /// What is kept for its own sake.
     policies: Vec<Policy>,
     floors: RwLock<Floors>,
+    /// The highest of them.
+    floor_max: AtomicU64,
     /// Set where there are no threads.
     inline: OnceLock<Inline>,
     /// Called when something was submitted, where another thread than the log's own waits for it.
@@ -128,6 +131,7 @@ impl Log {
             alarms: Mutex::default(),
             report: Mutex::default(),
             floors: RwLock::default(),
+            floor_max: AtomicU64::new(0),
             inline: OnceLock::new(),
             waker: OnceLock::new(),
             counts: Counts::default(),
@@ -359,15 +363,32 @@ impl Log {
         self.floors.read().first_available(realm, pattern, others)
     }
 
+    /// Whether retention has given up what a segment has of a topic. For a while it may be there all the same: in memory, or at a
+    /// storage that has not deleted it yet; nobody shall see the difference.
+    pub fn is_given_up(&self, segment: &Segment, head: &Head<'_>) -> bool {
+        if segment.last() >= self.floor_max.load(Ordering::Acquire) {
+            return false;
+        }
+        let Ok(topic) = Topic::from_name(head.topic) else { return false };
+        let is_its = |policy: &&Policy| {
+            policy.realm.as_ref().is_none_or(|name| *name == *head.realm) && policy.pattern.matches(&topic)
+        };
+        let policy = self.policies.iter().find(is_its);
+        let pattern = policy.map_or_else(|| OTHERS.to_owned(), |policy| rows::pattern_text(&policy.pattern));
+        segment.last() < self.floors.read().first_of(head.realm, &pattern)
+    }
+
     /// Retention of a cluster has given up something.
     fn raise_floor(&self, realm: &str, pattern: &str, first: u64) {
         self.floors.write().raise(realm, pattern, first);
+        self.floor_max.fetch_max(first, Ordering::AcqRel);
     }
 
     /// Retention has given up something.
     pub(super) fn set_floors(&self, floors: &Floors) {
         if *self.floors.read() != *floors {
             *self.floors.write() = floors.clone();
+            self.floor_max.fetch_max(floors.highest(), Ordering::AcqRel);
         }
     }
 

@@ -166,7 +166,7 @@ impl Reading<'_> {
         let Some(realm) = self.node.realm(&target.realm) else { return };
         let mut walker = Walker::new(segment, None);
         while let Ok(Some(head)) = walker.head() {
-            let topic = self.topic(&head, &realm.authorizer);
+            let topic = self.topic(&head, &realm.authorizer).filter(|_| !self.node.log.is_given_up(segment, &head));
             let Some(topic) = topic else {
                 walker.skip_run();
                 continue;

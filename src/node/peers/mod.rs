@@ -6,8 +6,11 @@
 //!
 //! Only what does not go through the log is sent, and only by the entry that it was published at: the [`Receiver`] routes and
 //! sends nothing. An event is encoded once for all peers, as it is for the log. See [`crate::router::interest`].
+//!
+//! [`calls`]: the same for calls, whose answers come back.
 
 mod body;
+pub mod calls;
 mod heard;
 mod receive;
 
@@ -61,6 +64,8 @@ pub struct Peers {
     busy_groups: AtomicBool,
     /// Woken when the log that groups wait for was read.
     pump_link: Arc<Link>,
+    calls: OnceLock<calls::Way>,
+    call_counts: calls::CallCounts,
 }
 
 impl Peers {
@@ -132,6 +137,11 @@ impl Peers {
 }
 
 impl Node {
+    /// Whether this node is an entry of a cluster.
+    pub fn has_peers(&self) -> bool {
+        self.peers.are_open()
+    }
+
     /// Makes this node an entry of a cluster. To be called once, before clients come.
     pub fn open_peers(&self, send: SendFn, wake: WakeFn) {
         if self.peers.way.set((send, wake)).is_ok() {

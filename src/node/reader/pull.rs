@@ -201,7 +201,8 @@ impl Reader {
             if !spend(steps) {
                 return Ok(Some(Pulled::Later));
             }
-            let (target, to) = match *head.realm == *around.realm.name {
+            let is_there = *head.realm == *around.realm.name && !around.node.log.is_given_up(segment, &head);
+            let (target, to) = match is_there {
                 true => self.wants.look_up(head.topic, number, eyes),
                 false => (None, u64::MAX),
             };

@@ -30,6 +30,11 @@ impl Floors {
         self.by_realm.get(realm).and_then(|floors| floors.get(pattern)).copied().unwrap_or(0)
     }
 
+    /// The highest of all floors.
+    pub fn highest(&self) -> u64 {
+        self.by_realm.values().flat_map(BTreeMap::values).copied().max().unwrap_or(0)
+    }
+
     /// The lowest number from which on all messages that the pattern matches are there, as far as retention goes; 1 if it has
     /// deleted nothing. May be too high by what a floor's pattern has beside the asked one, never too low. `others`: the pattern
     /// may match topics of no policy.

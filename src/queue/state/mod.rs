@@ -121,7 +121,7 @@ impl StateCommand {
                 Self::Retain { realm: realm.clone(), pattern: pattern.clone(), first: *first }
             }
             OrderCommand::Time { .. } => Self::Time,
-            OrderCommand::Members(_) => return None,
+            OrderCommand::Members { .. } => return None,
         })
     }
 }

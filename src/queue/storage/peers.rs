@@ -318,7 +318,8 @@ impl StorageRole {
         }
         old.into_iter().for_each(|member| member.store = self.store);
         for sync in &self.members.syncs {
-            let ask = RoleMessage::AskCommand(OrderCommand::Members(members.clone()));
+            let ask =
+                RoleMessage::AskCommand(OrderCommand::Members { behind: self.members_at, members: members.clone() });
             self.send(&sync.node, ask, out);
         }
     }

@@ -31,7 +31,7 @@ pub struct Drafts {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Counted {
-    /// Disks that have it.
+    /// Disks that have it, members or not.
     stores: BTreeSet<StoreId>,
     is_complete: bool,
 }
@@ -39,9 +39,9 @@ struct Counted {
 impl Drafts {
     /// The disk `store` has it whole.
     pub fn count(&mut self, store: StoreId, draft: Draft, order: &Order) {
-        let slot = draft.slot;
-        let is_member = order.members.slot(slot).iter().any(|member| member.store == store);
-        if is_member && order.may_come(&draft.id) {
+        // A disk that is not in the table yet may be by the time that this sync learns of it.
+        if order.may_come(&draft.id) {
+            let slot = draft.slot;
             let counted = self.drafts.entry(draft).or_default();
             counted.stores.insert(store);
             counted.is_complete = counted.is_complete || counted.is_quorum(slot, &order.members);
@@ -127,7 +127,7 @@ impl Drafts {
                     OrderCommand::Init { entry, .. } | OrderCommand::Lost { entry, .. } => {
                         self.keep_what_may_come(entry, order);
                     }
-                    OrderCommand::Members(_) => self.count_anew(order),
+                    OrderCommand::Members { .. } => self.count_anew(order),
                     OrderCommand::Retain { .. } | OrderCommand::Time { .. } => {}
                 }
                 self.drop_void(order);
@@ -182,7 +182,7 @@ impl Counted {
 /// Whether the command is complete only when a majority of syncs backs it.
 pub fn needs_majority(command: &OrderCommand) -> bool {
     match command {
-        OrderCommand::Lost { .. } | OrderCommand::Time { .. } | OrderCommand::Members(_) => true,
+        OrderCommand::Lost { .. } | OrderCommand::Time { .. } | OrderCommand::Members { .. } => true,
         OrderCommand::Init { .. } | OrderCommand::Retain { .. } => false,
     }
 }

@@ -6,7 +6,7 @@ use super::promises::{Phase, Record, Step};
 use super::{Hello, Order, Output, SyncRole, Table};
 use crate::queue::envelope::{Elected, Envelope, NodeId, Role, RoleMessage};
 use crate::queue::faults::{Fault, has};
-use crate::queue::quorum::Member;
+use crate::queue::quorum::{Member, StoreId};
 
 impl SyncRole {
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
@@ -19,6 +19,7 @@ impl SyncRole {
     /// The link to a node is down.
     pub fn disconnected(&mut self, node: &NodeId) {
         self.peers.remove(node);
+        self.disks.remove(node);
         self.drafts.back(node, BTreeSet::new(), &self.order);
     }
 
@@ -36,6 +37,7 @@ impl SyncRole {
             return self.forget(out);
         }
         self.peers.insert(from.clone(), hello.position);
+        self.disks.insert(from.clone(), hello.store);
         if let Some(founding) = &mut self.founding {
             founding.sync(from, hello.store, &hello.table);
             if hello.table == Table::Founded {
@@ -90,9 +92,14 @@ impl SyncRole {
     /// A decision is told to those who may not know it.
     pub(super) fn tell_decision(&self, position: u64, elected: &Elected, out: &mut Vec<Output>) {
         let storages = self.order.members.storages();
-        for storage in storages.iter().filter(|member| self.applied.get(&member.store).is_none_or(|at| *at < position))
-        {
-            self.send(&storage.node, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
+        let is_member = |node: &NodeId| storages.iter().any(|member| member.node == *node);
+        let lacks = |store: &StoreId| self.applied.get(store).is_none_or(|at| *at < position);
+        let members = storages.iter().filter(|member| lacks(&member.store)).map(|member| &member.node);
+        // Those that are to be members, and those that were, follow.
+        let others = self.disks.iter().filter(|(node, store)| node.role == Role::Storage && lacks(store));
+        let others = others.map(|(node, _)| node).filter(|node| !is_member(node));
+        for storage in members.chain(others) {
+            self.send(storage, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
         }
         for (sync, _) in self.peers.iter().filter(|(_, knows)| **knows < position) {
             self.send(sync, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
@@ -123,7 +130,7 @@ impl SyncRole {
     /// A storage cannot know the first table by itself.
     fn tell_table(&self, to: &NodeId, out: &mut Vec<Output>) {
         if self.founds && self.founding.is_none() {
-            let (position, members) = (self.since, self.order.members.clone());
+            let (position, members) = (self.order.members_at, self.order.members.clone());
             self.send(to, RoleMessage::MembersAre { position, members }, out);
         }
     }

@@ -15,6 +15,8 @@ pub struct Order {
     pub position: u64,
     /// Who takes part in the next.
     pub members: Members,
+    /// Position of the MEMBERS that they are of; 0: they are the first.
+    pub members_at: u64,
     pub lives: BTreeMap<NodeId, Life>,
     /// Log time: the highest segment or TIME, in microseconds since 1970.
     pub time_us: u64,
@@ -34,7 +36,7 @@ pub struct Life {
 impl Order {
     /// Before the first position.
     pub fn new(members: Members) -> Self {
-        Self { position: 0, members, lives: BTreeMap::new(), time_us: 0 }
+        Self { position: 0, members, members_at: 0, lives: BTreeMap::new(), time_us: 0 }
     }
 
     /// The next position is decided.
@@ -67,7 +69,9 @@ impl Order {
                 self.lives.get(entry).is_none_or(|life| life.incarnation != *incarnation || life.lost)
             }
             OrderCommand::Time { at_us } => *at_us <= self.time_us,
-            OrderCommand::Members(members) => *members == self.members,
+            OrderCommand::Members { behind, members } => {
+                *behind != self.members_at || *members == self.members || !members.may_follow(&self.members)
+            }
             OrderCommand::Init { .. } | OrderCommand::Retain { .. } => false,
         }
     }
@@ -85,7 +89,10 @@ impl Order {
                 let life = self.lives.get_mut(entry).filter(|life| life.incarnation == *incarnation);
                 life.into_iter().for_each(|life| life.lost = true);
             }
-            OrderCommand::Members(members) => self.members = members.clone(),
+            OrderCommand::Members { members, .. } if !self.is_void(command) => {
+                (self.members_at, self.members) = (position, members.clone());
+            }
+            OrderCommand::Members { .. } => {}
             OrderCommand::Time { at_us } => self.time_us = self.time_us.max(*at_us),
             OrderCommand::Retain { .. } => {}
         }

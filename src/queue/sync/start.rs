@@ -84,13 +84,13 @@ impl SyncRole {
             forgot: false,
             founds: false,
             founding: None,
-            since: order.position,
             order,
             drafts: Drafts::default(),
             vote,
             ahead: BTreeMap::new(),
             decisions: BTreeMap::new(),
             applied: BTreeMap::new(),
+            disks: BTreeMap::new(),
             peers: BTreeMap::new(),
             heard: BTreeMap::new(),
             before: None,
@@ -119,7 +119,7 @@ impl SyncRole {
     /// The order stands like this, without the decisions before.
     pub(super) fn begin(&mut self, order: Order) {
         self.heard = self.all_heard();
-        (self.founding, self.since) = (None, order.position);
+        self.founding = None;
         self.decisions.clear();
         self.order = order;
         self.vote = self.new_vote();

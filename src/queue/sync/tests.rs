@@ -63,7 +63,7 @@ fn a_sync_that_is_alone_does_not_become_one_of_several() {
     let mut several = members(1, 1);
     several.syncs.push(Member { node: NodeId::sync("S2"), store: StoreId(9) });
     let mut told = Told::new(1, 1);
-    told.ask(OrderCommand::Members(several));
+    told.ask(OrderCommand::Members { behind: 0, members: several });
     assert_eq!(told.elected(), []);
 }
 
@@ -100,7 +100,7 @@ fn the_lowest_is_elected_first() {
     }
     assert_eq!(told.elected(), [], "one storage is no quorum");
     // With MEMBERS drafts are counted anew: all of them are drafts at once.
-    told.ask(OrderCommand::Members(members(2, 1)));
+    told.ask(OrderCommand::Members { behind: 0, members: members(2, 1) });
     assert_eq!(told.elected(), [(4, 0), (5, 40), (6, 50), (7, 50), (8, 60)]);
     let (first, second) = (told.sync.decisions[&6].clone(), told.sync.decisions[&7].clone());
     assert_eq!(first, Elected::Segment(draft("E1", 1, 50, 0)), "then the entry's name counts");
@@ -360,9 +360,64 @@ fn a_disk_that_is_no_member_only_listens() {
     assert_eq!((one.sync.standing(), one.sync.position(), one.said()), (Standing::Listens, 1, vec![]));
     let mut table = three();
     table.syncs[0].store = StoreId(77);
-    one.hear("S2", RoleMessage::ElectSegment { position: 2, elected: Elected::Command(OrderCommand::Members(table)) });
+    one.hear(
+        "S2",
+        RoleMessage::ElectSegment {
+            position: 2,
+            elected: Elected::Command(OrderCommand::Members { behind: 0, members: table }),
+        },
+    );
     one.pick("S2", 3, time(9));
     assert_eq!((one.sync.standing(), one.said().len()), (Standing::Votes, 2));
+}
+
+#[test]
+fn a_table_that_was_made_from_another_than_the_present_one_is_void() {
+    let table = |storage_quorum| Members { slots: members(3, storage_quorum).slots, storage_quorum, ..three() };
+    let ask = |behind, storage_quorum| OrderCommand::Members { behind, members: table(storage_quorum) };
+    let elect = |position, command| RoleMessage::ElectSegment { position, elected: Elected::Command(command) };
+    let mut one = OneOfThree::greeted();
+    // Two were asked for at once.
+    for command in [ask(0, 2), ask(0, 3)] {
+        one.hear("S1", RoleMessage::AskCommand(command.clone()));
+        one.hear("S2", RoleMessage::BackCommands([command].into()));
+    }
+    one.hear("S2", elect(1, ask(0, 2)));
+    assert_eq!((one.sync.order().members_at, one.sync.order().members.storage_quorum), (1, 2));
+    one.said();
+    one.hear("S2", RoleMessage::BackCommands([ask(0, 3)].into()));
+    one.hear("S3", RoleMessage::BackCommands([ask(0, 3)].into()));
+    assert_eq!(one.said(), [], "it is made from the first table, and that is over");
+    let mut two_more = table(3);
+    two_more.syncs.extend((4..=5).map(|n| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId(10 + n) }));
+    one.hear("S2", elect(2, OrderCommand::Members { behind: 1, members: two_more }));
+    assert_eq!((one.sync.order().members_at, one.sync.order().members.syncs.len()), (1, 3), "two at once");
+    one.hear("S2", elect(3, ask(1, 3)));
+    assert_eq!((one.sync.order().members_at, one.sync.order().members.storage_quorum), (3, 3));
+}
+
+#[test]
+fn a_storage_that_is_no_member_hears_decisions_once_it_has_asked() {
+    let mut one = OneOfThree::greeted();
+    let tells = |one: &mut OneOfThree| {
+        let is_it = |output: &Output| match output {
+            Output::Send(Envelope { to, message: RoleMessage::ElectSegment { .. }, .. }) => {
+                *to == NodeId::storage("N9")
+            }
+            _ => false,
+        };
+        std::mem::take(&mut one.out).iter().any(is_it)
+    };
+    one.hear("S2", RoleMessage::ElectSegment { position: 1, elected: init_elected() });
+    assert!(!tells(&mut one));
+    let storage = NodeId::storage("N9");
+    one.sync.handle(0, &storage, RoleMessage::Applied { store: StoreId(9), position: 1 }, &mut one.out);
+    one.hear("S2", RoleMessage::ElectSegment { position: 2, elected: time(5) });
+    assert!(tells(&mut one));
+    assert!(one.sync.report().disks.contains(&(storage.clone(), StoreId(9), 1)));
+    one.sync.disconnected(&storage);
+    one.hear("S2", RoleMessage::ElectSegment { position: 3, elected: time(6) });
+    assert!(!tells(&mut one));
 }
 
 #[test]
@@ -372,7 +427,13 @@ fn drafts_are_counted_anew_with_a_new_table() {
     let before = draft("E1", 1, 100, 0);
     one.pick("S2", 2, Elected::Segment(before.clone()));
     let table = Members { storage_quorum: 1, ..Members { slots: members(2, 1).slots, ..three() } };
-    one.hear("S2", RoleMessage::ElectSegment { position: 2, elected: Elected::Command(OrderCommand::Members(table)) });
+    one.hear(
+        "S2",
+        RoleMessage::ElectSegment {
+            position: 2,
+            elected: Elected::Command(OrderCommand::Members { behind: 0, members: table }),
+        },
+    );
     one.said();
     one.pick("S3", 2, Elected::Segment(before.clone()));
     assert_eq!(one.said(), [], "it was complete by the old table");

@@ -331,7 +331,9 @@ impl Cluster {
     fn ask_members(&mut self, syncs: &[&str]) {
         let member = |name: &&str| Member { node: node(name), store: self.promises[&node(name)].store };
         let syncs = syncs.iter().map(member).collect();
-        self.ask(&[], &OrderCommand::Members(Members { syncs, ..self.members.clone().unwrap() }));
+        let members = Members { syncs, ..self.members.clone().unwrap() };
+        let behind = self.syncs.values().map(|sync| sync.order().members_at).max().unwrap_or(0);
+        self.ask(&[], &OrderCommand::Members { behind, members });
     }
 
     fn rewrite(&mut self, sync: &NodeId) {
@@ -647,7 +649,7 @@ fn order(command: &OrderCommand) -> String {
     match command {
         OrderCommand::Init { entry, replaces, .. } => format!("INIT {entry} replaces {replaces}"),
         OrderCommand::Time { at_us } => format!("TIME {at_us}"),
-        OrderCommand::Members(members) => format!("MEMBERS{}", disks(members)),
+        OrderCommand::Members { members, .. } => format!("MEMBERS{}", disks(members)),
         OrderCommand::Lost { entry, incarnation } => format!("LOST {entry} in life {incarnation}"),
         other => format!("{other:?}"),
     }

@@ -2,8 +2,9 @@
 
 use super::Dealer;
 use super::command::{Call, CancelMode, Violation};
-use super::registration::Chosen;
-use super::session::{Pending, Place};
+use super::peers::{CALLS_PER_PEER_MAX, Elsewhere};
+use super::registration::{Chosen, Registrations};
+use super::session::{Pending, Place, Session};
 use crate::router::output::{Command, Failure, InterruptMode, Invocation, Output, Refusal, Sink};
 use crate::types::ids::{InvocationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
@@ -21,24 +22,50 @@ impl<S: Clone> Dealer<S> {
         now_ms: u64,
         out: &mut Sink<'_, S>,
     ) -> Result<(), Violation> {
+        let most = (self.limits.calls_per_session_max, Refusal::TooManyCalls);
+        self.begin(session, handle, call, most, now_ms, out, |registrations| registrations.choose(call.procedure))
+    }
+
+    /// Begins a call of a session that may have `most` under way, at the callee that `choose` gives.
+    #[expect(clippy::too_many_arguments)] // each of its own kind
+    pub(super) fn begin(
+        &mut self,
+        session: SessionId,
+        handle: &S,
+        call: &Call<'_>,
+        most: (usize, Refusal),
+        now_ms: u64,
+        out: &mut Sink<'_, S>,
+        choose: impl FnOnce(&mut Registrations) -> Result<Chosen, Refusal>,
+    ) -> Result<(), Violation> {
         let calls_total = self.calls;
         let limits = self.limits;
         let caller = self.session(session, handle);
         if caller.calls.contains_key(&call.request) {
             return Err(Violation::RequestInUse(call.request));
         }
-        let chosen = if caller.calls.len() >= limits.calls_per_session_max {
-            Err(Refusal::TooManyCalls)
+        let chosen = if caller.calls.len() >= most.0 {
+            Err(most.1)
         } else if calls_total >= limits.calls_max {
             Err(Refusal::RealmTooBusy)
         } else {
-            self.registrations.choose(call.procedure)
+            choose(&mut self.registrations)
         };
+        let chosen = chosen.and_then(|chosen| self.check_link(chosen));
         match chosen {
             Ok(chosen) => self.invoke(session, call, chosen, now_ms, out),
             Err(refusal) => out(call_error(handle, call.request, Failure::Refused(refusal))),
         }
         Ok(())
+    }
+
+    /// Another entry takes only so many calls.
+    fn check_link(&self, chosen: Chosen) -> Result<Chosen, Refusal> {
+        let is_full = |callee: &Session<S>| callee.pending.len() >= CALLS_PER_PEER_MAX;
+        match chosen.is_elsewhere && self.sessions.get(&chosen.callee).is_some_and(is_full) {
+            true => Err(Refusal::TooManyCallsBetweenEntries),
+            false => Ok(chosen),
+        }
     }
 
     fn invoke(&mut self, caller: SessionId, call: &Call<'_>, chosen: Chosen, now_ms: u64, out: &mut Sink<'_, S>) {
@@ -71,8 +98,16 @@ impl<S: Clone> Dealer<S> {
         if let Some(caller) = self.sessions.get_mut(&caller) {
             caller.calls.insert(call.request, place);
         }
+        let registration = chosen.is_elsewhere.then(|| self.registrations.get(chosen.registration));
+        let elsewhere = registration.flatten().map(|registration| Elsewhere {
+            procedure: call.procedure,
+            pattern: &registration.pattern,
+            policy: chosen.policy,
+            disclose_me: call.disclose_me,
+        });
         if let Some(callee) = self.sessions.get(&place.callee) {
             out(Output::Invocation(Invocation {
+                elsewhere,
                 to: &callee.handle,
                 invocation: place.invocation,
                 registration: chosen.registration,
@@ -205,12 +240,12 @@ impl<S: Clone> Dealer<S> {
         self.refuse_call(caller, request, reason, out);
     }
 
-    fn place(&self, caller: SessionId, request: RequestId) -> Option<Place> {
+    pub(super) fn place(&self, caller: SessionId, request: RequestId) -> Option<Place> {
         self.sessions.get(&caller)?.calls.get(&request).copied()
     }
 
     /// Takes a call out of every list. Its slot stays occupied.
-    fn take(&mut self, place: Place) -> Option<Pending> {
+    pub(super) fn take(&mut self, place: Place) -> Option<Pending> {
         let pending = self.sessions.get_mut(&place.callee)?.pending.remove(&place.invocation)?;
         self.forget(place, &pending);
         Some(pending)
@@ -263,7 +298,7 @@ impl<S: Clone> Dealer<S> {
     }
 
     /// The callee answered an invocation that is not pending: too late, again, or out of the blue.
-    fn late_answer(&mut self, place: Place, is_final: bool) -> Result<(), Violation> {
+    pub(super) fn late_answer(&mut self, place: Place, is_final: bool) -> Result<(), Violation> {
         let known = self.sessions.get_mut(&place.callee);
         let known = known.filter(|callee| (InvocationId(1)..=callee.last_invocation).contains(&place.invocation));
         let callee = known.ok_or(Violation::NoSuchInvocation(place.invocation))?;

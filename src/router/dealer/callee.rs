@@ -2,6 +2,7 @@
 
 use super::Dealer;
 use super::command::Register;
+use super::endpoints::Endpoint;
 use super::registration::is_reserved;
 use super::session::{Place, Session};
 use crate::router::output::{Command, Failure, InvocationPolicy, Output, Refusal, RegistrationEvent, Sink};
@@ -25,6 +26,10 @@ impl<S: Clone> Dealer<S> {
                 return out(Output::Error { to: handle, command: Command::Register, request, failure });
             }
         };
+        if let Some(authid) = command.authid.filter(|_| command.force_reregister || !replaced.is_empty()) {
+            let client_id = command.client_id.filter(|_| !command.force_reregister);
+            self.ask_to_take_over(command.pattern, authid, client_id, out);
+        }
         for (registration, callee) in replaced {
             self.revoke(registration, callee, out);
         }
@@ -32,6 +37,7 @@ impl<S: Clone> Dealer<S> {
         let callee = self.session(session, handle);
         callee.features = command.features;
         callee.authid = command.authid.map(Into::into);
+        callee.client_id = command.client_id.map(Into::into);
         callee.registrations.insert(registration);
         out(Output::Registered { to: handle, request, registration });
         if let Some(info) = self.registration(registration).filter(|_| created) {
@@ -63,15 +69,15 @@ impl<S: Clone> Dealer<S> {
         let known = known.and_then(|id| Some((id, self.registrations.get(id)?)));
         let mut replaced = Vec::new();
         if let Some((id, registration)) = known {
-            let callees = registration.endpoints.iter().map(|endpoint| endpoint.callee);
-            if command.force_reregister {
-                let own = callees.filter(|callee| *callee == session || self.has_authid(*callee, command.authid));
-                replaced.extend(own.map(|callee| (id, callee)));
-            } else if registration.has_callee(session) {
+            let is_replaced = |endpoint: &&Endpoint| self.is_replaced(endpoint, session, command);
+            let endpoints = registration.endpoints();
+            replaced.extend(endpoints.iter().filter(is_replaced).map(|endpoint| (id, endpoint.callee)));
+            if !command.force_reregister && registration.has_callee(session) {
                 return Err(Refusal::ProcedureAlreadyExists);
             }
-            if replaced.len() < registration.endpoints.len() {
-                match registration.policy {
+            // The first of those that stay decides.
+            if let Some(first) = endpoints.iter().find(|endpoint| !is_replaced(endpoint)) {
+                match first.policy {
                     InvocationPolicy::Single => return Err(Refusal::ProcedureAlreadyExists),
                     policy if policy != command.policy => return Err(Refusal::PolicyConflict),
                     _ => {}
@@ -86,7 +92,19 @@ impl<S: Clone> Dealer<S> {
         Ok(replaced)
     }
 
-    fn has_authid(&self, callee: SessionId, authid: Option<&str>) -> bool {
+    /// Whether the callee gives way to this one.
+    fn is_replaced(&self, endpoint: &Endpoint, session: SessionId, command: &Register<'_>) -> bool {
+        let Register { authid, client_id, force_reregister: force, .. } = *command;
+        match &endpoint.offer {
+            None => force && (endpoint.callee == session || self.has_authid(endpoint.callee, authid)),
+            Some(offer) => {
+                let is_own = client_id.is_some() && offer.client_id.as_deref() == client_id;
+                authid.is_some() && offer.authid.as_deref() == authid && (force || is_own)
+            }
+        }
+    }
+
+    pub(super) fn has_authid(&self, callee: SessionId, authid: Option<&str>) -> bool {
         authid.is_some() && self.sessions.get(&callee).is_some_and(|callee| callee.authid.as_deref() == authid)
     }
 
@@ -110,7 +128,7 @@ impl<S: Clone> Dealer<S> {
         removed(session, registration, deleted, out);
     }
 
-    fn revoke(&mut self, registration: RegistrationId, session: SessionId, out: &mut Sink<'_, S>) {
+    pub(super) fn revoke(&mut self, registration: RegistrationId, session: SessionId, out: &mut Sink<'_, S>) {
         let Some(deleted) = self.registrations.remove(registration, session) else { return };
         if let Some(callee) = self.sessions.get_mut(&session) {
             callee.registrations.remove(&registration);

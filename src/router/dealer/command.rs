@@ -36,6 +36,9 @@ pub struct Register<'a> {
     pub force_reregister: bool,
     /// Whose callee this is; without it only the session's own registration can be replaced.
     pub authid: Option<&'a str>,
+    /// Client id of an MQTT callee. One of the same user and client id at another entry of the cluster is its own earlier connection,
+    /// which is always replaced.
+    pub client_id: Option<&'a str>,
     pub features: CalleeFeatures,
 }
 

@@ -7,11 +7,15 @@
 //! Left out: queueing of calls. When all callees work on as many calls as they take (`concurrency`), the caller is
 //! refused with `wamp.error.no_available_callee` and may try again: the specification knows no queue, and payloads need
 //! not be kept. Authorization, the `wamp.*` procedures and the publication of meta events are the node's.
+//!
+//! Other entries of a cluster are callees and callers too: see [`peers`].
 
 mod call;
 mod callee;
 mod command;
+mod endpoints;
 mod hash;
+mod peers;
 mod registration;
 mod session;
 #[cfg(test)]
@@ -20,6 +24,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use command::{Call, CalleeFeatures, CancelMode, Register, Violation};
+pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_session};
 
 use crate::router::output::RegistrationInfo;
 use crate::types::ids::{RegistrationId, SessionId};
@@ -68,12 +73,12 @@ impl<S: Clone> Dealer<S> {
 
 /// What `wamp.registration.*` tells.
 impl<S> Dealer<S> {
-    /// Those of the broker itself are not counted.
+    /// Those with callees at this entry; those of the broker itself are not counted.
     pub fn registration_count(&self) -> usize {
-        self.registrations.len() - self.provided
+        self.registrations.len_here() - self.provided
     }
 
-    /// All registrations, in no order.
+    /// All registrations, in no order, those of other entries too.
     pub fn registrations(&self) -> impl Iterator<Item = RegistrationInfo<'_>> {
         self.registrations.iter()
     }
@@ -92,9 +97,10 @@ impl<S> Dealer<S> {
         self.registrations.best(procedure)
     }
 
-    /// The callees in the order in which they registered; `None` if there is no such registration.
+    /// The callees in the order in which they registered, another entry once for all that it has of a policy; `None` if there is no
+    /// such registration.
     pub fn callees(&self, registration: RegistrationId) -> Option<impl ExactSizeIterator<Item = SessionId>> {
-        Some(self.registrations.get(registration)?.endpoints.iter().map(|endpoint| endpoint.callee))
+        Some(self.registrations.get(registration)?.endpoints().iter().map(|endpoint| endpoint.callee))
     }
 
     /// Calls without a final answer.

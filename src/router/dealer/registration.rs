@@ -1,9 +1,11 @@
-//! Who is registered for what, and whose turn it is.
+//! Who is registered for what.
 
-use std::num::NonZeroU32;
+use std::collections::HashSet;
 
 use super::command::Register;
+use super::endpoints::{Dice, Endpoint, Registration};
 use super::hash::{IdHash, IdMap};
+use super::peers::{Offer, Rank, peer_session};
 use super::session::Slot;
 use crate::router::index::Index;
 use crate::router::output::{InvocationPolicy, Refusal, RegistrationInfo};
@@ -17,28 +19,10 @@ pub struct Registrations {
     last_id: RegistrationId,
     last_endpoint: u64,
     dice: Dice,
-}
-
-/// A procedure or pattern and its callees, of which there is always one at least.
-pub struct Registration {
-    pub pattern: TopicPattern,
-    pub policy: InvocationPolicy,
-    pub created_ms: u64,
-    /// In the order in which they registered.
-    pub endpoints: Vec<Endpoint>,
-    /// Where round robin goes on.
-    next: usize,
-}
-
-/// One callee of one registration.
-pub struct Endpoint {
-    pub callee: SessionId,
-    pub number: u64,
-    concurrency: Option<NonZeroU32>,
-    /// Counted only where `concurrency` limits it.
-    pub running: u32,
-    disclose_caller: bool,
-    forward_timeout: bool,
+    /// The place of this entry among all of its cluster; `None`: it is alone.
+    rank: Option<Rank>,
+    /// Patterns whose callees at this entry are others than before.
+    changed: HashSet<TopicPattern>,
 }
 
 /// The callee that a call goes to.
@@ -48,6 +32,9 @@ pub struct Chosen {
     pub callee: SessionId,
     /// Taken already; the one who ends the call gives it back.
     pub slot: Option<Slot>,
+    pub policy: InvocationPolicy,
+    /// The callee is another entry.
+    pub is_elsewhere: bool,
     pub is_pattern: bool,
     pub disclose_caller: bool,
     pub forward_timeout: bool,
@@ -61,11 +48,34 @@ impl Registrations {
             last_id: RegistrationId(0),
             last_endpoint: 0,
             dice: Dice(seed),
+            rank: None,
+            changed: HashSet::new(),
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.by_id.len()
+    /// Has it noted from now on whose callees change.
+    pub fn watch(&mut self, rank: Rank) {
+        self.rank = Some(rank);
+    }
+
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Patterns whose callees at this entry are others than before.
+    pub fn take_changed(&mut self) -> HashSet<TopicPattern> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn note_change(&mut self, pattern: &TopicPattern) {
+        if self.rank.is_some() {
+            self.changed.insert(pattern.clone());
+        }
+    }
+
+    /// How many have a callee at this entry.
+    pub fn len_here(&self) -> usize {
+        self.by_id.values().filter(|registration| registration.endpoints().iter().any(Endpoint::is_here)).count()
     }
 
     pub fn get(&self, id: RegistrationId) -> Option<&Registration> {
@@ -94,125 +104,121 @@ impl Registrations {
         let id = self.best(procedure).ok_or(Refusal::NoSuchProcedure)?;
         let registration = self.by_id.get_mut(&id).ok_or(Refusal::NoSuchProcedure)?;
         let at = registration.turn(&mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
-        let endpoint = &mut registration.endpoints[at];
-        let slot = endpoint.concurrency.map(|_| {
-            endpoint.running += 1;
-            Slot { registration: id, endpoint: endpoint.number }
-        });
-        Ok(Chosen {
-            registration: id,
-            callee: endpoint.callee,
-            slot,
-            is_pattern: registration.pattern.exact_name().is_none(),
-            disclose_caller: endpoint.disclose_caller,
-            forward_timeout: endpoint.forward_timeout,
-        })
+        registration.take(id, at).ok_or(Refusal::NoAvailableCallee)
+    }
+
+    /// The same for a call that another entry has sent: of those who are registered here with this pattern and policy.
+    pub fn choose_here(&mut self, pattern: &TopicPattern, policy: InvocationPolicy) -> Result<Chosen, Refusal> {
+        let id = self.find(pattern).ok_or(Refusal::CalleeLeft)?;
+        let registration = self.by_id.get_mut(&id).ok_or(Refusal::CalleeLeft)?;
+        if !registration.endpoints().iter().any(|endpoint| endpoint.is_here() && endpoint.policy == policy) {
+            return Err(Refusal::CalleeLeft);
+        }
+        let at = registration.turn_here(policy, &mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
+        registration.take(id, at).ok_or(Refusal::NoAvailableCallee)
     }
 
     /// A callee has finished or was told to stop.
     pub fn release(&mut self, slot: Option<Slot>) {
         let Some(slot) = slot else { return };
-        let registration = self.by_id.get_mut(&slot.registration);
-        let endpoint = registration.and_then(|r| r.endpoints.iter_mut().find(|e| e.number == slot.endpoint));
-        if let Some(endpoint) = endpoint {
-            endpoint.running -= 1;
+        if let Some(registration) = self.by_id.get_mut(&slot.registration) {
+            registration.release(slot);
         }
     }
 
     /// Adds a callee; true if that made the registration.
     pub fn add(&mut self, callee: SessionId, command: &Register<'_>, now_ms: u64) -> (RegistrationId, bool) {
         let known = self.find(command.pattern);
-        let id = known.unwrap_or_else(|| {
-            self.last_id.0 += 1;
-            self.create(self.last_id, command, now_ms)
-        });
-        self.add_endpoint(id, callee, command);
+        let id = known.unwrap_or_else(|| self.create(command.pattern, now_ms));
+        self.add_endpoint(id, callee, command, now_ms);
+        self.note_change(command.pattern);
         (id, known.is_none())
     }
 
     /// Adds a procedure of the broker's own, under an id that no other gets.
     pub fn provide(&mut self, id: RegistrationId, callee: SessionId, command: &Register<'_>, now_ms: u64) {
-        self.create(id, command, now_ms);
-        self.add_endpoint(id, callee, command);
+        self.create_as(id, command.pattern, now_ms);
+        self.add_endpoint(id, callee, command, now_ms);
     }
 
-    fn add_endpoint(&mut self, id: RegistrationId, callee: SessionId, command: &Register<'_>) {
-        self.last_endpoint += 1;
-        let endpoint = Endpoint {
-            callee,
-            number: self.last_endpoint,
-            concurrency: command.concurrency,
-            running: 0,
-            disclose_caller: command.disclose_caller,
-            forward_timeout: command.forward_timeout,
-        };
+    fn add_endpoint(&mut self, id: RegistrationId, callee: SessionId, command: &Register<'_>, now_ms: u64) {
+        let number = self.next_endpoint();
+        let rank = self.rank.unwrap_or_default();
         if let Some(registration) = self.by_id.get_mut(&id) {
-            registration.endpoints.push(endpoint);
+            registration.insert(Endpoint {
+                callee,
+                number,
+                policy: command.policy,
+                since: (registration.later_than_all(now_ms), rank),
+                offer: None,
+                concurrency: command.concurrency,
+                running: 0,
+                disclose_caller: command.disclose_caller,
+                forward_timeout: command.forward_timeout,
+            });
         }
     }
 
-    fn create(&mut self, id: RegistrationId, command: &Register<'_>, now_ms: u64) -> RegistrationId {
-        let pattern = command.pattern.clone();
-        self.by_pattern.insert(&pattern, id);
-        let policy = command.policy;
-        self.by_id.insert(id, Registration { pattern, policy, created_ms: now_ms, endpoints: Vec::new(), next: 0 });
-        id
+    fn next_endpoint(&mut self) -> u64 {
+        self.last_endpoint += 1;
+        self.last_endpoint
+    }
+
+    /// Adds what another entry has of a pattern.
+    pub fn add_offers(
+        &mut self,
+        rank: Rank,
+        pattern: &TopicPattern,
+        offers: &[Offer],
+        now_ms: u64,
+    ) -> Option<RegistrationId> {
+        if offers.is_empty() {
+            return None;
+        }
+        let id = self.find(pattern).unwrap_or_else(|| self.create(pattern, now_ms));
+        for offer in offers {
+            let number = self.next_endpoint();
+            let endpoint = Endpoint {
+                callee: peer_session(rank),
+                number,
+                policy: offer.policy,
+                since: (offer.first_ms, rank),
+                offer: Some(offer.clone()),
+                concurrency: None,
+                running: 0,
+                // That entry asks its callee for both.
+                disclose_caller: true,
+                forward_timeout: true,
+            };
+            self.by_id.get_mut(&id)?.insert(endpoint);
+        }
+        Some(id)
+    }
+
+    fn create(&mut self, pattern: &TopicPattern, now_ms: u64) -> RegistrationId {
+        self.last_id.0 += 1;
+        self.create_as(self.last_id, pattern, now_ms);
+        self.last_id
+    }
+
+    fn create_as(&mut self, id: RegistrationId, pattern: &TopicPattern, now_ms: u64) {
+        self.by_pattern.insert(pattern, id);
+        self.by_id.insert(id, Registration::new(pattern, now_ms));
     }
 
     /// Removes a callee; `None` if it is none, true if it was the last and the registration is gone.
     pub fn remove(&mut self, id: RegistrationId, callee: SessionId) -> Option<bool> {
         let registration = self.by_id.get_mut(&id)?;
-        let at = registration.endpoints.iter().position(|endpoint| endpoint.callee == callee)?;
-        registration.endpoints.remove(at);
-        if at < registration.next {
-            registration.next -= 1;
+        let was_here = registration.remove(callee)?;
+        let is_gone = registration.endpoints().is_empty();
+        if was_here {
+            let pattern = registration.pattern.clone();
+            self.note_change(&pattern);
         }
-        if !registration.endpoints.is_empty() {
-            return Some(false);
-        }
-        if let Some(registration) = self.by_id.remove(&id) {
+        if is_gone && let Some(registration) = self.by_id.remove(&id) {
             self.by_pattern.remove(&registration.pattern);
         }
-        Some(true)
-    }
-}
-
-impl Registration {
-    pub fn info(&self, registration: RegistrationId) -> RegistrationInfo<'_> {
-        RegistrationInfo { registration, pattern: &self.pattern, policy: self.policy, created_ms: self.created_ms }
-    }
-
-    pub fn has_callee(&self, session: SessionId) -> bool {
-        self.endpoints.iter().any(|endpoint| endpoint.callee == session)
-    }
-
-    /// The endpoint that takes the next call; those without a free slot are passed over.
-    fn turn(&mut self, dice: &mut Dice) -> Option<usize> {
-        let endpoints = &self.endpoints;
-        match self.policy {
-            InvocationPolicy::Single | InvocationPolicy::First => endpoints.iter().position(Endpoint::has_room),
-            InvocationPolicy::Last => endpoints.iter().rposition(Endpoint::has_room),
-            InvocationPolicy::Random => {
-                let at = dice.below(endpoints.len());
-                if endpoints[at].has_room() {
-                    return Some(at);
-                }
-                let free: Vec<usize> = (0..endpoints.len()).filter(|at| endpoints[*at].has_room()).collect();
-                (!free.is_empty()).then(|| free[dice.below(free.len())])
-            }
-            InvocationPolicy::RoundRobin => {
-                let count = endpoints.len();
-                let at = (self.next..self.next + count).map(|at| at % count).find(|at| endpoints[*at].has_room())?;
-                self.next = at + 1;
-                Some(at)
-            }
-        }
-    }
-}
-
-impl Endpoint {
-    fn has_room(&self) -> bool {
-        self.concurrency.is_none_or(|max| self.running < max.get())
+        Some(is_gone)
     }
 }
 
@@ -226,19 +232,4 @@ pub fn is_reserved(pattern: &TopicPattern) -> bool {
         }),
     };
     first.is_some_and(|first| first.starts_with('$') || matches!(first, "wamp" | "fennec"))
-}
-
-/// Random numbers from a seed (splitmix64); good enough to spread load.
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// One of `0..count`.
-    pub fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        ((u128::from(z) * count as u128) >> 64) as usize
-    }
 }

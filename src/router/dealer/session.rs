@@ -14,6 +14,7 @@ const ABANDONED_MAX: usize = 1024;
 pub struct Session<S> {
     pub handle: S,
     pub authid: Option<Box<str>>,
+    pub client_id: Option<Box<str>>,
     pub features: CalleeFeatures,
     pub registrations: IdSet<RegistrationId>,
     /// The calls it made that have no final answer yet, and where each of them is pending.
@@ -29,6 +30,7 @@ impl<S> Session<S> {
         Self {
             handle,
             authid: None,
+            client_id: None,
             features: CalleeFeatures::default(),
             registrations: IdSet::with_hasher(hash),
             calls: IdMap::with_hasher(hash),

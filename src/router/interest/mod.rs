@@ -15,8 +15,11 @@
 //!    never passed on: every pair of entries is linked, and so nothing can come round.
 //! 5. An event is for one member of a group: the publisher's entry takes turns between the entries that have members.
 //!
+//! What callees an entry has is told alike ([`Offered`]); what comes of it is [`super::dealer`]'s.
+//!
 //! Left out: how it is said and sent (`cluster`), and durable events, which all entries get from the log.
 
+mod offers;
 mod own;
 mod reach;
 mod theirs;
@@ -29,6 +32,7 @@ use std::sync::Arc;
 
 use crate::types::topic::TopicPattern;
 
+pub use offers::{OFFERS_BYTES_MAX, OFFERS_MAX, Offered, OwnOffers, TheirOffers, ToldOffers};
 pub use own::Own;
 pub use reach::{Reach, Reached, ReachedGroup};
 pub use theirs::{Heard, OutOfStep, Theirs};

@@ -30,6 +30,12 @@ pub struct OutOfStep {
     got: u64,
 }
 
+impl OutOfStep {
+    pub(super) fn new(has: Option<u64>, got: u64) -> Self {
+        Self { has, got }
+    }
+}
+
 impl Theirs {
     /// Takes what the peer tells.
     ///

@@ -252,6 +252,7 @@ impl Open {
             force_reregister: options.force_reregister,
             // All who are anonymous have one authid, and are not one user.
             authid: self.is_named().then_some(&self.session.identity.authid),
+            client_id: None,
             features: self.features,
         };
         let (session, now_ms) = (&self.session, self.publisher.now_ms);

@@ -118,7 +118,8 @@ fn message<'a>(output: &Output<'a, Arc<Session>>, format: Format, payload: Paylo
         Output::Interrupt { invocation, mode, reason, .. } => {
             Message::Interrupt { request: RequestId(invocation.0), options: interrupt_options(*mode, *reason, format) }
         }
-        Output::Registration(_) => return None,
+        // Not for clients.
+        Output::TakeOver { .. } | Output::Registration(_) => return None,
     })
 }
 

@@ -332,6 +332,15 @@ fn node_that_stops_says_goodbye_and_takes_nobody_in() {
     assert_eq!(world.connect(v4("e")).hear(), ["connack ServerUnavailable", "closed"]);
 }
 
+#[test]
+fn an_entry_of_a_cluster_that_stops_says_that_there_are_others() {
+    let world = World::new();
+    world.node.open_peers(Box::new(|_, _| crate::node::peers::Carried::Dropped), Box::new(|| ()));
+    let mut client = world.join(v5("c"));
+    world.node.drain();
+    assert_eq!(client.hear(), ["disconnect UseAnotherServer", "closed"]);
+}
+
 /// The password was still being checked when everybody else was told.
 #[test]
 fn client_that_comes_in_while_the_node_stops_is_told_too() {

@@ -206,6 +206,25 @@ fn what_belongs_to_no_policy_goes_without_a_word_to_those_who_want_none_of_it() 
 }
 
 #[test]
+fn what_is_given_up_is_not_told_though_it_may_still_be_in_memory() {
+    let policies = [Policy { messages_max: 2, ..policy("t/#") }, policy("stays")];
+    let mut bench = Bench::with(&policies);
+    bench.publish("stays", &["1"]);
+    bench.publish("t/a", &["2", "3", "4", "5"]);
+    bench.publish("other", &["6"]);
+    let segments = bench.store.segments();
+    bench.clean();
+    let log = Log::new(0, policies.to_vec());
+    log.set_floors(bench.engine.state().floors());
+    let is_given_up = |segment: &Segment| match Runs::new(&segment.body).next() {
+        Some(Ok(Run::Events(head, _))) => log.is_given_up(segment, &head),
+        run => panic!("{run:?}"),
+    };
+    let given_up: Vec<bool> = segments.iter().map(is_given_up).collect();
+    assert_eq!(given_up, [false, true, true, false, false, true], "nobody wants the last, which is of no policy");
+}
+
+#[test]
 fn what_was_there_at_the_start_counts() {
     let mut bench = Bench::with(&[policy("t")]);
     bench.publish("t", &["1", "2", "3"]);

@@ -4,6 +4,7 @@
 mod calling;
 mod ending;
 mod limits;
+mod peers;
 mod random;
 mod registering;
 
@@ -92,6 +93,7 @@ impl Desk {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            client_id: None,
             features: CalleeFeatures::default(),
         };
         options(&mut register);
@@ -221,6 +223,7 @@ fn line(output: &Output<'_, u64>) -> String {
             let mode = if *mode == InterruptMode::Kill { "kill" } else { "killnowait" };
             format!("{to} INTERRUPT {invocation} {mode} {}", reason.uri())
         }
+        Output::TakeOver { to, pattern, authid, .. } => format!("{to} TAKE_OVER {} of {authid}", pattern.uri().0),
         Output::Registration(event) => match event {
             RegistrationEvent::Created { session, registration } => {
                 let (uri, policy) = registration.pattern.uri();
@@ -259,8 +262,8 @@ fn check_consistency(dealer: &Dealer<u64>) {
         let id = info.registration;
         assert_eq!(dealer.lookup(info.pattern), Some(id));
         let registration = dealer.registrations.get(id).unwrap();
-        assert!(!registration.endpoints.is_empty());
-        for endpoint in &registration.endpoints {
+        assert!(!registration.endpoints().is_empty());
+        for endpoint in registration.endpoints() {
             assert!(dealer.sessions[&endpoint.callee].registrations.contains(&id));
             let running = occupied.iter().filter(|slot| slot.endpoint == endpoint.number).count();
             assert_eq!(endpoint.running as usize, running, "slots of a callee");

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::registration::Dice;
+use super::endpoints::Dice;
 use super::*;
 use crate::router::output::{Command, Refusal};
 
@@ -151,6 +151,7 @@ impl Run {
             forward_timeout: self.chance(20),
             force_reregister: self.chance(30),
             authid: [None, Some("ann"), Some("bob")][self.dice.below(3)],
+            client_id: None,
             features: CalleeFeatures {
                 call_canceling: self.watcher.canceling.contains(&session),
                 progressive_call_results: session.is_multiple_of(2),
