@@ -23,6 +23,7 @@ use crate::cluster::ask::{Answer, Answers, Question};
 use crate::cluster::board::Board;
 use crate::cluster::config::{Plan, role_name};
 use crate::cluster::entry::Entry;
+use crate::cluster::fresh;
 use crate::cluster::inbox::Inbox;
 use crate::cluster::interest;
 use crate::cluster::line::LinkLimits;
@@ -329,6 +330,8 @@ impl Process {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let linked = self.linked.clone();
         let beside = self.exchange(node, &broker_node).map_err(failed)?;
+        let syncs = self.plan.cluster.nodes_of(Role::Sync).cloned().collect();
+        fresh::run(node.clone(), syncs, &broker_node, &self.mesh).map_err(failed)?;
         let place = self.board.place(node);
         place.clear();
         let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), &place, take_up);

@@ -64,6 +64,8 @@ impl Entry {
     /// `reached` is raised to each position before anybody is told of it.
     pub fn new(own: NodeId, members: Members, limits: EntryLimits, node: Arc<Node>, reached: Arc<AtomicU64>) -> Self {
         let (number, nonce) = (number_of(&own), node.random());
+        // A node is of one life of one entry.
+        let _ = node.entry.set(number);
         let role = EntryRole::new(own.clone(), members, limits, 0);
         Self {
             own,

@@ -65,6 +65,8 @@ pub enum Beside {
     Interest,
     /// Events that are not durable: see [`crate::node::peers`].
     Events,
+    /// Consumer groups with members at several entries: see [`crate::node::groups`].
+    Groups,
     /// What somebody is registered for: see [`super::interest`].
     Callees,
     /// Calls and their answers: see [`crate::node::peers::calls`].

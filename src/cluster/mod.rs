@@ -30,6 +30,7 @@ pub mod counts;
 mod dial;
 pub mod entry;
 pub mod frame;
+pub mod fresh;
 mod greet;
 pub mod handshake;
 pub mod inbox;

@@ -23,6 +23,7 @@ use parking_lot::{Condvar, Mutex};
 use super::board::Place;
 use super::entry::{Entry, Task};
 use super::frame::Beside;
+use super::fresh;
 use super::inbox::{Answer, Event, Inbox};
 use super::interest::Exchanging;
 use super::mesh::Mesh;
@@ -96,7 +97,13 @@ pub fn run_sync(
                     Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
                     Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| sync.disconnected(node)),
                     Event::Envelope(envelope) => sync.handle(now_us, monotonic_us, envelope),
-                    Event::Request { .. } | Event::Beside { .. } => {}
+                    // Without a vote it does not count: dropped, the answer says that there will be none.
+                    Event::Request { answer, .. } => {
+                        if let Some(position) = sync.took_part() {
+                            answer.reply(fresh::answer(position));
+                        }
+                    }
+                    Event::Beside { .. } => {}
                 }
             }
             if ticked.elapsed() >= TICK {

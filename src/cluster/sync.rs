@@ -305,6 +305,11 @@ impl SyncNode {
         Ok(sent.collect())
     }
 
+    /// The highest position that it took part in; `None`: it has no vote.
+    pub fn took_part(&self) -> Option<u64> {
+        (self.standing() == Standing::Votes).then(|| self.role.took_part())
+    }
+
     /// Whether it has a vote, and why not.
     pub fn standing(&self) -> Standing {
         self.role.standing()

@@ -201,6 +201,11 @@ impl Events {
         {
             self.realm.revoke(&self.node, &before, id, Revoked::TakenOver);
         }
+        if let Some(name) = &variant.name
+            && let Err(why) = self.realm.check_durable(&self.node, name)
+        {
+            self.realm.revoke(&self.node, &self.session, subscription, why);
+        }
         if retained {
             self.replay(subscription, &pattern);
         }

@@ -7,6 +7,11 @@
 //!
 //! A durable subscription has one reader at a time: who comes last has it, for the connection before may be dead. Consumer
 //! groups have several ([`super::groups`]).
+//!
+//! In a cluster the row names the entry that has it: the one whose [`Command::Durable`] came last in the log. All entries see that
+//! row at its position. The entry before ends its reader then, and what it still says of the cursor is void; so there is one order of
+//! acknowledgements, whichever of the two is dead or only slow. What it had sent and not recorded comes again. An entry that is
+//! lost has none any more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -72,6 +77,46 @@ impl Realm {
                 self.want(&pattern, true);
                 durables.insert(name.into(), Known { row, pattern, reader: None });
             }
+        }
+    }
+
+    /// The log has taken what a gate has asked of it. In a cluster the feed has told of it before ([`Realm::follow_durable`]).
+    pub fn note_durable(&self, node: &Node, name: &str, row: DurableRow) {
+        if node.entry.get().is_none() {
+            self.add_durable(name, row);
+        }
+    }
+
+    /// The log of a cluster has a named durable subscription, or another entry has taken it: whoever reads it here does no more.
+    pub fn follow_durable(self: &Arc<Self>, node: &Arc<Node>, name: &str, row: DurableRow, now_ms: u64) {
+        if row.group
+            && let Some(pattern) = rows::read_pattern(&row.pattern)
+        {
+            let group = self.groups.follow(node, self, name, &pattern, &row);
+            node.provide(self, &group, now_ms);
+        }
+        let taken = !row.group && node.is_elsewhere(row.holder);
+        self.add_durable(name, row);
+        if let Some((session, subscription)) = self.durable_reader(name).filter(|_| taken) {
+            self.revoke(node, &session, subscription, Revoked::TakenOver);
+        }
+    }
+
+    /// Whether this entry has (still) a named durable subscription that its session was told to have. To be asked when its reader is
+    /// known ([`Realm::open_durable`]): what is taken later ends that.
+    ///
+    /// # Errors
+    /// It has been removed, or another entry of the cluster has it now.
+    pub fn check_durable(&self, node: &Node, name: &str) -> Result<(), Revoked> {
+        let durables = self.durables.by_name.lock();
+        let known = durables.get(name).ok_or(Revoked::Removed)?;
+        if !known.row.group && node.is_elsewhere(known.row.holder) { Err(Revoked::TakenOver) } else { Ok(()) }
+    }
+
+    /// A named durable subscription is not in the log any more: who has read it is told.
+    pub fn drop_durable(self: &Arc<Self>, node: &Arc<Node>, name: &str) {
+        for (session, subscription) in self.remove_durable(name) {
+            self.revoke(node, &session, subscription, Revoked::Removed);
         }
     }
 
@@ -142,12 +187,21 @@ impl Realm {
 
 impl Realm {
     /// Takes up a group where it was.
-    fn load_group(&self, reader: &mut dyn StoreReader, name: &str, row: &DurableRow) -> Result<(), StoreError> {
+    fn load_group(
+        &self,
+        node: &Node,
+        reader: &mut dyn StoreReader,
+        name: &str,
+        row: &DurableRow,
+    ) -> Result<(), StoreError> {
         let Some(pattern) = rows::read_pattern(&row.pattern).filter(|_| row.group) else { return Ok(()) };
-        let key = rows::cursor(&self.name, &CursorName::Durable(name.to_owned()));
-        let cursor = self::row(reader, &key)?.map(|value| decode::<Cursor>(&key, &value)).transpose()?;
+        if node.entry.get().is_some() {
+            self.groups.follow(node, self, name, &pattern, row);
+            return Ok(());
+        }
+        let (_, cursor) = cursor_of(reader, &self.name, name)?;
         let begin = cursor.as_ref().map_or(Begin::After(row.since.unwrap_or(0)), Begin::At);
-        self.groups.open(name, &pattern, row, begin);
+        self.groups.open(self, name, &pattern, row, begin);
         Ok(())
     }
 }
@@ -163,7 +217,7 @@ impl Node {
                 if let Some(RowKey::Durable { realm, name }) = RowKey::parse(key)
                     && let Some(realm) = self.realm(&realm)
                 {
-                    realm.load_group(reader, &name, &row)?;
+                    realm.load_group(self, reader, &name, &row)?;
                     realm.add_durable(&name, row);
                 }
             }
@@ -206,13 +260,22 @@ impl Node {
 
 /// The number up to which a named durable subscription is done.
 fn place_of(reader: &mut dyn StoreReader, realm: &str, name: &str) -> Result<u64, StoreError> {
-    let cursor = rows::cursor(realm, &CursorName::Durable(name.to_owned()));
-    if let Some(value) = row(reader, &cursor)? {
-        return Ok(decode::<Cursor>(&cursor, &value)?.done_to());
-    }
+    let (row, cursor) = cursor_of(reader, realm, name)?;
+    let since = row.and_then(|row| row.since).unwrap_or_default();
+    Ok(cursor.map_or(since, |cursor| cursor.done_to()))
+}
+
+/// The row of a named durable subscription or group, and how far it is if it has moved.
+pub(super) fn cursor_of(
+    reader: &mut dyn StoreReader,
+    realm: &str,
+    name: &str,
+) -> Result<(Option<DurableRow>, Option<Cursor>), StoreError> {
     let key = rows::durable(realm, name);
-    let durable = row(reader, &key)?.map(|value| decode::<DurableRow>(&key, &value)).transpose()?;
-    Ok(durable.and_then(|durable| durable.since).unwrap_or_default())
+    let durable = row(reader, &key)?.map(|value| decode(&key, &value)).transpose()?;
+    let key = rows::cursor(realm, &CursorName::Durable(name.to_owned()));
+    let cursor = row(reader, &key)?.map(|value| decode(&key, &value)).transpose()?;
+    Ok((durable, cursor))
 }
 
 fn row(reader: &mut dyn StoreReader, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

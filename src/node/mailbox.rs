@@ -32,6 +32,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::link::Link;
+use super::peers::{Hold, Peers};
 use super::reader::Readers;
 use super::wire::WireRef;
 use crate::delivery::backlog::Backlog;
@@ -53,6 +54,8 @@ pub struct Mailbox {
     /// Version of the broker at the last UNSUBSCRIBE: an older route may still lead here and is checked.
     pub unsubscribed_at: u64,
     online: Option<Online>,
+    /// Nothing is written before it is released.
+    held: Option<Hold>,
     /// Of a session that reads the log.
     log: Option<Box<Readers>>,
     /// Keep QoS 1 and 2 for a session that is offline.
@@ -105,6 +108,7 @@ impl Mailbox {
             subscriptions: HashSet::new(),
             unsubscribed_at: 0,
             online: None,
+            held: None,
             log: None,
             keeps,
         }
@@ -126,6 +130,7 @@ impl Mailbox {
         self.inflight.reconnect();
         let aliases = Aliases { max: alias_max, ..Aliases::default() };
         let online = Online { link, wire, receive_max, frame_bytes_max, aliases, notified: false };
+        self.held = None;
         let old = self.online.replace(online);
         self.join_groups();
         old.map(|old| old.link)
@@ -179,8 +184,22 @@ impl Mailbox {
         Some(online.link.clone())
     }
 
-    /// Takes what waits, for the connection to write it.
+    /// The connection has subscribed, and is not answered before other entries know that.
+    pub fn hold(&mut self, peers: &Peers, now_ms: u64, link: &Arc<Link>) {
+        self.held = peers.hold(self.held.as_ref(), now_ms, link);
+    }
+
+    /// Takes what waits, for the connection to write it; nothing as long as it is held.
     pub fn take(&mut self, spare: Vec<u8>) -> Taken {
+        if self.held.as_ref().is_some_and(|held| !held.is_released()) {
+            return Taken::default();
+        }
+        self.held = None;
+        self.take_all(spare)
+    }
+
+    /// Takes what waits, whatever it waits for, for the connection ends.
+    pub fn take_all(&mut self, spare: Vec<u8>) -> Taken {
         if let Some(online) = &mut self.online {
             online.notified = false;
         }

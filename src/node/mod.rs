@@ -31,8 +31,8 @@ pub mod wire;
 pub mod testing;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -100,6 +100,8 @@ pub struct Node {
     pub house: House,
     /// The other entries of the cluster.
     pub peers: Arc<Peers>,
+    /// The number by which the log knows this entry of a cluster; none: this node is alone.
+    pub entry: OnceLock<u64>,
     pub users: Users,
     pub default_realm: String,
     auto_realms: bool,
@@ -127,6 +129,7 @@ impl Node {
             moved: MovedSessions::default(),
             house: House::default(),
             peers: Arc::default(),
+            entry: OnceLock::new(),
             users: settings.users,
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -196,6 +199,11 @@ impl Node {
         Some(self.add_realm(RealmSettings { name: name.to_owned(), ..RealmSettings::default() }))
     }
 
+    /// Whether what this entry of the cluster holds is not this one's.
+    pub fn is_elsewhere(&self, holder: Option<u64>) -> bool {
+        self.entry.get().is_some_and(|own| holder != Some(*own))
+    }
+
     /// All realms at this moment.
     pub fn realms(&self) -> Vec<Arc<Realm>> {
         self.realms.read().values().cloned().collect()
@@ -240,6 +248,7 @@ impl Node {
             self.tick_groups(&realm, now_ms);
         }
         self.record_moved(now_ms);
+        self.peers.give_up_waiting(now_ms);
         self.house.tick();
     }
 

@@ -196,7 +196,7 @@ impl Realm {
     fn changed(&self, broker: &Broker<Arc<Session>>) {
         self.version.store(broker.version(), Ordering::Release);
         if broker.has_changed() {
-            self.peers.wake();
+            self.peers.note_change();
         }
     }
 

@@ -78,6 +78,11 @@ pub enum Command {
         topic: String,
         number: u64,
     },
+    /// An entry that has members of a consumer group wants to deliver it: it does if no other does.
+    Host {
+        realm: String,
+        name: String,
+    },
 }
 
 /// What a CONNECT changes.
@@ -213,4 +218,8 @@ pub struct DurableRow {
     pub order_by: Option<String>,
     /// Events with higher numbers are wanted. Set when it is applied, unless the client asked for older ones.
     pub since: Option<u64>,
+    /// The entry that delivers its events, and alone may move its cursor. Set when it is applied: of a group the first that has
+    /// members, else the one where somebody subscribed last. None: it had none, or that entry is gone.
+    #[serde(default)]
+    pub holder: Option<u64>,
 }

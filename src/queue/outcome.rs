@@ -44,8 +44,8 @@ pub enum Done {
     },
     /// There was nothing to change: no such session, subscription, wait, lock or name.
     NotFound,
-    /// The MQTT session was connected last at another entry: what this connection says of it counts for nothing, and it has to be
-    /// closed.
+    /// The MQTT session was connected last, or the named durable subscription is delivered, at another entry: what this connection says
+    /// of it counts for nothing, and it has to be closed.
     Stale,
     /// The MQTT session or named durable subscription belongs to another user, or the latter is of another kind or pattern.
     /// Nothing has changed.

@@ -214,6 +214,12 @@ impl SyncRole {
         self.store
     }
 
+    /// The highest position that it took part in, or knows to be decided. What is decided later than that has a higher one: so who
+    /// asks a majority knows no less than what was acknowledged before (masterfree, "a fresh read").
+    pub fn took_part(&self) -> u64 {
+        self.order.position + u64::from(!self.vote.said().is_empty())
+    }
+
     /// Decisions that are kept.
     pub fn decisions(&self) -> &BTreeMap<u64, Elected> {
         &self.decisions

@@ -98,6 +98,40 @@ fn of_an_entry_that_is_lost_wills_are_published_and_locks_released() {
 }
 
 #[test]
+fn an_entry_that_stood_still_for_too_long_holds_nothing_when_it_goes_on() {
+    let cluster = Cluster::start(LIMIT);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+    let mut mortal = connect_with_will(cluster.ports(0), "crash/will");
+    let (mut holder, mut heir, mut mourner) = runtime.block_on(async {
+        let mut holder = join(cluster.ports(0)).await;
+        acquire(&mut holder).await;
+        let mut mourner = join(cluster.ports(2)).await;
+        subscribe(&mut mourner, "crash.will").await;
+        (holder, join(cluster.ports(1)).await, mourner)
+    });
+    cluster.pause("E1", false);
+    let inherited = runtime
+        .block_on(async { timeout(LIMIT, async { tokio::join!(acquire(&mut heir), hears_will(&mut mourner)) }).await });
+    assert!(inherited.is_ok(), "the will and the lock did not come\n{}", cluster.all_said());
+    cluster.pause("E1", true);
+    // Its clients learn that by losing their connections, and come again to its next life.
+    let ended = runtime.block_on(async { timeout(LIMIT, async { while holder.event().await.is_ok() {} }).await });
+    assert!(ended.is_ok(), "the old holder is still connected\n{}", cluster.all_said());
+    mortal.set_read_timeout(Some(LIMIT)).expect("a limit");
+    assert!(!matches!(std::io::Read::read(&mut mortal, &mut [0; 8]), Ok(count) if count > 0));
+    cluster.until("the entry takes clients again", LIMIT, |cluster| {
+        cluster.said("E1").matches("this life of the entry has begun").count() == 2
+    });
+    cluster.wait_for_entries(LIMIT);
+    let again = runtime.block_on(async {
+        let mut holder = join(cluster.ports(0)).await;
+        timeout(Duration::from_millis(300), acquire(&mut holder)).await
+    });
+    assert!(again.is_err(), "the heir has the lock");
+    drop(heir);
+}
+
+#[test]
 fn without_a_quorum_publications_are_refused_and_with_it_again_they_are_not() {
     let mut cluster = Cluster::start(LIMIT);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");

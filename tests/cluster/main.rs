@@ -19,24 +19,30 @@ mod clients;
 mod cuts;
 #[path = "../crash/dice.rs"]
 mod dice;
+mod durables;
+mod groups;
 #[path = "../crash/history.rs"]
 #[expect(dead_code, reason = "the crash tests use all of it")]
 mod history;
 #[path = "../crash/holders.rs"]
 mod holders;
+mod interest;
 mod lost;
 mod members;
 mod pauses;
+mod people;
 #[path = "../crash/promises.rs"]
 mod promises;
 mod proxy;
 #[path = "../crash/publishers.rs"]
 mod publishers;
+mod reads;
 mod retention;
 mod rolling;
 mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
+mod twice;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -49,7 +49,7 @@ impl Storage {
         }
         facts.copied += u64::from(position > before + 1);
         // It takes long: now and then.
-        if position > before && position % 61 == 0 {
+        if position > before && position.is_multiple_of(61) {
             assert!(state(disk) == *self.ndb.state(), "{} at {position}: rows are not the state", self.id);
         }
     }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::calls::Calls;
+use super::heard::Hearing;
 use super::message::Message;
 use crate::cluster::frame::Beside;
+use crate::cluster::ndb::number_of;
 use crate::node::Node;
+use crate::node::groups::said::{self, Said};
 use crate::node::peers::Receiver;
 use crate::queue::envelope::{NodeId, Role};
 use crate::router::interest::{Heard, Interest, Own, PeerId, Theirs};
@@ -19,6 +22,8 @@ pub struct Exchange {
     own: Own,
     peers: Vec<Peer>,
     receiver: Receiver,
+    hearing: Hearing,
+    version: u64,
     calls: Calls,
     out: Vec<(NodeId, Beside, Bytes)>,
     left_out: u64,
@@ -46,6 +51,8 @@ impl Exchange {
             receiver: Receiver::new(node.clone()),
             calls: Calls::new(&node, peers),
             node,
+            hearing: Hearing::default(),
+            version: 0,
             own: Own::default(),
             peers: peers.iter().map(Peer::new).collect(),
             out: Vec::new(),
@@ -79,6 +86,8 @@ impl Exchange {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == *node) else { return };
         peer.linked = true;
         peer.asked = false;
+        self.hearing.connected(node);
+        self.node.peers.say(Some(number_of(node)), Said::Begin);
         self.say(node, &Message::Told(self.own.whole_set()));
     }
 
@@ -88,8 +97,10 @@ impl Exchange {
         let Some(at) = self.peers.iter().position(|peer| peer.node == *node) else { return };
         let peer = &mut self.peers[at];
         peer.linked = false;
+        self.hearing.disconnected(node);
         let heard = peer.theirs.forget();
         self.apply(PeerId(at as u32), &heard);
+        self.node.forget_member_entry(number_of(node), false);
     }
 
     /// Takes what an entry says of its interest.
@@ -100,7 +111,9 @@ impl Exchange {
                 self.look();
                 self.say(from, &Message::Told(self.own.whole_set()));
             }
+            Ok(Message::Heard(version)) => self.hearing.hear(from, version),
             Ok(Message::Told(told)) => {
+                let version = told.version;
                 let peer = &mut self.peers[at];
                 // Behind the end of its link nothing is true any more.
                 if !peer.linked {
@@ -108,7 +121,10 @@ impl Exchange {
                 }
                 peer.asked &= !told.whole;
                 match peer.theirs.hear(told) {
-                    Ok(heard) => self.apply(PeerId(at as u32), &heard),
+                    Ok(heard) => {
+                        self.apply(PeerId(at as u32), &heard);
+                        self.say(from, &Message::Heard(version));
+                    }
                     Err(_) if peer.asked => {}
                     Err(error) => {
                         tracing::debug!(%error, entry = %from, "the whole set is asked for");
@@ -118,6 +134,38 @@ impl Exchange {
             }
             Err(error) => tracing::error!(%error, entry = %from, "its clients get no events of this entry"),
         }
+    }
+
+    /// Takes what an entry says of consumer groups.
+    pub fn hear_of_groups(&mut self, from: &NodeId, body: &[u8]) {
+        if !self.peers.iter().any(|peer| peer.node == *from && peer.linked) {
+            return;
+        }
+        match said::decode(body) {
+            Ok(said) => self.node.hear_of_groups(number_of(from), said),
+            Err(error) => tracing::error!(%error, entry = %from, "members of groups there get nothing"),
+        }
+    }
+
+    /// Has consumer groups go on that have members at several entries.
+    pub fn pump(&mut self, now_ms: u64) {
+        self.node.pump_groups(now_ms);
+    }
+
+    /// What is to be said of groups, in order.
+    pub fn take_groups(&mut self) -> Vec<(NodeId, Bytes)> {
+        let said = self.node.peers.take_said();
+        if said.is_empty() {
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        for peer in self.peers.iter().filter(|peer| peer.linked) {
+            let number = number_of(&peer.node);
+            let own = said.iter().filter(|(to, _)| to.is_none_or(|to| to == number)).map(|(_, said)| said.clone());
+            let own: Vec<Said> = own.collect();
+            out.extend(said::encode(&own).map(|body| (peer.node.clone(), body)));
+        }
+        out
     }
 
     /// Routes events of another entry. They reach subscribers at the latest with [`Exchange::finish`].
@@ -153,6 +201,15 @@ impl Exchange {
 
     /// Looks what clients want here, and tells what has changed to all that are linked.
     fn look(&mut self) {
+        let change = self.node.peers.last_change();
+        self.tell_changes();
+        self.hearing.told(self.version, change);
+        if let Some(change) = self.hearing.take() {
+            self.node.peers.set_heard(change);
+        }
+    }
+
+    fn tell_changes(&mut self) {
         for realm in self.node.realms() {
             for (pattern, wanted) in realm.take_interest() {
                 self.own.set(&realm.name, &pattern, wanted);
@@ -163,6 +220,7 @@ impl Exchange {
             self.left_out = self.own.left_out();
             tracing::warn!(groups = self.left_out, "shared subscriptions get only what is published at this entry");
         }
+        self.version = told.version;
         let body = Message::Told(told).encode();
         let linked = self.peers.iter().filter(|peer| peer.linked);
         self.out.extend(linked.map(|peer| (peer.node.clone(), Beside::Interest, body.clone())));

@@ -14,6 +14,8 @@ pub enum Message {
     /// Asks for the whole set.
     Ask,
     Told(Told),
+    /// What was told up to this version is heard, and publishers know it.
+    Heard(u64),
 }
 
 /// A message as it is written.
@@ -21,6 +23,7 @@ pub enum Message {
 enum Row {
     Ask,
     Told { version: u64, whole: bool, everything: bool, wanted: Vec<InterestRow>, unwanted: Vec<InterestRow> },
+    Heard(u64),
 }
 
 /// Realm, pattern in its stored spelling, group.
@@ -35,6 +38,7 @@ impl Message {
     pub fn encode(&self) -> Bytes {
         let row = match self {
             Message::Ask => Row::Ask,
+            Message::Heard(version) => Row::Heard(*version),
             Message::Told(told) => Row::Told {
                 version: told.version,
                 whole: told.whole,
@@ -53,6 +57,7 @@ impl Message {
         let row = rmp_serde::from_slice(bytes).map_err(|error| Malformed(error.to_string()))?;
         match row {
             Row::Ask => Ok(Message::Ask),
+            Row::Heard(version) => Ok(Message::Heard(version)),
             Row::Told { version, whole, everything, wanted, unwanted } => Ok(Message::Told(Told {
                 version,
                 whole,

@@ -13,6 +13,7 @@
 
 mod calls;
 mod exchange;
+mod heard;
 mod message;
 mod run;
 

@@ -85,6 +85,11 @@ pub fn run(
     let work = move || {
         loop {
             exchange.finish();
+            exchange.pump(clock());
+            for (to, body) in exchange.take_groups() {
+                // What is lost with its link is forgotten, and begins anew with the next.
+                let _ = mesh.tell(own.clone(), to, Beside::Groups, body);
+            }
             for (to, what, body) in exchange.take() {
                 // What is lost with its link is told anew with the next.
                 let _ = mesh.tell(own.clone(), to, what, body);
@@ -110,6 +115,7 @@ fn handle(exchange: &mut Exchange, event: Event, now_ms: u64) {
         Event::Connected { nodes, .. } => nodes.iter().for_each(|node| exchange.connected(node)),
         Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| exchange.disconnected(node)),
         Event::Beside { from, what: Beside::Interest, body } => exchange.hear(&from, &body),
+        Event::Beside { from, what: Beside::Groups, body } => exchange.hear_of_groups(&from, &body),
         Event::Beside { from, what: Beside::Events, body } => exchange.receive(&from, &body, now_ms),
         Event::Beside { from, what: Beside::Callees, body } => exchange.hear_callees(&from, &body, now_ms),
         Event::Beside { from, what: Beside::Calls, body } => exchange.receive_call(&from, &body, now_ms),

@@ -68,7 +68,7 @@ impl Server {
         guest.realm.hand_over_durable(&self.node, name, &row.authid);
         let (realm, durable) = (guest.realm.name.to_string(), Box::new(row.clone()));
         self.apply(Command::Durable { realm, name: name.to_string(), durable }).await?;
-        guest.realm.add_durable(name, row);
+        guest.realm.note_durable(&self.node, name, row);
         let (tell, told) = oneshot::channel();
         self.node.find_durable(target, name, move |_, found| drop(tell.send(found)))?;
         answered(told).await

@@ -21,7 +21,7 @@ use crate::node::clients::{Client, Received};
 use crate::node::link::Link;
 use crate::node::publish::Settled;
 use crate::node::realm::Realm;
-use crate::queue::outcome::Refused;
+use crate::queue::outcome::{Done, Refused};
 
 /// While so many answers wait, the client is not read.
 const WAITING_MAX: usize = 64 * 1024;
@@ -114,6 +114,11 @@ impl Answers {
 
     /// What became of the oldest message that is awaited.
     pub(super) fn settle(&mut self, settled: &Settled, context: &Context<'_>) {
+        if let Settled::Done(Done::Stale) = settled {
+            // The log has heard of its connection at another entry before this one was told.
+            let what = "the session is connected at another entry";
+            self.fatal.get_or_insert(Violation::new(ReasonCode::SessionTakenOver, what));
+        }
         match self.waiting.front_mut() {
             Some(Answer::Silence(count)) if *count > 1 => return *count -= 1,
             Some(Answer::Filters(filters)) => {

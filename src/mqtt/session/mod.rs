@@ -247,7 +247,7 @@ impl MqttGate {
         {
             let mut mailbox = client.session.mailbox();
             if mailbox.is_held_by(&self.link) {
-                self.last_words = mailbox.take(Vec::new());
+                self.last_words = mailbox.take_all(Vec::new());
                 self.greeted |= self.last_words.bytes() > 0;
             }
         }

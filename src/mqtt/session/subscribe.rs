@@ -65,6 +65,7 @@ impl Open {
         }
         self.client.let_go_if_ended(&self.publisher.node, &self.publisher.realm);
         self.answers.say_filters(filters);
+        self.client.session.mailbox().hold(&self.publisher.node.peers, self.publisher.now_ms, &self.link);
     }
 
     fn subscribe_one(

@@ -153,5 +153,9 @@ impl Client {
             mailbox.want(filter, held.want(), None);
         }
         mailbox.restore(&fetched.cursor.unwrap_or_else(|| Cursor { sent_to: created, ..Cursor::default() }));
+        drop(mailbox);
+        for (filter, held) in held.into_iter().filter(|(_, held)| held.group.is_some()) {
+            realm.join_share(node, &self.session, &filter, held.options);
+        }
     }
 }

@@ -1,13 +1,17 @@
-//! One group: its cursor, who of its members gets which event, and their connections.
+//! One group: its cursor, who of its members gets which event, and their connections. In a cluster it is that of the entry which
+//! delivers it, or stands for that at another entry ([`super::away`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
+use super::away::{Away, Host, Need};
 use super::machine::{Machine, MemberId, Rules, Undone};
+use super::said::What;
 use crate::node::link::Link;
+use crate::node::peers::Peers;
 use crate::node::reader::position::Position;
 use crate::node::reader::pull::{Around, Pulled, Reader, Take};
 use crate::node::reader::wants::Want;
@@ -28,27 +32,55 @@ pub struct Group {
     pub id: u64,
     /// Of its row and cursor in the log.
     pub name: Arc<str>,
+    pub realm: Arc<str>,
     pub pattern: TopicPattern,
     inner: Mutex<Inner>,
 }
 
-struct Inner {
-    row: Row,
-    machine: Machine,
-    reader: Reader,
-    links: HashMap<MemberId, Arc<Link>>,
+pub(super) struct Inner {
+    pub(super) row: Row,
+    pub(super) machine: Machine,
+    pub(super) reader: Reader,
+    pub(super) links: HashMap<MemberId, Way>,
+    /// Events that entries were told of whose turn they are, and of which nothing was heard.
+    pub(super) handed: HashMap<MemberId, BTreeSet<u64>>,
+    /// Another entry delivers the group, or none does. The above is empty then.
+    pub(super) away: Option<Away>,
+    pub(super) voice: Voice,
     /// It has moved since it was recorded.
-    dirty: bool,
-    closed: bool,
+    pub(super) dirty: bool,
+    pub(super) closed: bool,
     /// The time, as far as it has been told.
-    now_ms: u64,
+    pub(super) now_ms: u64,
     /// Since when nobody is there who would keep it.
     abandoned_ms: Option<u64>,
 }
 
+/// How a member is reached.
+pub(super) enum Way {
+    Here(Arc<Link>),
+    /// Over the link to the entry of this number.
+    There(u64),
+}
+
+/// How a group speaks to other entries.
+#[derive(Clone)]
+pub struct Voice {
+    pub realm: Arc<str>,
+    pub name: Arc<str>,
+    pub peers: Arc<Peers>,
+}
+
+impl Voice {
+    /// `None`: to all.
+    pub(super) fn say(&self, to: Option<u64>, what: What) {
+        self.peers.say_of_group(to, &self.realm, &self.name, what);
+    }
+}
+
 /// What a group's row says of how it works.
 #[derive(Clone, Debug, Default)]
-struct Row {
+pub(super) struct Row {
     /// As an MQTT topic name.
     dead_letter_topic: Option<String>,
     /// Members say when they are done; else an event is done when its connection takes it.
@@ -89,34 +121,45 @@ pub struct Turn {
 
 impl Group {
     /// A group without members. See [`super::Groups::open`].
-    pub fn new(id: u64, name: &str, pattern: TopicPattern, row: &DurableRow, begin: Begin<'_>) -> Self {
-        let mut machine = Machine::new(rules(row));
-        let next = match begin {
-            Begin::After(number) => number + 1,
-            Begin::At(at) => {
-                let undone = at.inflight.iter().map(|it| Undone { number: it.number, attempts: it.attempts });
-                machine.restore(at.sent_to, undone);
-                at.inflight.first().map_or(at.sent_to + 1, |first| first.number)
-            }
-        };
-        // All that matches, whatever its QoS: what a member gets of it is a matter of its subscription.
-        let options =
-            Options::Merged { qos: Qos::ExactlyOnce, no_local: false, retain_as_published: false, identifier: None };
-        let (subscription, pattern_wanted) = (SubscriptionId(0), pattern.clone());
-        let want = Want { pattern: pattern_wanted, options, subscription, since: next - 1, follows: true };
-        let mut reader = Reader::for_one(want, Position::new(next, None));
-        reader.for_all = true;
+    pub fn new(id: u64, voice: Voice, pattern: TopicPattern, row: &DurableRow, begin: Begin<'_>) -> Self {
+        let (machine, reader) = stand(&pattern, row, begin);
+        Self::with(id, voice, pattern, row, (machine, reader), None)
+    }
+
+    /// One that this entry does not deliver. See [`super::Groups::follow`].
+    pub fn away(id: u64, voice: Voice, pattern: TopicPattern, row: &DurableRow, host: Host) -> Self {
+        let empty = stand(&pattern, row, Begin::After(0));
+        Self::with(id, voice, pattern, row, empty, Some(Away::new(host)))
+    }
+
+    fn with(
+        id: u64,
+        voice: Voice,
+        pattern: TopicPattern,
+        row: &DurableRow,
+        (machine, reader): (Machine, Reader),
+        away: Option<Away>,
+    ) -> Self {
+        let (realm, name) = (voice.realm.clone(), voice.name.clone());
         let inner = Inner {
             row: row.into(),
             machine,
             reader,
             links: HashMap::new(),
+            handed: HashMap::new(),
+            away,
+            voice,
             dirty: false,
             closed: false,
             now_ms: 0,
             abandoned_ms: None,
         };
-        Self { id, name: name.into(), pattern, inner: Mutex::new(inner) }
+        Self { id, name, realm, pattern, inner: Mutex::new(inner) }
+    }
+
+    /// What only the group's part in a cluster looks at ([`super::hosting`]).
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
     }
 
     /// Its row has changed.
@@ -136,6 +179,16 @@ impl Group {
         self.inner.lock().row.dead_letter_topic.clone()
     }
 
+    /// What has to be found out for the group to be delivered; it counts as asked for then.
+    pub(super) fn need(&self, now_ms: u64) -> Need {
+        self.inner.lock().away.as_mut().map_or(Need::Nothing, |away| away.need(now_ms))
+    }
+
+    /// This entry delivers it.
+    pub(super) fn is_own(&self) -> bool {
+        self.inner.lock().away.is_none()
+    }
+
     /// Nobody is there who would keep it, or (`false`) somebody; tells since when nobody is.
     pub(super) fn abandoned(&self, abandoned: bool, now_ms: u64) -> Option<u64> {
         let mut inner = self.inner.lock();
@@ -149,8 +202,12 @@ impl Group {
         if inner.closed {
             return;
         }
+        if let Some(away) = &mut inner.away {
+            let joins = away.join(member, window, link);
+            return inner.say_to_host(joins);
+        }
         inner.machine.join(member, window);
-        inner.links.insert(member, link.clone());
+        inner.links.insert(member, Way::Here(link.clone()));
         inner.deal_free();
     }
 
@@ -158,23 +215,19 @@ impl Group {
     /// were offered to the group ([`Group::tell`]).
     pub fn leave(&self, member: MemberId, routed: u64) {
         let mut inner = self.inner.lock();
-        if inner.links.remove(&member).is_none() {
-            return;
+        if let Some(away) = &mut inner.away {
+            let leaves = away.leave(member);
+            return leaves.into_iter().for_each(|leaves| inner.say_to_host(leaves));
         }
-        inner.machine.leave(member);
-        inner.dirty = true;
-        if inner.links.is_empty() {
-            inner.reader.position.step_back(routed);
-            inner.reader.rest();
+        if matches!(inner.links.get(&member), Some(Way::Here(_))) {
+            inner.let_go(member, routed);
         }
-        // One of the others goes on, with what it left, and with what it may have been waiting for.
-        inner.wake_all_with_room();
     }
 
     /// The feed has an event for the group.
     pub fn tell(&self, number: u64, payload: PayloadRef<'_>, now_ms: u64) {
         let mut inner = self.inner.lock();
-        if !inner.reader.position.takes(number) {
+        if inner.away.is_some() || !inner.reader.position.takes(number) {
             return;
         }
         if !inner.machine.may_deal() {
@@ -182,18 +235,21 @@ impl Group {
         }
         let key = inner.row.key(payload);
         inner.now_ms = now_ms;
-        let Inner { machine, reader, links, dirty, .. } = &mut *inner;
+        let Inner { machine, reader, links, voice, dirty, .. } = &mut *inner;
         reader.position.pass(number);
         *dirty = true;
         if let Some(member) = deal(machine, number, key, now_ms) {
-            wake(links, member);
+            wake(links, voice, member);
         }
     }
 
     /// The same for several events of which no more is known.
     pub fn tell_numbers(&self, numbers: &[u64]) {
         let mut inner = self.inner.lock();
-        let Inner { row, machine, reader, links, dirty, now_ms, .. } = &mut *inner;
+        if inner.away.is_some() {
+            return;
+        }
+        let Inner { row, machine, reader, links, voice, dirty, now_ms, .. } = &mut *inner;
         for number in numbers.iter().copied() {
             if !reader.position.takes(number) {
                 continue;
@@ -205,7 +261,7 @@ impl Group {
             reader.position.pass(number);
             *dirty = true;
             if let Some(member) = deal(machine, number, None, *now_ms) {
-                wake(links, member);
+                wake(links, voice, member);
             }
         }
     }
@@ -213,9 +269,13 @@ impl Group {
     /// Reads on for all members, as far as they have room; `true`: there is more to be done at once.
     pub fn deal(&self, around: &Around<'_>, steps: &mut u32) -> bool {
         let mut inner = self.inner.lock();
+        if inner.away.is_some() {
+            return false;
+        }
         inner.now_ms = around.now_ms;
         inner.deal_free();
-        let Inner { row, machine, reader, links, dirty, .. } = &mut *inner;
+        let has_own = inner.has_own();
+        let Inner { row, machine, reader, links, voice, dirty, .. } = &mut *inner;
         if reader.position.is_live() {
             return false;
         }
@@ -228,8 +288,10 @@ impl Group {
                 told.extend(member.filter(|member| !told.contains(member)));
                 Take::Taken
             });
-            told.into_iter().for_each(|member| wake(links, member));
+            told.into_iter().for_each(|member| wake(links, voice, member));
             match pulled {
+                // Only members here bring what is fed: for others it is read when it is there ([`super::hosting`]).
+                Pulled::Met if !has_own => return false,
                 Pulled::Met if reader.position.meet(around.node.log.history.fed()) => return false,
                 Pulled::Met => {}
                 Pulled::Later => return true,
@@ -239,9 +301,13 @@ impl Group {
         false
     }
 
-    /// What a member's task is to send next.
-    pub fn next(&self, member: MemberId) -> Option<Turn> {
+    /// What a member's task is to send next. `fed`: the last number that this entry has.
+    pub fn next(&self, member: MemberId, fed: u64) -> Option<Turn> {
         let inner = self.inner.lock();
+        if let Some(away) = &inner.away {
+            // The host may have it earlier.
+            return away.next(member).filter(|turn| turn.number <= fed);
+        }
         let number = inner.machine.next(member)?;
         Some(Turn { number, attempts: inner.machine.attempts(number) })
     }
@@ -249,6 +315,10 @@ impl Group {
     /// It was sent.
     pub fn sent(&self, member: MemberId, number: u64) {
         let mut inner = self.inner.lock();
+        if let Some(away) = &mut inner.away {
+            let sent = away.sent(member, number);
+            return sent.into_iter().for_each(|sent| inner.say_to_host(sent));
+        }
         let now_ms = inner.now_ms;
         inner.machine.sent(member, number, now_ms);
         inner.dirty = true;
@@ -257,6 +327,10 @@ impl Group {
     /// This member may not have it.
     pub fn refuse(&self, member: MemberId, number: u64) {
         let mut inner = self.inner.lock();
+        if let Some(away) = &mut inner.away {
+            let refused = away.refuse(member, number);
+            return inner.say_to_host(refused);
+        }
         inner.machine.refuse(member, number);
         inner.dirty = true;
         inner.deal_free();
@@ -265,6 +339,11 @@ impl Group {
     /// An event is done with. `false`: it was before, or is not known.
     pub fn done(&self, number: u64) -> bool {
         let mut inner = self.inner.lock();
+        if let Some(away) = &mut inner.away {
+            let known = away.done(number);
+            inner.say_to_host(What::Done { number });
+            return known;
+        }
         let known = inner.machine.done(number);
         inner.dirty |= known;
         inner.deal_free();
@@ -280,6 +359,9 @@ impl Group {
     /// offered.
     pub fn tick(&self, now_ms: u64, routed: u64) -> Vec<Undone> {
         let mut inner = self.inner.lock();
+        if inner.away.is_some() {
+            return Vec::new();
+        }
         inner.now_ms = now_ms;
         inner.dirty |= inner.machine.expire(now_ms) > 0;
         inner.deal_free();
@@ -302,7 +384,7 @@ impl Group {
     /// The same, if it has to be recorded; it counts as recorded then.
     pub fn take_moved(&self) -> Option<Cursor> {
         let mut inner = self.inner.lock();
-        (std::mem::take(&mut inner.dirty) && !inner.closed).then(|| inner.cursor())
+        (std::mem::take(&mut inner.dirty) && !inner.closed && inner.away.is_none()).then(|| inner.cursor())
     }
 
     /// It was not recorded.
@@ -310,9 +392,10 @@ impl Group {
         self.inner.lock().dirty = true;
     }
 
-    /// Members that are connected.
+    /// Members that are connected, as far as this entry knows.
     pub fn members_len(&self) -> usize {
-        self.inner.lock().links.len()
+        let inner = self.inner.lock();
+        inner.away.as_ref().map_or(inner.links.len(), Away::len)
     }
 
     /// Events that were dealt and are not done with.
@@ -329,11 +412,35 @@ impl Group {
     pub(super) fn close(&self) -> Vec<SessionId> {
         let mut inner = self.inner.lock();
         inner.closed = true;
-        let members = inner.machine.members().map(|member| SessionId(member.0)).collect();
+        let absent = inner.away.iter().flat_map(Away::ids);
+        let members = inner.machine.members().chain(absent).map(|member| SessionId(member.0)).collect();
+        inner.away = inner.away.take().map(|_| Away::new(Host::Nobody));
+        inner.handed.clear();
         inner.machine = Machine::default();
         inner.links.clear();
         members
     }
+}
+
+/// A group where it begins.
+pub(super) fn stand(pattern: &TopicPattern, row: &DurableRow, begin: Begin<'_>) -> (Machine, Reader) {
+    let mut machine = Machine::new(rules(row));
+    let next = match begin {
+        Begin::After(number) => number + 1,
+        Begin::At(at) => {
+            let undone = at.inflight.iter().map(|it| Undone { number: it.number, attempts: it.attempts });
+            machine.restore(at.sent_to, undone);
+            at.inflight.first().map_or(at.sent_to + 1, |first| first.number)
+        }
+    };
+    // All that matches, whatever its QoS: what a member gets of it is a matter of its subscription.
+    let options =
+        Options::Merged { qos: Qos::ExactlyOnce, no_local: false, retain_as_published: false, identifier: None };
+    let (subscription, pattern) = (SubscriptionId(0), pattern.clone());
+    let want = Want { pattern, options, subscription, since: next - 1, follows: true };
+    let mut reader = Reader::for_one(want, Position::new(next, None));
+    reader.for_all = true;
+    (machine, reader)
 }
 
 impl Row {
@@ -348,15 +455,40 @@ impl Row {
 }
 
 impl Inner {
-    fn deal_free(&mut self) {
+    pub(super) fn deal_free(&mut self) {
         for member in self.machine.deal_free(self.now_ms) {
-            wake(&self.links, member);
+            wake(&self.links, &self.voice, member);
         }
     }
 
-    fn wake_all_with_room(&self) {
+    /// A member goes, wherever it was. `routed`: see [`Group::leave`].
+    pub(super) fn let_go(&mut self, member: MemberId, routed: u64) {
+        self.links.remove(&member);
+        self.handed.remove(&member);
+        self.machine.leave(member);
+        self.dirty = true;
+        if !self.has_own() {
+            self.reader.position.step_back(routed);
+            self.reader.rest();
+        }
+        // One of the others goes on, with what it left, and with what it may have been waiting for.
+        self.wake_all_with_room();
+    }
+
+    /// Whether a member is connected here: what is fed is told to the group then.
+    pub(super) fn has_own(&self) -> bool {
+        self.links.values().any(|way| matches!(way, Way::Here(_)))
+    }
+
+    pub(super) fn say_to_host(&self, what: What) {
+        if let Some(Host::Peer(host)) = self.away.as_ref().map(Away::host) {
+            self.voice.say(Some(host), what);
+        }
+    }
+
+    pub(super) fn wake_all_with_room(&self) {
         if self.machine.may_deal() {
-            self.links.values().for_each(|link| link.wake());
+            self.links.keys().for_each(|member| wake(&self.links, &self.voice, *member));
         }
     }
 
@@ -377,8 +509,11 @@ fn deal(machine: &mut Machine, number: u64, key: Option<u64>, now_ms: u64) -> Op
     }
 }
 
-fn wake(links: &HashMap<MemberId, Arc<Link>>, member: MemberId) {
-    if let Some(link) = links.get(&member) {
-        link.wake();
+fn wake(links: &HashMap<MemberId, Way>, voice: &Voice, member: MemberId) {
+    match links.get(&member) {
+        Some(Way::Here(link)) => link.wake(),
+        // It is told when all is dealt that can be ([`super::hosting`]).
+        Some(Way::There(_)) => voice.peers.wake(),
+        None => {}
     }
 }

@@ -244,6 +244,11 @@ impl Machine {
         self.member(id)?.unsent.front().copied()
     }
 
+    /// All that a member is to be sent, in order.
+    pub fn unsent(&self, id: MemberId) -> impl Iterator<Item = u64> {
+        self.member(id).into_iter().flat_map(|member| member.unsent.iter().copied())
+    }
+
     /// How often an event was sent.
     pub fn attempts(&self, number: u64) -> u16 {
         self.flights.get(&number).map_or(0, |flight| flight.attempts)

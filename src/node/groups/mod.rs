@@ -13,12 +13,16 @@
 //! 3. What is not done with is given to another when its member leaves or takes too long; after so many deliveries it goes to the
 //!    dead-letter topic, with what it was in its user properties ([`burial`]).
 //! 4. The cursor and what is not done with are recorded in the log by the node's clock, in one order.
+//! 5. In a cluster one entry does all this for a group, for members at others too ([`hosting`]).
 //!
 //! Locks: a mailbox, then a group. A group calls no mailbox, but wakes its connection.
 
+mod away;
 mod burial;
 mod group;
+mod hosting;
 pub mod machine;
+pub mod said;
 mod shared;
 
 #[cfg(test)]
@@ -28,7 +32,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::Node;
 use super::log::Submission;
@@ -40,6 +44,7 @@ use crate::queue::outcome::Outcome;
 use crate::router::broker::GroupKey;
 use crate::types::ids::SessionId;
 use crate::types::topic::TopicPattern;
+use group::Voice;
 pub use group::{Begin, Group, Turn};
 pub use shared::share_of;
 
@@ -53,6 +58,8 @@ pub struct Groups {
     by_name: RwLock<HashMap<Box<str>, Arc<Group>>>,
     /// Those that are shared subscriptions of the router (MQTT, `$share/…`), which tells them of events.
     by_key: RwLock<HashMap<GroupKey, Arc<Group>>>,
+    /// Those that have to do with other entries now ([`hosting`]).
+    marked: Mutex<HashMap<u64, Arc<Group>>>,
     last_id: AtomicU64,
 }
 
@@ -69,14 +76,25 @@ impl Groups {
 
     /// The group of this name, made now if it is not there: when the log has its row ([`Command::Durable`]), and at start for each
     /// row. One that is there follows the row.
-    pub fn open(&self, name: &str, pattern: &TopicPattern, row: &DurableRow, begin: Begin<'_>) -> Arc<Group> {
+    pub fn open(
+        &self,
+        realm: &Realm,
+        name: &str,
+        pattern: &TopicPattern,
+        row: &DurableRow,
+        begin: Begin<'_>,
+    ) -> Arc<Group> {
+        let group = self.known_or(name, pattern, |id| Group::new(id, realm.voice(name), pattern.clone(), row, begin));
+        group.follow(row);
+        group
+    }
+
+    fn known_or(&self, name: &str, pattern: &TopicPattern, make: impl FnOnce(u64) -> Group) -> Arc<Group> {
         let mut groups = self.by_name.write();
         if let Some(known) = groups.get(name) {
-            known.follow(row);
             return known.clone();
         }
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let group = Arc::new(Group::new(id, name, pattern.clone(), row, begin));
+        let group = Arc::new(make(self.last_id.fetch_add(1, Ordering::Relaxed) + 1));
         groups.insert(name.into(), group.clone());
         if let Some(share) = share_of(name) {
             self.by_key.write().insert(GroupKey { name: share.into(), pattern: pattern.clone() }, group.clone());
@@ -91,9 +109,33 @@ impl Groups {
         group.close()
     }
 
+    /// A group has to do with other entries.
+    fn mark(&self, group: &Arc<Group>) {
+        self.marked.lock().insert(group.id, group.clone());
+    }
+
+    fn unmark(&self, group: &Group) {
+        self.marked.lock().remove(&group.id);
+    }
+
+    fn marked(&self) -> Vec<Arc<Group>> {
+        self.marked.lock().values().cloned().collect()
+    }
+
+    fn has_marked(&self) -> bool {
+        !self.marked.lock().is_empty()
+    }
+
     /// All of them at this moment.
     pub fn all(&self) -> Vec<Arc<Group>> {
         self.by_name.read().values().cloned().collect()
+    }
+}
+
+impl Realm {
+    /// How the group of this name speaks to other entries.
+    fn voice(&self, name: &str) -> Voice {
+        Voice { realm: self.name.clone(), name: name.into(), peers: self.peers.clone() }
     }
 }
 
@@ -105,6 +147,7 @@ impl Node {
         let mut batch = Batch::default();
         let mut recorded = Vec::new();
         for group in groups {
+            self.provide(realm, &group, now_ms);
             for dying in group.tick(now_ms, self.log.history.routed()) {
                 self.bury(realm, &group, dying);
             }

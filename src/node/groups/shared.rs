@@ -2,6 +2,7 @@
 //! its connection. All members of the shared subscription are members of the group then, kept sessions or not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Begin, Group, MEMBER_WINDOW};
 use crate::node::Node;
@@ -45,12 +46,15 @@ impl Realm {
     /// The log has the command of a shared subscription: whoever is subscribed to it is a member from now on.
     pub fn open_share(self: &Arc<Self>, node: &Arc<Node>, filter: &str, row: &DurableRow, pattern: &TopicPattern) {
         let Some(share) = share_of(filter) else { return };
-        self.add_durable(filter, row.clone());
+        self.note_durable(node, filter, row.clone());
         // What is being routed was given to a member directly, or is read.
         let begin = Begin::After(node.log.history.routed());
-        let group = self.groups.open(filter, pattern, row, begin);
+        let group = self.open_group(node, filter, pattern, row, begin);
         let key = GroupKey { name: share.into(), pattern: pattern.clone() };
-        for (session, options) in self.share_members(&key) {
+        // Sessions whose connection is at another entry are members there.
+        let here =
+            self.share_members(&key).into_iter().filter(|(session, _)| !session.mirrored.load(Ordering::Acquire));
+        for (session, options) in here {
             self.make_member(node, &session, filter, &group, options);
         }
     }
@@ -90,7 +94,7 @@ impl Node {
     /// Gives up groups to which no session is subscribed any more that is kept.
     pub(super) fn forget_shares(self: &Arc<Self>, realm: &Arc<Realm>, groups: &[Arc<Group>], now_ms: u64) {
         for group in groups {
-            let Some(share) = share_of(&group.name) else { continue };
+            let Some(share) = share_of(&group.name).filter(|_| group.is_own()) else { continue };
             let key = GroupKey { name: share.into(), pattern: group.pattern.clone() };
             let kept = realm.share_members(&key).iter().any(|(session, _)| session.is_persistent());
             let since = group.abandoned(!kept, now_ms);

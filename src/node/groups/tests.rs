@@ -26,7 +26,7 @@ fn row() -> DurableRow {
 const NAME: &str = "$share/g/a/#";
 
 fn open(realm: &Realm, row: &DurableRow) -> Arc<Group> {
-    realm.groups.open(NAME, &filter("a/#"), row, Begin::After(0))
+    realm.groups.open(realm, NAME, &filter("a/#"), row, Begin::After(0))
 }
 
 /// Subscribes a session to the group, and makes it a member.
@@ -220,7 +220,7 @@ fn a_restored_group_gives_what_was_not_done_with_again() {
     world.publish(&some(6));
     let flight = |number, attempts| Flight { number, attempts, ..Flight::default() };
     let at = Cursor { sent_to: 4, inflight: vec![flight(2, 1), flight(3, 4)], ..Cursor::default() };
-    let group = world.realm.groups.open("n", &filter("a/#"), &row(), Begin::At(&at));
+    let group = world.realm.groups.open(&world.realm, "n", &filter("a/#"), &row(), Begin::At(&at));
     assert_eq!(group.cursor(), at);
     let mut a = member(&world, &group, "a", 10);
     assert_eq!(read(&mut a), [2, 3, 5, 6]);

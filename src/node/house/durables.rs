@@ -6,7 +6,6 @@ use super::arguments::Arguments;
 use super::callee::Call;
 use super::placed::What;
 use crate::node::durables::DurableInfo;
-use crate::node::revoke::Revoked;
 use crate::queue::command::Command;
 use crate::queue::message::Batch;
 use crate::types::topic::Topic;
@@ -44,9 +43,7 @@ impl Room<'_> {
     /// A named durable subscription is gone from the log.
     pub fn forgotten(&self, call: &Call, name: &str) {
         let Ok(realm) = self.realm(call) else { return };
-        for (session, subscription) in realm.remove_durable(name) {
-            realm.revoke(self.node, &session, subscription, Revoked::Removed);
-        }
+        realm.drop_durable(self.node, name);
     }
 }
 

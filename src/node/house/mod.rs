@@ -23,6 +23,7 @@ mod asked;
 mod bell;
 mod callee;
 mod durables;
+mod fresh;
 mod history;
 mod keys;
 mod locks;
@@ -56,6 +57,7 @@ use asked::Asked;
 pub use bell::Bell;
 pub use callee::Inbox;
 use callee::{Call, Procedure};
+use fresh::{Fresh, Tide};
 use placed::Placed;
 use watches::Watches;
 
@@ -66,6 +68,7 @@ type CallKey = (Arc<str>, InvocationId);
 #[derive(Default)]
 pub struct House {
     queue: Arc<Queue>,
+    tide: Tide,
     /// Held by whoever works.
     desk: Mutex<Desk>,
     /// Something on the desk minds the time.
@@ -106,6 +109,10 @@ enum Item {
     Await(Awaited),
     /// All retained values of the log are there.
     KeysLoaded,
+    /// What the syncs of the cluster have answered.
+    Freshest(Option<u64>),
+    /// The log has come as far as calls wait for.
+    Followed,
     Tick,
 }
 
@@ -127,6 +134,7 @@ struct Desk {
     awaited: Vec<Awaited>,
     /// Calls that read keys, while those are being read from the store.
     early: Vec<Call>,
+    fresh: Fresh,
     /// To be submitted again.
     owed: Vec<Command>,
 }
@@ -150,6 +158,7 @@ struct Room<'a> {
     node: &'a Arc<Node>,
     desk: &'a mut Desk,
     queue: &'a Arc<Queue>,
+    tide: &'a Tide,
     now_ms: u64,
 }
 
@@ -189,9 +198,10 @@ impl House {
     pub fn work(&self, node: &Arc<Node>, now_ms: u64) {
         let mut desk = self.desk.lock();
         while let Some(item) = self.queue.pop() {
-            Room { node, desk: &mut desk, queue: &self.queue, now_ms }.take(item);
+            Room { node, desk: &mut desk, queue: &self.queue, tide: &self.tide, now_ms }.take(item);
         }
-        let minds_time = !desk.owed.is_empty() || !desk.watches.is_empty() || !desk.awaited.is_empty();
+        let waits = !desk.watches.is_empty() || !desk.awaited.is_empty() || !desk.fresh.is_empty();
+        let minds_time = !desk.owed.is_empty() || waits;
         self.minds_time.store(minds_time, Ordering::Relaxed);
     }
 
@@ -271,12 +281,21 @@ impl Room<'_> {
             Item::Found { key, found } => self.found(&key, found),
             Item::Page { key, page } => self.page(&key, page),
             Item::Await(awaited) => self.desk.awaited.push(awaited),
-            Item::KeysLoaded => std::mem::take(&mut self.desk.early).into_iter().for_each(|call| self.call(call)),
+            Item::KeysLoaded => std::mem::take(&mut self.desk.early).into_iter().for_each(|call| self.read(call)),
+            Item::Freshest(position) => self.freshest(position),
+            Item::Followed => self.work_off_fresh(),
             Item::Tick => self.tick(),
         }
     }
 
     fn call(&mut self, call: Call) {
+        if !self.wait_for_fresh(&call) {
+            self.read(call);
+        }
+    }
+
+    /// Answers a call by what there is now.
+    fn read(&mut self, call: Call) {
         if call.procedure.reads_keys() && self.node.realm(&call.key.0).is_some_and(|realm| realm.is_loading()) {
             return self.desk.early.push(call);
         }
@@ -319,6 +338,12 @@ impl Room<'_> {
             }
             return;
         }
+        if let Some(call) = self.desk.fresh.remove(key) {
+            if answer {
+                self.answer(&call, Err(Failure::canceled()));
+            }
+            return;
+        }
         if let Some(at) = self.desk.early.iter().position(|call| call.key == *key) {
             let call = self.desk.early.swap_remove(at);
             if answer {
@@ -342,10 +367,11 @@ impl Room<'_> {
         for awaited in over {
             match awaited.who {
                 Waiter::Link(link) => link.wake(),
-                Waiter::Call(call) if has(awaited.id) => self.call(*call),
+                Waiter::Call(call) if has(awaited.id) => self.read(*call),
                 Waiter::Call(call) => self.answer(&call, Err(Failure::timeout())),
             }
         }
+        self.give_up_fresh();
         for watch in self.desk.watches.late(self.now_ms) {
             self.answer(&watch.call, Err(Failure::timeout()));
         }

@@ -92,6 +92,8 @@ pub struct Follower {
     resolved: Vec<(u64, Vec<(Turn, Outcome)>)>,
     /// Fed up to this position.
     position: u64,
+    /// The time, as far as it has been told.
+    now_ms: u64,
 }
 
 /// A submission that is not resolved.
@@ -113,6 +115,7 @@ pub enum Lost {
 impl Follower {
     /// Behind this position.
     pub fn new(node: &Arc<Node>, position: u64) -> Self {
+        node.house.followed(position);
         Self {
             feed: Feed::new(Arc::downgrade(node)),
             node: node.clone(),
@@ -121,6 +124,7 @@ impl Follower {
             waiting: HashMap::new(),
             resolved: Vec::new(),
             position,
+            now_ms: 0,
         }
     }
 
@@ -178,7 +182,7 @@ impl Follower {
             return Err(Lost::Gap { position: self.position, found: position });
         }
         let relay::Fed { segment, later, changes, rows } = relay::read_fed(bytes)?;
-        self.position = position;
+        (self.position, self.now_ms) = (position, now_ms);
         self.feed.feed(Fed { segment, changes, told: Vec::new() }, now_ms);
         let mut told = Vec::new();
         for outcome in later {
@@ -187,6 +191,11 @@ impl Follower {
         }
         self.resolved.push((position, told));
         self.follow_rows(&rows);
+        self.node.house.followed(position);
+        if self.node.peers.has_busy_groups() {
+            // There is something new for members at other entries, or what members here were told of.
+            self.node.peers.wake();
+        }
         Ok(rows)
     }
 
@@ -213,12 +222,12 @@ impl Follower {
                 }
                 (Some(RowKey::Durable { realm, name }), Some(value)) => {
                     if let (Some(realm), Ok(row)) = (self.node.realm(&realm), rows::decode(key, value)) {
-                        realm.add_durable(&name, row);
+                        realm.follow_durable(&self.node, &name, row, self.now_ms);
                     }
                 }
                 (Some(RowKey::Durable { realm, name }), None) => {
                     if let Some(realm) = self.node.realm(&realm) {
-                        realm.remove_durable(&name);
+                        realm.drop_durable(&self.node, &name);
                     }
                 }
                 _ => {}

@@ -11,22 +11,26 @@
 
 mod body;
 pub mod calls;
+mod heard;
 mod receive;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 pub(super) use body::Staged;
+pub use heard::Hold;
 pub use receive::Receiver;
 
 use super::Node;
+use super::groups::said::{Said, What};
+use super::link::Link;
 use crate::router::interest::PeerId;
 
 /// What became of events for a peer.
@@ -53,6 +57,13 @@ pub struct Peers {
     everything: Mutex<BTreeSet<PeerId>>,
     events_out: AtomicU64,
     events_in: AtomicU64,
+    changes: heard::Changes,
+    /// What is to be said of groups: to the entry of a number, or (`None`) to all.
+    said: Mutex<Vec<(Option<u64>, Said)>>,
+    /// Groups have to do with other entries: see [`Node::pump_groups`].
+    busy_groups: AtomicBool,
+    /// Woken when the log that groups wait for was read.
+    pump_link: Arc<Link>,
     calls: OnceLock<calls::Way>,
     call_counts: calls::CallCounts,
 }
@@ -76,6 +87,42 @@ impl Peers {
         if let Some((_, wake)) = self.way.get() {
             wake();
         }
+    }
+
+    /// Has another entry told something of a group, in the order of these calls.
+    pub(super) fn say_of_group(&self, to: Option<u64>, realm: &str, name: &str, what: What) {
+        if self.are_open() {
+            self.say(to, Said::Of { realm: realm.to_owned(), name: name.to_owned(), what });
+        }
+    }
+
+    /// Has another entry, or all, told this.
+    pub fn say(&self, to: Option<u64>, said: Said) {
+        let mut waits = self.said.lock();
+        waits.push((to, said));
+        let is_first = waits.len() == 1;
+        drop(waits);
+        if is_first {
+            self.wake();
+        }
+    }
+
+    /// What is to be said, in order.
+    pub fn take_said(&self) -> Vec<(Option<u64>, Said)> {
+        std::mem::take(&mut self.said.lock())
+    }
+
+    /// Whether [`Node::pump_groups`] has something to do.
+    pub fn has_busy_groups(&self) -> bool {
+        self.busy_groups.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_busy_groups(&self, busy: bool) {
+        self.busy_groups.store(busy, Ordering::SeqCst);
+    }
+
+    pub(super) fn pump_link(&self) -> &Arc<Link> {
+        &self.pump_link
     }
 
     /// Peers that want everything.

@@ -77,7 +77,7 @@ impl Reading {
 impl Surroundings {
     pub fn around<'a>(&'a self, now_ms: u64, link: &'a Arc<Link>) -> Around<'a> {
         let Self { node, realm, session, role } = self;
-        Around { node, realm, session, role: *role, now_ms, link }
+        Around { node, realm, session: Some(session), role: *role, now_ms, link }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::node::session::Session;
 use crate::queue::message::{Head, Malformed, Message};
 use crate::queue::segment::Segment;
 use crate::router::authorize::RoleId;
-use crate::types::event::{Event, Place, Terms};
+use crate::types::event::{Event, Filter, Place, Terms};
 use crate::types::fields::Fields;
 use crate::types::payload::Codec;
 use crate::types::topic::Topic;
@@ -26,11 +26,22 @@ use crate::types::topic::Topic;
 pub struct Around<'a> {
     pub node: &'a Node,
     pub realm: &'a Realm,
-    pub session: &'a Session,
+    /// `None`: it is read for all of a group.
+    pub session: Option<&'a Session>,
     pub role: Option<RoleId>,
     pub now_ms: u64,
     /// Woken when what is waited for is there.
     pub link: &'a Arc<Link>,
+}
+
+impl Around<'_> {
+    fn is_publisher(&self, head: &Head<'_>) -> bool {
+        self.session.is_some_and(|session| head.publisher == Some(session.id))
+    }
+
+    fn is_admitted(&self, filter: &Filter) -> bool {
+        self.session.is_none_or(|session| admits(filter, session))
+    }
 }
 
 /// Whether a sink took an event.
@@ -197,7 +208,7 @@ impl Reader {
             };
             let to = to.min(until);
             let terms = target.as_ref().and_then(|target| target.terms(head.qos, head.retain, self.owed));
-            let own = !self.for_all && head.publisher == Some(around.session.id);
+            let own = !self.for_all && around.is_publisher(&head);
             match (target, terms) {
                 (Some(target), Some(terms)) if !(own && (target.no_local || head.exclude_publisher)) => {
                     let filter = self.filter.clone();
@@ -289,17 +300,17 @@ impl Run<'_, '_> {
         sink: &mut impl FnMut(&Event<'_>, &Terms) -> Take,
     ) -> Result<Take, Malformed> {
         let apart = self.alone || self.for_all || self.terms.subscription.is_some();
-        let terms = match self.filter {
-            Some(filter) => filter.hold(message.payload).then_some(Cow::Borrowed(self.terms)),
-            None if apart => Some(Cow::Borrowed(self.terms)),
-            None => self.around.session.sift(&self.target.topic, message.payload, self.terms),
+        let terms = match (self.filter, self.around.session) {
+            (Some(filter), _) => filter.hold(message.payload).then_some(Cow::Borrowed(self.terms)),
+            (None, Some(session)) if !apart => session.sift(&self.target.topic, message.payload, self.terms),
+            (None, _) => Some(Cow::Borrowed(self.terms)),
         };
         let Some(terms) = terms else { return Ok(Take::Taken) };
         let details = if message.has_extras() { Some(Details::read(message)?) } else { None };
         if let Some(details) = &details {
             let expired = details.expires_at_ms.is_some_and(|at| at <= self.around.now_ms);
             let filter = details.filter.as_ref().filter(|_| !self.for_all);
-            let unwanted = filter.is_some_and(|filter| !admits(filter, self.around.session));
+            let unwanted = filter.is_some_and(|filter| !self.around.is_admitted(filter));
             if expired || unwanted {
                 return Ok(Take::Taken);
             }
@@ -405,14 +416,15 @@ impl Seeker {
         let Some((_, message)) = walker.message()?.filter(|(found, _)| *found == number) else { return Ok(None) };
         let eyes = Eyes { realm: around.realm, role: around.role };
         let details = Details::read(&message)?;
-        let own = head.publisher == Some(around.session.id);
+        let own = around.is_publisher(&head);
         let admitted = !(own && head.exclude_publisher)
             && details.expires_at_ms.is_none_or(|at| at > around.now_ms)
-            && details.filter.as_ref().is_none_or(|filter| admits(filter, around.session));
+            && details.filter.as_ref().is_none_or(|filter| around.is_admitted(filter));
         let event = |topic, codec| event(around, segment, &head, number, &message, Some(&details), topic, codec);
         if let (Some(target), _) = wants.look_up(head.topic, number, eyes) {
             let terms = target.form.terms(head.qos, head.retain);
-            let sifted = around.session.sift(&target.topic, message.payload, &terms).map(Cow::into_owned);
+            let sifted = around.session.and_then(|session| session.sift(&target.topic, message.payload, &terms));
+            let sifted = sifted.map(Cow::into_owned);
             // What none of them lets through any more was promised.
             let terms = sifted.unwrap_or(terms);
             return Ok(Some(visit(Sought { event: event(&target.topic, target.codec), terms, admitted })));

@@ -35,6 +35,7 @@ impl Step<'_> {
             Command::Unlock { realm, session, topic, token } => {
                 self.unlock(&rows::topic_id(&realm, &topic), session, token)
             }
+            Command::Host { realm, name } => Ok(self.host(&rows::id(&realm, &name))),
             Command::Expire { realm, topic, number } => self.expire(&rows::topic_id(&realm, &topic), number),
         }
     }
@@ -129,8 +130,20 @@ impl Step<'_> {
         for id in ids {
             self.detach(&id, false)?;
         }
+        self.release_durables(entry);
         // There may be very many: what has become due is done in slices.
         self.meet_deadlines()
+    }
+
+    /// Named durable subscriptions that an entry had are nobody's: another may take them.
+    fn release_durables(&mut self, entry: u64) {
+        let mut released = Vec::new();
+        for (id, durable) in &mut self.state.durables {
+            if durable.row.holder.take_if(|holder| *holder == entry).is_some() {
+                released.push((rows::row(rows::DURABLE, id), rows::encode(&durable.row)));
+            }
+        }
+        released.into_iter().for_each(|(key, value)| self.set(key, value));
     }
 
     /// A cursor has moved.
@@ -145,6 +158,9 @@ impl Step<'_> {
             }
             CursorName::Durable(name) => {
                 let Some(durable) = self.state.durables.get_mut(&*rows::id(realm, name)) else { return Done::NotFound };
+                if durable.row.holder.is_some_and(|holder| holder != self.entry) {
+                    return Done::Stale;
+                }
                 durable.done_to = at.done_to();
             }
         }
@@ -163,10 +179,26 @@ impl Step<'_> {
             }
             row.since = old.since;
         }
+        // Who comes last has it; a group goes on where it is.
+        row.holder = old.and_then(|old| old.row.holder).filter(|_| row.group).or(Some(self.entry));
         let since = *row.since.get_or_insert(number);
         let done_to = old.map_or(since, |old| old.done_to);
         self.set(rows::row(rows::DURABLE, id), rows::encode(&row));
         self.state.durables.insert(id.into(), Durable { row, done_to });
+        Done::Yes
+    }
+
+    /// A group that no entry delivers is delivered here.
+    fn host(&mut self, id: &str) -> Done {
+        let entry = self.entry;
+        let Some(durable) = self.state.durables.get_mut(id).filter(|durable| durable.row.group) else {
+            return Done::NotFound;
+        };
+        if *durable.row.holder.get_or_insert(entry) != entry {
+            return Done::Stale;
+        }
+        let value = rows::encode(&durable.row);
+        self.set(rows::row(rows::DURABLE, id), value);
         Done::Yes
     }
 

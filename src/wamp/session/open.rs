@@ -251,7 +251,7 @@ impl Open {
         self.finish();
         let (taken, moved) = {
             let mut mailbox = self.session.mailbox();
-            let taken = mailbox.take(Vec::new());
+            let taken = mailbox.take_all(Vec::new());
             mailbox.detach(link);
             (taken, mailbox.take_moved())
         };

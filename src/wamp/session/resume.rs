@@ -70,7 +70,7 @@ pub(super) struct Durably {
 /// What reading threads have found for this session.
 pub(super) struct Arrivals {
     arrived: Mutex<Vec<Arrived>>,
-    link: Arc<Link>,
+    pub link: Arc<Link>,
 }
 
 enum Arrived {
@@ -181,7 +181,8 @@ impl Open {
         }
         let Resuming { pattern, filter, snapshot, durable, group } = resuming;
         if let (Some(joining), Some(durable)) = (group, &durable) {
-            let group = self.realm.groups.open(&durable.name, &pattern, &joining.row, Begin::After(found.after));
+            let begin = Begin::After(found.after);
+            let group = self.realm.open_group(&self.node, &durable.name, &pattern, &joining.row, begin);
             mailbox.stop_reader(subscription);
             return mailbox.join_group(&durable.name, group, want(&pattern, subscription), joining.window);
         }
@@ -232,7 +233,7 @@ impl Open {
         }
         let acknowledged = row.acknowledged;
         let group = row.group.then(|| Box::new(Joining { row: row.clone(), window }));
-        self.realm.add_durable(&name, row);
+        self.realm.note_durable(&self.node, &name, row);
         let durable = Some(Durable { name: name.clone(), acknowledged });
         let resuming = Resuming { pattern, filter, snapshot: false, durable, group };
         self.flush();
@@ -241,6 +242,9 @@ impl Open {
             && let Some((before, id)) = self.realm.open_durable(&name, &self.session, subscription)
         {
             self.realm.revoke(&self.node, &before, id, Revoked::TakenOver);
+        }
+        if let Err(why) = self.realm.check_durable(&self.node, &name) {
+            return self.revoke(subscription, why);
         }
         if let Some(retained) = retained {
             self.retained(&resuming.pattern, subscription, retained);

@@ -267,6 +267,7 @@ impl Open {
         let subscribed = self.realm.subscribe_variant(&self.session, pattern, &variant, |subscribed, mailbox| {
             begin(subscribed.id, mailbox);
         });
+        self.session.mailbox().hold(&self.node.peers, self.publisher.now_ms, &self.arrivals.link);
         subscribed.id
     }
 

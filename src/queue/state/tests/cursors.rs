@@ -55,7 +55,7 @@ fn a_durable_subscription_is_its_users_and_wants_what_it_wanted_first() {
     assert_eq!(world.command(durable("d", DurableRow { ack_timeout_ms: 5, since: Some(99), ..own() })), YES);
     let key = rows::durable(REALM, "d");
     let row: DurableRow = rows::decode(&key, &world.rows.rows[&key]).unwrap();
-    assert_eq!(row, DurableRow { ack_timeout_ms: 5, since: Some(2), ..own() });
+    assert_eq!(row, DurableRow { ack_timeout_ms: 5, since: Some(2), holder: Some(ENTRY), ..own() });
 }
 
 #[test]
@@ -69,6 +69,67 @@ fn a_forgotten_durable_subscription_is_gone_with_its_cursor() {
     assert_eq!(world.command(forget), ["0: Done(NotFound)"]);
     assert_eq!(world.command(progress(named("d"), 8, &[])), ["0: Done(NotFound)"]);
     assert_eq!(world.command(progress(client("d"), 8, &[])), ["0: Done(NotFound)"]);
+}
+
+const STALE: [&str; 1] = ["0: Done(Stale)"];
+
+fn holder(world: &World) -> Option<u64> {
+    let key = rows::durable(REALM, "d");
+    rows::decode::<DurableRow>(&key, &world.rows.rows[&key]).unwrap().holder
+}
+
+#[test]
+fn only_the_entry_where_a_durable_subscription_was_made_last_moves_its_cursor() {
+    let mut world = World::new();
+    world.command(durable("d", own()));
+    assert_eq!(world.command(progress(named("d"), 5, &[])), YES);
+    world.entry = 2;
+    assert_eq!(world.command(progress(named("d"), 6, &[])), STALE, "nobody has subscribed here");
+    assert_eq!(world.command(durable("d", own())), YES);
+    assert_eq!(world.command(progress(named("d"), 7, &[])), YES);
+    world.entry = ENTRY;
+    assert_eq!(world.command(progress(named("d"), 99, &[])), STALE, "what the older holder says is void");
+    assert_eq!(world.state.min_cursor(), Some(7));
+}
+
+#[test]
+fn a_conflicting_subscriber_does_not_take_a_durable_subscription() {
+    let mut world = World::new();
+    world.command(durable("d", own()));
+    world.entry = 2;
+    world.command(durable("d", DurableRow { authid: "bob".into(), ..own() }));
+    assert_eq!(holder(&world), Some(ENTRY));
+}
+
+#[test]
+fn a_group_stays_with_its_entry_until_that_is_gone() {
+    let mut world = World::new();
+    world.order(StateCommand::Init { entry: ENTRY, incarnation: 0 });
+    let group = || DurableRow { group: true, ..own() };
+    let host = || Command::Host { realm: REALM.into(), name: "d".into() };
+    world.command(durable("d", group()));
+    world.entry = 2;
+    assert_eq!(world.command(durable("d", group())), YES, "a member there changes nothing");
+    assert_eq!(world.command(host()), STALE);
+    assert_eq!(world.command(progress(named("d"), 9, &[])), STALE);
+    world.order(StateCommand::Lost { entry: ENTRY, incarnation: 1 });
+    assert_eq!(holder(&world), None);
+    assert_eq!(world.command(host()), YES);
+    assert_eq!(world.command(host()), YES, "it has it");
+    assert_eq!(holder(&world), Some(2));
+    assert_eq!(world.command(progress(named("d"), 9, &[])), YES);
+    world.entry = ENTRY;
+    assert_eq!(world.command(progress(named("d"), 10, &[])), STALE);
+}
+
+#[test]
+fn only_groups_are_hosted() {
+    let mut world = World::new();
+    let host = Command::Host { realm: REALM.into(), name: "d".into() };
+    assert_eq!(world.command(host.clone()), ["0: Done(NotFound)"]);
+    world.command(durable("d", own()));
+    world.entry = 2;
+    assert_eq!(world.command(host), ["0: Done(NotFound)"]);
 }
 
 #[test]

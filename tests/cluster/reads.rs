@@ -1,0 +1,44 @@
+//! Keys and locks: what is read at one entry is what was acknowledged at another.
+
+use std::time::Instant;
+
+use fennec::types::value::Value;
+
+use crate::LIMIT;
+use crate::people::{Guest, World};
+
+const ROUNDS: usize = 60;
+
+fn value_of(entry: &Value) -> Option<&Value> {
+    entry.get("value")
+}
+
+#[test]
+fn a_key_is_read_at_any_entry_as_it_was_acknowledged_last() {
+    let mut world = World::start();
+    let mut guests: Vec<Guest> = (0..3).map(|entry| world.wamp(entry)).collect();
+    for round in 0..ROUNDS {
+        let (writer, reader) = (round % 3, (round + 1 + round / 3 % 2) % 3);
+        let number = Value::from(round as u64);
+        let put = guests[writer].call("fennec.key.put", vec!["state.fresh".into(), number.clone()]);
+        world.get("an answer", put).expect("it is set");
+        let got = world.get("an answer", guests[reader].call("fennec.key.get", vec!["state.fresh".into()]));
+        assert_eq!(got.as_ref().map(value_of), Ok(Some(&number)), "entry {reader} after entry {writer}");
+    }
+    let acquired = world.get("an answer", guests[0].call("fennec.lock.acquire", vec!["locks.fresh".into()]));
+    acquired.expect("the lock is free");
+    let held = world.get("an answer", guests[2].call("fennec.lock.list", vec!["locks.#".into()])).expect("an answer");
+    assert!(format!("{held:?}").contains("locks.fresh"), "{held:?}");
+
+    // A minority is no matter; nobody else knows what is newest.
+    world.cluster.kill("S1");
+    world.get("an answer", guests[1].call("fennec.key.get", vec!["state.fresh".into()])).expect("a majority is there");
+    world.cluster.kill("S2");
+    let begun = Instant::now();
+    let got = world.get("an answer", guests[1].call("fennec.key.get", vec!["state.fresh".into()]));
+    let error = got.expect_err("nobody can know what the newest value is");
+    assert!(error.contains("store_unavailable") && begun.elapsed() < LIMIT / 4, "{error}");
+    world.cluster.begin_and_link("S2", LIMIT);
+    let got = world.get("an answer", guests[1].call("fennec.key.get", vec!["state.fresh".into()]));
+    assert!(got.is_ok(), "{got:?}");
+}
