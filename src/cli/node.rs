@@ -148,6 +148,15 @@ impl Signals {
     }
 }
 
+/// What became of a life of an entry that was to begin.
+enum Begun {
+    Works(Box<Broker>, Ended),
+    /// It is over, for this reason.
+    Not(String),
+    /// A signal came before the cluster accepted it.
+    Stopped,
+}
+
 /// A process whose links and roles work.
 struct Process {
     plan: Plan,
@@ -278,7 +287,18 @@ impl Process {
             return Ok(());
         };
         loop {
-            let Some((broker, ended)) = self.begin_entry(config, node, inbox, signals)? else { return Ok(()) };
+            let (broker, ended) = match self.begin_entry(config, node, inbox, signals)? {
+                Begun::Works(broker, ended) => (broker, ended),
+                Begun::Not(why) => {
+                    // The storages may be out of reach, for a while.
+                    tracing::warn!(%node, why, "this life of the entry cannot begin: another is tried");
+                    if signals.wait(LOOK_WORKING) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Begun::Stopped => return Ok(()),
+            };
             let data = format!("cluster {}", self.plan.cluster.name);
             print(&serve::banner(config, &broker, &data))?;
             let stopped = loop {
@@ -297,14 +317,14 @@ impl Process {
         }
     }
 
-    /// Begins a life of the entry; `None`: a signal came before the cluster accepted it.
+    /// Begins a life of the entry.
     fn begin_entry(
         &self,
         config: &Config,
         node: &NodeId,
         inbox: &Arc<Inbox>,
         signals: &mut Signals,
-    ) -> Result<Option<(Broker, Ended)>, Failure> {
+    ) -> Result<Begun, Failure> {
         let broker_node = make_node(config)?;
         let reached = Arc::new(AtomicU64::new(0));
         let ask = AskStorages::new(self.mesh.clone(), node.clone(), reached.clone());
@@ -340,10 +360,10 @@ impl Process {
         while !ready.load(Ordering::Acquire) {
             if signals.wait(LOOK) {
                 handle.end();
-                return Ok(None);
+                return Ok(Begun::Stopped);
             }
             if let Some(why) = handle.ended() {
-                return Err(Failure::Run(format!("{node}: {why}")));
+                return Ok(Begun::Not(why));
             }
             waited += LOOK;
             if waited >= PATIENCE {
@@ -352,7 +372,8 @@ impl Process {
             }
         }
         let ended = handle.ended_cell();
-        Ok(Some((Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle, self.more_metrics()))?, ended)))
+        let broker = Broker::open(config, self.clock, broker_node, LogWork::Cluster(handle, self.more_metrics()))?;
+        Ok(Begun::Works(Box::new(broker), ended))
     }
 
     /// Begins to exchange events with the other entries.
