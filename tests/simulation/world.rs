@@ -430,6 +430,7 @@ impl World {
         }
         let (wall, now) = (self.wall(id), self.now);
         let decided = self.facts.decided;
+        let has_met_syncs = self.has_met_syncs(id);
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         match &mut node.process {
             Process::Entry(entry) => {
@@ -440,19 +441,26 @@ impl World {
             }
             Process::Storage(storage) => {
                 // One with an older copy has to be told first that it is one.
-                let has_time = now > node.started + 500 * MS;
-                node.is_recovering &= !(storage.ndb.counts() && storage.position() == decided && has_time);
+                let is_back = storage.ndb.counts() && storage.position() == decided;
+                node.is_recovering &= !(is_back && has_met_syncs);
                 storage.ndb.tick(wall);
                 self.storage_goes_on(id);
             }
             Process::Sync(sync) => {
-                node.is_recovering &= !(sync.votes() && now > node.started + 500 * MS);
+                node.is_recovering &= !(sync.votes() && has_met_syncs);
                 sync.tick((now, wall));
                 self.sync_goes_on(id);
             }
             Process::Down => return,
         }
         self.at(20 * MS, Event::Tick { at: id.clone(), life });
+    }
+
+    /// Whether it has had time to be told by all syncs what they know of it.
+    fn has_met_syncs(&mut self, id: &NodeId) -> bool {
+        let is_of_sync = |(a, b): &Pair| [a, b].iter().any(|end| *end != id && end.role == Role::Sync);
+        let pairs: Vec<Pair> = self.net.of(id).into_iter().filter(is_of_sync).collect();
+        self.now > self.nodes[id].started + 500 * MS && pairs.iter().all(|pair| self.net.link(pair).is_up)
     }
 
     fn send(&mut self, envelopes: Vec<Envelope>) {

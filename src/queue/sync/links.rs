@@ -77,7 +77,13 @@ impl SyncRole {
         } else if order.position <= self.order.position {
             return;
         }
-        self.begin_anew(order, out);
+        self.begin_anew(order.clone(), out);
+        // What lies between is known here no more than there: nobody else may be linked who could tell it.
+        let behind: Vec<NodeId> =
+            self.peers.iter().filter(|(_, knows)| **knows < order.position).map(|(peer, _)| peer.clone()).collect();
+        for peer in behind {
+            self.send(&peer, RoleMessage::SyncOrder(order.clone()), out);
+        }
     }
 
     /// Goes on with the foundation of the cluster, as far as is known who is there.
