@@ -56,6 +56,8 @@ const INBOX_BYTES_MAX: usize = 64 << 20;
 const PROMISES_BYTES_MAX: u64 = 4 << 20;
 /// An entry that is silent for so long is given up by the syncs.
 const LEASE: Duration = Duration::from_secs(6);
+/// How long a sync that starts waits for all others: longer than any tries anew to link.
+const SYNC_PATIENCE: Duration = Duration::from_millis(2500);
 /// How often an entry that begins is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// The same of one that works.
@@ -253,7 +255,11 @@ impl Process {
         };
         // Without random numbers the process would not have come so far.
         let fresh = Box::new(|| fresh_id().unwrap_or_default());
-        let limits = SyncLimits { lease_us: LEASE.as_micros() as u64, file_bytes_max: PROMISES_BYTES_MAX };
+        let limits = SyncLimits {
+            lease_us: LEASE.as_micros() as u64,
+            patience_us: SYNC_PATIENCE.as_micros() as u64,
+            file_bytes_max: PROMISES_BYTES_MAX,
+        };
         let sync = PromiseFile::open(node.clone(), self.members(), limits, &folder, fresh);
         let sync = sync.map_err(|error| named(format!("cannot open {}: {error}", folder.display())))?;
         process::run_sync(sync, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))

@@ -34,6 +34,8 @@ pub type Fresh = Box<dyn FnMut() -> StoreId + Send>;
 pub struct SyncLimits {
     /// An entry that is silent for so long is given up.
     pub lease_us: u64,
+    /// How long it waits, when it starts, for all other syncs to say what they have heard of it.
+    pub patience_us: u64,
     /// Length of the file at which it is replaced by what has to be known still.
     pub file_bytes_max: u64,
 }
@@ -57,6 +59,8 @@ pub struct SyncNode {
     limits: SyncLimits,
     role: SyncRole,
     watch: LeaseWatch,
+    /// When it began.
+    started_us: Option<u64>,
     /// When it was awake last.
     awake_us: u64,
     /// Position of the table of members that the watch knows.
@@ -93,16 +97,20 @@ impl SyncNode {
             None
         });
         let is_anew = known.is_none();
-        let (role, len) = match known {
+        let (mut role, len) = match known {
             Some(known) => known,
             None => (begin(&own, &first, fresh())?, 0),
         };
+        if !is_anew {
+            role.wait_for_all();
+        }
         let node = Self {
             own,
             first,
             limits,
             role,
             watch: LeaseWatch::new(limits.lease_us),
+            started_us: None,
             awake_us: 0,
             members_at: 0,
             backed: BTreeSet::new(),
@@ -170,6 +178,9 @@ impl SyncNode {
 
     /// Time has passed.
     pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
+        if monotonic_us >= *self.started_us.get_or_insert(monotonic_us) + self.limits.patience_us {
+            self.role.wait_no_longer(&mut self.outputs);
+        }
         let members_at = self.role.order().members_at;
         if std::mem::replace(&mut self.members_at, members_at) != members_at {
             self.watch.restart(monotonic_us);
@@ -341,7 +352,7 @@ mod tests {
     use crate::queue::quorum::Member;
     use crate::queue::sync::{Hello, Order, Phase, Step, Table};
 
-    const LIMITS: SyncLimits = SyncLimits { lease_us: 1_000_000, file_bytes_max: 1 << 20 };
+    const LIMITS: SyncLimits = SyncLimits { lease_us: 1_000_000, patience_us: 0, file_bytes_max: 1 << 20 };
 
     /// Three syncs; S1 has this disk.
     fn table(own: u128) -> Members {

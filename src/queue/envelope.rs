@@ -180,6 +180,8 @@ pub enum RoleMessage {
     CopyFrom { after: u64, need: u64 },
     /// Storage to storage: is not that far.
     CopyNone { need: u64 },
+    /// Now it is.
+    CopyReady,
     /// Storage to storage: a part of a copy, from 0 on, encoded by whoever drives the storage. `last`: there are no more, and the
     /// copy is the state of this position.
     CopyPart { number: u32, part: Bytes, last: Option<u64> },
@@ -293,6 +295,7 @@ mod tests {
         check(RoleMessage::FetchPending);
         check(RoleMessage::BodyMissing { position: 1, gone: true });
         check(RoleMessage::CopyFrom { after: 1, need: 2 });
+        check(RoleMessage::CopyReady);
         check(RoleMessage::CopyPart { number: 1, part: bytes, last: Some(u64::MAX) });
         check(RoleMessage::Renewed { incarnation: 1, sent_us: 2 });
     }

@@ -142,6 +142,8 @@ pub struct StorageRole {
     copied: u64,
     /// Where copies begin that peers get.
     copiers: BTreeMap<NodeId, u64>,
+    /// Who needs a copy of a position that is not reached yet.
+    await_copies: BTreeMap<NodeId, u64>,
     /// What the disk is writing before it is drafted.
     keeping: Vec<SegmentId>,
     /// Entries that are fed, and up to which position.
@@ -175,6 +177,7 @@ impl StorageRole {
             copying: None,
             copied: start.copied,
             copiers: BTreeMap::new(),
+            await_copies: BTreeMap::new(),
             keeping: Vec::new(),
             followers: BTreeMap::new(),
         }
@@ -214,6 +217,7 @@ impl StorageRole {
         self.asked.remove(node);
         self.followers.remove(node);
         self.copiers.remove(node);
+        self.await_copies.remove(node);
         self.buffers.iter_mut().filter(|(id, _)| id.entry == *node).for_each(|(_, buffer)| buffer.is_coming = false);
         self.peer_disconnected(node, out);
     }
@@ -299,6 +303,7 @@ impl StorageRole {
         self.feed(out);
         self.advance(out);
         self.trim(out);
+        self.offer_copies(out);
         self.catch_up(out);
     }
 

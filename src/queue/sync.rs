@@ -114,6 +114,8 @@ pub struct SyncRole {
     /// In one process with its storage.
     alone: bool,
     forgot: bool,
+    /// Not all others have said what they have heard of this disk, and it may be an older copy ([`SyncRole::wait_for_all`]).
+    waits: bool,
     /// The first table was or will be made here ([`SyncRole::found`]): storages have to be told.
     founds: bool,
     founding: Option<Founding>,
@@ -190,6 +192,19 @@ impl SyncRole {
             self.back(time, out);
         }
         self.go_on(out);
+    }
+
+    /// From now on this sync says nothing new until all others have said what they have heard of it: its disk may have been restored
+    /// from an older copy, and a single one may know. To be called when it starts with a disk that is not empty.
+    pub fn wait_for_all(&mut self) {
+        self.waits = self.order.members.syncs.len() > 1;
+    }
+
+    /// They had their time. One that is dead must not keep the others from voting.
+    pub fn wait_no_longer(&mut self, out: &mut Vec<Output>) {
+        if std::mem::take(&mut self.waits) {
+            self.go_on(out);
+        }
     }
 
     /// This sync backs a command no more: it has heard of the entry again.

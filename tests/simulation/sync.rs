@@ -14,6 +14,9 @@ use crate::faults::Bug;
 /// Of the file: so that it is replaced now and then.
 const FILE_BYTES_MAX: u64 = 20_000;
 
+/// How long it waits for the others when it starts.
+const PATIENCE_US: u64 = 400_000;
+
 /// What is on disk.
 pub type File = Vec<u8>;
 
@@ -33,7 +36,7 @@ pub struct Acts {
 
 impl Sync {
     pub fn start(id: NodeId, members: Members, file: &mut File, mut dice: Dice) -> Self {
-        let limits = SyncLimits { lease_us: LEASE_US, file_bytes_max: FILE_BYTES_MAX };
+        let limits = SyncLimits { lease_us: LEASE_US, patience_us: PATIENCE_US, file_bytes_max: FILE_BYTES_MAX };
         let fresh = Box::new(move || StoreId(u128::from(dice.next())));
         let (node, len) =
             SyncNode::start(id.clone(), members, limits, file, fresh).expect("the table is one to begin with");

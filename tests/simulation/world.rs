@@ -40,6 +40,8 @@ struct Node {
     life: u32,
     started: u64,
     paused_until: u64,
+    /// It is a sync with an older disk, and not all others have told it so.
+    is_restored: bool,
     /// How far its wall clock is ahead.
     skew_us: i64,
     /// Of a storage.
@@ -171,6 +173,7 @@ impl World {
                 life: 0,
                 started: 0,
                 paused_until: 0,
+                is_restored: false,
                 skew_us: 0,
                 disk: Disk::default(),
                 file: File::new(),
@@ -448,6 +451,7 @@ impl World {
             }
             Process::Sync(sync) => {
                 node.is_recovering &= !(sync.votes() && has_met_syncs);
+                node.is_restored &= !has_met_syncs;
                 sync.tick((now, wall));
                 self.sync_goes_on(id);
             }
@@ -692,6 +696,9 @@ impl World {
             self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
         let pairs = self.net.pairs();
         let (Some(id), Some(pair)) = (self.dice.pick(&ids).cloned(), self.dice.pick(&pairs).cloned()) else { return };
+        if self.is_restored() && [&id, &pair.0, &pair.1].iter().any(|id| id.role == Role::Sync) {
+            return;
+        }
         match self.dice.roll(20) {
             0..4 => self.crash_for_a_while(&id),
             4..7 => self.break_link(pair, 500 * MS),
@@ -780,7 +787,7 @@ impl World {
     fn power_loss(&mut self) {
         let ids: Vec<NodeId> =
             self.nodes.keys().filter(|id| id.role != Role::Sync || self.plan.syncs > 0).cloned().collect();
-        for id in ids {
+        for id in ids.into_iter().filter(|id| id.role != Role::Sync || !self.is_restored()).collect::<Vec<_>>() {
             self.crash_for_a_while(&id);
         }
     }
@@ -815,10 +822,12 @@ impl World {
         }
         let is_mistaken = self.facts.faults.has(Bug::Role(Fault::WipedSyncVotes));
         self.crash(id);
-        let is_restored = self.dice.chance(500);
+        // Nobody can know of a copy but those who have heard more: they are there.
+        let is_restored = self.dice.chance(500) && self.others_are_there(id);
         let first = self.facts.first.clone();
         let node = self.node(id);
         let older = node.older.take().filter(|_| is_restored);
+        node.is_restored = older.is_some();
         node.is_recovering = true;
         node.file = match (older, first) {
             (Some(older), _) => older,
@@ -828,6 +837,20 @@ impl World {
         let len = node.file.len();
         self.note(|| format!("{id} begins with a disk of {len} bytes"));
         self.at(10 * MS, Event::Start(id.clone()));
+    }
+
+    fn is_restored(&self) -> bool {
+        self.nodes.values().any(|node| node.is_restored)
+    }
+
+    /// Whether all other syncs run, and can be linked with this one at once.
+    fn others_are_there(&mut self, id: &NodeId) -> bool {
+        let now = self.now;
+        let mut others = self.nodes.iter().filter(|(other, _)| other.role == Role::Sync && *other != id);
+        let are_up = others.all(|(_, other)| matches!(other.process, Process::Sync(_)) && other.paused_until <= now);
+        let is_of_sync = |(a, b): &Pair| [a, b].iter().all(|end| end.role == Role::Sync);
+        let pairs: Vec<Pair> = self.net.of(id).into_iter().filter(is_of_sync).collect();
+        are_up && pairs.iter().all(|pair| !self.net.link(pair).is_cut)
     }
 
     /// Everything works from now on.
@@ -857,6 +880,9 @@ impl World {
     /// All of it: trouble, then peace; and what must hold then.
     pub fn live(&mut self) {
         self.run_until(self.plan.trouble_us);
+        while self.is_restored() {
+            self.run_until(self.now + 20 * MS);
+        }
         let missing = self.choose_missing();
         self.calm(&missing);
         let blind = self.choose_blind(&missing);

@@ -3,6 +3,7 @@
 //! ```text
 //! ELECT, no body:      FETCH_BODY -> a storage of the slot, else another, else the entry;  <- BODY, or BODY_MISSING: the next one
 //! ELECTED_GONE:        COPY_FROM -> a storage that is that far;  <- COPY_PART …, each answered with COPY_MORE when it is on disk
+//! nobody is that far: <- COPY_NONE, and COPY_READY when it is;  COPY_FROM again
 //! copy is on disk:     FETCH_PENDING;  <- BODY … of what is whole and not elected;  then decisions from the syncs, as ever
 //! ```
 //!
@@ -63,6 +64,7 @@ impl StorageRole {
             RoleMessage::CopyFrom { after, need } => self.begin_copy_out(from, after, need, out),
             RoleMessage::CopyMore { number } => self.copy_out(from, number.saturating_add(PARTS_UNDER_WAY), out),
             RoleMessage::CopyNone { need } => self.copy_none(from, need, out),
+            RoleMessage::CopyReady => self.copy_ready(from, out),
             RoleMessage::CopyPart { number, part, last } => self.copy_part(from, number, part, last, out),
             RoleMessage::FetchPending => self.tell_pending(from, out),
             _ => {}
@@ -202,6 +204,7 @@ impl StorageRole {
 
     fn begin_copy_out(&mut self, to: &NodeId, after: u64, need: u64, out: &mut Vec<Output>) {
         if self.position < need {
+            self.await_copies.insert(to.clone(), need);
             return self.send(to, RoleMessage::CopyNone { need }, out);
         }
         self.copiers.insert(to.clone(), after);
@@ -221,6 +224,23 @@ impl StorageRole {
             && copying.from.take_if(|peer| peer == from && need <= copying.need).is_some()
         {
             copying.without.insert(from.clone());
+        }
+        self.begin_copy(out);
+    }
+
+    /// Those who were told that there is no copy yet may ask again, if there is one now.
+    pub(super) fn offer_copies(&mut self, out: &mut Vec<Output>) {
+        let position = self.position;
+        let ready: Vec<NodeId> =
+            self.await_copies.extract_if(.., |_, need| *need <= position).map(|(node, _)| node).collect();
+        for node in ready {
+            self.send(&node, RoleMessage::CopyReady, out);
+        }
+    }
+
+    fn copy_ready(&mut self, from: &NodeId, out: &mut Vec<Output>) {
+        if let Some(copying) = &mut self.copying {
+            copying.without.remove(from);
         }
         self.begin_copy(out);
     }
@@ -278,6 +298,7 @@ impl StorageRole {
         self.feed(out);
         self.advance(out);
         self.trim(out);
+        self.offer_copies(out);
     }
 
     fn tell_pending(&self, to: &NodeId, out: &mut Vec<Output>) {

@@ -28,9 +28,13 @@ impl SyncRole {
 
     /// Whether so many others are there, and know nothing of us that we do not know, that we may say something new.
     pub(super) fn has_greeted(&self) -> bool {
-        let members = &self.order.members;
-        let greeted = members.syncs.iter().filter(|member| self.peers.contains_key(&member.node)).count();
-        greeted + 1 >= members.sync_majority()
+        !self.waits && self.greeted() + 1 >= self.order.members.sync_majority()
+    }
+
+    /// How many others are there.
+    fn greeted(&self) -> usize {
+        let is_there = |member: &&Member| self.peers.contains_key(&member.node);
+        self.order.members.syncs.iter().filter(is_there).count()
     }
 
     /// Another sync says first who it is.
@@ -41,6 +45,7 @@ impl SyncRole {
             return self.forget(out);
         }
         self.disks.insert(from.clone(), hello.store);
+        self.waits &= self.greeted() + 1 < self.order.members.syncs.len();
         if let Some(founding) = &mut self.founding {
             founding.sync(from, hello.store, &hello.table);
             if hello.table == Table::Founded {

@@ -93,6 +93,7 @@ impl SyncRole {
             store,
             alone: false,
             forgot: false,
+            waits: false,
             founds: false,
             founding: None,
             order,

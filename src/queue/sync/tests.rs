@@ -264,6 +264,23 @@ fn a_sync_that_nobody_has_greeted_says_nothing() {
     assert_eq!(one.said(), []);
 }
 
+/// Its disk may be an older copy, and only the last of them may have heard that.
+#[test]
+fn a_sync_that_starts_again_says_nothing_new_until_all_others_are_there_or_had_their_time() {
+    for is_patient in [true, false] {
+        let mut one = OneOfThree::new(vec![]);
+        one.sync.wait_for_all();
+        one.greet("S2", None);
+        one.pick("S2", 1, time(5));
+        assert_eq!(one.said(), []);
+        match is_patient {
+            true => one.greet("S3", None),
+            false => one.sync.wait_no_longer(&mut one.out),
+        }
+        assert_eq!(one.said().len(), 2);
+    }
+}
+
 #[test]
 fn who_has_no_majority_of_picks_has_state_0() {
     let mut one = OneOfThree::greeted();
