@@ -278,7 +278,7 @@ impl StorageRole {
     /// The disk has a copy in place of what it had.
     pub fn copied(&mut self, members: Members, start: Start, out: &mut Vec<Output>) {
         let Start { position, time_us, entries, members_at, .. } = start;
-        let from = self.copying.take().and_then(|copying| copying.from);
+        let (from, need) = self.copying.take().map_or((None, 0), |copying| (copying.from, copying.need));
         (self.position, self.copied) = (position, 0);
         self.heard = self.heard.max(time_us);
         self.lives = entries.into_iter().collect();
@@ -299,6 +299,10 @@ impl StorageRole {
         self.advance(out);
         self.trim(out);
         self.offer_copies(out);
+        if self.position < need {
+            // While it came, a peer has said that even later ones are gone.
+            self.need_copy(need, out);
+        }
     }
 
     fn tell_pending(&self, to: &NodeId, out: &mut Vec<Output>) {
