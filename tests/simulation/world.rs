@@ -1,6 +1,7 @@
 //! All nodes, what is under way between them, and what happens to them.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use fennec::cluster::sync::Write;
 use fennec::queue::envelope::{Envelope, NodeId, Role, RoleMessage};
@@ -26,6 +27,8 @@ const MS: u64 = 1000;
 pub struct Plan {
     pub entries: usize,
     pub storages: usize,
+    /// Storages of each slot; the last of one is the first of the next.
+    pub copies: usize,
     pub syncs: usize,
     pub storage_quorum: u32,
     pub clients: usize,
@@ -124,6 +127,12 @@ pub struct World {
     pub trace: Option<Vec<String>>,
 }
 
+/// The numbers of the storages of each slot.
+fn slots(plan: &Plan) -> impl Iterator<Item = RangeInclusive<usize>> {
+    let Plan { storages, copies, .. } = *plan;
+    (1..storages).step_by(copies - 1).map(move |first| first..=first + copies - 1)
+}
+
 impl World {
     pub fn new(plan: Plan, seed: u64) -> Self {
         // Disks are known when all have met.
@@ -131,7 +140,7 @@ impl World {
         let sync = |n: usize| Member { node: NodeId::sync(&format!("S{n}")), store: StoreId::default() };
         let members = Members {
             syncs: (1..=plan.syncs).map(sync).collect(),
-            slots: vec![(1..=plan.storages).map(storage).collect()],
+            slots: slots(&plan).map(|slot| slot.map(storage).collect()).collect(),
             storage_quorum: plan.storage_quorum,
         };
         members.check().expect("the plan is possible");
@@ -159,7 +168,7 @@ impl World {
 
     fn set_up(&mut self) {
         let entries = (1..=self.plan.entries).map(|n| NodeId::entry(&format!("E{n}")));
-        let storages = self.members.slots[0].iter().map(|member| member.node.clone());
+        let storages = (1..=self.plan.storages).map(|n| NodeId::storage(&format!("N{n}")));
         let syncs = self.members.syncs.iter().map(|member| member.node.clone());
         let ids: Vec<NodeId> = entries.chain(storages).chain(syncs).collect();
         for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::buffer::Buffer;
 use super::{Output, Start, StorageRole};
 use crate::queue::envelope::{Draft, Elected, NodeId, OrderCommand, Role, RoleMessage};
 use crate::queue::quorum::Members;
@@ -102,8 +103,11 @@ impl StorageRole {
         let mut asks = Vec::new();
         for (position, elected) in self.elected.iter().take(WANTED_MAX) {
             let Elected::Segment(draft) = elected else { continue };
+            // Of one that was begun here and closed in another slot the entry says nothing more.
+            let is_of_slot = self.members.slot(draft.slot).iter().any(|member| member.node == self.node);
+            let is_coming = |buffer: &Buffer| is_of_slot && buffer.is_open() && buffer.is_coming;
             let buffer = self.buffers.get(&draft.id);
-            if buffer.is_some_and(|buffer| buffer.body(draft).is_some() || buffer.is_open() && buffer.is_coming) {
+            if buffer.is_some_and(|buffer| buffer.body(draft).is_some() || is_coming(buffer)) {
                 continue;
             }
             let wanted = self.wanted.entry(*position).or_default();
