@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::counts::Counts;
 use super::retention::{Housekeeper, Seen, Work};
 use crate::queue::digest::digest;
-use crate::queue::envelope::{Draft, Envelope, NodeId, OrderCommand, Resolution, RoleMessage, SegmentId};
+use crate::queue::envelope::{Draft, Envelope, NodeId, OrderCommand, Resolution, Role, RoleMessage, SegmentId};
 use crate::queue::quorum::{Members, StoreId};
 use crate::queue::relay::{self, Fed};
 use crate::queue::segment::Segment;
@@ -327,6 +327,10 @@ impl Ndb {
 
     /// The link to a node is up.
     pub fn connected(&mut self, node: &NodeId) {
+        if node.role == Role::Sync {
+            // What was asked for may have gone with the link before.
+            self.asked_us = 0;
+        }
         self.house.connected(node);
         self.role.connected(node, &mut self.outputs);
         self.carry_out();
