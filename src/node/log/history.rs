@@ -30,8 +30,8 @@ pub const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What one fetch is to bring is this part of what is kept in memory; less, at least that, while many wait.
 const CHUNK_PART: usize = 32;
 const CHUNK_PART_MIN: usize = 512;
-/// Questions of [`History::ask`] that wait.
-const ASKS_MAX: usize = 64;
+/// Questions of [`History::ask`] that wait. Each acknowledgement of an event by its id may be one, and clients send many at once.
+const ASKS_MAX: usize = 4096;
 /// How long a chunk stays that its waiters have not looked at, although others wait for its room.
 const FRESH: Duration = Duration::from_millis(200);
 /// How soon a store that failed is tried again, at first and at last.
