@@ -148,7 +148,8 @@ impl Frame {
         match self {
             Frame::Request { body, .. } | Frame::Reply { body, .. } | Frame::Beside { body, .. } => Some(body),
             Frame::Envelope(Envelope { message, .. }) => match message {
-                RoleMessage::KeepAdvanceHistory { body, .. } => Some(body),
+                RoleMessage::KeepAdvanceHistory { body, .. } | RoleMessage::Body { body, .. } => Some(body),
+                RoleMessage::CopyPart { part, .. } => Some(part),
                 RoleMessage::AdvanceSegmentResolved { resolution, .. } => Some(&mut resolution.results),
                 RoleMessage::Feed { segment, .. } => Some(segment),
                 _ => None,

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fennec::client::Client;
 use fennec::client::machine::Event;
@@ -70,7 +70,14 @@ fn moved(file: &str, id: &str, process: &str) -> String {
 
 #[track_caller]
 fn applies(cluster: &Cluster) -> String {
-    let (code, printed) = cluster.apply(APPLY_S);
+    let until = Instant::now() + LIMIT;
+    // One that was started a moment ago may not be known to be up.
+    let (code, printed) = loop {
+        let (code, printed) = cluster.apply(APPLY_S);
+        if code == Some(0) || Instant::now() > until || !printed.contains("that are up") {
+            break (code, printed);
+        }
+    };
     assert_eq!(code, Some(0), "{printed}\n{}", cluster.all_said());
     assert!(printed.contains("the cluster is as the file says"), "{printed}");
     printed

@@ -28,6 +28,8 @@ fn frames(body: &[u8]) -> Vec<Frame> {
         keep(&body),
         envelope(RoleMessage::AdvanceSegmentResolved { id: id(), position: 1, resolution, heard: 1 }),
         envelope(RoleMessage::Feed { position: 1, segment: body.clone() }),
+        envelope(RoleMessage::Body { draft: draft.clone(), body: body.clone() }),
+        envelope(RoleMessage::CopyPart { number: 3, part: body.clone(), last: None }),
         envelope(RoleMessage::AdvanceSegmentRefused { id: id(), why: Refusal::Cut }),
         envelope(RoleMessage::ElectSegment { position: 1, elected: Elected::Segment(draft) }),
         Frame::Request { id: 1, from: NodeId::entry("E1"), to: NodeId::sync("S1"), body: body.clone() },
@@ -157,5 +159,15 @@ proptest! {
         }
         prop_assert_eq!(found, sent);
         prop_assert!(kept.is_empty());
+    }
+}
+
+/// Segments and parts of copies may be longer than heads are.
+#[test]
+fn a_large_body_passes_in_each_place_that_bodies_have() {
+    let large = vec![7; HEAD_BYTES_MAX + 1];
+    for frame in frames(&large) {
+        let kind = format!("{frame:.20?}");
+        assert!(frame.encode(&mut Vec::new(), 2 * HEAD_BYTES_MAX).is_ok(), "{kind}");
     }
 }
