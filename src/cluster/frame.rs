@@ -108,8 +108,9 @@ impl Frame {
         let bytes_max = bytes_max.min(u32::MAX as usize);
         let wrong = match written {
             Err(error) => Some(FrameError::Malformed(error.to_string())),
-            Ok(()) if bytes > bytes_max as u64 || head_bytes > HEAD_BYTES_MAX => {
-                Some(FrameError::TooLong { bytes, bytes_max })
+            Ok(()) if bytes > bytes_max as u64 => Some(FrameError::TooLong { bytes, bytes_max }),
+            Ok(()) if head_bytes > HEAD_BYTES_MAX => {
+                Some(FrameError::TooLong { bytes: head_bytes as u64, bytes_max: HEAD_BYTES_MAX })
             }
             Ok(()) => None,
         };

@@ -15,14 +15,13 @@
 //!    longer has to begin a new life.
 //! 4. A store that fails stops the node: what it knows may be less than it has said. Others go on; it starts again from its disk.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::retention::{Housekeeper, Seen, Work};
@@ -30,19 +29,25 @@ use crate::queue::digest::digest;
 use crate::queue::envelope::{Draft, Envelope, NodeId, OrderCommand, Resolution, Role, RoleMessage, SegmentId};
 use crate::queue::quorum::{Members, StoreId};
 use crate::queue::relay::{self, Fed};
-use crate::queue::segment::Segment;
 use crate::queue::state::rows;
-use crate::queue::state::{Applied, Rows, RowsFailed, Sealed, State, StateCommand, StateError, StateLimits};
+use crate::queue::state::{Applied, Sealed, State, StateCommand, StateError, StateLimits};
 use crate::queue::storage::{Apply, Life, Output, Start, StorageReport, StorageRole};
 use crate::store::state::{StoreRows, load};
-use crate::store::{Commit, Row, Store, StoreError, StoreReader, each_row};
+use crate::store::{Commit, Store, StoreError, StoreReader, each_row};
+
+use copy::{CopyIn, CopyOut, last_stored};
+use pending::{Pending, PendingRows};
+use recent::{Position, Recent};
+
+mod copy;
+mod pending;
+mod recent;
+#[cfg(test)]
+mod tests;
 
 /// Positions that are applied with one commit, and their bytes, near enough.
 const APPLIED_AT_ONCE_MAX: usize = 64;
 const APPLIED_BYTES_MAX: usize = 8 << 20;
-/// Headers that are read at a time.
-const HEADERS: usize = 4096;
-
 /// The row with the id of the disk.
 pub const STORE_ID: &[u8] = b"~store";
 const MEMBERS: &[u8] = b"~members";
@@ -108,115 +113,6 @@ pub struct Ndb {
     counts: Arc<Counts>,
     outputs: Vec<Output>,
     out: Vec<Envelope>,
-}
-
-/// What the next commit writes, and what has to wait for it.
-#[derive(Default)]
-struct Pending {
-    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    segments: Vec<Segment>,
-    /// Segments are kept with it.
-    keeps: bool,
-    /// What the role wants done then.
-    held: Vec<Output>,
-}
-
-impl Pending {
-    fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.segments.is_empty() && !self.keeps && self.held.is_empty()
-    }
-
-    /// A segment that is not wanted any more. If it is only being kept now, it need not be.
-    fn drop_kept(&mut self, id: &SegmentId) {
-        let key = kept_key(id);
-        if !matches!(self.rows.remove(&key), Some(Some(_))) {
-            self.rows.insert(key, None);
-        }
-    }
-
-    /// Of what a disk has applied, only the last word counts.
-    fn hold(&mut self, output: Output) {
-        let told = |output: &Output| match output {
-            Output::Send(Envelope { to, message: RoleMessage::Applied { .. }, .. }) => Some(to.clone()),
-            _ => None,
-        };
-        if let Some(sync) = told(&output) {
-            self.held.retain(|held| told(held).as_ref() != Some(&sync));
-        }
-        self.held.push(output);
-    }
-}
-
-/// Rows as they will be behind what is pending.
-struct PendingRows<'a> {
-    pending: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    store: StoreRows<'a>,
-}
-
-impl Rows for PendingRows<'_> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, RowsFailed> {
-        match self.pending.get(key) {
-            Some(value) => Ok(value.clone()),
-            None => self.store.get(key),
-        }
-    }
-}
-
-struct CopyIn {
-    number: u32,
-    part: Bytes,
-    last: Option<u64>,
-}
-
-/// A copy that a peer gets: rows as they were when it began, and the segments up to then.
-struct CopyOut {
-    position: u64,
-    rows: VecDeque<Row>,
-    /// The number from which on segments follow; `None`: there are no more.
-    next: Option<u64>,
-    until: u64,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Part {
-    rows: Vec<(Bytes, Bytes)>,
-    segments: Vec<Segment>,
-}
-
-/// The last positions.
-#[derive(Default)]
-struct Recent {
-    positions: BTreeMap<u64, Position>,
-    bytes: usize,
-}
-
-struct Position {
-    /// As it was fed.
-    fed: Bytes,
-    /// As it was elected, if it is a segment.
-    segment: Option<(Draft, Bytes)>,
-}
-
-impl Position {
-    fn bytes(&self) -> usize {
-        self.fed.len() + self.segment.as_ref().map_or(0, |(_, body)| body.len())
-    }
-}
-
-impl Recent {
-    fn push(&mut self, number: u64, position: Position, limits: &NdbLimits) {
-        self.bytes += position.bytes();
-        self.positions.insert(number, position);
-        while self.bytes > limits.recent_bytes_max || self.positions.len() > limits.recent_max {
-            let Some((_, position)) = self.positions.pop_first() else { return };
-            self.bytes -= position.bytes();
-        }
-    }
-
-    fn body(&self, position: u64, draft: &Draft) -> Option<&Bytes> {
-        let (known, body) = self.positions.get(&position)?.segment.as_ref()?;
-        known.is_same_body(draft).then_some(body)
-    }
 }
 
 /// The number by which the log's state knows an entry.
@@ -637,119 +533,6 @@ impl Ndb {
     }
 }
 
-/// Copies for peers that are far behind.
-impl Ndb {
-    fn copy_out(&mut self, to: NodeId, after: u64, number: u32) {
-        if number == 0 {
-            match self.begin_copy(after) {
-                Ok(copy) => drop(self.copies.insert(to.clone(), copy)),
-                Err(error) => return tracing::error!(%error, peer = %to, "a copy for a peer cannot be read"),
-            }
-        }
-        let Some(copy) = self.copies.get_mut(&to) else { return };
-        match copy.part(&mut *self.reader, self.limits.part_bytes_max) {
-            Ok(part) => {
-                let last = copy.is_done().then_some(copy.position);
-                if last.is_some() {
-                    self.copies.remove(&to);
-                }
-                self.send(to, RoleMessage::CopyPart { number, part: part.into(), last });
-            }
-            Err(error) => tracing::error!(%error, peer = %to, "a copy for a peer cannot be read"),
-        }
-    }
-
-    /// Rows change with every position: they are taken at once, segments as they are asked for.
-    fn begin_copy(&mut self, after: u64) -> Result<CopyOut, StoreError> {
-        let mut rows = VecDeque::new();
-        each_row(&mut *self.reader, b"", |key, value| {
-            if is_copied(key) {
-                rows.push_back((key.to_vec(), value));
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        let next = first_behind(&mut *self.reader, after)?;
-        Ok(CopyOut { position: self.state.position(), rows, next, until: self.state.last_number() })
-    }
-
-    /// Takes a part of a copy of a peer.
-    fn take_part(&mut self, copy: CopyIn) -> Result<(), NdbError> {
-        let CopyIn { number, part, last } = copy;
-        self.counts.copied_bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
-        let Part { rows, segments } =
-            rmp_serde::from_slice(&part).map_err(|error| NdbError::Copy(error.to_string()))?;
-        self.copied.extend(rows);
-        if !segments.is_empty() {
-            self.store.commit(&Commit { segments, ..Commit::default() })?;
-        }
-        match last {
-            None => {
-                self.stored = last_stored(&mut *self.reader)?;
-                self.role.copied_part(number, self.stored, &mut self.outputs);
-            }
-            Some(position) => self.finish_copy(position)?,
-        }
-        self.carry_out();
-        Ok(())
-    }
-
-    /// Puts all of a copy in the place of what was here.
-    fn finish_copy(&mut self, position: u64) -> Result<(), NdbError> {
-        let copied = mem::take(&mut self.copied).into_iter().map(|(key, value)| (Vec::from(key), value));
-        let copied: BTreeMap<Vec<u8>, Bytes> = copied.collect();
-        let mut rows = Vec::new();
-        each_row(&mut *self.reader, b"", |key, _| {
-            if is_copied(key) && !copied.contains_key(key) {
-                rows.push((key.to_vec(), None));
-            }
-            Ok::<_, StoreError>(())
-        })?;
-        rows.extend(copied.into_iter().map(|(key, value)| (key, Some(value.into()))));
-        self.store.commit(&Commit { rows, ..Commit::default() })?;
-        self.state = load(&mut *self.reader, self.state_limits)?;
-        self.recent = Recent::default();
-        self.house.begin_anew();
-        let (members_at, members) = match self.store.get(MEMBERS)? {
-            Some(value) => decode(MEMBERS, &value)?,
-            None => (0, self.role.members().1.clone()),
-        };
-        let start = Start {
-            position,
-            time_us: self.state.time_us(),
-            entries: read_all(&mut *self.reader, LIFE)?,
-            members_at,
-            ..Start::default()
-        };
-        self.role.copied(members, start, &mut self.outputs);
-        Ok(())
-    }
-}
-
-impl CopyOut {
-    fn is_done(&self) -> bool {
-        self.rows.is_empty() && self.next.is_none()
-    }
-
-    /// The next part.
-    fn part(&mut self, reader: &mut dyn StoreReader, bytes_max: usize) -> Result<Vec<u8>, StoreError> {
-        let mut part = Part::default();
-        let mut bytes = 0;
-        if let Some(from) = self.next.take() {
-            part.segments = reader.segments(from, None, bytes_max)?;
-            part.segments.retain(|segment| segment.first <= self.until);
-            bytes = part.segments.iter().map(Segment::bytes).sum();
-            self.next = part.segments.last().map(|last| last.last() + 1).filter(|next| *next <= self.until);
-        }
-        while bytes < bytes_max
-            && let Some((key, value)) = self.rows.pop_front()
-        {
-            bytes += key.len() + value.len();
-            part.rows.push((key.into(), value.into()));
-        }
-        Ok(rows::encode(&part))
-    }
-}
-
 /// What comes of a position that is about to be committed.
 struct Done {
     position: u64,
@@ -784,26 +567,6 @@ fn set_store_id(store: &mut dyn Store, id: StoreId) -> Result<(), StoreError> {
     store.commit(&Commit { rows, ..Commit::default() })
 }
 
-/// Number of the first message of the first segment behind a position; `None`: there is none.
-fn first_behind(reader: &mut dyn StoreReader, position: u64) -> Result<Option<u64>, StoreError> {
-    let mut from = 0;
-    loop {
-        let headers = reader.headers(from, HEADERS)?;
-        if let Some(found) = headers.iter().find(|header| header.position > position) {
-            return Ok(Some(found.first));
-        }
-        match headers.last() {
-            Some(last) => from = last.first + 1,
-            None => return Ok(None),
-        }
-    }
-}
-
-/// Position of the last segment of the store; 0: there is none.
-fn last_stored(reader: &mut dyn StoreReader) -> Result<u64, StoreError> {
-    Ok(reader.segment_before(u64::MAX)?.map_or(0, |segment| segment.position))
-}
-
 fn read_all<T: serde::de::DeserializeOwned>(reader: &mut dyn StoreReader, prefix: &[u8]) -> Result<Vec<T>, NdbError> {
     let mut all = Vec::new();
     each_row(reader, prefix, |key, value| {
@@ -815,98 +578,4 @@ fn read_all<T: serde::de::DeserializeOwned>(reader: &mut dyn StoreReader, prefix
 
 fn decode<T: serde::de::DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, NdbError> {
     Ok(rows::decode(key, value)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::queue::envelope::Elected;
-    use crate::queue::message::{Batch, Head};
-    use crate::queue::quorum::Member;
-    use crate::store::memory::MemoryStore;
-    use crate::types::event::Qos;
-    use crate::types::payload::PayloadRef;
-
-    /// What N1 hears of a message in a segment of the first life of E1, and of the positions of both.
-    fn heard() -> Vec<(NodeId, RoleMessage)> {
-        let (e1, s1) = (NodeId::entry("E1"), NodeId::sync("S1"));
-        let mut batch = Batch::default();
-        let head = Head {
-            realm: "realm1",
-            topic: "news",
-            publisher: None,
-            exclude_publisher: false,
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            format: None,
-            judged: false,
-        };
-        batch.message(&head, PayloadRef::Bytes(b"a"), None);
-        let body = batch.into_bytes();
-        let id = SegmentId { segment: 7, entry: e1.clone(), incarnation: 1 };
-        let draft = Draft { id: id.clone(), slot: 0, count: 1, digest: digest(&body), previous: 0 };
-        let init = OrderCommand::Init { entry: e1.clone(), replaces: 0, nonce: 0 };
-        let elect = |position, elected| (s1.clone(), RoleMessage::ElectSegment { position, elected });
-        vec![
-            elect(1, Elected::Command(init)),
-            (e1.clone(), RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0 }),
-            (e1.clone(), RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 1, body }),
-            (e1, RoleMessage::AdvanceSegmentOver(draft.clone())),
-            elect(2, Elected::Segment(draft)),
-        ]
-    }
-
-    /// A storage on this disk, that has heard all this.
-    fn lives_on(disk: &MemoryStore) -> Ndb {
-        let first = Members { syncs: Vec::new(), slots: vec![Vec::new()], storage_quorum: 1 };
-        let store = Box::new(disk.clone());
-        let mut ndb = Ndb::open(NodeId::storage("N1"), first, store, StateLimits::default(), StoreId(1)).unwrap();
-        for (from, message) in heard() {
-            ndb.handle(0, Envelope { from, to: NodeId::storage("N1"), message });
-            while ndb.has_work() {
-                ndb.work().unwrap();
-            }
-        }
-        ndb
-    }
-
-    #[test]
-    fn decisions_go_on_where_a_copy_has_left_segments_behind() {
-        let (whole, begun) = (MemoryStore::default(), MemoryStore::default());
-        assert_eq!(lives_on(&whole).state().position(), 2);
-        let segments = whole.reader().unwrap().segments(0, None, usize::MAX).unwrap();
-        assert_eq!(segments.iter().map(|segment| segment.position).collect::<Vec<_>>(), [2]);
-        begun.clone().commit(&Commit { segments: segments.clone(), ..Commit::default() }).unwrap();
-        assert_eq!(lives_on(&begun).state().position(), 2);
-        assert_eq!(begun.reader().unwrap().segments(0, None, usize::MAX).unwrap(), segments);
-    }
-
-    #[test]
-    fn a_disk_that_others_heard_more_of_takes_another_name_and_asks_to_count_again() {
-        let (n1, s1) = (NodeId::storage("N1"), NodeId::sync("S1"));
-        let member = |node: &NodeId, store| Member { node: node.clone(), store: StoreId(store) };
-        let first = Members { syncs: vec![member(&s1, 9)], slots: vec![vec![member(&n1, 1)]], storage_quorum: 1 };
-        let disk = MemoryStore::default();
-        let open = |fresh| {
-            let store = Box::new(disk.clone());
-            Ndb::open(n1.clone(), first.clone(), store, StateLimits::default(), StoreId(fresh)).unwrap()
-        };
-        assert!(open(1).counts());
-        let mut ndb = open(2);
-        ndb.connected(&s1);
-        let hear = |ndb: &mut Ndb, message| ndb.handle(0, Envelope { from: s1.clone(), to: n1.clone(), message });
-        hear(&mut ndb, RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing });
-        ndb.work().unwrap();
-        ndb.take();
-        hear(&mut ndb, RoleMessage::DiskForgot { store: StoreId(3) });
-        assert!(!ndb.has_work(), "another disk is meant");
-        hear(&mut ndb, RoleMessage::DiskForgot { store: StoreId(1) });
-        ndb.work().unwrap();
-        assert_eq!((ndb.store_id(), ndb.counts(), ndb.state().position()), (StoreId(2), false, 1));
-        let said: Vec<RoleMessage> = ndb.take().into_iter().map(|sent| sent.message).collect();
-        assert!(said.contains(&RoleMessage::Applied { store: StoreId(2), position: 1 }));
-        let asks = |message: &&RoleMessage| matches!(message, RoleMessage::AskCommand(_));
-        assert_eq!(said.iter().filter(asks).count(), 1, "MEMBERS");
-        assert_eq!(open(3).store_id(), StoreId(2));
-    }
 }
