@@ -14,6 +14,7 @@
 //! - [`client`]: the other end of the wire: connections to a broker over MQTT or WAMP. It stands above the gates because it
 //!   speaks with their codecs, and below what connects with it.
 //! - [`cluster`]: the links between the processes of a cluster: handshake, frames, reconnects.
+//! - [`outbound`]: webhook services, uplinks and bridges: what leaves the broker over networks that fail.
 //! - [`cli`]: arguments, configuration, one file per subcommand; builds everything and starts it.
 //!
 //! Invariants:
@@ -33,6 +34,7 @@ pub mod http;
 pub mod mqtt;
 pub mod net;
 pub mod node;
+pub mod outbound;
 pub mod queue;
 pub mod router;
 pub mod store;

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["net"],
     &["wamp", "mqtt", "http"],
     &["client"],
-    &["cluster"],
+    &["cluster", "outbound"],
     &["cli"],
 ];
 
