@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
+use crate::outbound::bridge;
 use crate::router::authorize::{Authorizer, Role};
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
@@ -72,6 +73,7 @@ pub struct Config {
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
     pub allowed_origins: Vec<String>,
+    pub bridges: Vec<bridge::Config>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }

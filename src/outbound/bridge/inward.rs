@@ -117,7 +117,7 @@ impl Inward {
 
     /// The first arrival that was not settled is. False: the connection is to be given up.
     pub fn settled(&mut self, how: Settled) -> bool {
-        let Some(Owed::Ack(kind, id)) = self.owed.pop_front() else { return how == Settled::Taken };
+        let Some(Owed::Ack(kind, id)) = self.owed.pop_front() else { return true };
         if how == Settled::Failed {
             return false;
         }

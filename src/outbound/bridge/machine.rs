@@ -7,9 +7,12 @@
 //! ```
 //!
 //! Subscriptions are renewed with each connection, for their retained values are the state of the other broker: what it has
-//! retained while nobody listened is known from them. They come first; when all have come can only be guessed: it is when the
-//! broker has answered a PINGREQ that was sent behind the SUBSCRIBE, and then another that was sent after a while, and no
-//! retained value came in between ([`Machine::is_following`]).
+//! retained while nobody listened is known from them. When all of these have come can only be guessed: it is when the broker has
+//! answered a PINGREQ that was sent behind the SUBSCRIBE, and then another that was sent after a while, and no retained value
+//! came in between ([`Machine::is_following`]).
+//!
+//! What goes both ways is subscribed to when the other broker has what waited for it ([`Machine::caught_up`]): else it would tell
+//! values that were changed or deleted here meanwhile.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +23,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::inward::{Arrival, Inward, Message, RECEIVE_MAXIMUM, Settled};
 use super::outward::{Outgoing, Outward, OutwardLimits, Peer, Record};
-use super::rules::Rules;
+use super::rules::{Direction, Rules};
 use crate::client::Error;
 use crate::mqtt::codec::{
     self, Ack, AckType, Connack, Connect, ConnectProperties, DecodeError, Disconnect, Level, PINGREQ, Packet, PacketId,
@@ -33,13 +36,15 @@ const REQUEST_IDS: std::ops::RangeInclusive<u16> = 0xF000..=0xFFFF;
 /// By this bit of the protocol level a bridge makes itself known to Mosquitto before MQTT 5: it then gets no message of its own
 /// back, and retain flags as they were published.
 const BRIDGE_BIT: u8 = 0x80;
+/// How long the other broker may take to answer a CONNECT.
+const OPENING_MS: u64 = 30_000;
 /// Between the two questions after a SUBSCRIBE; see the module.
 const SETTLE_MS: u64 = 3000;
 /// Retained values that come after a SUBSCRIBE are remembered, so as to know which are gone; no more than these.
 const SNAPSHOT_TOPICS_MAX: usize = 1 << 20;
 
-/// Who connects, and how.
-#[derive(Clone, Debug)]
+/// Who connects, and how. Shown without the password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     pub level: Level,
     pub client_id: String,
@@ -54,13 +59,26 @@ pub struct Settings {
     pub limits: OutwardLimits,
 }
 
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { level, client_id, user, .. } = self;
+        f.debug_struct("Settings")
+            .field("level", level)
+            .field("client_id", client_id)
+            .field("user", user)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Closed,
     /// CONNECT was sent.
     Opening,
-    /// So many SUBACKs are missing.
-    Subscribing(usize),
+    /// Topics that go both ways are not subscribed to yet.
+    CatchingUp,
+    /// SUBACKs are missing.
+    Subscribing,
     Up,
 }
 
@@ -94,10 +112,10 @@ pub enum Event {
         resumed: bool,
     },
     /// All subscriptions are made; those that were refused are named.
-    Up {
+    Subscribed {
         refused: Vec<String>,
     },
-    /// Retained values that came since [`Event::Up`] are all that the other broker has: those of these topics, in its words.
+    /// All retained values that the other broker has have come: those of these topics, in its words.
     Followed {
         topics: Vec<String>,
     },
@@ -250,7 +268,7 @@ impl Machine {
             return Err(Error::Violation("something else than CONNACK comes first".to_owned()));
         }
         match packet {
-            Packet::Connack(connack) => self.connack(&connack)?,
+            Packet::Connack(connack) => self.connack(&connack, now_ms)?,
             Packet::Publish(publish) => self.publish(frame, &publish, now_ms)?,
             Packet::Puback(ack) => self.acknowledged(AckType::Puback, &ack),
             Packet::Pubrec(ack) => self.acknowledged(AckType::Pubrec, &ack),
@@ -270,7 +288,7 @@ impl Machine {
         Ok(())
     }
 
-    fn connack(&mut self, connack: &Connack<'_>) -> Result<(), Error> {
+    fn connack(&mut self, connack: &Connack<'_>, now_ms: u64) -> Result<(), Error> {
         let properties = &connack.properties;
         if self.stage != Stage::Opening {
             return Err(Error::Violation("a second CONNACK".to_owned()));
@@ -297,16 +315,42 @@ impl Machine {
         self.outward.connected(peer, resumed);
         self.inward.connected(resumed);
         self.events.push_back(Event::Opened { resumed });
-        self.subscribe()
+        self.following = Following::No { pings: 0, again_at_ms: None };
+        self.snapshot = Some(Vec::new());
+        self.stage = Stage::CatchingUp;
+        self.subscribe(Direction::In)?;
+        if self.rules.outwards().next().is_none() { self.caught_up(now_ms) } else { Ok(()) }
     }
 
-    fn subscribe(&mut self) -> Result<(), Error> {
-        let wanted: Vec<_> = self.rules.inwards().map(|rule| (rule.remote_filter(), rule.qos)).collect();
-        for ((filter, qos), id) in wanted.into_iter().zip(REQUEST_IDS) {
-            let Some(packet_id) = PacketId::new(id) else { continue };
+    /// The other broker has all that waited for it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: a filter cannot be said.
+    pub fn caught_up(&mut self, now_ms: u64) -> Result<(), Error> {
+        if self.stage != Stage::CatchingUp {
+            return Ok(());
+        }
+        self.stage = Stage::Subscribing;
+        self.subscribe(Direction::Both)?;
+        if self.requests.is_empty() {
+            self.come_up(now_ms);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Machine::caught_up`] is awaited.
+    pub fn is_catching_up(&self) -> bool {
+        self.stage == Stage::CatchingUp
+    }
+
+    /// Subscribes to what goes this way.
+    fn subscribe(&mut self, direction: Direction) -> Result<(), Error> {
+        let numbered = self.rules.inwards().zip(REQUEST_IDS).filter(|(rule, _)| rule.direction == direction);
+        for (rule, id) in numbered {
+            let (filter, Some(packet_id)) = (rule.remote_filter(), PacketId::new(id)) else { continue };
             let subscriptions = [Subscription {
                 filter: &filter,
-                qos,
+                qos: rule.qos,
                 no_local: true,
                 retain_as_published: true,
                 retain_handling: RetainHandling::AtSubscribe,
@@ -321,12 +365,6 @@ impl Machine {
             encoded.map_err(|error| Error::Invalid(format!("{filter:?}: {error}")))?;
             self.requests.push((packet_id, filter));
         }
-        self.following = Following::No { pings: 0, again_at_ms: None };
-        self.snapshot = Some(Vec::new());
-        self.stage = Stage::Subscribing(self.requests.len());
-        if self.requests.is_empty() {
-            self.come_up(0);
-        }
         Ok(())
     }
 
@@ -339,11 +377,8 @@ impl Machine {
         if reason.is_error() {
             self.refused.push(format!("{filter}: {reason}"));
         }
-        if let Stage::Subscribing(missing) = &mut self.stage {
-            *missing = missing.saturating_sub(1);
-            if *missing == 0 {
-                self.come_up(now_ms);
-            }
+        if self.stage == Stage::Subscribing && self.requests.is_empty() {
+            self.come_up(now_ms);
         }
         Ok(())
     }
@@ -357,7 +392,7 @@ impl Machine {
         } else {
             self.ask(now_ms);
         }
-        self.events.push_back(Event::Up { refused });
+        self.events.push_back(Event::Subscribed { refused });
     }
 
     fn ask(&mut self, now_ms: u64) {
@@ -495,8 +530,11 @@ impl Machine {
     }
 
     fn heart_ms(&self) -> Option<u64> {
+        if self.stage == Stage::Opening {
+            return Some(self.heard_ms + OPENING_MS);
+        }
         let since = self.asked_ms.unwrap_or(self.sent_ms.min(self.heard_ms));
-        (self.keep_alive_ms > 0 && self.stage != Stage::Opening).then(|| since + self.keep_alive_ms)
+        (self.keep_alive_ms > 0).then(|| since + self.keep_alive_ms)
     }
 
     /// Time has passed.
@@ -504,12 +542,15 @@ impl Machine {
     /// # Errors
     /// The other broker is silent: the connection is to be given up.
     pub fn tick(&mut self, now_ms: u64) -> Result<(), Error> {
+        if self.stage == Stage::Closed {
+            return Ok(());
+        }
         if self.outward.deadline_ms().is_some_and(|at| at <= now_ms) {
             let seconds = self.settings.limits.ack_timeout_ms / 1000;
             return Err(Error::Lost(format!("the broker has not acknowledged a message in {seconds} s")));
         }
         if self.heart_ms().is_some_and(|at| at <= now_ms) {
-            if self.asked_ms.is_some() {
+            if self.asked_ms.is_some() || self.stage == Stage::Opening {
                 return Err(Error::Lost("the broker does not answer".to_owned()));
             }
             self.ask(now_ms);

@@ -122,6 +122,19 @@ pub struct OutwardCounts {
     pub refused: u64,
 }
 
+impl OutwardCounts {
+    /// Adds those of another time.
+    pub fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.bytes += other.bytes;
+        self.done += other.done;
+        self.repeated += other.repeated;
+        self.dropped += other.dropped;
+        self.expired += other.expired;
+        self.refused += other.refused;
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Not sent on this connection. `again`: perhaps on an earlier one of the same session.
@@ -333,6 +346,11 @@ impl Outward {
 
     fn window_max(&self) -> usize {
         self.limits.window_max.min(self.peer.receive_maximum.into()).max(1)
+    }
+
+    /// So many events of the log may be offered now.
+    pub fn room(&self) -> usize {
+        if self.wants_event() { self.window_max().saturating_sub(self.window.len()) } else { 0 }
     }
 
     /// Whether the next event of the log is wanted.

@@ -34,16 +34,27 @@ pub struct Rule {
 /// Why a rule is none. The user's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    #[error("pattern: {name:?} {what}")]
+    #[error("{name:?} {what}")]
     Pattern { name: String, what: String },
-    #[error("{side}: {prefix:?} must be a topic name without + and #")]
+    #[error("{prefix:?} must be a topic name without + and #")]
     Prefix { side: &'static str, prefix: String },
-    #[error("pattern: an empty one needs both local and remote, which are whole topic names then")]
+    #[error("an empty one needs both local and remote, which are whole topic names then")]
     Empty,
-    #[error("pattern: {0:?} is a shared subscription, which a bridge does not make")]
+    #[error("{0:?} is a shared subscription, which a bridge does not make")]
     Shared(String),
-    #[error("local: {0:?} is reserved for what the broker says itself")]
+    #[error("{0:?} is reserved for what the broker says itself")]
     Reserved(String),
+}
+
+impl RuleError {
+    /// Which part of the rule is wrong: `pattern`, `local` or `remote`.
+    pub fn part(&self) -> &'static str {
+        match self {
+            RuleError::Prefix { side, .. } => side,
+            RuleError::Reserved(_) => "local",
+            RuleError::Pattern { .. } | RuleError::Empty | RuleError::Shared(_) => "pattern",
+        }
+    }
 }
 
 /// The rules of one bridge. The first that matches a topic counts.
@@ -119,11 +130,15 @@ impl Rules {
         Some((topic, rule.qos))
     }
 
+    /// What is called so here if it came in: its name on the other broker.
+    pub fn origin(&self, topic: &Topic) -> Option<String> {
+        let rule = self.0.iter().find(|rule| rule.direction.is_inward() && rule.here.matches(topic))?;
+        renamed(topic.name(), &rule.local, &rule.remote)
+    }
+
     /// What the answers to a request are called on the other side: its response topic crosses with the rule of the other direction.
     pub fn response_outward(&self, name: &str) -> Option<String> {
-        let topic = Topic::from_name(name).ok()?;
-        let rule = self.0.iter().find(|rule| rule.direction.is_inward() && rule.here.matches(&topic))?;
-        renamed(name, &rule.local, &rule.remote)
+        self.origin(&Topic::from_name(name).ok()?)
     }
 
     /// The same, of a request that comes in.
@@ -255,14 +270,15 @@ mod tests {
 
     #[test]
     fn wrong_rules_are_named_by_their_part() {
+        let text = |error: RuleError| format!("{}: {error}", error.part());
         let error = |pattern, local, remote| {
-            Rule::new(pattern, Direction::Out, Qos::AtMostOnce, local, remote).unwrap_err().to_string()
+            text(Rule::new(pattern, Direction::Out, Qos::AtMostOnce, local, remote).unwrap_err())
         };
         assert_eq!(error("a#", "", ""), "pattern: \"a#\" has a # that is not the whole last level");
         assert_eq!(error("#", "a+/", ""), "local: \"a+/\" must be a topic name without + and #");
         assert_eq!(error("#", "", "#"), "remote: \"#\" must be a topic name without + and #");
         assert!(error("$share/g/a", "", "").starts_with("pattern: \"$share/g/a\" is a shared subscription"));
-        let reserved = |local| Rule::new("#", Direction::Both, Qos::AtMostOnce, local, "").unwrap_err().to_string();
+        let reserved = |local| text(Rule::new("#", Direction::Both, Qos::AtMostOnce, local, "").unwrap_err());
         assert!(reserved("fennec/").starts_with("local: \"fennec/#\" is reserved"));
         assert!(reserved("$SYS/").starts_with("local: \"$SYS/#\" is reserved"));
         assert!(Rule::new("#", Direction::Out, Qos::AtMostOnce, "$SYS/", "brokers/7/").is_ok());

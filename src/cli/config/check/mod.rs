@@ -14,6 +14,7 @@ use crate::types::payload::Codec;
 use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
 
 mod access;
+mod bridges;
 mod durable;
 mod listeners;
 
@@ -33,6 +34,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         codecs: check.codecs(&file),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
+        bridges: check.bridges(&file, &realms),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,

@@ -96,6 +96,7 @@ fn up(machine: &mut Machine) {
     if machine.outward.wants_retained() {
         machine.offer_retained(None);
     }
+    machine.caught_up(0).unwrap();
     for frame in sent(machine, 0) {
         let Packet::Subscribe(subscribe) = codec::decode(&frame, machine.settings.level, Role::Server).unwrap() else {
             continue;
@@ -137,6 +138,8 @@ fn subscriptions_ask_for_retained_flags_and_no_own_messages_where_the_protocol_c
     let mut machine = machine(Level::V5, Direction::Both);
     opened(&mut machine, 0);
     connack(&mut machine, ReasonCode::Success, true).unwrap();
+    assert!(sent(&mut machine, 0).is_empty(), "what waits for the other broker comes first");
+    machine.caught_up(0).unwrap();
     let frames = sent(&mut machine, 0);
     let Packet::Subscribe(subscribe) = codec::decode(&frames[0], Level::V5, Role::Server).unwrap() else { panic!() };
     let wanted = subscribe.subscriptions.iter().next().unwrap();
@@ -149,7 +152,7 @@ fn nothing_is_subscribed_to_if_everything_goes_out() {
     let mut machine = machine(Level::V5, Direction::Out);
     opened(&mut machine, 0);
     connack(&mut machine, ReasonCode::Success, false).unwrap();
-    assert_eq!(events(&mut machine), [Event::Opened { resumed: false }, Event::Up { refused: Vec::new() }]);
+    assert_eq!(events(&mut machine), [Event::Opened { resumed: false }, Event::Subscribed { refused: Vec::new() }]);
     assert!(machine.is_following() && sent(&mut machine, 0).is_empty());
 }
 
@@ -161,7 +164,7 @@ fn a_refused_subscription_is_named() {
     sent(&mut machine, 0);
     suback(&mut machine, *REQUEST_IDS.start(), ReasonCode::NotAuthorized, 0);
     let told = events(&mut machine);
-    let Some(Event::Up { refused }) = told.last() else { panic!("{told:?}") };
+    let Some(Event::Subscribed { refused }) = told.last() else { panic!("{told:?}") };
     assert!(refused[0].starts_with("there/#: "), "{refused:?}");
 }
 
@@ -287,6 +290,14 @@ fn acknowledgements_come_to_the_outward_side_whatever_the_cuts_between_reads() {
         machine.receive(vec![byte].into(), 5).unwrap();
     }
     assert_eq!(machine.outward.done_to(), 101);
+}
+
+#[test]
+fn a_broker_that_does_not_answer_a_connect_is_given_up() {
+    let mut machine = machine(Level::V5, Direction::Out);
+    opened(&mut machine, 7);
+    machine.tick(7 + OPENING_MS - 1).unwrap();
+    assert!(machine.tick(7 + OPENING_MS).is_err());
 }
 
 #[test]
