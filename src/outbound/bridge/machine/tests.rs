@@ -152,6 +152,7 @@ fn nothing_is_subscribed_to_if_everything_goes_out() {
     let mut machine = machine(Level::V5, Direction::Out);
     opened(&mut machine, 0);
     connack(&mut machine, ReasonCode::Success, false).unwrap();
+    machine.caught_up(0).unwrap();
     assert_eq!(events(&mut machine), [Event::Opened { resumed: false }, Event::Subscribed { refused: Vec::new() }]);
     assert!(machine.is_following() && sent(&mut machine, 0).is_empty());
 }
