@@ -64,7 +64,7 @@ impl Client {
         let connect = Connect {
             level,
             clean_start: true,
-            keep_alive_s: 0,
+            keep_alive_s: 600,
             client_id,
             will: None,
             user_name: None,

@@ -73,6 +73,11 @@ impl Line {
         wait
     }
 
+    /// Makes the connection anew, at the same address.
+    pub fn again(&mut self) {
+        self.state = State::Waiting(Instant::now());
+    }
+
     /// The next try is made now.
     pub fn hurry(&mut self) {
         if let State::Waiting(until) = &mut self.state {

@@ -111,6 +111,8 @@ pub enum Event {
     Opened {
         resumed: bool,
     },
+    /// The connection has served its purpose, which was to end an old session: the next one is to be made at once.
+    Again,
     /// All subscriptions are made; those that were refused are named.
     Subscribed {
         refused: Vec<String>,
@@ -310,6 +312,12 @@ impl Machine {
             maximum_packet_size: properties.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize),
             retain_available: properties.retain_available,
         };
+        if self.settings.level < Level::V5 && self.settings.session_expiry_s > 0 && self.outward.wants_new_session() {
+            // Before MQTT 5 a session that begins clean ends with its connection (MQTT 3.1.1, 3.1.2.4).
+            self.outward.session_was_ended();
+            self.events.push_back(Event::Again);
+            return Ok(());
+        }
         let resumed = connack.session_present;
         self.keep_alive_ms = u64::from(properties.server_keep_alive_s.unwrap_or(self.settings.keep_alive_s)) * 1000;
         self.outward.connected(peer, resumed);

@@ -246,6 +246,11 @@ impl Outward {
         self.wants_new_session
     }
 
+    /// The other broker has given its session up.
+    pub fn session_was_ended(&mut self) {
+        self.wants_new_session = false;
+    }
+
     /// All events up to this number are done.
     pub fn done_to(&self) -> u64 {
         self.done_to

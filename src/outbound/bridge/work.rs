@@ -266,6 +266,10 @@ impl Work {
         while let Some(event) = self.machine.next_event() {
             match event {
                 Event::Opened { resumed } => self.opened(resumed, now_ms),
+                Event::Again => {
+                    self.machine.close();
+                    self.line.again();
+                }
                 Event::Subscribed { refused } => {
                     for what in refused {
                         tracing::warn!(bridge = self.config.name, what, "the other broker refuses a subscription");

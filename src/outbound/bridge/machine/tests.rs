@@ -93,6 +93,10 @@ fn events(machine: &mut Machine) -> Vec<Event> {
 fn up(machine: &mut Machine) {
     opened(machine, 0);
     connack(machine, ReasonCode::Success, false).unwrap();
+    if machine.events.front() == Some(&Event::Again) {
+        opened(machine, 0);
+        connack(machine, ReasonCode::Success, false).unwrap();
+    }
     if machine.outward.wants_retained() {
         machine.offer_retained(None);
     }
@@ -131,6 +135,26 @@ fn the_first_connection_begins_a_session_and_later_ones_keep_it() {
         assert!(Connect::decode(&connect).unwrap().clean_start);
         connack(&mut machine, ReasonCode::Success, false).unwrap();
     }
+}
+
+#[test]
+fn before_version_5_a_session_that_is_to_be_kept_begins_with_the_second_connection() {
+    let mut machine = machine(Level::V4, Direction::Both);
+    assert!(Connect::decode(&plain(opened(&mut machine, 0))).unwrap().clean_start);
+    connack(&mut machine, ReasonCode::Success, false).unwrap();
+    assert_eq!(events(&mut machine), [Event::Again]);
+    assert_eq!(machine.next_output(0), None);
+    for _ in 0..2 {
+        assert!(!Connect::decode(&plain(opened(&mut machine, 0))).unwrap().clean_start);
+        connack(&mut machine, ReasonCode::Success, false).unwrap();
+        assert_eq!(events(&mut machine)[0], Event::Opened { resumed: false });
+    }
+}
+
+/// A CONNECT without the bit of bridges.
+fn plain(mut connect: Vec<u8>) -> Vec<u8> {
+    connect[8] &= !BRIDGE_BIT;
+    connect
 }
 
 #[test]
