@@ -312,8 +312,9 @@ impl Machine {
             maximum_packet_size: properties.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize),
             retain_available: properties.retain_available,
         };
-        if self.settings.level < Level::V5 && self.settings.session_expiry_s > 0 && self.outward.wants_new_session() {
-            // Before MQTT 5 a session that begins clean ends with its connection (MQTT 3.1.1, 3.1.2.4).
+        if self.settings.session_expiry_s > 0 && self.outward.wants_new_session() {
+            // Before MQTT 5 a session that begins clean ends with its connection (MQTT 3.1.1, 3.1.2.4); and Mosquitto 2 does not
+            // write one that began clean to its disk, whatever the version.
             self.outward.session_was_ended();
             self.events.push_back(Event::Again);
             return Ok(());

@@ -65,7 +65,7 @@ pub struct Record {
     pub fingerprint: u64,
     /// There are events of QoS 2 among them.
     pub exactly_once: bool,
-    /// Numbers of QoS 2 events that were received and perhaps not released.
+    /// Numbers of QoS 2 events behind the cursor that were received: released or not, they are not published again.
     pub received: BTreeSet<u64>,
     /// All retained values up to the cursor were sent.
     pub synced: bool,
@@ -523,7 +523,6 @@ impl Outward {
         match flight.stage {
             Stage::Received if flight.number > 0 => _ = self.record.received.insert(flight.number),
             Stage::Done => {
-                self.record.received.remove(&flight.number);
                 // A PUBCOMP that says "not found" is of an exchange that was completed (MQTT 5, 3.7.2.1).
                 let taken = !refused || kind == AckType::Pubcomp;
                 self.counts.done += u64::from(taken);
@@ -549,6 +548,9 @@ impl Outward {
         if let Some(first) = self.orphans.front() {
             self.done_to = self.done_to.min(first.number - 1);
         }
+        // What is behind the cursor is read again after a restart, so it must be known that it was received.
+        let known = self.record.received.split_off(&(self.done_to + 1));
+        self.record.received = known;
     }
 
     /// What is to be recorded, if that is not what is recorded: the number up to which all is done, and the record.

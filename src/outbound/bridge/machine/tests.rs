@@ -46,6 +46,16 @@ fn opened(machine: &mut Machine, now_ms: u64) -> Vec<u8> {
     frames[0].clone()
 }
 
+/// A machine that has sent the CONNECT of the session that is kept.
+fn opening(level: Level, direction: Direction) -> Machine {
+    let mut machine = machine(level, direction);
+    opened(&mut machine, 0);
+    connack(&mut machine, ReasonCode::Success, false).unwrap();
+    assert_eq!(events(&mut machine), [Event::Again]);
+    opened(&mut machine, 0);
+    machine
+}
+
 /// What a broker says, encoded.
 fn say(machine: &mut Machine, now_ms: u64, encode: impl FnOnce(Level, &mut Vec<u8>)) -> Result<(), Error> {
     let mut bytes = Vec::new();
@@ -125,7 +135,7 @@ fn the_first_connection_begins_a_session_and_later_ones_keep_it() {
     assert_eq!((connect.client_id, connect.user_name, connect.password), ("edge.a", Some("u"), Some(&b"p"[..])));
     assert_eq!((connect.keep_alive_s, connect.properties.session_expiry_s), (10, u32::MAX));
     connack(&mut machine, ReasonCode::Success, false).unwrap();
-    assert_eq!(machine.next_event(), Some(Event::Opened { resumed: false }));
+    assert_eq!(events(&mut machine), [Event::Again]);
     let connect = opened(&mut machine, 0);
     assert!(!Connect::decode(&connect).unwrap().clean_start);
     let clean = Settings { session_expiry_s: 0, ..settings(Level::V5) };
@@ -138,7 +148,7 @@ fn the_first_connection_begins_a_session_and_later_ones_keep_it() {
 }
 
 #[test]
-fn before_version_5_a_session_that_is_to_be_kept_begins_with_the_second_connection() {
+fn a_session_that_is_to_be_kept_begins_with_the_second_connection() {
     let mut machine = machine(Level::V4, Direction::Both);
     assert!(Connect::decode(&plain(opened(&mut machine, 0))).unwrap().clean_start);
     connack(&mut machine, ReasonCode::Success, false).unwrap();
@@ -159,8 +169,7 @@ fn plain(mut connect: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn subscriptions_ask_for_retained_flags_and_no_own_messages_where_the_protocol_can() {
-    let mut machine = machine(Level::V5, Direction::Both);
-    opened(&mut machine, 0);
+    let mut machine = opening(Level::V5, Direction::Both);
     connack(&mut machine, ReasonCode::Success, true).unwrap();
     assert!(sent(&mut machine, 0).is_empty(), "what waits for the other broker comes first");
     machine.caught_up(0).unwrap();
@@ -173,8 +182,7 @@ fn subscriptions_ask_for_retained_flags_and_no_own_messages_where_the_protocol_c
 
 #[test]
 fn nothing_is_subscribed_to_if_everything_goes_out() {
-    let mut machine = machine(Level::V5, Direction::Out);
-    opened(&mut machine, 0);
+    let mut machine = opening(Level::V5, Direction::Out);
     connack(&mut machine, ReasonCode::Success, false).unwrap();
     machine.caught_up(0).unwrap();
     assert_eq!(events(&mut machine), [Event::Opened { resumed: false }, Event::Subscribed { refused: Vec::new() }]);
@@ -183,8 +191,7 @@ fn nothing_is_subscribed_to_if_everything_goes_out() {
 
 #[test]
 fn a_refused_subscription_is_named() {
-    let mut machine = machine(Level::V5, Direction::In);
-    opened(&mut machine, 0);
+    let mut machine = opening(Level::V5, Direction::In);
     connack(&mut machine, ReasonCode::Success, false).unwrap();
     sent(&mut machine, 0);
     suback(&mut machine, *REQUEST_IDS.start(), ReasonCode::NotAuthorized, 0);

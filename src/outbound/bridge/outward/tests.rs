@@ -195,6 +195,25 @@ fn after_a_restart_what_was_received_is_released_and_not_published_again() {
 }
 
 #[test]
+fn what_is_done_before_others_is_not_published_again_after_a_restart() {
+    let mut outward = fresh(ExactlyOnce);
+    record(&mut outward);
+    outward.offer_event(101, Some(event("1", ExactlyOnce)));
+    outward.offer_event(102, Some(event("2", ExactlyOnce)));
+    sent(&mut outward);
+    outward.acknowledged(AckType::Pubrec, id(102), false);
+    record(&mut outward);
+    sent(&mut outward);
+    outward.acknowledged(AckType::Pubcomp, id(102), false);
+    let recorded = outward.to_record().unwrap_or_else(|| outward.recorded.clone());
+    let mut outward = restarted(&recorded, ExactlyOnce);
+    connect(&mut outward, true);
+    outward.offer_event(101, Some(event("1", ExactlyOnce)));
+    outward.offer_event(102, Some(event("2", ExactlyOnce)));
+    assert_eq!(sent(&mut outward), ["release 102", "1 again"]);
+}
+
+#[test]
 fn what_was_received_is_released_though_the_event_is_gone() {
     let recorded = (100, Record { received: [101].into(), ..record(&mut fresh(ExactlyOnce)).unwrap().1 });
     let mut outward = restarted(&recorded, ExactlyOnce);
