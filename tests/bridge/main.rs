@@ -19,7 +19,7 @@ mod secrets;
 use std::time::Duration;
 
 /// Far longer than anything takes, so that only what never comes fails.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {

@@ -276,6 +276,7 @@ impl Work {
                     self.line.again();
                 }
                 Event::Subscribed { refused } => {
+                    tracing::debug!(bridge = self.config.name, refused = refused.len(), "a bridge has subscribed");
                     for what in refused {
                         tracing::warn!(bridge = self.config.name, what, "the other broker refuses a subscription");
                     }
