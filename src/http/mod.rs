@@ -37,9 +37,10 @@ mod page;
 mod publish;
 mod route;
 mod sse;
+pub mod signature;
 mod subscribe;
 mod websocket;
-mod write;
+pub mod write;
 
 pub use websocket::{Upgraded, WebSocketGate};
 
