@@ -32,12 +32,13 @@ pub mod bare;
 mod call;
 mod counted;
 mod fields;
+pub mod hooks;
 pub mod metrics;
 mod page;
 mod publish;
 mod route;
-mod sse;
 pub mod signature;
+mod sse;
 mod subscribe;
 mod websocket;
 pub mod write;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub websockets: Vec<(&'static str, Arc<dyn WebSocketGate>)>,
     /// What the page at `/` tells.
     pub places: Vec<Place>,
+    /// What answers `POST /hooks/NAME`.
+    pub hooks: Vec<hooks::Open>,
     /// Writes what else `/metrics` tells.
     pub more_metrics: Option<MoreMetrics>,
 }

@@ -18,8 +18,8 @@ use crate::node::log::ClockFn;
 use crate::node::past::{Since, Target};
 use crate::queue::state::rows;
 use crate::router::authorize::Action;
-use crate::types::topic::{MatchPolicy, TopicPattern};
 use crate::types::time::rfc3339;
+use crate::types::topic::{MatchPolicy, TopicPattern};
 use crate::types::value::Value;
 
 /// Services that may be there.
@@ -258,7 +258,8 @@ impl Admin {
 
     async fn remove(&self, request: &mut Request) -> Result<Value, Declined> {
         let (name, info) = self.named(request, |_| Ok(()))?;
-        if ServiceSettings::from_bytes(&info.row.settings).is_ok_and(|settings| settings.configured) && self.is_alone() {
+        if ServiceSettings::from_bytes(&info.row.settings).is_ok_and(|settings| settings.configured) && self.is_alone()
+        {
             return Err(declined("fennec.error.configured", "this service is in the configuration: remove it there"));
         }
         self.node.remove_consumer(&request.realm, &name).await?;
@@ -284,11 +285,14 @@ impl Admin {
             Ok(())
         })?;
         let since = since.ok_or_else(|| invalid("the argument after is missing"))?;
-        let pattern = info.row.patterns.first().and_then(|text| rows::read_pattern(text)).ok_or_else(no_such_service)?;
+        let pattern =
+            info.row.patterns.first().and_then(|text| rows::read_pattern(text)).ok_or_else(no_such_service)?;
         let target = Target { realm: request.realm.clone(), pattern, filter: None };
         let (tell, told) = tokio::sync::oneshot::channel();
         let found = move |_: &Arc<Node>, found| drop(tell.send(found));
-        self.node.find_since(target, since, found).map_err(|busy| declined("wamp.error.unavailable", busy.to_string()))?;
+        self.node
+            .find_since(target, since, found)
+            .map_err(|busy| declined("wamp.error.unavailable", busy.to_string()))?;
         let found = told.await.map_err(|_| declined("wamp.error.unavailable", "the broker stops"))?;
         let found = found.map_err(|error| declined("fennec.error.store_unavailable", error.to_string()))?;
         self.node.move_consumer(&request.realm, &name, found.after).await?;

@@ -168,9 +168,14 @@ mod tests {
         let text = String::from_utf8(body.request().to_vec()).unwrap();
         let (first, second) = (id(3), id(4));
         let time = "2023-11-14T22:13:20";
-        assert!(text.starts_with(&format!("{{\"events\":[{{\"event_id\":\"{first}\",\"topic\":\"a.b\",\"time\":\"{time}")));
+        assert!(
+            text.starts_with(&format!("{{\"events\":[{{\"event_id\":\"{first}\",\"topic\":\"a.b\",\"time\":\"{time}"))
+        );
         assert!(text.contains(r#""args":[{"t":21}],"kwargs":{},"publisher":7,"publisher_authid":"ann"},{"#), "{text}");
-        assert!(text.contains(&format!("\"event_id\":\"{second}\"")) && text.ends_with(r#""payload_base64":"/wA="}]}"#), "{text}");
+        assert!(
+            text.contains(&format!("\"event_id\":\"{second}\"")) && text.ends_with(r#""payload_base64":"/wA="}]}"#),
+            "{text}"
+        );
     }
 
     #[test]

@@ -146,7 +146,8 @@ pub struct Machine {
 
 impl Machine {
     /// Takes up a service where it was: what is owed is tried at once, whatever the back-off was.
-    pub fn new(stored: Stored, paused: bool) -> Self {
+    pub fn new(mut stored: Stored, paused: bool) -> Self {
+        stored.planned.iter_mut().for_each(|transaction| transaction.made = 0);
         Self {
             stored,
             made: 0,

@@ -97,7 +97,11 @@ impl ServiceSettings {
         if let Some(secret) = &self.secret {
             Secret::parse(secret).map_err(|error| wrong("secret", error.to_string()))?;
         }
-        if self.token.as_deref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if self
+            .token
+            .as_deref()
+            .is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return Err(wrong("token", "must be visible ASCII without spaces"));
         }
         for (key, value, range) in [
@@ -186,7 +190,10 @@ mod tests {
         check(&ServiceSettings { bytes_max: u32::MAX, ..good.clone() }, "bytes_max");
         check(&ServiceSettings { linger_ms: 1001, ..good.clone() }, "linger_ms must be from 0 to 1000");
         check(&ServiceSettings { timeout_s: 0, ..good.clone() }, "timeout_s");
-        check(&ServiceSettings { dead_letter: "$SYS/x".into(), ..good.clone() }, "dead_letter is a topic of the broker");
+        check(
+            &ServiceSettings { dead_letter: "$SYS/x".into(), ..good.clone() },
+            "dead_letter is a topic of the broker",
+        );
         check(&ServiceSettings { dead_letter: "a/#".into(), ..good.clone() }, "dead_letter");
         check(&ServiceSettings { token: Some("a b".into()), ..good.clone() }, "token");
         check(&ServiceSettings { secret: Some("short".into()), ..good }, "secret");

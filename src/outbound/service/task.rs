@@ -264,7 +264,11 @@ impl Task<'_> {
     fn vanished(&mut self, at: usize) {
         let now_ms = self.now_ms();
         if let Some(gone) = self.machine.vanished(at, now_ms) {
-            tracing::warn!(service = self.id(), transaction = gone.id(), "a transaction is given up: its events are gone");
+            tracing::warn!(
+                service = self.id(),
+                transaction = gone.id(),
+                "a transaction is given up: its events are gone"
+            );
             self.shared.board.put(&self.realm.name, self.name, |seen| seen.lost += u64::from(gone.events));
         }
         self.tell();

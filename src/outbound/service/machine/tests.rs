@@ -65,7 +65,8 @@ impl World {
     fn record(&mut self) {
         if self.machine.is_dirty() {
             let what = self.machine.recording();
-            self.stored = self.machine.stored().clone();
+            let written = serde_json::to_vec(self.machine.stored()).unwrap();
+            self.stored = serde_json::from_slice(&written).unwrap();
             self.done_to = self.machine.done_to(self.read_to);
             self.machine.recorded(what, true);
         }
