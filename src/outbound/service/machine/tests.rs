@@ -41,8 +41,10 @@ impl World {
 
     fn from(stored: Stored, done_to: u64) -> Self {
         let machine = Machine::new(stored.clone(), false);
+        // What was planned is read again.
+        let read_to = stored.planned.back().map_or(done_to, |last| last.up_to);
         let (sent, told) = (Vec::new(), Vec::new());
-        Self { machine, now_ms: NOW_MS, stored, done_to, read_to: done_to, sent, told }
+        Self { machine, now_ms: NOW_MS, stored, done_to, read_to, sent, told }
     }
 
     /// The process dies, and what was recorded is taken up.
