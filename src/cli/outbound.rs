@@ -1,6 +1,7 @@
 //! What a broker sends elsewhere, on threads of its own: however slow the others are, clients are not delayed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -12,6 +13,9 @@ use crate::net::clock::Clock;
 use crate::node::Node;
 use crate::node::log::ClockFn;
 use crate::outbound::service::{Admin, Board, Services, Settings};
+
+/// How long a start waits for the log to know the services of the configuration.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module. Dropped, it stops.
 pub(super) struct Outbound {
@@ -35,6 +39,11 @@ impl Outbound {
         let settings =
             Settings { services: config.services.clone(), allowed: config.allow_networks.clone(), alone: is_alone };
         let services = Services::new(node.clone(), clock_fn.clone(), settings);
+        // Who publishes as soon as the ports are open is to reach them.
+        let configured = async { tokio::time::timeout(PATIENCE, services.configure()).await.is_ok() };
+        if !runtime.block_on(configured) {
+            tracing::warn!("the log does not know the services of the configuration yet: they begin when it does");
+        }
         let board = services.board();
         let admin = Admin::new(node.clone(), board.clone(), clock_fn);
         admin.install(runtime.handle().clone());

@@ -42,7 +42,6 @@ fn events_come_in_order_in_batches_signed_and_with_the_token() {
     let receiver = Receiver::start(|_, _| Act::Take);
     let more = format!("secret = '{SECRET}'\ntoken = 'tok'\nevents_max = 50");
     let broker = Broker::start(&service(&receiver, "a", &more));
-    until("the service is there", || broker.seen("a")["status"] == "up");
     broker.publish("app/x", numbers(0..500));
     broker.publish("other", numbers(0..5));
     until("all events come", || receiver.events("a").len() >= 500);
@@ -95,7 +94,6 @@ fn a_poison_event_goes_to_the_dead_letter_topic_and_nothing_else_is_lost() {
     });
     let dead = format!("[[service]]\nid = 'dead'\nurl = '{}'\ntopics = ['dead/#']\n", receiver.url("dead"));
     let broker = Broker::start(&(service(&receiver, "a", "events_max = 16") + &dead));
-    until("the services are there", || broker.seen("dead")["status"] == "up");
     broker.publish("app/x", numbers(0..40));
     let expected: Vec<_> = numbers(0..40).filter(|payload| payload != "n13").collect();
     hurry(&broker, &receiver, "a", &expected);
@@ -116,7 +114,6 @@ fn a_poison_event_goes_to_the_dead_letter_topic_and_nothing_else_is_lost() {
 fn a_broker_that_is_killed_again_and_again_sends_everything_under_the_same_names() {
     let receiver = Receiver::start(|_, _| Act::Slowly(Duration::from_millis(5)));
     let mut broker = Broker::start(&service(&receiver, "a", "events_max = 7"));
-    until("the service is there", || broker.seen("a")["status"] == "up");
     for round in 0..4 {
         broker.publish("app/x", numbers(round * 200..(round + 1) * 200));
         let some = round * 150;
@@ -137,7 +134,6 @@ fn a_service_that_is_down_when_the_broker_is_killed_is_tried_at_once_by_the_next
         _ => Act::Take,
     });
     let mut broker = Broker::start(&service(&receiver, "a", ""));
-    until("the service is there", || broker.seen("a")["status"] == "up");
     broker.publish("app/x", numbers(0..10));
     until("it is down", || broker.seen("a")["status"] == "down");
     until("that is recorded", || broker.seen("a")["attempts"] == 1);

@@ -67,7 +67,7 @@ fn a_service_of_run_time_may_not_be_in_the_brokers_network_unless_that_is_allowe
 fn a_service_of_the_configuration_goes_with_it_and_is_not_changed_elsewhere() {
     let receiver = Receiver::start(|_, _| Act::Take);
     let broker = Broker::start(&service(&receiver, "a", ""));
-    until("the service is there", || broker.seen("a")["configured"] == true);
+    assert_eq!(broker.seen("a")["configured"], true);
     for refused in [&["remove", "a"][..], &["add", "a", "http://example.org", "--topic", "x"]] {
         let output = broker.service(refused);
         assert!(String::from_utf8_lossy(&output.stderr).contains("is in the configuration"), "{output:?}");
@@ -87,7 +87,6 @@ fn what_a_service_becomes_is_told_over_both_protocols() {
     });
     let config = service(&receiver, "fails", "") + &service(&receiver, "gone", "");
     let broker = Broker::start(&config);
-    until("the services are there", || broker.seen("gone")["status"] == "up");
     let (mqtt, wamp) = (broker.mqtt(), broker.wamp());
     let over_mqtt = broker.subscribe(["--mqtt", &mqtt], "fennec/service/#");
     let over_wamp = broker.subscribe(["--wamp", &wamp], "fennec.service.");

@@ -100,6 +100,11 @@ impl Services {
         self.shared.board.clone()
     }
 
+    /// Makes the log know what the configuration says, however long that takes: what is published behind that is theirs.
+    pub async fn configure(&self) {
+        configure(&self.shared, &self.settings).await;
+    }
+
     /// Runs them until it is dropped.
     pub async fn run(self) {
         let Self { shared, settings } = self;
