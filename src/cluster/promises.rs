@@ -1,10 +1,12 @@
 //! The file in which a sync keeps its promises.
 //!
-//! What [`SyncNode::write`] puts out is appended, and on disk before anything that follows from it is sent. A file is replaced as a
-//! whole: written under another name, synced and renamed.
+//! What [`SyncNode::write`] puts out is on disk before anything that follows from it is sent. It goes to where zeros were written
+//! before: to make a file longer with each write would cost the half again. What need not be on disk waits for something that must,
+//! or for [`PromiseFile::rest`]. A file is replaced as a whole: written under another name, synced and renamed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,12 +19,21 @@ use crate::queue::sync::promises::{self, Record};
 
 const FILE: &str = "promises";
 const NEW_FILE: &str = "promises.new";
+/// What need not be on disk waits as long as it is less than this.
+const NOTES_MAX: usize = 1024;
+/// Zeros that are written at once.
+const ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
 /// See the module.
 pub struct PromiseFile {
     folder: PathBuf,
     file: File,
+    /// Of frames.
     bytes: u64,
+    /// Of frames and of the zeros behind them.
+    allocated: u64,
+    /// What waits to be written.
+    notes: Vec<Record>,
     counts: Arc<Counts>,
 }
 
@@ -46,12 +57,13 @@ impl PromiseFile {
             Err(error) => return Err(error),
         };
         let (node, bytes) = SyncNode::start(own, first, limits, &known, fresh).map_err(io::Error::other)?;
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
         // A damaged one stays as it is until another takes its place.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
         if bytes > 0 {
             file.set_len(bytes)?;
         }
-        Ok((node, Self { folder: folder.to_owned(), file, bytes, counts: Arc::default() }))
+        let counts = Arc::default();
+        Ok((node, Self { folder: folder.to_owned(), file, bytes, allocated: bytes, notes: Vec::new(), counts }))
     }
 
     /// Has it count there.
@@ -66,18 +78,37 @@ impl PromiseFile {
     pub fn write(&mut self, sync: &mut SyncNode) -> io::Result<Vec<Envelope>> {
         let write = sync.write(self.bytes).map_err(io::Error::other)?;
         if write.is_anew {
+            self.notes.clear();
             self.replace(&write.records)?;
-        } else if !write.records.is_empty() {
-            let frame = promises::encode(&write.records);
-            self.file.write_all(&frame)?;
-            self.bytes += frame.len() as u64;
-            if write.must_sync {
-                let begun = Instant::now();
-                self.file.sync_data()?;
-                self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
-            }
+            return Ok(write.sends);
+        }
+        self.notes.extend(write.records);
+        if write.must_sync || self.notes.len() >= NOTES_MAX {
+            self.append()?;
         }
         Ok(write.sends)
+    }
+
+    /// Writes what waits, for nothing else may come for long.
+    ///
+    /// # Errors
+    /// As [`PromiseFile::write`].
+    pub fn rest(&mut self) -> io::Result<()> {
+        if self.notes.is_empty() { Ok(()) } else { self.append() }
+    }
+
+    fn append(&mut self) -> io::Result<()> {
+        let frame = promises::encode(&std::mem::take(&mut self.notes));
+        let begun = Instant::now();
+        while self.allocated < self.bytes + frame.len() as u64 {
+            self.file.write_all_at(&ZEROS, self.allocated)?;
+            self.allocated += ZEROS.len() as u64;
+        }
+        self.file.write_all_at(&frame, self.bytes)?;
+        self.file.sync_data()?;
+        self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
+        self.bytes += frame.len() as u64;
+        Ok(())
     }
 
     fn replace(&mut self, records: &[Record]) -> io::Result<()> {
@@ -88,7 +119,8 @@ impl PromiseFile {
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(&self.folder)?.sync_all()?;
-        (self.file, self.bytes) = (OpenOptions::new().append(true).open(&path)?, frame.len() as u64);
+        self.file = OpenOptions::new().write(true).open(&path)?;
+        (self.bytes, self.allocated) = (frame.len() as u64, frame.len() as u64);
         Ok(())
     }
 }
