@@ -22,7 +22,7 @@ const NEW_FILE: &str = "promises.new";
 /// What need not be on disk waits as long as it is less than this.
 const NOTES_MAX: usize = 1024;
 /// Zeros that are written at once.
-const ZEROS: [u8; 128 << 10] = [0; 128 << 10];
+static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
 /// See the module.
 pub struct PromiseFile {
