@@ -134,15 +134,13 @@ async fn sync_on(
                 Event::Beside { .. } => {}
             }
         }
-        let ticks = ticked.elapsed() >= TICK;
-        if ticks {
+        if ticked.elapsed() >= TICK {
             ticked = Instant::now();
             sync.tick(now_us, monotonic_us);
         }
         mesh.send_all(sync.take_free());
-        let written = file.write(&mut sync).map(|envelopes| mesh.send_all(envelopes));
-        match if ticks { written.and_then(|()| file.rest()) } else { written } {
-            Ok(()) => {}
+        match file.write(&mut sync) {
+            Ok(envelopes) => mesh.send_all(envelopes),
             // What is on disk nobody knows now: others decide without this one.
             Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
         }

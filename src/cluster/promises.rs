@@ -1,8 +1,7 @@
 //! The file in which a sync keeps its promises.
 //!
 //! What [`SyncNode::write`] puts out is on disk before anything that follows from it is sent. It goes to where zeros were written
-//! before: to make a file longer with each write would cost the half again. What need not be on disk waits for something that must,
-//! or for [`PromiseFile::rest`]. A file is replaced as a whole: written under another name, synced and renamed.
+//! before: to make a file longer with each write would cost the half again. A file is replaced as a whole: written under another name, synced and renamed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -19,8 +18,6 @@ use crate::queue::sync::promises::{self, Record};
 
 const FILE: &str = "promises";
 const NEW_FILE: &str = "promises.new";
-/// What need not be on disk waits as long as it is less than this.
-const NOTES_MAX: usize = 1024;
 /// Zeros that are written at once.
 static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
@@ -32,8 +29,6 @@ pub struct PromiseFile {
     bytes: u64,
     /// Of frames and of the zeros behind them.
     allocated: u64,
-    /// What waits to be written.
-    notes: Vec<Record>,
     counts: Arc<Counts>,
 }
 
@@ -63,7 +58,7 @@ impl PromiseFile {
             file.set_len(bytes)?;
         }
         let counts = Arc::default();
-        Ok((node, Self { folder: folder.to_owned(), file, bytes, allocated: bytes, notes: Vec::new(), counts }))
+        Ok((node, Self { folder: folder.to_owned(), file, bytes, allocated: bytes, counts }))
     }
 
     /// Has it count there.
@@ -78,33 +73,20 @@ impl PromiseFile {
     pub fn write(&mut self, sync: &mut SyncNode) -> io::Result<Vec<Envelope>> {
         let write = sync.write(self.bytes).map_err(io::Error::other)?;
         if write.is_anew {
-            self.notes.clear();
             self.replace(&write.records)?;
-            return Ok(write.sends);
-        }
-        self.notes.extend(write.records);
-        if write.must_sync || self.notes.len() >= NOTES_MAX {
-            self.append()?;
+        } else if !write.records.is_empty() {
+            self.append(&promises::encode(&write.records))?;
         }
         Ok(write.sends)
     }
 
-    /// Writes what waits, for nothing else may come for long.
-    ///
-    /// # Errors
-    /// As [`PromiseFile::write`].
-    pub fn rest(&mut self) -> io::Result<()> {
-        if self.notes.is_empty() { Ok(()) } else { self.append() }
-    }
-
-    fn append(&mut self) -> io::Result<()> {
-        let frame = promises::encode(&std::mem::take(&mut self.notes));
+    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
         let begun = Instant::now();
         while self.allocated < self.bytes + frame.len() as u64 {
             self.file.write_all_at(&ZEROS, self.allocated)?;
             self.allocated += ZEROS.len() as u64;
         }
-        self.file.write_all_at(&frame, self.bytes)?;
+        self.file.write_all_at(frame, self.bytes)?;
         self.file.sync_data()?;
         self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
         self.bytes += frame.len() as u64;
