@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dealer::Elsewhere;
+use super::dealer::{Call, Elsewhere};
 use crate::types::event::Discloser;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -51,6 +51,12 @@ pub enum Output<'a, S> {
         invocation: InvocationId,
         mode: InterruptMode,
         reason: Refusal,
+    },
+    /// To another entry of the cluster: its call was given to nobody, and may be to others.
+    Returned {
+        to: &'a S,
+        call: Call<'a>,
+        why: Refusal,
     },
     /// To another entry of the cluster: a callee of this user (and client id) wants to have the registration alone, so those
     /// there are to be revoked.
@@ -218,6 +224,7 @@ impl<S> Output<'_, S> {
             | Self::Revoked { to, .. }
             | Self::Result { to, .. }
             | Self::Error { to, .. }
+            | Self::Returned { to, .. }
             | Self::TakeOver { to, .. }
             | Self::Interrupt { to, .. } => Some(to),
             Self::Invocation(invocation) => Some(invocation.to),

@@ -149,6 +149,10 @@ fn callee(ports: Ports, name: &'static str, procedures: &[(&'static str, Value)]
     })
 }
 
+fn one_at_once() -> Value {
+    json!({"invoke": "first", "concurrency": 1})
+}
+
 fn shared() -> Value {
     json!({"invoke": "roundrobin"})
 }
@@ -157,8 +161,13 @@ fn shared() -> Value {
 fn calls_cross_entries_and_end_with_an_error_when_the_callees_entry_dies() {
     // However slow the machine is, no link ends but by a kill.
     let mut cluster = Cluster::start_with(LIMIT, Duration::from_secs(60));
-    let own =
-        [("app.count", json!({})), ("app.wait", json!({})), ("app.wait.shared", shared()), ("app.echo", shared())];
+    let own = [
+        ("app.count", json!({})),
+        ("app.wait", json!({})),
+        ("app.one.wait", one_at_once()),
+        ("app.wait.shared", shared()),
+        ("app.echo", shared()),
+    ];
     let mut people = vec![callee(cluster.ports(1), "two", &own)];
     let mut callers: Vec<Wamp> = (0..3).map(|entry| Wamp::join(cluster.ports(entry))).collect();
     callers.iter_mut().for_each(|caller| caller.until("app.echo", &["two"]));
@@ -173,8 +182,10 @@ fn calls_cross_entries_and_end_with_an_error_when_the_callees_entry_dies() {
     only_once(&cluster);
     over_http(&cluster);
 
-    people.push(callee(cluster.ports(2), "three", &[("app.wait.shared", shared()), ("app.echo", shared())]));
+    let own_too = [("app.one.wait", one_at_once()), ("app.wait.shared", shared()), ("app.echo", shared())];
+    people.push(callee(cluster.ports(2), "three", &own_too));
     callers[0].until("app.echo", &["three", "two"]);
+    callers.iter_mut().for_each(busy);
     // One of them waits at the entry that is killed.
     let waiting: Vec<u64> = (0..2).map(|_| callers[0].begin_call("app.wait.shared", json!({}), json!([]))).collect();
     callers[0].until("app.echo", &["three", "two"]);
@@ -219,6 +230,19 @@ fn canceling(caller: &mut Wamp) {
     }
     let timed_out = caller.call("app.wait", json!({"timeout": 20}));
     assert_eq!(timed_out[4], "wamp.error.timeout");
+}
+
+/// The callees of two entries take one call each; the next finds both busy.
+fn busy(caller: &mut Wamp) {
+    caller.until("app.echo", &["three", "two"]);
+    let waiting = [(); 2].map(|()| caller.begin_call("app.one.wait", json!({}), json!([])));
+    assert_eq!(caller.whom("app.one.wait"), "wamp.error.no_available_callee");
+    let mut interrupted = waiting.map(|request| {
+        caller.say(json!([49, request, {"mode": "kill"}]));
+        caller.answer(request)[5][0].as_str().expect("a name").to_owned()
+    });
+    interrupted.sort();
+    assert_eq!(interrupted, ["three", "two"]);
 }
 
 fn only_once(cluster: &Cluster) {

@@ -23,10 +23,15 @@ impl<S: Clone> Dealer<S> {
         out: &mut Sink<'_, S>,
     ) -> Result<(), Violation> {
         let most = (self.limits.calls_per_session_max, Refusal::TooManyCalls);
-        self.begin(session, handle, call, most, now_ms, out, |registrations| registrations.choose(call.procedure))
+        let choose = |registrations: &mut Registrations, full: &[SessionId]| registrations.choose(call.procedure, full);
+        if let Some(refusal) = self.begin(session, handle, call, most, now_ms, out, choose)? {
+            out(call_error(handle, call.request, Failure::Refused(refusal)));
+        }
+        Ok(())
     }
 
-    /// Begins a call of a session that may have `most` under way, at the callee that `choose` gives.
+    /// Begins a call of a session that may have `most` under way, at the callee that `choose` gives, which passes over some. Returns
+    /// why not, if it was not begun.
     #[expect(clippy::too_many_arguments)] // each of its own kind
     pub(super) fn begin(
         &mut self,
@@ -36,8 +41,8 @@ impl<S: Clone> Dealer<S> {
         most: (usize, Refusal),
         now_ms: u64,
         out: &mut Sink<'_, S>,
-        choose: impl FnOnce(&mut Registrations) -> Result<Chosen, Refusal>,
-    ) -> Result<(), Violation> {
+        choose: impl Fn(&mut Registrations, &[SessionId]) -> Result<Chosen, Refusal>,
+    ) -> Result<Option<Refusal>, Violation> {
         let calls_total = self.calls;
         let limits = self.limits;
         let caller = self.session(session, handle);
@@ -49,26 +54,45 @@ impl<S: Clone> Dealer<S> {
         } else if calls_total >= limits.calls_max {
             Err(Refusal::RealmTooBusy)
         } else {
-            choose(&mut self.registrations)
+            self.choose_linked(&mut Vec::new(), choose)
         };
-        let chosen = chosen.and_then(|chosen| self.check_link(chosen));
-        match chosen {
-            Ok(chosen) => self.invoke(session, call, chosen, now_ms, out),
-            Err(refusal) => out(call_error(handle, call.request, Failure::Refused(refusal))),
-        }
-        Ok(())
+        Ok(match chosen {
+            Ok(chosen) => {
+                self.invoke(session, call, chosen, Vec::new(), now_ms, out);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        })
     }
 
-    /// Another entry takes only so many calls.
-    fn check_link(&self, chosen: Chosen) -> Result<Chosen, Refusal> {
+    /// The callee that `choose` gives, which passes over the entries that were tried. Another entry takes only so many calls: one that
+    /// has them is tried hereby.
+    pub(super) fn choose_linked(
+        &mut self,
+        tried: &mut Vec<SessionId>,
+        choose: impl Fn(&mut Registrations, &[SessionId]) -> Result<Chosen, Refusal>,
+    ) -> Result<Chosen, Refusal> {
         let is_full = |callee: &Session<S>| callee.pending.len() >= CALLS_PER_PEER_MAX;
-        match chosen.is_elsewhere && self.sessions.get(&chosen.callee).is_some_and(is_full) {
-            true => Err(Refusal::TooManyCallsBetweenEntries),
-            false => Ok(chosen),
+        let mut full = None;
+        loop {
+            let chosen = choose(&mut self.registrations, tried).map_err(|refusal| full.unwrap_or(refusal))?;
+            if !(chosen.is_elsewhere && self.sessions.get(&chosen.callee).is_some_and(is_full)) {
+                return Ok(chosen);
+            }
+            full = Some(Refusal::TooManyCallsBetweenEntries);
+            tried.push(chosen.callee);
         }
     }
 
-    fn invoke(&mut self, caller: SessionId, call: &Call<'_>, chosen: Chosen, now_ms: u64, out: &mut Sink<'_, S>) {
+    pub(super) fn invoke(
+        &mut self,
+        caller: SessionId,
+        call: &Call<'_>,
+        chosen: Chosen,
+        tried: Vec<SessionId>,
+        now_ms: u64,
+        out: &mut Sink<'_, S>,
+    ) {
         let Some(callee) = self.sessions.get_mut(&chosen.callee) else {
             debug_assert!(false, "a callee is a session");
             return;
@@ -89,6 +113,7 @@ impl<S: Clone> Dealer<S> {
             codec: call.codec,
             timeout_ms,
             deadline_ms,
+            tried,
         };
         callee.pending.insert(place.invocation, pending);
         self.calls += 1;
@@ -271,7 +296,7 @@ impl<S: Clone> Dealer<S> {
             self.deadlines.remove(&(deadline_ms, place));
             self.deadlines.insert((later_ms, place));
         }
-        Some(*pending)
+        Some(pending.clone())
     }
 
     /// Ends a call whose callee has not answered, and interrupts the callee if it understands that. A callee that was

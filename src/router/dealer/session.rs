@@ -50,7 +50,7 @@ pub struct Place {
 
 /// A call that waits for its callee. What the caller asked for stays as its first CALL said (WAMP, Progressive Call
 /// Invocations, Freezing of Options).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Pending {
     pub caller: SessionId,
     pub request: RequestId,
@@ -64,6 +64,8 @@ pub struct Pending {
     pub timeout_ms: u64,
     /// Also in the dealer's list of deadlines.
     pub deadline_ms: Option<u64>,
+    /// Other entries that have returned it.
+    pub tried: Vec<SessionId>,
 }
 
 /// One of the calls that an endpoint takes at once.

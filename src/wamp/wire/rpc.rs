@@ -119,7 +119,7 @@ fn message<'a>(output: &Output<'a, Arc<Session>>, format: Format, payload: Paylo
             Message::Interrupt { request: RequestId(invocation.0), options: interrupt_options(*mode, *reason, format) }
         }
         // Not for clients.
-        Output::TakeOver { .. } | Output::Registration(_) => return None,
+        Output::Returned { .. } | Output::TakeOver { .. } | Output::Registration(_) => return None,
     })
 }
 

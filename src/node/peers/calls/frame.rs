@@ -69,6 +69,15 @@ pub enum What<'a> {
     Refused {
         why: Refusal,
     },
+    /// The call and its payload, which were given to nobody.
+    Returned {
+        why: Refusal,
+        procedure: &'a str,
+        #[serde(borrow)]
+        caller: Caller<'a>,
+        disclose_me: bool,
+        timeout_ms: u64,
+    },
     /// Not about a call: callees of this user, or of this client of the user, are to be revoked.
     TakeOver {
         pattern: String,

@@ -24,6 +24,13 @@ fn all() -> Vec<What<'static>> {
         What::Result { progress: true },
         What::Failed { uri: "app.error" },
         What::Refused { why: Refusal::TooManyCallsBetweenEntries },
+        What::Returned {
+            why: Refusal::NoAvailableCallee,
+            procedure: "app/add",
+            caller: (9, None, Some("user")),
+            disclose_me: false,
+            timeout_ms: 1,
+        },
         What::TakeOver { pattern: "prefix:app.".to_owned(), authid: "joe", client_id: Some("c1") },
     ]
 }

@@ -223,6 +223,7 @@ fn line(output: &Output<'_, u64>) -> String {
             let mode = if *mode == InterruptMode::Kill { "kill" } else { "killnowait" };
             format!("{to} INTERRUPT {invocation} {mode} {}", reason.uri())
         }
+        Output::Returned { to, call, why } => format!("{to} RETURNED {}: {}", call.request.0, why.uri()),
         Output::TakeOver { to, pattern, authid, .. } => format!("{to} TAKE_OVER {} of {authid}", pattern.uri().0),
         Output::Registration(event) => match event {
             RegistrationEvent::Created { session, registration } => {

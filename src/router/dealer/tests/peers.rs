@@ -28,6 +28,7 @@ enum Said {
     Result { id: u64, progress: bool },
     Failed { id: u64, uri: String },
     Refused { id: u64, why: Refusal },
+    Returned { id: u64, why: Refusal, procedure: Topic, options: Options },
     Interrupt { id: u64, mode: InterruptMode, why: Refusal },
     TakeOver { pattern: TopicPattern, authid: String, client_id: Option<String> },
 }
@@ -38,6 +39,30 @@ struct Options {
     timeout_ms: u64,
     disclose_me: bool,
     caller: Discloser,
+}
+
+impl Options {
+    fn of(call: &Call<'_>) -> Self {
+        Self {
+            receive_progress: call.receive_progress,
+            timeout_ms: call.timeout_ms,
+            disclose_me: call.disclose_me,
+            caller: call.caller.clone(),
+        }
+    }
+
+    fn call<'a>(&'a self, id: u64, procedure: &'a Topic) -> Call<'a> {
+        Call {
+            request: RequestId(id),
+            procedure,
+            payload: PayloadRef::Bytes(b""),
+            codec: Codec::Auto,
+            timeout_ms: self.timeout_ms,
+            receive_progress: self.receive_progress,
+            disclose_me: self.disclose_me,
+            caller: &self.caller,
+        }
+    }
 }
 
 fn world() -> World {
@@ -105,16 +130,7 @@ impl World {
         self.begin(at, |dealer, now_ms, out| match said {
             Said::Offers(pattern, offers) => dealer.set_offers(rank, &handle(from), &pattern, &offers, now_ms),
             Said::Call { id, procedure, pattern, policy, options } => {
-                let call = Call {
-                    request: RequestId(id),
-                    procedure: &procedure,
-                    payload,
-                    codec: Codec::Auto,
-                    timeout_ms: options.timeout_ms,
-                    receive_progress: options.receive_progress,
-                    disclose_me: options.disclose_me,
-                    caller: &options.caller,
-                };
+                let call = options.call(id, &procedure);
                 dealer.call_from_peer(rank, &handle(from), &call, &pattern, policy, now_ms, out).unwrap();
             }
             Said::Result { id, progress } => {
@@ -122,6 +138,10 @@ impl World {
             }
             Said::Failed { id, uri } => dealer.invocation_error(peer, InvocationId(id), &uri, payload, out).unwrap(),
             Said::Refused { id, why } => dealer.invocation_refused(peer, InvocationId(id), why, false, out).unwrap(),
+            Said::Returned { id, why, procedure, options } => {
+                let call = options.call(id, &procedure);
+                dealer.call_returned(peer, InvocationId(id), &call, why, now_ms, out).unwrap();
+            }
             Said::Interrupt { id, mode, why } => dealer.interrupt_from_peer(rank, RequestId(id), mode, why, out),
             Said::TakeOver { pattern, authid, client_id } => {
                 dealer.take_over(&pattern, &authid, client_id.as_deref(), out)
@@ -269,6 +289,10 @@ fn said(output: &Output<'_, u64>) -> Said {
             Said::Failed { id: request.0, uri: uri.to_owned() }
         }
         Output::Interrupt { invocation, mode, reason, .. } => Said::Interrupt { id: invocation.0, mode, why: reason },
+        Output::Returned { call, why, .. } => {
+            let (procedure, options) = (call.procedure.clone(), Options::of(&call));
+            Said::Returned { id: call.request.0, why, procedure, options }
+        }
         Output::TakeOver { pattern, authid, client_id, .. } => Said::TakeOver {
             pattern: pattern.clone(),
             authid: authid.to_owned(),
