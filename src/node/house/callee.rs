@@ -124,7 +124,6 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
         };
         procedures.insert(dealer.provide(CALLEE, &session, &command, 0), procedure);
     }
-    realm.bell.install(queue);
     // Nobody else has had the session yet.
     let _ = session.inbox.set(Inbox { realm: realm.name.clone(), queue: queue.clone(), procedures });
 }
