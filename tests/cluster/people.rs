@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::broker::{Cluster, ENTRIES};
-use crate::clients::{ask, mqtt_client, wamp_client};
+use crate::clients::{ask, mqtt_client, mqtt_client_for, wamp_client};
 use crate::{LIMIT, publish};
 use fennec::mqtt::codec::Level;
 
@@ -67,6 +67,13 @@ impl World {
     #[track_caller]
     pub fn mqtt(&self, entry: usize, id: &str) -> Guest {
         let client = mqtt_client(id, Level::V5, self.cluster.ports(entry));
+        self.connected(entry, client)
+    }
+
+    /// An MQTT 5 client whose session ends with its connection.
+    #[track_caller]
+    pub fn passing_mqtt(&self, entry: usize, id: &str) -> Guest {
+        let client = mqtt_client_for(0, id, Level::V5, self.cluster.ports(entry));
         self.connected(entry, client)
     }
 
