@@ -13,7 +13,7 @@ use fennec::types::value::Value;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use crate::broker::{Cluster, ENTRIES};
+use crate::broker::{Cluster, ENTRIES, Ports};
 use crate::clients::{ask, mqtt_client, mqtt_client_for, wamp_client};
 use crate::{LIMIT, publish};
 use fennec::mqtt::codec::Level;
@@ -191,4 +191,23 @@ impl Guest {
 
 pub fn text_of(message: &Message) -> String {
     message.payload.as_ref().document(Codec::Auto).as_str().unwrap_or_default().to_owned()
+}
+
+/// A WAMP client at an entry.
+pub async fn join(ports: Ports) -> Client {
+    let mut client = wamp_client(Format::Json, ports);
+    client.connect().await.expect("the entry takes a client");
+    client
+}
+
+/// Takes a lock, however long that takes.
+pub async fn acquire(client: &mut Client, lock: &str) {
+    ask(client, "fennec.lock.acquire", vec![lock.into()]).expect("a call");
+    loop {
+        match client.event().await.expect("a connection") {
+            Event::Returned { .. } => return,
+            Event::Failed { error, .. } => panic!("the lock is refused: {error:?}"),
+            _ => {}
+        }
+    }
 }
