@@ -32,7 +32,9 @@ impl Wamp {
         request.headers_mut().insert("sec-websocket-protocol", "wamp.2.json".parse().expect("a name"));
         let (socket, _): (_, Response) = tungstenite::client::client(request, stream).expect("a WebSocket");
         let mut wamp = Wamp { socket, id: 0, requests: 0 };
-        let features = json!({"features": {"progressive_call_results": true, "call_canceling": true}});
+        let features = json!({"features": {
+            "progressive_call_results": true, "call_canceling": true, "progressive_call_invocations": true,
+        }});
         wamp.say(json!([1, "realm1", {"roles": {"caller": features, "callee": features}}]));
         let welcome = wamp.hear().expect("WELCOME");
         assert_eq!(welcome[0], 2, "{welcome}");
@@ -119,7 +121,7 @@ impl Wamp {
 }
 
 /// A callee that answers until its connection ends: `…echo` with its name and what it was told, `…count` with three results
-/// before the last, `…wait` when it is interrupted. The last of them is known elsewhere last.
+/// before the last, `…gather` with each part of the call, `…wait` when it is interrupted. The last of them is known elsewhere last.
 fn callee(ports: Ports, name: &'static str, procedures: &[(&'static str, Value)]) -> JoinHandle<()> {
     let mut wamp = Wamp::join(ports);
     let registered = |(procedure, options): &(&'static str, Value)| {
@@ -135,6 +137,10 @@ fn callee(ports: Ports, name: &'static str, procedures: &[(&'static str, Value)]
                 Some(68) => match by_id[&message[2].as_u64().expect("a registration")] {
                     procedure if procedure.ends_with("echo") => {
                         wamp.say(json!([70, id, {}, [name, message[4], message[3]], message[5]]));
+                    }
+                    procedure if procedure.ends_with("gather") => {
+                        let progress = message[3]["progress"] == true;
+                        wamp.say(json!([70, id, {"progress": progress}, message[4]]));
                     }
                     procedure if procedure.ends_with("count") => {
                         (1..=3).for_each(|number| wamp.say(json!([70, id, {"progress": true}, [number]])));
@@ -163,6 +169,7 @@ fn calls_cross_entries_and_end_with_an_error_when_the_callees_entry_dies() {
     let mut cluster = Cluster::start_with(LIMIT, Duration::from_secs(60));
     let own = [
         ("app.count", json!({})),
+        ("app.gather", json!({})),
         ("app.wait", json!({})),
         ("app.one.wait", one_at_once()),
         ("app.wait.shared", shared()),
@@ -177,6 +184,7 @@ fn calls_cross_entries_and_end_with_an_error_when_the_callees_entry_dies() {
         assert_eq!((&echoed[3][1], &echoed[4]), (&json!([1, "two", [3]]), &json!({"key": "ü"})), "{echoed}");
         assert_eq!(echoed[3][2]["caller"], id, "{echoed}");
         progress(caller);
+        in_parts(caller);
         canceling(caller);
     }
     only_once(&cluster);
@@ -218,6 +226,15 @@ fn progress(caller: &mut Wamp) {
     let told: Vec<(&Value, bool)> =
         answers.iter().map(|answer| (&answer[3][0], answer[2]["progress"] == true)).collect();
     assert_eq!(told, [(&json!(1), true), (&json!(2), true), (&json!(3), true), (&json!("end"), false)]);
+}
+
+fn in_parts(caller: &mut Wamp) {
+    let request = caller.begin_call("app.gather", json!({"progress": true, "receive_progress": true}), json!([0]));
+    for part in 1..=40 {
+        caller.say(json!([48, request, {"progress": part < 40}, "app.gather", [part]]));
+    }
+    let answers: Vec<Value> = (0..=40).map(|_| caller.answer(request)[3][0].clone()).collect();
+    assert_eq!(answers, (0..=40).map(Value::from).collect::<Vec<_>>());
 }
 
 fn canceling(caller: &mut Wamp) {

@@ -119,6 +119,7 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
                 call_canceling: true,
                 progressive_call_results: true,
                 call_timeout: false,
+                progressive_call_invocations: false,
                 registration_revocation: false,
             },
         };

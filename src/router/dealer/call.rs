@@ -2,6 +2,7 @@
 
 use super::Dealer;
 use super::command::{Call, CancelMode, Violation};
+use super::parts::{Parts, Told};
 use super::peers::{CALLS_PER_PEER_MAX, Elsewhere};
 use super::registration::{Chosen, Registrations};
 use super::session::{Pending, Place, Session};
@@ -25,6 +26,9 @@ impl<S: Clone> Dealer<S> {
         let most = (self.limits.calls_per_session_max, Refusal::TooManyCalls);
         let choose = |registrations: &mut Registrations, full: &[SessionId]| registrations.choose(call.procedure, full);
         if let Some(refusal) = self.begin(session, handle, call, most, now_ms, out, choose)? {
+            if call.progress {
+                self.drop_parts(session, handle, call.request);
+            }
             out(call_error(handle, call.request, Failure::Refused(refusal)));
         }
         Ok(())
@@ -56,7 +60,7 @@ impl<S: Clone> Dealer<S> {
         } else {
             self.choose_linked(&mut Vec::new(), choose)
         };
-        Ok(match chosen {
+        Ok(match chosen.and_then(|chosen| self.check_parts(call, chosen)) {
             Ok(chosen) => {
                 self.invoke(session, call, chosen, Vec::new(), now_ms, out);
                 None
@@ -104,6 +108,13 @@ impl<S: Clone> Dealer<S> {
         let receive_progress = call.receive_progress && callee.features.progressive_call_results;
         let timeout_ms = if forward_timeout { 0 } else { call.timeout_ms };
         let deadline_ms = (timeout_ms > 0).then(|| now_ms.saturating_add(timeout_ms));
+        let told = Told {
+            registration: chosen.registration,
+            procedure: chosen.is_pattern.then_some(call.procedure),
+            caller: (call.disclose_me || chosen.disclose_caller).then_some(call.caller),
+            receive_progress,
+            timeout_ms: (forward_timeout && call.timeout_ms > 0).then_some(call.timeout_ms),
+        };
         let pending = Pending {
             caller,
             request: call.request,
@@ -114,6 +125,7 @@ impl<S: Clone> Dealer<S> {
             timeout_ms,
             deadline_ms,
             tried,
+            parts: call.progress.then(|| Box::new(Parts::new(call.procedure, &told))),
         };
         callee.pending.insert(place.invocation, pending);
         self.calls += 1;
@@ -122,6 +134,7 @@ impl<S: Clone> Dealer<S> {
         }
         if let Some(caller) = self.sessions.get_mut(&caller) {
             caller.calls.insert(call.request, place);
+            caller.ended_early.remove(call.request);
         }
         let registration = chosen.is_elsewhere.then(|| self.registrations.get(chosen.registration));
         let elsewhere = registration.flatten().map(|registration| Elsewhere {
@@ -131,18 +144,9 @@ impl<S: Clone> Dealer<S> {
             disclose_me: call.disclose_me,
         });
         if let Some(callee) = self.sessions.get(&place.callee) {
-            out(Output::Invocation(Invocation {
-                elsewhere,
-                to: &callee.handle,
-                invocation: place.invocation,
-                registration: chosen.registration,
-                procedure: chosen.is_pattern.then_some(call.procedure),
-                caller: (call.disclose_me || chosen.disclose_caller).then_some(call.caller),
-                receive_progress,
-                timeout_ms: (forward_timeout && call.timeout_ms > 0).then_some(call.timeout_ms),
-                codec: call.codec,
-                payload: call.payload,
-            }));
+            let codec_and_payload = (call.codec, call.payload);
+            let invocation = told.invocation(&callee.handle, place.invocation, codec_and_payload, call.progress);
+            out(Output::Invocation(Invocation { elsewhere, ..invocation }));
         }
     }
 
@@ -232,8 +236,8 @@ impl<S: Clone> Dealer<S> {
         }
     }
 
-    /// The callee could not be given its INVOCATION. The caller is told why; the callee knows nothing of it. To be reported
-    /// before the next call is made.
+    /// The callee could not be given its INVOCATION. The caller is told why; the callee knows nothing of it, unless it had parts of it
+    /// before. To be reported before the next call is made.
     pub fn invocation_undeliverable(
         &mut self,
         callee: SessionId,
@@ -241,7 +245,15 @@ impl<S: Clone> Dealer<S> {
         reason: Refusal,
         out: &mut Sink<'_, S>,
     ) {
-        let Some(pending) = self.take(Place { callee, invocation }) else { return };
+        let place = Place { callee, invocation };
+        if self.is_continued(place) {
+            // The callee has some of it.
+            if let Some(pending) = self.abandon(place, reason, true, out) {
+                self.refuse_call(pending.caller, pending.request, reason, out);
+            }
+            return;
+        }
+        let Some(pending) = self.take(place) else { return };
         self.registrations.release(pending.slot);
         // The callee must not see a gap in its invocation ids.
         if let Some(callee) = self.sessions.get_mut(&callee).filter(|callee| callee.last_invocation == invocation) {
@@ -284,7 +296,16 @@ impl<S: Clone> Dealer<S> {
         }
         if let Some(caller) = self.sessions.get_mut(&pending.caller) {
             caller.calls.remove(&pending.request);
+            if pending.parts.as_ref().is_some_and(|parts| parts.open) {
+                caller.ended_early.insert(pending.request);
+            }
         }
+    }
+
+    /// Whether the callee was given more than the first part of a call.
+    fn is_continued(&self, place: Place) -> bool {
+        let pending = self.sessions.get(&place.callee).and_then(|callee| callee.pending.get(&place.invocation));
+        pending.and_then(|pending| pending.parts.as_ref()).is_some_and(|parts| parts.continued)
     }
 
     /// A progressive result came: the time until the next one begins anew.

@@ -115,6 +115,7 @@ impl<S: Clone> Dealer<S> {
             call_canceling: true,
             progressive_call_results: true,
             call_timeout: true,
+            progressive_call_invocations: true,
             registration_revocation: false,
         };
         peer.registrations.extend(registration);
@@ -167,16 +168,21 @@ impl<S: Clone> Dealer<S> {
         let place = Place { callee, invocation };
         let Some(pending) = self.take(place) else { return self.late_answer(place, true) };
         self.registrations.release(pending.slot);
-        let Pending { caller, request, receive_progress, codec, mut tried, .. } = pending;
+        let Pending { caller, request, receive_progress, codec, mut tried, parts, .. } = pending;
         if pending.interrupted {
             self.refuse_call(caller, request, Refusal::Canceled, out);
             return Ok(());
         }
+        if parts.as_ref().is_some_and(|parts| parts.continued) {
+            // What was sent behind the first part is gone.
+            self.refuse_call(caller, request, why, out);
+            return Ok(());
+        }
         tried.push(callee);
+        let call = Call { request, receive_progress, codec, progress: parts.is_some(), ..*call };
         let chosen = self.choose_linked(&mut tried, |registrations, tried| registrations.choose(call.procedure, tried));
-        match chosen {
+        match chosen.and_then(|chosen| self.check_parts(&call, chosen)) {
             Ok(chosen) => {
-                let call = Call { request, receive_progress, codec, ..*call };
                 self.invoke(caller, &call, chosen, tried, now_ms, out);
             }
             Err(_) => self.refuse_call(caller, request, why, out),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::command::CalleeFeatures;
 use super::hash::{IdHash, IdMap, IdSet};
+use super::parts::{EndedEarly, Parts};
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
 use crate::types::payload::Codec;
 
@@ -22,6 +23,7 @@ pub struct Session<S> {
     /// The calls it is to answer.
     pub pending: IdMap<InvocationId, Pending>,
     pub abandoned: Abandoned,
+    pub ended_early: EndedEarly,
     pub last_invocation: InvocationId,
 }
 
@@ -36,6 +38,7 @@ impl<S> Session<S> {
             calls: IdMap::with_hasher(hash),
             pending: IdMap::with_hasher(hash),
             abandoned: Abandoned::default(),
+            ended_early: EndedEarly::default(),
             last_invocation: InvocationId(0),
         }
     }
@@ -66,6 +69,8 @@ pub struct Pending {
     pub deadline_ms: Option<u64>,
     /// Other entries that have returned it.
     pub tried: Vec<SessionId>,
+    /// Of a call in parts.
+    pub parts: Option<Box<Parts>>,
 }
 
 /// One of the calls that an endpoint takes at once.

@@ -154,6 +154,9 @@ fn invocation_details(invocation: &Invocation<'_, Arc<Session>>, format: Format)
     if invocation.receive_progress {
         details.bool("receive_progress", true);
     }
+    if invocation.progress {
+        details.bool("progress", true);
+    }
     if let Some(timeout_ms) = invocation.timeout_ms {
         details.uint("timeout", timeout_ms);
     }

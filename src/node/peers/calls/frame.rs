@@ -50,8 +50,14 @@ pub enum What<'a> {
         caller: Caller<'a>,
         disclose_me: bool,
         receive_progress: bool,
+        /// It is the first of several parts.
+        progress: bool,
         /// 0: none.
         timeout_ms: u64,
+    },
+    /// To the callee's entry, a further part of the call.
+    More {
+        progress: bool,
     },
     Interrupt {
         mode: InterruptMode,

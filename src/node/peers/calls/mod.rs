@@ -34,7 +34,7 @@ use crate::node::session::{Identity, Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use crate::queue::message::Malformed;
 use crate::queue::state::rows;
-use crate::router::dealer::{Call, Rank, peer_session};
+use crate::router::dealer::{Call, Part, Rank, peer_session};
 use crate::router::interest::{Offered, PeerId};
 use crate::router::output::{Failure, Invocation, InvocationPolicy, Output, Refusal};
 use crate::types::event::{Discloser, Event, Terms};
@@ -169,6 +169,17 @@ impl PeerCalls {
                     dealer.call_from_peer(rank, session, &asked.call(), &pattern, policy, now_ms, out)
                 })
             }
+            What::More { progress } => realm.command(&node, touched, |dealer, out| match payload {
+                Some(payload) => {
+                    let part = Part { request, procedure: None, payload, progress };
+                    dealer.continue_from_peer(rank, &part, out);
+                    Ok(())
+                }
+                None => {
+                    dealer.result_undeliverable(callee, request, Refusal::ReceiverBlocked, out);
+                    Ok(())
+                }
+            }),
             What::Returned { why, .. } => match payload {
                 Some(payload) => {
                     let asked = Asked::returned(&head.what, realm, request, payload)?;
@@ -237,6 +248,7 @@ struct Asked<'a> {
     payload: PayloadRef<'a>,
     disclose_me: bool,
     receive_progress: bool,
+    progress: bool,
     timeout_ms: u64,
 }
 
@@ -248,13 +260,14 @@ impl<'a> Asked<'a> {
         request: RequestId,
         payload: PayloadRef<'a>,
     ) -> Result<(Self, TopicPattern, InvocationPolicy), Malformed> {
-        let What::Call { procedure, pattern, policy, caller, disclose_me, receive_progress, timeout_ms } = what else {
+        let &What::Call { procedure, ref pattern, policy, caller, disclose_me, receive_progress, progress, timeout_ms } =
+            what
+        else {
             return Err(Malformed);
         };
-        let asked = Self::new(realm, request, procedure, *caller, payload)?;
-        let asked =
-            Self { disclose_me: *disclose_me, receive_progress: *receive_progress, timeout_ms: *timeout_ms, ..asked };
-        Ok((asked, rows::read_pattern(pattern).ok_or(Malformed)?, *policy))
+        let asked = Self::new(realm, request, procedure, caller, payload)?;
+        let asked = Self { disclose_me, receive_progress, progress, timeout_ms, ..asked };
+        Ok((asked, rows::read_pattern(pattern).ok_or(Malformed)?, policy))
     }
 
     fn returned(
@@ -289,6 +302,7 @@ impl<'a> Asked<'a> {
             payload,
             disclose_me: false,
             receive_progress: false,
+            progress: false,
             timeout_ms: 0,
         })
     }
@@ -301,6 +315,7 @@ impl<'a> Asked<'a> {
             codec: self.codec,
             timeout_ms: self.timeout_ms,
             receive_progress: self.receive_progress,
+            progress: self.progress,
             disclose_me: self.disclose_me,
             caller: &self.caller,
         }
@@ -372,6 +387,10 @@ impl Wire for Frames {
 
 impl Line {
     fn invoke(&self, invocation: &Invocation<'_, Arc<Session>>) -> Result<(), Unencodable> {
+        if invocation.continues {
+            let what = What::More { progress: invocation.progress };
+            return self.pass_on(invocation.invocation.0, what, invocation.payload);
+        }
         let (elsewhere, caller) = invocation.elsewhere.zip(invocation.caller).ok_or(Unencodable::Gone)?;
         let what = What::Call {
             procedure: elsewhere.procedure.name(),
@@ -380,6 +399,7 @@ impl Line {
             caller: said(caller),
             disclose_me: elsewhere.disclose_me,
             receive_progress: invocation.receive_progress,
+            progress: invocation.progress,
             timeout_ms: invocation.timeout_ms.unwrap_or(0),
         };
         self.pass_on(invocation.invocation.0, what, invocation.payload)?;

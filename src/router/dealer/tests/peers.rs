@@ -2,6 +2,7 @@
 //! are 0, 1 and 2, which is their rank; what a client is told begins with its entry.
 
 mod calling;
+mod parts;
 mod random;
 mod registering;
 
@@ -25,6 +26,7 @@ struct World {
 enum Said {
     Offers(TopicPattern, Vec<Offer>),
     Call { id: u64, procedure: Topic, pattern: TopicPattern, policy: InvocationPolicy, options: Options },
+    More { id: u64, progress: bool },
     Result { id: u64, progress: bool },
     Failed { id: u64, uri: String },
     Refused { id: u64, why: Refusal },
@@ -36,6 +38,7 @@ enum Said {
 #[derive(Clone)]
 struct Options {
     receive_progress: bool,
+    progress: bool,
     timeout_ms: u64,
     disclose_me: bool,
     caller: Discloser,
@@ -45,6 +48,7 @@ impl Options {
     fn of(call: &Call<'_>) -> Self {
         Self {
             receive_progress: call.receive_progress,
+            progress: call.progress,
             timeout_ms: call.timeout_ms,
             disclose_me: call.disclose_me,
             caller: call.caller.clone(),
@@ -59,6 +63,7 @@ impl Options {
             codec: Codec::Auto,
             timeout_ms: self.timeout_ms,
             receive_progress: self.receive_progress,
+            progress: self.progress,
             disclose_me: self.disclose_me,
             caller: &self.caller,
         }
@@ -132,6 +137,10 @@ impl World {
             Said::Call { id, procedure, pattern, policy, options } => {
                 let call = options.call(id, &procedure);
                 dealer.call_from_peer(rank, &handle(from), &call, &pattern, policy, now_ms, out).unwrap();
+            }
+            Said::More { id, progress } => {
+                let part = Part { request: RequestId(id), procedure: None, payload, progress };
+                dealer.continue_from_peer(rank, &part, out);
             }
             Said::Result { id, progress } => {
                 dealer.yield_result(peer, InvocationId(id), progress, payload, now_ms, out).unwrap();
@@ -221,11 +230,24 @@ impl World {
             codec: Codec::Auto,
             timeout_ms: 0,
             receive_progress: false,
+            progress: false,
             disclose_me: false,
             caller: &caller,
         };
         options(&mut call);
         self.run(at, |dealer, now_ms, out| dealer.call(SessionId(session), &session, &call, now_ms, out).unwrap())
+    }
+
+    /// A CALL that may go on with one.
+    fn part(&mut self, at: usize, session: u64, request: u64, progress: bool) -> Vec<String> {
+        self.begin_part(at, session, request, progress);
+        self.settle()
+    }
+
+    fn begin_part(&mut self, at: usize, session: u64, request: u64, progress: bool) {
+        let (request, payload) = (RequestId(request), PayloadRef::Bytes(b""));
+        let part = Part { request, procedure: Some("app.add"), payload, progress };
+        self.begin(at, |dealer, _, out| assert!(dealer.continue_call(SessionId(session), &part, out).unwrap()));
     }
 
     fn answer(&mut self, at: usize, callee: u64, invocation: u64) -> Vec<String> {
@@ -272,10 +294,14 @@ impl World {
 
 fn said(output: &Output<'_, u64>) -> Said {
     match *output {
+        Output::Invocation(invocation) if invocation.continues => {
+            Said::More { id: invocation.invocation.0, progress: invocation.progress }
+        }
         Output::Invocation(invocation) => {
             let elsewhere = invocation.elsewhere.unwrap();
             let options = Options {
                 receive_progress: invocation.receive_progress,
+                progress: invocation.progress,
                 timeout_ms: invocation.timeout_ms.unwrap_or(0),
                 disclose_me: elsewhere.disclose_me,
                 caller: invocation.caller.unwrap().clone(),
