@@ -7,6 +7,8 @@ const NEXT: &str = "1 INVOCATION 1 progress continues";
 const LAST: &str = "1 INVOCATION 1 continues";
 const CANCELED: &str = "5 ERROR Call 10: wamp.error.canceled";
 
+type End = fn(&mut Desk) -> Vec<String>;
+
 impl Desk {
     fn first_part(&mut self, session: u64, request: u64) -> Vec<String> {
         self.call(session, request, "app.add", |call| call.progress = true)
@@ -103,14 +105,14 @@ fn a_callee_that_cannot_be_called_in_parts_is_not() {
 
 #[test]
 fn what_comes_behind_the_end_of_a_call_is_dropped_up_to_its_last_part() {
-    let end: [(&str, fn(&mut Desk) -> Vec<String>); 5] = [
+    let ends: [(&str, End); 5] = [
         ("5 RESULT 10", |desk| desk.answer(1, 1)),
         ("5 ERROR Call 10: app.error", |desk| desk.fail(1, 1)),
         (CANCELED, |desk| desk.leave(1)),
         (CANCELED, |desk| desk.cancel(5, 10, CancelMode::Skip)),
         ("5 ERROR Call 10: wamp.error.timeout", |desk| desk.tick(100)),
     ];
-    for (told, end) in end {
+    for (told, end) in ends {
         let mut desk = with_callee(CANCELING);
         desk.call(5, 10, "app.add", |call| (call.progress, call.timeout_ms) = (true, 100));
         assert_eq!(end(&mut desk).last().map(String::as_str), Some(told));
