@@ -123,12 +123,12 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
                 call_canceling: true,
                 progressive_call_results: true,
                 call_timeout: false,
+                progressive_call_invocations: false,
                 registration_revocation: false,
             },
         };
         procedures.insert(dealer.provide(CALLEE, &session, &command, 0), procedure);
     }
-    realm.bell.install(queue);
     // Nobody else has had the session yet.
     let _ = session.inbox.set(Inbox { realm: realm.name.clone(), queue: queue.clone(), procedures });
 }

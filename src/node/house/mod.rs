@@ -72,7 +72,7 @@ type CallKey = (Arc<str>, InvocationId);
 #[derive(Default)]
 pub struct House {
     queue: Arc<Queue>,
-    tide: Tide,
+    tide: Arc<Tide>,
     /// Held by whoever works.
     desk: Mutex<Desk>,
     /// Something on the desk minds the time.
@@ -115,6 +115,8 @@ enum Item {
     Await(Awaited),
     /// All retained values of the log are there.
     KeysLoaded,
+    /// Retained values for a new subscription are to be fresh.
+    Replay(fresh::Replay),
     /// What the syncs of the cluster have answered.
     Freshest(Option<u64>),
     /// The log has come as far as calls wait for.
@@ -204,6 +206,7 @@ impl Queue {
 impl House {
     /// Offers the procedures in a realm.
     pub(super) fn furnish(&self, realm: &Realm) {
+        realm.bell.install(&self.queue, &self.tide);
         callee::provide(realm, &self.queue);
     }
 
@@ -300,6 +303,7 @@ impl Room<'_> {
             Item::Page { key, page } => self.page(&key, page),
             Item::Await(awaited) => self.desk.awaited.push(awaited),
             Item::KeysLoaded => std::mem::take(&mut self.desk.early).into_iter().for_each(|call| self.read(call)),
+            Item::Replay(replay) => self.wait_to_replay(replay),
             Item::Freshest(position) => self.freshest(position),
             Item::Followed => self.work_off_fresh(),
             Item::Answered { key, answer } => self.answered(&key, answer),
