@@ -40,7 +40,7 @@ fn what_is_wrong_with_a_service_is_told_with_its_key() {
         &[
             "fennec.toml:2:6: service[0].id: must be 1 to 100 letters, digits, '-', '_' or '.'",
             "fennec.toml:3:7: service[0].url: must begin with http:// or https://",
-            "fennec.toml:4:10: service[0].topics: \"#/x\" has # not as its last level",
+            "fennec.toml:4:10: service[0].topics: \"#/x\" has a # that is not the whole last level",
         ],
     );
     check(&format!("{SERVICE}{SERVICE}"), &["fennec.toml:6:6: service[1].id: \"a\" is there twice"]);
