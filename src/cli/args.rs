@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::bridge::BridgeCommand;
 use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, RegisterArgs, SubArgs};
 use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
 use super::node::NodeArgs;
+use super::service::ServiceArgs;
 use super::store::StoreCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
@@ -42,6 +44,11 @@ pub(super) enum Command {
     Lock(LockArgs),
     /// List, read and change retained values
     Keys(KeysArgs),
+    /// Look at bridges to other MQTT brokers
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
+    /// List, add, remove and steer webhook services
+    Service(ServiceArgs),
     /// Look at what a broker keeps, make it smaller, or move it
     #[command(subcommand)]
     Store(StoreCommand),

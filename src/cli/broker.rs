@@ -11,6 +11,7 @@ use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::open_log::open_log;
+use super::outbound::Outbound;
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics};
 use crate::net::clock::Clock;
@@ -23,7 +24,6 @@ use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
-use crate::outbound::bridge::Bridges;
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
@@ -32,8 +32,6 @@ use crate::wamp::{self, session::Access};
 const TICK: Duration = Duration::from_millis(50);
 /// How often `$SYS` is renewed.
 const SYS_MS: u64 = 10_000;
-/// How long bridges may take to say goodbye.
-const BRIDGES_END: Duration = Duration::from_secs(4);
 /// How often a draining broker looks whether its connections are gone.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -49,7 +47,7 @@ pub struct Broker {
     stopping: watch::Sender<bool>,
     drain: Duration,
     log: LogWork,
-    bridges: Bridges,
+    outbound: Outbound,
 }
 
 /// Who works the log.
@@ -106,7 +104,9 @@ impl Broker {
         let seats = Seats::new(node.clone());
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
-        let http = house.http(config, &listeners, log.more_metrics());
+        let is_alone = matches!(log, LogWork::Own(_));
+        let outbound = Outbound::start(config, &node, clock, is_alone)?;
+        let http = house.http(config, &listeners, Some(outbound.metrics(log.more_metrics())));
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
@@ -117,9 +117,8 @@ impl Broker {
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
-        let bridges = Bridges::start(&node, clock, &config.bridges, runtime.handle(), &stopped);
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, bridges })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })
     }
 
     /// The address of the first listener of this kind.
@@ -138,11 +137,7 @@ impl Broker {
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
         }
-        // What they have recorded must be in the log.
-        let ended = self.runtime.block_on(async { tokio::time::timeout(BRIDGES_END, self.bridges.ended()).await });
-        if ended.is_err() {
-            tracing::warn!("a bridge has not said goodbye in time");
-        }
+        self.outbound.stop();
         self.log.stop(&self.node);
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {

@@ -19,6 +19,7 @@ use crate::queue::envelope::Role;
 
 mod args;
 mod ask;
+mod bridge;
 pub mod broker;
 mod call;
 mod check_config;
@@ -34,11 +35,13 @@ mod lock;
 pub mod log;
 mod node;
 mod open_log;
+mod outbound;
 mod pub_;
 mod read_log;
 mod register;
 mod reload;
 mod serve;
+mod service;
 mod store;
 mod sub;
 
@@ -138,6 +141,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Log(args) => read_log::run(args),
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Bridge(command) => bridge::run(command),
+        Command::Service(args) => service::run(args),
         Command::Store(command) => store::run(command),
         Command::Cluster(command) => cluster::run(command),
         Command::Entry(args) => node::run(args, Some(Role::Entry)),

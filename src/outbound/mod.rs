@@ -13,3 +13,4 @@
 
 pub mod bridge;
 pub mod path;
+pub mod service;

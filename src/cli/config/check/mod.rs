@@ -17,6 +17,7 @@ mod access;
 mod bridges;
 mod durable;
 mod listeners;
+mod services;
 
 /// The configuration, and all that is wrong with it; it is to be used only if that is nothing.
 pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
@@ -35,6 +36,9 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
         bridges: check.bridges(&file, &realms),
+        services: check.services(&file, &realms),
+        allow_networks: check.allow_networks(&file),
+        hooks: check.hooks(&file, &realms),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,
