@@ -100,7 +100,7 @@ sections! {
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
-        /// Other MQTT brokers, whose topics and the own ones become each other's. See `docs/bridge.md`.
+        /// Other MQTT brokers, whose topics and the own ones become each other's. See `docs/delivery.md`.
         bridge: Tables<Bridge> = Tables::default(),
         /// HTTP endpoints that durable events are sent to. See docs/delivery.md.
         service: Tables<Service> = Tables::default(),
