@@ -13,7 +13,7 @@ use crate::http::metrics::Text;
 use crate::net::clock::Clock;
 use crate::node::Node;
 use crate::node::log::ClockFn;
-use crate::outbound::bridge::Bridges;
+use crate::outbound::bridge::{self, Bridges};
 use crate::outbound::service::{Admin, Board, Services, Settings};
 
 /// How long a start waits for the log to know the services of the configuration.
@@ -47,9 +47,12 @@ impl Outbound {
             Settings { services: config.services.clone(), allowed: config.allow_networks.clone(), alone: is_alone };
         let services = Services::new(node.clone(), clock_fn.clone(), settings);
         // Who publishes as soon as the ports are open is to reach them.
-        let configured = async { tokio::time::timeout(PATIENCE, services.configure()).await.is_ok() };
+        let both = async { tokio::join!(services.configure(), bridge::configure(node, &config.bridges)) };
+        let configured = async { tokio::time::timeout(PATIENCE, both).await.is_ok() };
         if !runtime.block_on(configured) {
-            tracing::warn!("the log does not know the services of the configuration yet: they begin when it does");
+            tracing::warn!(
+                "the log does not know the services and bridges of the configuration yet: they begin when it does"
+            );
         }
         let board = services.board();
         let admin = Admin::new(node.clone(), board.clone(), clock_fn);

@@ -124,3 +124,25 @@ fn clients_are_told_whether_a_bridge_is_up() {
     assert!(told.contains(&format!("{state}=0!")), "{told:?}");
     assert!(told.iter().any(|text| text.starts_with("fennec/bridge/down={") && text.contains("\"far\"")), "{told:?}");
 }
+
+#[test]
+fn the_status_of_a_bridge_is_told() {
+    if !mosquitto::is_installed() {
+        return;
+    }
+    let mut other = Mosquitto::start();
+    let topics = topic("#", "out", 1, "", "");
+    let mut broker = Fennec::start(&bridge(other.port(), Level::V5, "", &topics));
+    let mut there = other.client(Level::V5, "there");
+    there.subscribe("#");
+    broker.is_up();
+    broker.client(Level::V5, "here").publish("x", "1", Qos::AtLeastOnce);
+    there.next();
+    let status = broker.status(&[]);
+    assert!(status.starts_with("BRIDGE  STATE") && status.contains("far     up"), "{status}");
+    other.stop();
+    broker.says("a bridge is down");
+    let status: serde_json::Value = serde_json::from_str(&broker.status(&["--json"])).expect("JSON");
+    assert_eq!((&status["name"], &status["state"], &status["version"]), (&"far".into(), &"down".into(), &5.into()));
+    assert!(status["error"].is_string() && status["out"]["done"].as_u64() == Some(1), "{status}");
+}

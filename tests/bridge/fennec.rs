@@ -1,5 +1,6 @@
 //! This broker as a child process, with bridges, on a disk.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -23,7 +24,7 @@ pub struct Fennec {
 
 struct Running {
     child: Child,
-    port: u16,
+    ports: BTreeMap<String, u16>,
     log: Receiver<String>,
     seen: String,
 }
@@ -63,7 +64,7 @@ impl Fennec {
         });
         command
             .args(["--config", "fennec.toml", "--data", "data", "--log", "info,fennec::outbound=debug"])
-            .args(["--mqtt", "127.0.0.1:0", "--http", "off", "--rawsocket", "off"])
+            .args(["--mqtt", "127.0.0.1:0", "--http", "off", "--rawsocket", "127.0.0.1:0"])
             .current_dir(self.folder.path())
             .env("TEST_BRIDGE_PASSWORD", "secret-of-the-bridge")
             .stdin(Stdio::null())
@@ -74,16 +75,15 @@ impl Fennec {
         let stderr = BufReader::new(child.stderr.take().expect("its standard error"));
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
         let mut stdout = BufReader::new(child.stdout.take().expect("its standard output")).lines();
-        let port = loop {
+        let mut ports = BTreeMap::new();
+        while ports.len() < 2 {
             let Some(Ok(line)) = stdout.next() else {
                 panic!("it did not start: {}", log.iter().collect::<Vec<_>>().join("\n"))
             };
-            if let Some(port) = port_of(&line) {
-                break port;
-            }
-        };
+            ports.extend(listener(&line));
+        }
         std::thread::spawn(move || stdout.for_each(drop));
-        self.running = Some(Running { child, port, log, seen: String::new() });
+        self.running = Some(Running { child, ports, log, seen: String::new() });
     }
 
     fn running(&mut self) -> &mut Running {
@@ -91,7 +91,18 @@ impl Fennec {
     }
 
     pub fn port(&self) -> u16 {
-        self.running.as_ref().expect("it runs").port
+        self.running.as_ref().expect("it runs").ports["mqtt"]
+    }
+
+    /// What `fennec bridge status` says.
+    pub fn status(&self, flags: &[&str]) -> String {
+        let port = self.running.as_ref().expect("it runs").ports["rawsocket"];
+        let url = format!("rs://127.0.0.1:{port}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fennec"));
+        command.args(["bridge", "status", "--wamp", &url]).args(flags).stdin(Stdio::null());
+        let output = command.output().expect("the command is started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
     }
 
     pub fn folder(&self) -> &std::path::Path {
@@ -120,7 +131,6 @@ impl Fennec {
 
     /// Waits until the bridge is up, and subscribed to what comes in.
     pub fn is_up(&mut self) {
-        self.says("a bridge is up");
         self.says("a bridge has subscribed");
     }
 
@@ -155,8 +165,9 @@ impl Drop for Fennec {
     }
 }
 
-/// Reads the port from a line such as `mqtt  127.0.0.1:40123  …`.
-fn port_of(line: &str) -> Option<u16> {
+/// Reads `(name, port)` from a line such as `mqtt  127.0.0.1:40123  …`.
+fn listener(line: &str) -> Option<(String, u16)> {
     let mut words = line.split_whitespace();
-    (words.next()? == "mqtt").then(|| words.next()?.rsplit_once(':')?.1.parse().ok())?
+    let name = words.next().filter(|name| ["mqtt", "rawsocket"].contains(name))?;
+    Some((name.to_owned(), words.next()?.rsplit_once(':')?.1.parse().ok()?))
 }

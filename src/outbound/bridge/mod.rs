@@ -140,6 +140,27 @@ fn key(config: &Config) -> (String, String) {
     (config.realm.to_string(), format!("{PREFIX}{}", config.name))
 }
 
+/// Has the log know of bridges, so that what is published from then on reaches them. What fails is tried again when they run.
+pub async fn configure(node: &Arc<Node>, configs: &[Config]) {
+    for config in configs {
+        if let Err(error) = set(node, config).await {
+            tracing::warn!(bridge = config.name, %error, "the log does not know a bridge yet");
+        }
+    }
+}
+
+/// Has the log know what a bridge wants.
+async fn set(node: &Arc<Node>, config: &Config) -> Result<(), ConsumerError> {
+    let (realm, name) = key(config);
+    let patterns: Vec<TopicPattern> = config.rules.outwards().map(|rule| rule.local_pattern().clone()).collect();
+    let wanted: Vec<String> = patterns.iter().map(rows::pattern_text).collect();
+    let known = node.consumers.info(&realm, &name);
+    if known.is_some_and(|info| info.row.patterns == wanted) {
+        return Ok(());
+    }
+    node.set_consumer(&realm, &name, &patterns, Bytes::new(), None).await
+}
+
 /// Removes what the log keeps for bridges that are not configured any more.
 async fn remove_others(node: Arc<Node>, configured: Vec<(String, String)>) {
     for info in node.consumers.list(PREFIX) {
@@ -230,13 +251,7 @@ impl Bridge {
 
     async fn try_open(&self) -> Result<Consumer, ConsumerError> {
         let (realm, name) = key(&self.config);
-        let patterns: Vec<TopicPattern> =
-            self.config.rules.outwards().map(|rule| rule.local_pattern().clone()).collect();
-        let wanted: Vec<String> = patterns.iter().map(rows::pattern_text).collect();
-        let known = self.node.consumers.info(&realm, &name);
-        if known.is_none_or(|info| info.row.patterns != wanted) {
-            self.node.set_consumer(&realm, &name, &patterns, Bytes::new(), None).await?;
-        }
+        set(&self.node, &self.config).await?;
         let clock = self.clock;
         self.node.open_consumer(&realm, &name, Arc::new(move || clock.now_ms())).await
     }

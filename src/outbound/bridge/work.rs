@@ -325,6 +325,7 @@ impl Work {
     }
 
     fn lose(&mut self, error: &Error, now_ms: u64) {
+        self.renew_status(now_ms);
         let was_up = self.status.get().state == State::Up;
         let address = self.address();
         self.machine.close();
