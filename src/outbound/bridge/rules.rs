@@ -105,6 +105,11 @@ impl Rule {
         format!("{}{}", self.remote, self.pattern)
     }
 
+    /// Whether its topics here begin with the level that this one begins with, by name.
+    fn names_first_level_of(&self, topic: &Topic) -> bool {
+        self.here.filter().and_then(|filter| filter.split('/').next()) == topic.levels().next()
+    }
+
     /// What matches here.
     pub fn local_pattern(&self) -> &TopicPattern {
         &self.here
@@ -116,9 +121,12 @@ impl Rules {
         Self(rules)
     }
 
-    /// What an event of this broker is called on the other one; `None`: it stays here.
+    /// What an event of this broker is called on the other one; `None`: it stays here. What the broker says itself goes out by rules
+    /// alone that begin as its topics do.
     pub fn outward(&self, topic: &Topic) -> Option<(String, Qos)> {
-        let rule = self.0.iter().find(|rule| rule.direction.is_outward() && rule.here.matches(topic))?;
+        let says = |rule: &&Rule| !topic.is_reserved() || rule.names_first_level_of(topic);
+        let goes = |rule: &&Rule| rule.direction.is_outward() && rule.here.matches(topic);
+        let rule = self.0.iter().filter(goes).find(says)?;
         Some((renamed(topic.name(), &rule.local, &rule.remote)?, rule.qos))
     }
 
@@ -255,6 +263,20 @@ mod tests {
         let rules = Rules::new(vec![rule("+/x", Direction::In, "", "r/")]);
         assert_eq!(inward(&rules, "r/fennec/x"), None, "reserved");
         assert_eq!(inward(&rules, "r/$SYS/x"), None, "reserved");
+    }
+
+    #[test]
+    fn what_the_broker_says_itself_goes_out_where_a_rule_names_it() {
+        let all = Rules::new(vec![rule("#", Direction::Out, "", "there/")]);
+        assert_eq!(out(&all, "fennec/bridge/up"), None);
+        assert_eq!(out(&all, "a").as_deref(), Some("there/a"));
+        let named = Rules::new(vec![
+            rule("#", Direction::Out, "", "there/"),
+            rule("#", Direction::Out, "fennec/", "far/"),
+            rule("#", Direction::Out, "$SYS/", "sys/"),
+        ]);
+        assert_eq!(out(&named, "fennec/bridge/up").as_deref(), Some("far/bridge/up"));
+        assert_eq!(out(&named, "$SYS/broker/uptime").as_deref(), Some("sys/broker/uptime"));
     }
 
     #[test]
