@@ -15,7 +15,7 @@ const LARGE: usize = 16;
 const SMALL: usize = 1024;
 
 /// The order matters: sessions come before what is theirs.
-const KINDS: [(u8, usize); 10] = [
+const KINDS: [(u8, usize); 11] = [
     (rows::NUMBERS, 1),
     (rows::INCARNATION, SMALL),
     (rows::SESSION, SMALL),
@@ -26,6 +26,7 @@ const KINDS: [(u8, usize); 10] = [
     (rows::HELD, LARGE),
     (rows::WAIT, LARGE),
     (rows::FLOOR, SMALL),
+    (rows::SOURCE, SMALL),
 ];
 
 impl State {
@@ -84,6 +85,9 @@ impl State {
             RowKey::Wait(ticket) => self.load_wait(ticket, row_key, value)?,
             RowKey::Floor { realm, pattern } => {
                 self.floors.raise(&realm, &pattern, rows::decode(row_key, value)?);
+            }
+            RowKey::Source { realm, name } => {
+                self.sources.insert(rows::id(&realm, &name).into(), rows::decode(row_key, value)?);
             }
             RowKey::Key { .. } | RowKey::Will { .. } => {}
         }

@@ -13,6 +13,7 @@
 //! c realm NUL 'c' client id, or 'd' name   Cursor
 //! d realm NUL name                         DurableRow
 //! f realm NUL pattern                      u64: first number that is available
+//! e realm NUL source                       SourceRow: which number of a source is next
 //! ```
 //!
 //! The letter is one byte; numbers in keys are big-endian (entry and ticket 8 bytes, packet id 2), so that they sort. Topics
@@ -48,6 +49,7 @@ pub const PACKET: u8 = b'p';
 pub const CURSOR: u8 = b'c';
 pub const DURABLE: u8 = b'd';
 pub const FLOOR: u8 = b'f';
+pub const SOURCE: u8 = b'e';
 /// Not of the state: what whoever keeps the log notes for itself.
 pub const NODE: u8 = b'~';
 
@@ -66,6 +68,7 @@ pub enum RowKey {
     Cursor { realm: String, name: CursorName },
     Durable { realm: String, name: String },
     Floor { realm: String, pattern: String },
+    Source { realm: String, name: String },
 }
 
 /// A key that is held: it was set with a will and has not changed since.
@@ -155,6 +158,7 @@ impl RowKey {
             }
             DURABLE => Self::Durable { realm, name: rest },
             FLOOR => Self::Floor { realm, pattern: rest },
+            SOURCE => Self::Source { realm, name: rest },
             _ => return None,
         })
     }
@@ -243,6 +247,10 @@ pub fn cursor(realm: &str, name: &CursorName) -> Vec<u8> {
 
 pub fn durable(realm: &str, name: &str) -> Vec<u8> {
     row(DURABLE, &id(realm, name))
+}
+
+pub fn source(realm: &str, name: &str) -> Vec<u8> {
+    row(SOURCE, &id(realm, name))
 }
 
 pub fn floor(realm: &str, pattern: &str) -> Vec<u8> {
