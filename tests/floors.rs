@@ -43,6 +43,7 @@ const BAR: &[&str] = &[
     "mqtt/session",
     "mqtt/topic",
     "mqtt/wire",
+    "outbound/uplink/machine",
     "wamp/message",
     "wamp/rawsocket",
     "wamp/serializer",
