@@ -37,6 +37,7 @@ impl Step<'_> {
             }
             Command::Source { realm, name, step } => self.source(number, &realm, &name, step),
             Command::Host { realm, name } => Ok(self.host(&rows::id(&realm, &name))),
+            Command::Consume { realm, name, what } => Ok(self.consume(number, &realm, &name, *what)),
             Command::Expire { realm, topic, number } => self.expire(&rows::topic_id(&realm, &topic), number),
         }
     }
@@ -132,6 +133,7 @@ impl Step<'_> {
             self.detach(&id, false)?;
         }
         self.release_durables(entry);
+        self.release_consumers(entry);
         // There may be very many: what has become due is done in slices.
         self.meet_deadlines()
     }

@@ -14,6 +14,8 @@
 //! d realm NUL name                         DurableRow
 //! f realm NUL pattern                      u64: first number that is available
 //! e realm NUL source                       SourceRow: which number of a source is next
+//! o realm NUL name                         ConsumerRow
+//! q realm NUL name                         ConsumerPlace: how far that one is
 //! ```
 //!
 //! The letter is one byte; numbers in keys are big-endian (entry and ticket 8 bytes, packet id 2), so that they sort. Topics
@@ -50,6 +52,8 @@ pub const CURSOR: u8 = b'c';
 pub const DURABLE: u8 = b'd';
 pub const FLOOR: u8 = b'f';
 pub const SOURCE: u8 = b'e';
+pub const CONSUMER: u8 = b'o';
+pub const CONSUMER_PLACE: u8 = b'q';
 /// Not of the state: what whoever keeps the log notes for itself.
 pub const NODE: u8 = b'~';
 
@@ -69,6 +73,8 @@ pub enum RowKey {
     Durable { realm: String, name: String },
     Floor { realm: String, pattern: String },
     Source { realm: String, name: String },
+    Consumer { realm: String, name: String },
+    ConsumerPlace { realm: String, name: String },
 }
 
 /// A key that is held: it was set with a will and has not changed since.
@@ -159,6 +165,8 @@ impl RowKey {
             DURABLE => Self::Durable { realm, name: rest },
             FLOOR => Self::Floor { realm, pattern: rest },
             SOURCE => Self::Source { realm, name: rest },
+            CONSUMER => Self::Consumer { realm, name: rest },
+            CONSUMER_PLACE => Self::ConsumerPlace { realm, name: rest },
             _ => return None,
         })
     }
@@ -251,6 +259,14 @@ pub fn durable(realm: &str, name: &str) -> Vec<u8> {
 
 pub fn source(realm: &str, name: &str) -> Vec<u8> {
     row(SOURCE, &id(realm, name))
+}
+
+pub fn consumer(realm: &str, name: &str) -> Vec<u8> {
+    row(CONSUMER, &id(realm, name))
+}
+
+pub fn consumer_place(realm: &str, name: &str) -> Vec<u8> {
+    row(CONSUMER_PLACE, &id(realm, name))
 }
 
 pub fn floor(realm: &str, pattern: &str) -> Vec<u8> {
