@@ -9,6 +9,7 @@ use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
 use super::node::NodeArgs;
 use super::store::StoreCommand;
+use super::uplink::UplinkCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
 #[derive(Debug, Parser)]
@@ -42,6 +43,9 @@ pub(super) enum Command {
     Lock(LockArgs),
     /// List, read and change retained values
     Keys(KeysArgs),
+    /// Look at how uplinks are doing
+    #[command(subcommand)]
+    Uplink(UplinkCommand),
     /// Look at what a broker keeps, make it smaller, or move it
     #[command(subcommand)]
     Store(StoreCommand),

@@ -23,6 +23,8 @@ use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
+use crate::outbound::uplink::board::Board as Uplinks;
+use crate::outbound::uplink::{self};
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
@@ -102,7 +104,8 @@ impl Broker {
         let seats = Seats::new(node.clone());
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
-        let http = house.http(config, &listeners, log.more_metrics());
+        let uplinks = uplink::start(&node, clock, &config.uplinks, runtime.handle(), &stopped);
+        let http = house.http(config, &listeners, Some(more_metrics(&log, uplinks, clock)));
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
@@ -222,6 +225,17 @@ fn policy(durable: &DurablePolicy) -> Policy {
         bytes_max: durable.max_bytes,
         messages_max: durable.max_messages.unwrap_or(u64::MAX),
     }
+}
+
+/// What is told beside the node's own metrics.
+fn more_metrics(log: &LogWork, uplinks: Arc<Uplinks>, clock: Clock) -> MoreMetrics {
+    let of_log = log.more_metrics();
+    Arc::new(move |text| {
+        if let Some(of_log) = &of_log {
+            of_log(text);
+        }
+        uplinks.metrics(clock.now_ms(), text);
+    })
 }
 
 async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {

@@ -41,6 +41,7 @@ mod reload;
 mod serve;
 mod store;
 mod sub;
+mod uplink;
 
 /// Why the program ends without having done what was asked. Each line names the key, the file or the value it is about.
 ///
@@ -138,6 +139,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Log(args) => read_log::run(args),
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Uplink(command) => uplink::run(command),
         Command::Store(command) => store::run(command),
         Command::Cluster(command) => cluster::run(command),
         Command::Entry(args) => node::run(args, Some(Role::Entry)),

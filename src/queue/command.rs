@@ -110,6 +110,8 @@ pub enum Consume {
     },
     /// An entry wants to run it: it does if no other does.
     Host,
+    /// The other end of it has come to an entry, which runs it from now on.
+    Take,
     /// The entry that runs it has done all events up to `done_to`. Void if `epoch` is not the present one of its row.
     Commit {
         epoch: u64,

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
+use crate::outbound::uplink::Uplink;
 use crate::router::authorize::{Authorizer, Role};
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
@@ -56,6 +57,7 @@ pub struct Config {
     pub store: StoreSettings,
     /// Of which topics events are kept, and how long; the first that matches a topic counts.
     pub durable: Vec<DurablePolicy>,
+    pub uplinks: Vec<Uplink>,
     /// What is logged, as a filter of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,

@@ -15,6 +15,7 @@
 //!
 //! Who may do all this: the broker alone. Events that their publisher meant for some subscribers only are left out.
 
+mod aside;
 mod known;
 mod promise;
 mod read;
@@ -26,6 +27,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+pub use aside::Aside;
 pub use known::{ConsumerInfo, Consumers, Lag, Watch};
 use known::{Given, Known};
 pub use promise::Gone;
@@ -191,6 +193,13 @@ impl Consumer {
         self.known.rewound(after);
     }
 
+    /// Reads some of its patterns from another place on, beside it: neither moves the other.
+    pub fn aside(&self, patterns: &[TopicPattern], after: u64) -> Aside {
+        let patterns: Vec<String> = patterns.iter().map(rows::pattern_text).collect();
+        let place = Place::new(after + 1, &patterns);
+        Aside::new(self.node.clone(), self.realm.clone(), self.clock.clone(), place)
+    }
+
     /// Records that all events up to `done_to` are done, and what its owner is to remember, in one transaction. Work may go on
     /// before the answer is there, which comes when it is durable.
     ///
@@ -325,6 +334,14 @@ impl Node {
     /// See [`ConsumerError`].
     pub async fn nudge_consumer(self: &Arc<Self>, realm: &str, name: &str) -> Result<(), ConsumerError> {
         self.change_consumer(realm, name, Consume::Nudge).await
+    }
+
+    /// Has this entry of a cluster run a consumer, whichever did so before: what it serves has come here.
+    ///
+    /// # Errors
+    /// See [`ConsumerError`].
+    pub async fn take_consumer(self: &Arc<Self>, realm: &str, name: &str) -> Result<(), ConsumerError> {
+        self.change_consumer(realm, name, Consume::Take).await
     }
 
     /// # Errors

@@ -37,6 +37,8 @@ pub(super) enum Procedure {
     DurableList,
     DurableRemove,
     GetEvents,
+    /// Answered by a room above.
+    Guest(&'static str),
 }
 
 impl Procedure {
@@ -46,7 +48,7 @@ impl Procedure {
     }
 }
 
-const PROCEDURES: [(&str, Procedure); 14] = [
+const PROCEDURES: [(&str, Procedure); 17] = [
     ("fennec.key.get", Procedure::KeyGet),
     ("fennec.key.list", Procedure::KeyList),
     ("fennec.key.put", Procedure::KeyPut),
@@ -61,6 +63,9 @@ const PROCEDURES: [(&str, Procedure); 14] = [
     ("fennec.durable.list", Procedure::DurableList),
     ("fennec.durable.remove", Procedure::DurableRemove),
     ("wamp.subscription.get_events", Procedure::GetEvents),
+    ("fennec.uplink.exchange", Procedure::Guest("fennec.uplink.exchange")),
+    ("fennec.uplink.wait", Procedure::Guest("fennec.uplink.wait")),
+    ("fennec.uplink.status", Procedure::Guest("fennec.uplink.status")),
 ];
 
 /// Where the invocations of a realm go.

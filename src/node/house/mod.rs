@@ -13,6 +13,7 @@
 //! - [`subscriptions`], [`durables`] and [`history`]: `fennec.subscription.*`, `fennec.durable.*`, `wamp.subscription.get_events`;
 //!   what they read of the past is [`asked`] for.
 //! - [`watches`]: calls that wait for a key to change.
+//! - [`guests`]: calls that rooms above answer.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
 //!
 //! The work is done by one thread, which must not block: what has to be read from the store is read by the history's own threads.
@@ -24,6 +25,7 @@ mod bell;
 mod callee;
 mod durables;
 mod fresh;
+mod guests;
 mod history;
 mod keys;
 mod locks;
@@ -58,6 +60,8 @@ pub use bell::Bell;
 pub use callee::Inbox;
 use callee::{Call, Procedure};
 use fresh::{Fresh, Tide};
+use guests::Guests;
+pub use guests::{Guest, GuestCall};
 use placed::Placed;
 use watches::Watches;
 
@@ -73,6 +77,7 @@ pub struct House {
     desk: Mutex<Desk>,
     /// Something on the desk minds the time.
     minds_time: AtomicBool,
+    guests: Guests,
 }
 
 /// What is to be worked off.
@@ -314,6 +319,7 @@ impl Room<'_> {
             Procedure::DurableList => self.durable_list(&call),
             Procedure::DurableRemove => self.durable_remove(&call),
             Procedure::GetEvents => self.get_events(&call),
+            Procedure::Guest(name) => self.pass_on(name, &call),
         };
         match done {
             Ok(Given::Now(answer)) => self.answer(&call, Ok(answer)),

@@ -28,6 +28,8 @@ pub struct Lane {
     pub until: Option<u64>,
     /// The other end does not accept it.
     pub held: bool,
+    /// It was said that events of lower numbers may be lost.
+    pub told: u64,
 }
 
 impl Lane {
@@ -48,7 +50,7 @@ pub struct Lanes(Vec<Lane>);
 impl Lanes {
     /// One lane that reads all patterns behind `after`.
     pub fn new(patterns: u16, after: u64) -> Self {
-        Self(vec![Lane { patterns: (0..patterns).collect(), next: after + 1, until: None, held: false }])
+        Self(vec![Lane { patterns: (0..patterns).collect(), next: after + 1, until: None, held: false, told: 0 }])
     }
 
     pub fn live(&self) -> &Lane {
@@ -93,6 +95,13 @@ impl Lanes {
         }
     }
 
+    /// It was said that events of a lane with lower numbers may be lost.
+    pub fn tell(&mut self, at: usize, below: u64) {
+        if let Some(lane) = self.0.get_mut(at) {
+            lane.told = lane.told.max(below);
+        }
+    }
+
     /// What the live lane owes up to `last` becomes a lane of its own, if it is more than `lag` and there is no such lane.
     pub fn split(&mut self, last: u64, lag: u64) -> bool {
         let live = &mut self.0[0];
@@ -115,8 +124,14 @@ impl Lanes {
         let mut held = Vec::new();
         for lane in self.0.iter_mut().filter(|lane| !lane.held) {
             let refused: Vec<u16> = lane.patterns.extract_if(.., |pattern| !is_accepted(*pattern)).collect();
-            let (next, until) = (lane.next, lane.until);
-            held.extend(refused.into_iter().map(|pattern| Lane { patterns: vec![pattern], next, until, held: true }));
+            let Lane { next, until, told, .. } = *lane;
+            held.extend(refused.into_iter().map(|pattern| Lane {
+                patterns: vec![pattern],
+                next,
+                until,
+                held: true,
+                told,
+            }));
         }
         let live_next = self.0[0].next;
         let mut joins = Vec::new();

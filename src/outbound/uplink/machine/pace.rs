@@ -89,6 +89,11 @@ impl Pace {
         wait_ms
     }
 
+    /// Nothing is due before this time.
+    pub fn blocked_ms(&self) -> u64 {
+        self.blocked_ms
+    }
+
     /// Failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures

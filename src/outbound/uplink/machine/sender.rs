@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::lanes::Lanes;
+use super::lanes::{Lane, Lanes};
 use super::numbering::{Item, Numbering, Verdict, Why};
 use super::wire::Ack;
 
@@ -185,6 +185,14 @@ impl Sender {
         self.heard = false;
     }
 
+    /// Whether more events of the live lane would be read if there were any.
+    pub fn has_room(&self) -> bool {
+        let ahead = self.kept.numbering.ahead().len();
+        let is_full =
+            ahead >= 2 * self.bounds.messages_max || (ahead > 0 && self.ahead_bytes >= 2 * self.bounds.bytes_max);
+        self.heard && !is_full && self.kept.snapshot.is_none()
+    }
+
     pub fn has_heard(&self) -> bool {
         self.heard
     }
@@ -310,18 +318,22 @@ impl Sender {
 
     /// Takes what was read of a lane for [`Want::Events`].
     pub fn take(&mut self, lane: usize, read: &Read, now_us: u64) {
-        let Some(from) = self.kept.lanes.get(lane).map(|lane| lane.next) else { return };
-        let until = self.kept.lanes.get(lane).and_then(|lane| lane.until).unwrap_or(u64::MAX);
+        let Some(Lane { next: from, until, told, .. }) = self.kept.lanes.get(lane).cloned() else { return };
         let mut gap: Option<(u64, u64)> = None;
-        if read.first_available > from {
-            gap = Some((from - 1, (read.first_available - 1).min(until - 1)));
+        if read.first_available > from.max(told) && until.is_none_or(|until| told < until) {
+            // Of other topics there may be events in between: they follow.
+            self.kept.lanes.tell(lane, read.first_available);
+            gap = Some((from.max(told) - 1, until.unwrap_or(u64::MAX).min(read.first_available) - 1));
         }
         let (mut messages, mut bytes) = (0, 0);
         for found in &read.events {
             let too_old = self.bounds.age_us_max.is_some_and(|max| found.at_us.saturating_add(max) < now_us);
-            if too_old && !found.returns {
+            if found.returns {
+                continue;
+            }
+            if too_old {
                 gap = Some((gap.map_or(found.number - 1, |(after, _)| after), found.number));
-            } else if !found.returns {
+            } else {
                 self.add_gap(gap.take());
                 self.kept.numbering.add(Item::Event(found.number));
                 messages += 1;
@@ -330,10 +342,9 @@ impl Sender {
         }
         self.add_gap(gap);
         self.ahead_bytes += bytes;
-        let next = read.next.max(read.first_available.min(until));
-        let advanced = next > from;
+        let advanced = read.next > from;
         let lanes_before = self.kept.lanes.iter().count();
-        self.kept.lanes.advance(lane, next);
+        self.kept.lanes.advance(lane, read.next);
         let is_gone = self.kept.lanes.iter().count() < lanes_before;
         if advanced {
             self.version += 1;
@@ -411,6 +422,12 @@ impl Sender {
     pub fn batch(&self) -> impl Iterator<Item = &Item> {
         let count = if self.epoch_is_safe { self.safe.min(self.bounds.messages_max) } else { 0 };
         self.kept.numbering.ahead().iter().take(count)
+    }
+
+    /// Whether what may be sent fills a batch.
+    pub fn has_full_batch(&self) -> bool {
+        let is_full = self.safe >= self.bounds.messages_max || self.ahead_bytes >= self.bounds.bytes_max;
+        self.epoch_is_safe && self.safe > 0 && is_full
     }
 
     /// Whether the other end may be told to begin the epoch: it has to be recorded before.
