@@ -41,7 +41,7 @@ async fn status(args: StatusArgs) -> Result<(), Failure> {
     };
     let list = asked.map_err(failure)?;
     link.client.close().await;
-    let all = list.as_list().unwrap_or_default();
+    let all = list.get("uplinks").and_then(Value::as_list).unwrap_or_default();
     let mut output = Output::new(false);
     let lines = if args.json { all.iter().map(json).collect() } else { table(all) };
     for line in lines {

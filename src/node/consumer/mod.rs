@@ -155,6 +155,11 @@ impl Consumer {
         self.known.lag()
     }
 
+    /// Events that it has not read, as far as is known.
+    pub fn unread(&self) -> u64 {
+        self.known.unread()
+    }
+
     /// Reads on, as much as there is at once and `bounds` let; waits while there is nothing. May be dropped and called again:
     /// nothing is lost by it.
     ///

@@ -55,8 +55,8 @@ pub(super) struct Centre {
 }
 
 enum Ask {
-    Exchange(GuestCall, Box<Exchange>),
-    Wait(GuestCall),
+    Exchange(Box<GuestCall>, Box<Exchange>),
+    Wait(Box<GuestCall>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Centre {
             Err(error) => call.fail("wamp.error.invalid_argument", &format!("the argument {error}"), now_ms),
             Ok(exchange) => {
                 let edge = exchange.edge.clone();
-                self.pass_on(&edge, Ask::Exchange(call, Box::new(exchange)));
+                self.pass_on(&edge, Ask::Exchange(Box::new(call), Box::new(exchange)));
             }
         }
     }
@@ -92,7 +92,7 @@ impl Centre {
     fn wait(self: &Arc<Self>, call: GuestCall) {
         let edge = Value::decode(Format::MsgPack, &call.argument());
         match edge.as_ref().ok().and_then(Value::as_str) {
-            Some(edge) => self.pass_on(edge, Ask::Wait(call)),
+            Some(edge) => self.pass_on(edge, Ask::Wait(Box::new(call))),
             None => call.fail("wamp.error.invalid_argument", "the id of the uplink is missing", self.clock.now_ms()),
         }
     }
@@ -139,7 +139,7 @@ impl Guest for Entrance {
             Door::Status => {
                 let now_ms = centre.clock.now_ms();
                 let list = centre.board.list(&call.realm().name, now_ms);
-                call.answer(list, now_ms);
+                call.answer(Value::map([("uplinks", list)]), now_ms);
             }
         }
     }
@@ -185,8 +185,8 @@ impl Link {
             tokio::select! {
                 ask = asked.recv() => match ask {
                     None => break,
-                    Some(Ask::Exchange(call, exchange)) => self.exchange(call, *exchange).await,
-                    Some(Ask::Wait(call)) => self.wait(call),
+                    Some(Ask::Exchange(call, exchange)) => self.exchange(*call, *exchange).await,
+                    Some(Ask::Wait(call)) => self.wait(*call),
                 },
                 changed = changed(&mut self.outgoing) => {
                     if let Err(trouble) = changed {
@@ -306,7 +306,8 @@ impl Link {
         let clock = self.centre.clock;
         let clock_fn: ClockFn = Arc::new(move || clock.now_ms());
         let node = self.centre.node.clone();
-        let open = || Outgoing::open(&node, realm, &name, patterns.clone(), Bounds::default(), clock_fn.clone());
+        let open =
+            || Outgoing::open(&node, realm, &name, (patterns.clone(), None), Bounds::default(), clock_fn.clone());
         match open().await {
             Err(ConsumerError::Stale) => {
                 // The edge was at another entry of the cluster before.

@@ -64,6 +64,8 @@ pub(super) struct Surroundings {
     pub clock: Clock,
     pub board: Arc<Board>,
     pub stopped: watch::Receiver<bool>,
+    /// Number of the last event of the log when the broker began: a new uplink sends what came later.
+    pub after: u64,
 }
 
 /// A connection ended, or could not be had.
@@ -169,7 +171,8 @@ impl Edge {
     async fn serve(&mut self) -> Broken {
         let Uplink { id, realm, topics, bounds, .. } = &*self.uplink;
         let (node, clock) = (self.around.node.clone(), self.around.clock_fn());
-        let opened = Outgoing::open(&node, realm, &format!("uplink/{id}"), topics.clone(), *bounds, clock).await;
+        let sent = (topics.clone(), Some(self.around.after));
+        let opened = Outgoing::open(&node, realm, &format!("uplink/{id}"), sent, *bounds, clock).await;
         let mut outgoing = match opened {
             Ok(outgoing) => outgoing,
             Err(error) => return Trouble::from(error).into(),

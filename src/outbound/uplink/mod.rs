@@ -47,7 +47,8 @@ pub fn start(
     let board: Arc<Board> = Arc::default();
     Centre::open(node, clock, board.clone(), runtime.clone());
     for uplink in uplinks {
-        let around = edge::Surroundings { node: node.clone(), clock, board: board.clone(), stopped: stopped.clone() };
+        let (node, after) = (node.clone(), node.log.fed());
+        let around = edge::Surroundings { node, clock, board: board.clone(), stopped: stopped.clone(), after };
         runtime.spawn(edge::run(Arc::new(uplink.clone()), around));
     }
     board

@@ -88,7 +88,8 @@ pub struct Progress {
 }
 
 impl Outgoing {
-    /// Opens the consumer of this name, or makes it, to send what these patterns match from now on.
+    /// Opens the consumer of this name, or makes it, to send what these patterns match: behind the event of number `after`, else from
+    /// now on.
     ///
     /// # Errors
     /// See [`ConsumerError`].
@@ -96,7 +97,7 @@ impl Outgoing {
         node: &Arc<Node>,
         realm: &str,
         name: &str,
-        patterns: Vec<TopicPattern>,
+        (patterns, after): (Vec<TopicPattern>, Option<u64>),
         bounds: Bounds,
         clock: ClockFn,
     ) -> Result<Self, ConsumerError> {
@@ -105,7 +106,7 @@ impl Outgoing {
         let known = node.consumers.info(realm, name);
         let is_same = known.as_ref().is_some_and(|known| known.row.settings == settings);
         if !is_same {
-            node.set_consumer(realm, name, &patterns, settings, None).await?;
+            node.set_consumer(realm, name, &patterns, settings, after).await?;
         }
         let consumer = node.open_consumer(realm, name, clock.clone()).await?;
         let realm = node.realm(realm).ok_or(ConsumerError::NoRealm)?;
@@ -284,7 +285,7 @@ impl Outgoing {
         Progress {
             epoch: self.sender.numbering().epoch(),
             sequence: self.sender.numbering().sequence(),
-            pending: self.sender.pending(last),
+            pending: self.sender.pending(last, self.consumer.unread() + self.live.read.len() as u64),
             held_topics: self.sender.lanes().iter().filter(|lane| lane.held && lane.until.is_none()).count(),
             oldest_us: self.oldest.filter(|(number, _)| oldest.is_some_and(|oldest| oldest <= *number)).map(|it| it.1),
         }

@@ -285,11 +285,12 @@ impl Sender {
             || self.kept.lanes.iter().any(|lane| lane.may_have(last))
     }
 
-    /// Numbers of the log that were not looked at, of lanes that are not held.
-    pub fn pending(&self, last: u64) -> u64 {
-        let lanes = self.kept.lanes.iter().filter(|lane| !lane.held && !lane.patterns.is_empty());
-        let owed = lanes.map(|lane| lane.until.unwrap_or(last + 1).min(last + 1).saturating_sub(lane.next));
-        owed.sum::<u64>() + self.kept.numbering.ahead().len() as u64
+    /// Messages that are still to be sent, of a log of so many: what is ahead, what of the backlog was not looked at, and `live`, what
+    /// the live lane has not read.
+    pub fn pending(&self, last: u64, live: u64) -> u64 {
+        let owed = |lane: &Lane| lane.until.unwrap_or(last + 1).min(last + 1).saturating_sub(lane.next);
+        let backlog: u64 = self.kept.lanes.backlog().map(|(_, lane)| owed(lane)).sum();
+        self.kept.numbering.ahead().len() as u64 + backlog + live.min(owed(self.kept.lanes.live()))
     }
 
     /// The lowest event number that is still to be sent; none: there is none.

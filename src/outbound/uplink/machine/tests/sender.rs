@@ -296,10 +296,11 @@ fn a_state_of_other_patterns_or_none_at_all_is_not_restored() {
 #[test]
 fn what_is_pending_is_told() {
     let mut sender = sender(BOUNDS, 1);
-    assert_eq!((sender.pending(0), sender.oldest(0), sender.has_more(0)), (0, None, false));
-    assert_eq!((sender.pending(7), sender.oldest(7), sender.has_more(7)), (7, Some(1), true));
+    assert_eq!((sender.pending(0, 9), sender.oldest(0), sender.has_more(0)), (0, None, false));
+    assert_eq!((sender.pending(7, 5), sender.oldest(7), sender.has_more(7)), (5, Some(1), true));
     fill(&mut sender, 7, 10);
+    assert_eq!(sender.pending(7, 0), 7);
     record(&mut sender);
     accept(&mut sender, 7);
-    assert_eq!((sender.pending(7), sender.oldest(7), sender.has_more(7)), (0, None, false));
+    assert_eq!((sender.pending(7, 0), sender.oldest(7), sender.has_more(7)), (0, None, false));
 }
