@@ -8,6 +8,7 @@ use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, Registe
 use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
 use super::node::NodeArgs;
+use super::service::ServiceArgs;
 use super::store::StoreCommand;
 use super::uplink::UplinkCommand;
 
@@ -46,6 +47,8 @@ pub(super) enum Command {
     /// Look at how uplinks are doing
     #[command(subcommand)]
     Uplink(UplinkCommand),
+    /// List, add, remove and steer webhook services
+    Service(ServiceArgs),
     /// Look at what a broker keeps, make it smaller, or move it
     #[command(subcommand)]
     Store(StoreCommand),

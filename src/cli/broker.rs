@@ -11,6 +11,7 @@ use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::open_log::open_log;
+use super::outbound::Outbound;
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics};
 use crate::net::clock::Clock;
@@ -23,8 +24,6 @@ use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
-use crate::outbound::uplink::board::Board as Uplinks;
-use crate::outbound::uplink::{self};
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
@@ -48,6 +47,7 @@ pub struct Broker {
     stopping: watch::Sender<bool>,
     drain: Duration,
     log: LogWork,
+    outbound: Outbound,
 }
 
 /// Who works the log.
@@ -104,8 +104,9 @@ impl Broker {
         let seats = Seats::new(node.clone());
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
-        let uplinks = uplink::start(&node, clock, &config.uplinks, runtime.handle(), &stopped);
-        let http = house.http(config, &listeners, Some(more_metrics(&log, uplinks, clock)));
+        let is_alone = matches!(log, LogWork::Own(_));
+        let outbound = Outbound::start(config, &node, clock, is_alone)?;
+        let http = house.http(config, &listeners, Some(outbound.metrics(log.more_metrics())));
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
@@ -117,7 +118,7 @@ impl Broker {
         }
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })
     }
 
     /// The address of the first listener of this kind.
@@ -136,6 +137,7 @@ impl Broker {
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
         }
+        self.outbound.stop();
         self.log.stop(&self.node);
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {
@@ -225,17 +227,6 @@ fn policy(durable: &DurablePolicy) -> Policy {
         bytes_max: durable.max_bytes,
         messages_max: durable.max_messages.unwrap_or(u64::MAX),
     }
-}
-
-/// What is told beside the node's own metrics.
-fn more_metrics(log: &LogWork, uplinks: Arc<Uplinks>, clock: Clock) -> MoreMetrics {
-    let of_log = log.more_metrics();
-    Arc::new(move |text| {
-        if let Some(of_log) = &of_log {
-            of_log(text);
-        }
-        uplinks.metrics(clock.now_ms(), text);
-    })
 }
 
 async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {

@@ -1,7 +1,8 @@
 //! One link as those see it who send: an outbox that stands while the link does, and what was asked over it.
 //!
 //! Sending never waits. A full outbox of which the peer takes nothing for a while, or one that gets far too full, ends the link
-//! ([`Line::is_stuck`]): single messages are not dropped, only all that was under way, and then both sides know.
+//! ([`Line::is_stuck`]), and so does a message that cannot be encoded: single messages are not dropped, only all that was under way,
+//! and then both sides know.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -60,7 +61,7 @@ pub enum NotSent {
     Unknown(NodeId),
     #[error("there is no link now")]
     NotConnected,
-    #[error("the link's outbox is full: it ends")]
+    #[error("the link ends, for its outbox is full or something could not be said")]
     Full,
     #[error("the link has no room for what may be dropped")]
     NoRoom,
@@ -109,6 +110,7 @@ struct State {
     under_way: usize,
     /// Since when the outbox is full and nothing of it was taken.
     full_since: Option<Instant>,
+    /// The link has to end: far too much waits, or something could not be said. Nothing is sent behind that.
     overflown: bool,
     /// Of the frames that wait, near enough: a large one is no sign of a slow peer.
     longest: usize,
@@ -188,9 +190,13 @@ impl Line {
     /// Has a frame written after all that were sent before.
     ///
     /// # Errors
-    /// It is not sent, and will not be.
+    /// It is not sent, and will not be. If it cannot be encoded, the link ends: what is sent behind it would come without it.
     pub fn send(&self, frame: Frame) -> Result<(), NotSent> {
-        self.send_locked(&mut self.state.lock(), frame)
+        let was_empty = self.queue_or_end(frame)?;
+        if was_empty {
+            self.wake.notify_one();
+        }
+        Ok(())
     }
 
     /// The same; [`Line::flush`] is to be called when there is no more.
@@ -198,7 +204,19 @@ impl Line {
     /// # Errors
     /// As [`Line::send`].
     pub fn queue(&self, frame: Frame) -> Result<(), NotSent> {
-        self.queue_locked(&mut self.state.lock(), frame).map(drop)
+        self.queue_or_end(frame).map(drop)
+    }
+
+    /// Whether nothing waited before.
+    fn queue_or_end(&self, frame: Frame) -> Result<bool, NotSent> {
+        let mut state = self.state.lock();
+        let queued = self.queue_locked(&mut state, frame);
+        if let Err(NotSent::Frame(error)) = &queued {
+            tracing::error!(%error, "a message cannot be sent: the link ends");
+            state.overflown = true;
+            self.overflown.notify_one();
+        }
+        queued
     }
 
     /// Has written what is queued: by the calling thread, if nobody else writes and there is room.
@@ -302,6 +320,9 @@ impl Line {
     fn queue_locked(&self, state: &mut State, frame: Frame) -> Result<bool, NotSent> {
         if !state.open {
             return Err(NotSent::NotConnected);
+        }
+        if state.overflown {
+            return Err(NotSent::Full);
         }
         let waiting = state.waiting();
         if waiting >= 2 * self.limits.outbox_bytes_max + state.longest {

@@ -184,6 +184,11 @@ impl Mesh {
         table.peers = peers;
     }
 
+    /// On which the links run.
+    pub fn runtime(&self) -> Handle {
+        self.shared.runtime.clone()
+    }
+
     /// The cluster as it was last told to be.
     pub fn cluster(&self) -> Arc<Cluster> {
         self.shared.table.read().own.cluster.clone()
@@ -216,14 +221,7 @@ impl Mesh {
                 inbox.put(Event::Envelope(envelope));
                 Ok(None)
             }
-            Some(Way::There(line)) => {
-                let queued = line.queue(Frame::Envelope(envelope));
-                if let Err(NotSent::Frame(error)) = &queued {
-                    // Saying it again will not help.
-                    tracing::error!(%error, "a message cannot be sent");
-                }
-                queued.map(|()| Some(line.clone()))
-            }
+            Some(Way::There(line)) => line.queue(Frame::Envelope(envelope)).map(|()| Some(line.clone())),
             None => Err(NotSent::Unknown(envelope.to)),
         }
     }

@@ -140,6 +140,7 @@ impl Server {
             codec: realm.codec(procedure),
             timeout_ms,
             receive_progress: false,
+            progress: false,
             disclose_me: request.disclose_me,
             caller: &discloser,
         };

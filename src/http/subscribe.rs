@@ -4,7 +4,7 @@ mod request;
 mod resume;
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -64,6 +64,8 @@ impl Server {
         }
         let places = self.find_places(&guest, &request).await?;
         let events = Events::begin(&self.node, self.clock, guest, request, &places);
+        // As SUBACK does.
+        events.heard().await;
         let mut answer = Response::new(Body::Events(Box::new(events)));
         set_headers(answer.headers_mut());
         Ok(answer)
@@ -134,11 +136,24 @@ impl Events {
         } else {
             events.subscribe(request, places);
         }
+        events.session.mailbox().hold(&node.peers, clock.now_ms(), &events.link);
         if node.is_draining() {
             // It may have joined behind those who were told.
             events.link.end(End::Shutdown);
         }
         events
+    }
+
+    /// Waits until the other entries of the cluster know what is subscribed to, or it takes too long.
+    async fn heard(&self) {
+        poll_fn(|cx| {
+            self.link.waker.register(cx.waker());
+            match self.session.mailbox().is_held() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        })
+        .await;
     }
 
     fn reading(&self) -> Reading {

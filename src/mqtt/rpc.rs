@@ -83,6 +83,7 @@ impl Open {
             codec: realm.codec(procedure),
             timeout_ms: 0,
             receive_progress: false,
+            progress: false,
             disclose_me: false,
             caller: &caller,
         };

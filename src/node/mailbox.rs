@@ -189,9 +189,14 @@ impl Mailbox {
         self.held = peers.hold(self.held.as_ref(), now_ms, link);
     }
 
+    /// Whether the connection still is not to be answered.
+    pub fn is_held(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| !held.is_released())
+    }
+
     /// Takes what waits, for the connection to write it; nothing as long as it is held.
     pub fn take(&mut self, spare: Vec<u8>) -> Taken {
-        if self.held.as_ref().is_some_and(|held| !held.is_released()) {
+        if self.is_held() {
             return Taken::default();
         }
         self.held = None;

@@ -17,9 +17,9 @@ use super::peers::Peers;
 use super::session::Session;
 use super::wire::WireRef;
 use crate::delivery::replay::{Fetched, Source};
-use crate::router::authorize::{Action, Authorizer, RoleId};
+use crate::router::authorize::{Action, Authorizer, RoleId, covers};
 use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, Unsubscribed, Variant};
-use crate::router::dealer::{Dealer, Offer};
+use crate::router::dealer::{Dealer, Offer, is_reserved};
 use crate::router::interest::{PeerId, Reach, Reached, Wanted};
 use crate::router::retained::{Retained, Walk};
 use crate::types::event::{StoredEvent, Terms};
@@ -390,6 +390,11 @@ impl Realm {
         !topic.is_reserved() && self.durable.iter().any(|pattern| pattern.matches(topic))
     }
 
+    /// The same of all topics that a pattern matches.
+    pub fn are_all_durable(&self, pattern: &TopicPattern) -> bool {
+        !is_reserved(pattern) && self.durable.iter().any(|durable| covers(durable, pattern))
+    }
+
     /// Whether a retained value of so many bytes fits, near enough: what is on its way through the log is not counted.
     pub fn has_room_for(&self, topic: &Topic, payload_bytes: usize) -> bool {
         let retained = self.retained.read();
@@ -539,8 +544,8 @@ impl Realm {
     }
 
     /// Owes a subscription the retained values that `pattern` matches and `role` may be sent, on these terms (`terms.qos` is the
-    /// granted one). The first of them are looked up now, the others when the session has room for them, with the value they
-    /// have then.
+    /// granted one). The first of them are looked up now, or in a cluster as soon as this entry has what was acknowledged before; the
+    /// others when the session has room for them, with the value they have then.
     pub fn replay(
         self: &Arc<Self>,
         session: &Session,
@@ -563,9 +568,14 @@ impl Realm {
         role: RoleId,
         terms: Terms,
     ) {
+        // What is the broker's own is each entry's own.
+        let fresh = if is_reserved(pattern) { None } else { self.bell.await_fresh(&self.name, session.id) };
         let realm = self.clone();
         let mut walk = Walk::new(pattern.clone());
         let mut fetch = move |events: &mut VecDeque<_>| {
+            if fresh.as_ref().is_some_and(|fresh| !fresh.is_there()) {
+                return Fetched::Later;
+            }
             let wanted = |event: &StoredEvent| {
                 let filter = filter.as_ref();
                 filter.is_none_or(|filter| filter.hold(event.payload.as_ref()))
@@ -579,7 +589,7 @@ impl Realm {
         let mut mailbox = session.mailbox();
         mailbox.replay.push(subscription, events, source, terms);
         if fetched == Fetched::Later && !self.is_loading() {
-            // The last was read just now, and whoever waited then has been woken.
+            // What it waits for may have come just now, and whoever waited then has been woken.
             mailbox.wake_replay();
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dealer::Elsewhere;
+use super::dealer::{Call, Elsewhere};
 use crate::types::event::Discloser;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -52,6 +52,12 @@ pub enum Output<'a, S> {
         mode: InterruptMode,
         reason: Refusal,
     },
+    /// To another entry of the cluster: its call was given to nobody, and may be to others.
+    Returned {
+        to: &'a S,
+        call: Call<'a>,
+        why: Refusal,
+    },
     /// To another entry of the cluster: a callee of this user (and client id) wants to have the registration alone, so those
     /// there are to be revoked.
     TakeOver {
@@ -77,6 +83,10 @@ pub struct Invocation<'a, S> {
     pub caller: Option<&'a Discloser>,
     /// The callee may answer with progressive results.
     pub receive_progress: bool,
+    /// There are further parts of the call to come (WAMP, Progressive Call Invocations).
+    pub progress: bool,
+    /// It is such a part: the callee had this invocation before.
+    pub continues: bool,
     /// Set when the callee minds the timeout itself (WAMP, Call Timeouts). In milliseconds.
     pub timeout_ms: Option<u64>,
     /// As given in the call.
@@ -120,6 +130,8 @@ pub enum Refusal {
     NoSuchRegistration,
     #[error("no callee is registered for this procedure")]
     NoSuchProcedure,
+    #[error("the callee cannot be called in parts (progressive call invocations and call canceling)")]
+    NoCallInParts,
     #[error("every callee of this procedure works on as many calls as it takes at once")]
     NoAvailableCallee,
     #[error("the call was canceled")]
@@ -154,6 +166,7 @@ impl Refusal {
             Self::ProcedureAlreadyExists | Self::PolicyConflict => "wamp.error.procedure_already_exists",
             Self::NoSuchRegistration => "wamp.error.no_such_registration",
             Self::NoSuchProcedure => "wamp.error.no_such_procedure",
+            Self::NoCallInParts => "wamp.error.feature_not_supported",
             Self::NoAvailableCallee => "wamp.error.no_available_callee",
             Self::Canceled | Self::CalleeLeft | Self::CallerLeft => "wamp.error.canceled",
             Self::Timeout => "wamp.error.timeout",
@@ -218,6 +231,7 @@ impl<S> Output<'_, S> {
             | Self::Revoked { to, .. }
             | Self::Result { to, .. }
             | Self::Error { to, .. }
+            | Self::Returned { to, .. }
             | Self::TakeOver { to, .. }
             | Self::Interrupt { to, .. } => Some(to),
             Self::Invocation(invocation) => Some(invocation.to),

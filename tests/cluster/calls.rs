@@ -32,7 +32,9 @@ impl Wamp {
         request.headers_mut().insert("sec-websocket-protocol", "wamp.2.json".parse().expect("a name"));
         let (socket, _): (_, Response) = tungstenite::client::client(request, stream).expect("a WebSocket");
         let mut wamp = Wamp { socket, id: 0, requests: 0 };
-        let features = json!({"features": {"progressive_call_results": true, "call_canceling": true}});
+        let features = json!({"features": {
+            "progressive_call_results": true, "call_canceling": true, "progressive_call_invocations": true,
+        }});
         wamp.say(json!([1, "realm1", {"roles": {"caller": features, "callee": features}}]));
         let welcome = wamp.hear().expect("WELCOME");
         assert_eq!(welcome[0], 2, "{welcome}");
@@ -119,7 +121,7 @@ impl Wamp {
 }
 
 /// A callee that answers until its connection ends: `…echo` with its name and what it was told, `…count` with three results
-/// before the last, `…wait` when it is interrupted. The last of them is known elsewhere last.
+/// before the last, `…gather` with each part of the call, `…wait` when it is interrupted. The last of them is known elsewhere last.
 fn callee(ports: Ports, name: &'static str, procedures: &[(&'static str, Value)]) -> JoinHandle<()> {
     let mut wamp = Wamp::join(ports);
     let registered = |(procedure, options): &(&'static str, Value)| {
@@ -136,6 +138,10 @@ fn callee(ports: Ports, name: &'static str, procedures: &[(&'static str, Value)]
                     procedure if procedure.ends_with("echo") => {
                         wamp.say(json!([70, id, {}, [name, message[4], message[3]], message[5]]));
                     }
+                    procedure if procedure.ends_with("gather") => {
+                        let progress = message[3]["progress"] == true;
+                        wamp.say(json!([70, id, {"progress": progress}, message[4]]));
+                    }
                     procedure if procedure.ends_with("count") => {
                         (1..=3).for_each(|number| wamp.say(json!([70, id, {"progress": true}, [number]])));
                         wamp.say(json!([70, id, {}, ["end"]]));
@@ -149,6 +155,10 @@ fn callee(ports: Ports, name: &'static str, procedures: &[(&'static str, Value)]
     })
 }
 
+fn one_at_once() -> Value {
+    json!({"invoke": "first", "concurrency": 1})
+}
+
 fn shared() -> Value {
     json!({"invoke": "roundrobin"})
 }
@@ -157,8 +167,14 @@ fn shared() -> Value {
 fn calls_cross_entries_and_end_with_an_error_when_the_callees_entry_dies() {
     // However slow the machine is, no link ends but by a kill.
     let mut cluster = Cluster::start_with(LIMIT, Duration::from_secs(60));
-    let own =
-        [("app.count", json!({})), ("app.wait", json!({})), ("app.wait.shared", shared()), ("app.echo", shared())];
+    let own = [
+        ("app.count", json!({})),
+        ("app.gather", json!({})),
+        ("app.wait", json!({})),
+        ("app.one.wait", one_at_once()),
+        ("app.wait.shared", shared()),
+        ("app.echo", shared()),
+    ];
     let mut people = vec![callee(cluster.ports(1), "two", &own)];
     let mut callers: Vec<Wamp> = (0..3).map(|entry| Wamp::join(cluster.ports(entry))).collect();
     callers.iter_mut().for_each(|caller| caller.until("app.echo", &["two"]));
@@ -168,13 +184,16 @@ fn calls_cross_entries_and_end_with_an_error_when_the_callees_entry_dies() {
         assert_eq!((&echoed[3][1], &echoed[4]), (&json!([1, "two", [3]]), &json!({"key": "ü"})), "{echoed}");
         assert_eq!(echoed[3][2]["caller"], id, "{echoed}");
         progress(caller);
+        in_parts(caller);
         canceling(caller);
     }
     only_once(&cluster);
     over_http(&cluster);
 
-    people.push(callee(cluster.ports(2), "three", &[("app.wait.shared", shared()), ("app.echo", shared())]));
+    let own_too = [("app.one.wait", one_at_once()), ("app.wait.shared", shared()), ("app.echo", shared())];
+    people.push(callee(cluster.ports(2), "three", &own_too));
     callers[0].until("app.echo", &["three", "two"]);
+    callers.iter_mut().for_each(busy);
     // One of them waits at the entry that is killed.
     let waiting: Vec<u64> = (0..2).map(|_| callers[0].begin_call("app.wait.shared", json!({}), json!([]))).collect();
     callers[0].until("app.echo", &["three", "two"]);
@@ -209,6 +228,15 @@ fn progress(caller: &mut Wamp) {
     assert_eq!(told, [(&json!(1), true), (&json!(2), true), (&json!(3), true), (&json!("end"), false)]);
 }
 
+fn in_parts(caller: &mut Wamp) {
+    let request = caller.begin_call("app.gather", json!({"progress": true, "receive_progress": true}), json!([0]));
+    for part in 1..=40 {
+        caller.say(json!([48, request, {"progress": part < 40}, "app.gather", [part]]));
+    }
+    let answers: Vec<Value> = (0..=40).map(|_| caller.answer(request)[3][0].clone()).collect();
+    assert_eq!(answers, (0..=40).map(Value::from).collect::<Vec<_>>());
+}
+
 fn canceling(caller: &mut Wamp) {
     for (mode, uri) in
         [("kill", "app.error.interrupted"), ("killnowait", "wamp.error.canceled"), ("skip", "wamp.error.canceled")]
@@ -219,6 +247,19 @@ fn canceling(caller: &mut Wamp) {
     }
     let timed_out = caller.call("app.wait", json!({"timeout": 20}));
     assert_eq!(timed_out[4], "wamp.error.timeout");
+}
+
+/// The callees of two entries take one call each; the next finds both busy.
+fn busy(caller: &mut Wamp) {
+    caller.until("app.echo", &["three", "two"]);
+    let waiting = [(); 2].map(|()| caller.begin_call("app.one.wait", json!({}), json!([])));
+    assert_eq!(caller.whom("app.one.wait"), "wamp.error.no_available_callee");
+    let mut interrupted = waiting.map(|request| {
+        caller.say(json!([49, request, {"mode": "kill"}]));
+        caller.answer(request)[5][0].as_str().expect("a name").to_owned()
+    });
+    interrupted.sort();
+    assert_eq!(interrupted, ["three", "two"]);
 }
 
 fn only_once(cluster: &Cluster) {

@@ -141,29 +141,55 @@ fn events_of_one_key_are_under_way_one_at_a_time_over_all_entries() {
     }
 }
 
-#[test]
-fn a_shared_subscription_of_kept_sessions_is_one_group_over_all_entries() {
-    let world = World::start();
-    let share = |entry: usize, id: &str| -> Guest {
-        let mut guest = world.mqtt(entry, id);
-        world.subscribe(&mut guest, "$share/g/crash/work", &[]);
-        guest
-    };
-    let (mut first, mut second) = (share(0, "one"), share(1, "two"));
-    publish(&world, 2, 1..=20);
-    let mut seen: BTreeSet<String> = BTreeSet::new();
-    let mut counts = [0, 0];
+fn shared(world: &World, mut guest: Guest) -> Guest {
+    world.subscribe(&mut guest, "$share/g/crash/work", &[]);
+    guest
+}
+
+/// Takes events, each of which must come to one guest, until there are so many.
+#[track_caller]
+fn take_once<const N: usize>(
+    world: &World,
+    mut guests: [&mut Guest; N],
+    seen: &mut BTreeSet<String>,
+    counts: &mut [usize; N],
+    wanted: usize,
+) {
     let deadline = std::time::Instant::now() + crate::LIMIT;
-    while seen.len() < 20 {
+    while seen.len() < wanted {
         assert!(std::time::Instant::now() < deadline, "only {seen:?} came\n{}", world.cluster.all_said());
-        for (at, guest) in [&mut first, &mut second].into_iter().enumerate() {
+        for (at, guest) in guests.iter_mut().enumerate() {
             while let Some(message) = world.soon(guest, Duration::from_millis(50)) {
                 assert!(seen.insert(text_of(&message)), "{} came twice", text_of(&message));
                 counts[at] += 1;
             }
         }
     }
+}
+
+#[test]
+fn a_shared_subscription_of_sessions_that_end_with_their_connection_is_one_group_too() {
+    let world = World::start();
+    let share = |entry: usize, id: &str| shared(&world, world.passing_mqtt(entry, id));
+    let (mut first, mut second, mut third) = (share(0, "one"), share(1, "two"), share(2, "three"));
+    publish(&world, 2, 1..=30);
+    let (mut seen, mut counts) = (BTreeSet::new(), [0; 3]);
+    take_once(&world, [&mut first, &mut second, &mut third], &mut seen, &mut counts, 30);
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    assert!([&mut first, &mut second, &mut third].into_iter().all(|guest| world.is_quiet(guest, QUIET)));
+}
+
+#[test]
+fn a_shared_subscription_of_kept_sessions_is_one_group_over_all_entries() {
+    let world = World::start();
+    let share = |entry: usize, id: &str| shared(&world, world.mqtt(entry, id));
+    let (mut first, mut second) = (share(0, "one"), share(1, "two"));
+    publish(&world, 2, 1..=20);
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut counts = [0, 0];
+    take_once(&world, [&mut first, &mut second], &mut seen, &mut counts, 20);
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    let deadline = std::time::Instant::now() + crate::LIMIT;
     // A member that moves is one of the same group at its new entry.
     drop(second);
     let mut second = world.mqtt(2, "two");

@@ -1,11 +1,15 @@
 //! Events beside the log, published at one entry as soon as somebody is subscribed at another.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use fennec::client::machine::Publication;
 use fennec::types::event::{Properties, Qos};
 use fennec::types::payload::PayloadRef;
 
+use crate::LIMIT;
+use crate::broker::Ports;
 use crate::people::{Guest, World};
 
 const ROUNDS: usize = 40;
@@ -25,6 +29,30 @@ fn say(world: &World, publisher: &mut Guest, topic: &str, text: &str) {
     let _ = world.get("an answer", publisher.call("fennec.durable.list", Vec::new()));
 }
 
+/// The events of one topic, as a browser gets them.
+struct Page(BufReader<TcpStream>);
+
+impl Page {
+    /// Subscribes, and waits for the head of the answer: then a browser calls it open.
+    fn open(ports: Ports, topic: &str) -> Page {
+        let mut stream = TcpStream::connect(("127.0.0.1", ports.http)).expect("the entry listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a deadline");
+        write!(stream, "GET /subscribe?topic={topic} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").expect("a request");
+        let mut page = Page(BufReader::new(stream));
+        page.until("\r\n\r\n");
+        page
+    }
+
+    /// Reads up to this.
+    fn until(&mut self, text: &str) {
+        let mut read = String::new();
+        while !read.contains(text) {
+            let count = self.0.read_line(&mut read).expect("more of the answer");
+            assert!(count > 0, "no {text:?} in {read}");
+        }
+    }
+}
+
 #[test]
 fn an_event_that_is_published_elsewhere_behind_the_answer_to_subscribe_comes() {
     let world = World::start();
@@ -39,6 +67,10 @@ fn an_event_that_is_published_elsewhere_behind_the_answer_to_subscribe_comes() {
         world.subscribe(&mut device, &filter, &[]);
         say(&world, &mut publisher, &filter.replace('/', "."), &format!("device {round}"));
         assert_eq!(world.text(&mut device), format!("device {round}"));
+        let topic = format!("passing.v{round}");
+        let mut page = Page::open(world.cluster.ports(round % 2 + 1), &topic);
+        say(&world, &mut publisher, &topic, &format!("page {round}"));
+        page.until(&format!("page {round}"));
     }
     // An entry that says nothing is not waited for, as long as its link stands.
     world.cluster.pause("E3", false);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use fennec::client::Client;
 use fennec::client::machine::{Event, Subscription};
 use fennec::types::event::Qos;
-use fennec::types::payload::{Codec, Format};
+use fennec::types::payload::Codec;
 use fennec::types::topic::MatchPolicy;
 use tokio::time::timeout;
 
 use crate::broker::{Cluster, Ports, STORAGES, SYNCS};
-use crate::clients::{ask, wamp_client};
+use crate::people::{acquire, join};
 use crate::{LIMIT, publish};
 
 /// CONNECT of MQTT 3.1.1 with a clean session and a will: QoS 1, of the text "gone".
@@ -26,23 +26,6 @@ fn connect_with_will(ports: Ports, topic: &str) -> TcpStream {
     std::io::Read::read_exact(&mut socket, &mut connack).expect("a CONNACK");
     assert_eq!(connack, [0x20, 2, 0, 0]);
     socket
-}
-
-async fn join(ports: Ports) -> Client {
-    let mut client = wamp_client(Format::Json, ports);
-    client.connect().await.expect("the entry takes a client");
-    client
-}
-
-async fn acquire(client: &mut Client) {
-    ask(client, "fennec.lock.acquire", vec!["locks.one".into()]).expect("a call");
-    loop {
-        match client.event().await.expect("a connection") {
-            Event::Returned { .. } => return,
-            Event::Failed { error, .. } => panic!("the lock is refused: {error:?}"),
-            _ => {}
-        }
-    }
 }
 
 async fn hears_will(client: &mut Client) {
@@ -80,12 +63,12 @@ fn of_an_entry_that_is_lost_wills_are_published_and_locks_released() {
     let _mortal = connect_with_will(cluster.ports(0), "crash/will");
     let (mut holder, mut heir, mut mourner) = runtime.block_on(async {
         let mut holder = join(cluster.ports(0)).await;
-        acquire(&mut holder).await;
+        acquire(&mut holder, "locks.one").await;
         let mut mourner = join(cluster.ports(2)).await;
         subscribe(&mut mourner, "crash.will").await;
         (holder, join(cluster.ports(1)).await, mourner)
     });
-    let early = runtime.block_on(async { timeout(Duration::from_millis(300), acquire(&mut heir)).await });
+    let early = runtime.block_on(async { timeout(Duration::from_millis(300), acquire(&mut heir, "locks.one")).await });
     assert!(early.is_err(), "the lock is held");
     cluster.kill("E1");
     let inherited = runtime.block_on(async {
@@ -104,14 +87,15 @@ fn an_entry_that_stood_still_for_too_long_holds_nothing_when_it_goes_on() {
     let mut mortal = connect_with_will(cluster.ports(0), "crash/will");
     let (mut holder, mut heir, mut mourner) = runtime.block_on(async {
         let mut holder = join(cluster.ports(0)).await;
-        acquire(&mut holder).await;
+        acquire(&mut holder, "locks.one").await;
         let mut mourner = join(cluster.ports(2)).await;
         subscribe(&mut mourner, "crash.will").await;
         (holder, join(cluster.ports(1)).await, mourner)
     });
     cluster.pause("E1", false);
-    let inherited = runtime
-        .block_on(async { timeout(LIMIT, async { tokio::join!(acquire(&mut heir), hears_will(&mut mourner)) }).await });
+    let inherited = runtime.block_on(async {
+        timeout(LIMIT, async { tokio::join!(acquire(&mut heir, "locks.one"), hears_will(&mut mourner)) }).await
+    });
     assert!(inherited.is_ok(), "the will and the lock did not come\n{}", cluster.all_said());
     cluster.pause("E1", true);
     // Its clients learn that by losing their connections, and come again to its next life.
@@ -125,7 +109,7 @@ fn an_entry_that_stood_still_for_too_long_holds_nothing_when_it_goes_on() {
     cluster.wait_for_entries(LIMIT);
     let again = runtime.block_on(async {
         let mut holder = join(cluster.ports(0)).await;
-        timeout(Duration::from_millis(300), acquire(&mut holder)).await
+        timeout(Duration::from_millis(300), acquire(&mut holder, "locks.one")).await
     });
     assert!(again.is_err(), "the heir has the lock");
     drop(heir);

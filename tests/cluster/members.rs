@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use fennec::client::Client;
 use fennec::client::machine::Event;
 use fennec::mqtt::codec::Level;
 use fennec::types::event::Qos;
@@ -12,8 +11,8 @@ use fennec::types::payload::Format;
 use tokio::time::timeout;
 
 use crate::broker::{Cluster, Ports, SYNCS, ended};
-use crate::clients::{ask, wamp_client};
 use crate::dice::Dice;
+use crate::people::{acquire, join};
 use crate::publishers::{Publisher, Speaks};
 use crate::subscribers::{Resumes, Subscriber};
 use crate::{LIMIT, Test, publish, rounds_and_seed};
@@ -191,11 +190,11 @@ fn an_entry_comes_and_goes_under_load() {
     let mut mortal = connect_with_will(ports);
     let (mut holder, mut heir) = test.runtime.block_on(async {
         let mut holder = join(ports).await;
-        acquire(&mut holder).await;
+        acquire(&mut holder, "locks.drained").await;
         (holder, join(test.cluster.ports(0)).await)
     });
     test.runtime.block_on(async {
-        let early = timeout(Duration::from_millis(200), acquire(&mut heir)).await;
+        let early = timeout(Duration::from_millis(200), acquire(&mut heir, "locks.drained")).await;
         assert!(early.is_err(), "the lock is held");
     });
     // Those whom it sends away go elsewhere.
@@ -286,21 +285,4 @@ fn connect_with_will(ports: Ports) -> TcpStream {
     socket.read_exact(&mut rest).expect("all of it");
     assert_eq!((head[0], rest[1]), (0x20, 0));
     socket
-}
-
-async fn join(ports: Ports) -> Client {
-    let mut client = wamp_client(Format::Json, ports);
-    client.connect().await.expect("the entry takes a client");
-    client
-}
-
-async fn acquire(client: &mut Client) {
-    ask(client, "fennec.lock.acquire", vec!["locks.drained".into()]).expect("a call");
-    loop {
-        match client.event().await.expect("a connection") {
-            Event::Returned { .. } => return,
-            Event::Failed { error, .. } => panic!("the lock is refused: {error:?}"),
-            _ => {}
-        }
-    }
 }

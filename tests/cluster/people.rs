@@ -13,8 +13,8 @@ use fennec::types::value::Value;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use crate::broker::{Cluster, ENTRIES};
-use crate::clients::{ask, mqtt_client, wamp_client};
+use crate::broker::{Cluster, ENTRIES, Ports};
+use crate::clients::{ask, mqtt_client, mqtt_client_for, wamp_client};
 use crate::{LIMIT, publish};
 use fennec::mqtt::codec::Level;
 
@@ -67,6 +67,13 @@ impl World {
     #[track_caller]
     pub fn mqtt(&self, entry: usize, id: &str) -> Guest {
         let client = mqtt_client(id, Level::V5, self.cluster.ports(entry));
+        self.connected(entry, client)
+    }
+
+    /// An MQTT 5 client whose session ends with its connection.
+    #[track_caller]
+    pub fn passing_mqtt(&self, entry: usize, id: &str) -> Guest {
+        let client = mqtt_client_for(0, id, Level::V5, self.cluster.ports(entry));
         self.connected(entry, client)
     }
 
@@ -184,4 +191,23 @@ impl Guest {
 
 pub fn text_of(message: &Message) -> String {
     message.payload.as_ref().document(Codec::Auto).as_str().unwrap_or_default().to_owned()
+}
+
+/// A WAMP client at an entry.
+pub async fn join(ports: Ports) -> Client {
+    let mut client = wamp_client(Format::Json, ports);
+    client.connect().await.expect("the entry takes a client");
+    client
+}
+
+/// Takes a lock, however long that takes.
+pub async fn acquire(client: &mut Client, lock: &str) {
+    ask(client, "fennec.lock.acquire", vec![lock.into()]).expect("a call");
+    loop {
+        match client.event().await.expect("a connection") {
+            Event::Returned { .. } => return,
+            Event::Failed { error, .. } => panic!("the lock is refused: {error:?}"),
+            _ => {}
+        }
+    }
 }

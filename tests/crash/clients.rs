@@ -136,13 +136,18 @@ async fn session(actor: &mut impl Actor, client: &mut Client, life: u32, stages:
 
 /// An MQTT client with a persistent session.
 pub fn mqtt_client(id: &str, level: Level, ports: Ports) -> Client {
+    mqtt_client_for(3600, id, level, ports)
+}
+
+/// The same; `session_expiry_s`: how long its session outlives the connection.
+pub fn mqtt_client_for(session_expiry_s: u32, id: &str, level: Level, ports: Ports) -> Client {
     let machine = mqtt::Mqtt::new(mqtt::Options {
         level,
         client_id: id.to_owned(),
         user: None,
         password: None,
         keep_alive_s: 60,
-        session_expiry_s: 3600,
+        session_expiry_s,
         response_topic: format!("reply/{id}"),
     });
     let target = target(&format!("mqtt://127.0.0.1:{}", ports.mqtt), Protocol::Mqtt);

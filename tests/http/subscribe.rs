@@ -1,8 +1,12 @@
 //! `GET /subscribe`.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use fennec::net::clock::Clock;
 use fennec::node::metrics::Protocol;
+use fennec::node::peers::Carried;
 use fennec::node::publish::Publication;
 use fennec::router::authorize::Action;
 use fennec::types::event::Qos;
@@ -196,4 +200,42 @@ async fn a_broker_that_stops_ends_subscriptions_and_takes_nothing_new() {
     broker.post("/call", r#"{"procedure": "a"}"#).await.is_error(503, "wamp.close.system_shutdown");
     broker.get("/subscribe?topic=a").await.is_error(503, "wamp.close.system_shutdown");
     assert_eq!(broker.get("/healthz").await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn who_subscribes_at_an_entry_of_a_cluster_is_answered_when_the_other_entries_know() {
+    let broker = Broker::start(Setup::default());
+    broker.node.open_peers(Box::new(|_, _| Carried::Sent), Box::new(|| ()));
+    let peers = &broker.node.peers;
+    for given_up in [false, true] {
+        let before = peers.last_change();
+        let query = format!("topic=app.{given_up}");
+        let mut opening = pin!(broker.open(Ask::get(&format!("/subscribe?{query}"))));
+        let changed = async {
+            while peers.last_change() == before {
+                tokio::task::yield_now().await;
+            }
+            // It may be that it would come now; it must not.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        tokio::select! {
+            biased;
+            _ = &mut opening => panic!("it is answered before anybody has heard of it"),
+            () = soon("a change", changed) => {}
+        }
+        let release = async {
+            loop {
+                match given_up {
+                    true => broker.node.tick(Clock::default().now_ms() + 1000),
+                    false => peers.set_heard(peers.last_change()),
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let answer = tokio::select! {
+            answer = &mut opening => answer,
+            () = release => unreachable!("it goes on for ever"),
+        };
+        assert_eq!(answer.status(), 200);
+    }
 }

@@ -76,11 +76,39 @@ fn an_outbox_that_is_far_too_full_ends_the_link_at_once() {
 }
 
 #[test]
-fn a_frame_that_is_too_long_is_refused_and_the_link_stays() {
+fn a_frame_that_cannot_be_said_ends_the_link_and_nothing_is_sent_behind_it() {
+    for send in [Line::send, Line::queue] {
+        let line = line(1000);
+        line.open();
+        line.send(reply(1)).unwrap();
+        let before = line.waiting_bytes();
+        assert!(matches!(send(&line, reply(100_000)), Err(NotSent::Frame(FrameError::TooLong { .. }))));
+        assert!(line.is_stuck(Instant::now()));
+        assert_eq!(send(&line, reply(1)), Err(NotSent::Full));
+        assert_eq!(line.take(Vec::new()).unwrap().bytes(), before, "what was sent before it is written");
+        line.close();
+        line.open();
+        assert!(!line.is_stuck(Instant::now()) && send(&line, reply(1)).is_ok());
+    }
+}
+
+#[test]
+fn what_may_be_dropped_and_is_too_long_is_refused_and_the_link_stays() {
     let line = line(1000);
     line.open();
-    assert!(matches!(line.send(reply(100_000)), Err(NotSent::Frame(FrameError::TooLong { .. }))));
+    assert!(matches!(line.offer(reply(100_000)), Err(NotSent::Frame(FrameError::TooLong { .. }))));
     assert!(line.take(Vec::new()).is_none() && !line.is_stuck(Instant::now()));
+}
+
+#[test]
+fn behind_what_found_no_room_nothing_is_sent_until_the_link_is_another() {
+    let line = line(1000);
+    line.open();
+    while line.send(reply(100)).is_ok() {}
+    line.take(Vec::new()).unwrap();
+    line.left(0);
+    assert_eq!(line.send(reply(1)), Err(NotSent::Full));
+    assert!(line.is_stuck(Instant::now()));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! SUBSCRIBE and UNSUBSCRIBE of a session that is kept: answered when the log has them.
+//! SUBSCRIBE and UNSUBSCRIBE that the log has to have: they are answered when it has. Those of a session that is kept, and shared
+//! subscriptions that are groups.
 //!
 //! A subscription is live before the log is asked, so that no event that comes behind it in the log is missed; what the log does not
 //! take is undone.
@@ -66,10 +67,13 @@ pub(super) enum What {
     Unregistered,
 }
 
-/// A shared subscription of a session that is kept.
+/// A shared subscription that is a group.
 pub(super) struct Share {
     pub pattern: TopicPattern,
     pub row: DurableRow,
+    /// Of a session that is not kept, what was there under this filter: the log is asked for nothing else. One that is kept has its
+    /// subscription in the log, whatever becomes of the group.
+    pub before: Option<Option<Held>>,
 }
 
 /// Retained messages for a new subscription.
@@ -177,7 +181,11 @@ impl Asked {
             What::Subscribed(before) => before,
             What::Unsubscribed(held) => Some(held),
             What::Registered => return rpc::unregister(context, &self.filter),
-            What::Unregistered | What::Shared(_) => return,
+            What::Shared(share) => match share.before {
+                Some(before) => before,
+                None => return,
+            },
+            What::Unregistered => return,
         };
         let filter = self.filter;
         let mut record = client.record.lock();

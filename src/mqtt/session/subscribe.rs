@@ -13,6 +13,7 @@ use crate::mqtt::rpc;
 use crate::mqtt::topic::Filter;
 use crate::node::Node;
 use crate::node::clients::Held;
+use crate::node::publish::Publisher;
 use crate::queue::command::{Command, SubscriptionRow};
 use crate::router::authorize::{Action, covers};
 use crate::router::broker::{Options, Subscribed};
@@ -102,7 +103,7 @@ impl Open {
         (asked, after): (&Asked, Option<u64>),
         filters: &mut Filters,
     ) -> ReasonCode {
-        let share = filter.group.is_some() && self.kept.is_some();
+        let share = self.makes_group(filter);
         // What one member has not done with is given to another: it may come twice.
         let qos = if share { wanted.qos.min(Qos::AtLeastOnce) } else { wanted.qos };
         let options = Options::Merged {
@@ -144,8 +145,10 @@ impl Open {
         if self.log_subscription(row(wanted, identifier, asked, after)) {
             filters.ask(wanted.filter, What::Subscribed(before), replay);
             if share {
-                self.log_share(wanted.filter, filter.pattern.clone(), asked, filters);
+                self.log_share(wanted.filter, filter.pattern.clone(), asked, None, filters);
             }
+        } else if share {
+            self.log_share(wanted.filter, filter.pattern.clone(), asked, Some(before), filters);
         } else if let Some(replay) = replay {
             replay.start(&self.context());
         }
@@ -191,12 +194,27 @@ impl Open {
         Err((ReasonCode::ImplementationSpecificError, Some(why)))
     }
 
-    /// Has the log keep a shared subscription as a group: one of its members gets each event, whoever is there.
-    fn log_share(&mut self, filter: &str, pattern: TopicPattern, asked: &Asked, filters: &mut Filters) {
+    /// Whether this is a shared subscription that the log keeps as a group. One to which kept sessions are subscribed is. In a cluster
+    /// others are too, or each entry would give the same event to a member; but only where all events are in the log anyway.
+    fn makes_group(&self, filter: &Filter<'_>) -> bool {
+        let Publisher { node, realm, .. } = &self.publisher;
+        filter.group.is_some() && (self.kept.is_some() || node.has_peers() && realm.are_all_durable(&filter.pattern))
+    }
+
+    /// Has the log keep a shared subscription as a group: one of its members gets each event, whoever is there. `before`: see
+    /// [`Share::before`].
+    fn log_share(
+        &mut self,
+        filter: &str,
+        pattern: TopicPattern,
+        asked: &Asked,
+        before: Option<Option<Held>>,
+        filters: &mut Filters,
+    ) {
         let command = self.publisher.realm.share_command(filter, &pattern, asked.group.clone());
         if let Command::Durable { durable, .. } = &command {
             let row = (**durable).clone();
-            filters.ask(filter, What::Shared(Box::new(Share { pattern, row })), None);
+            filters.ask(filter, What::Shared(Box::new(Share { pattern, row, before })), None);
         }
         self.publisher.command(command);
     }
@@ -205,7 +223,7 @@ impl Open {
     fn admit<'f>(&self, wanted: &Subscription<'f>, asked: &Asked, settings: &Settings) -> Result<Filter<'f>, Refusal> {
         let filter = self.admit_filter(wanted.filter, settings).map_err(|reason| (reason, None))?;
         if filter.group.is_some() {
-            if self.kept.is_some() && !self.may_bury(asked, &filter.pattern) {
+            if self.makes_group(&filter) && !self.may_bury(asked, &filter.pattern) {
                 let why = "not authorized to publish to the dead-letter topic, or the group wants it itself";
                 return Err((ReasonCode::NotAuthorized, Some(why)));
             }

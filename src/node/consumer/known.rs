@@ -352,6 +352,9 @@ impl Node {
     pub(super) fn count_unread(self: &Arc<Self>, realm: &Arc<Realm>, known: &Arc<Known>, done_to: u64) {
         let (fed, sure) = (self.log.history.fed(), known.seat.lock().sure);
         let patterns = Consumers::patterns(known.row().as_ref());
+        if patterns.is_empty() {
+            return;
+        }
         let count = Count { realm: realm.name.clone(), known: known.clone(), patterns, sure, to: fed };
         count.go_on(self, done_to + 1);
     }

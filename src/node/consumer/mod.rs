@@ -145,9 +145,10 @@ impl Consumer {
         self.done_to
     }
 
-    /// The last number that it has read or passed by.
+    /// The last number that its owner was given, or that it has passed by. What it has read and not given is behind it.
     pub fn read_to(&self) -> u64 {
-        self.place.next() - 1
+        let first = self.partial.events.first().and_then(|past| past.event.place);
+        first.map_or(self.place.next(), |place| place.number) - 1
     }
 
     /// Events that wait, and how old they are.

@@ -1,5 +1,6 @@
 //! Shared subscriptions of MQTT (`$share/…`, MQTT 5, 4.8.2) that are groups: those to which a session is subscribed that outlives
-//! its connection. All members of the shared subscription are members of the group then, kept sessions or not.
+//! its connection, and in a cluster those of topics that are durable. All members of the shared subscription are members of the
+//! group then, kept sessions or not.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ use crate::router::broker::{GroupKey, Options};
 use crate::types::ids::SubscriptionId;
 use crate::types::topic::TopicPattern;
 
-/// How long a group stays to which no kept session is subscribed any more: sessions may be on their way from the log.
+/// How long a group stays that nobody keeps any more: sessions may be on their way from the log.
 const ABANDONED_MS: u64 = 10_000;
 
 /// The name of the share, if this is the name of such a group: the topic filter, `$share/name/…`.
@@ -91,12 +92,13 @@ impl Realm {
 }
 
 impl Node {
-    /// Gives up groups to which no session is subscribed any more that is kept.
+    /// Gives up groups to which no session is subscribed any more that is kept; where nobody need be kept, those without members.
     pub(super) fn forget_shares(self: &Arc<Self>, realm: &Arc<Realm>, groups: &[Arc<Group>], now_ms: u64) {
         for group in groups {
             let Some(share) = share_of(&group.name).filter(|_| group.is_own()) else { continue };
             let key = GroupKey { name: share.into(), pattern: group.pattern.clone() };
-            let kept = realm.share_members(&key).iter().any(|(session, _)| session.is_persistent());
+            let kept = realm.share_members(&key).iter().any(|(session, _)| session.is_persistent())
+                || (self.has_peers() && realm.are_all_durable(&group.pattern) && group.members_len() > 0);
             let since = group.abandoned(!kept, now_ms);
             if since.is_none_or(|since| now_ms < since + ABANDONED_MS) {
                 continue;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::outside::OUTSIDE;
 use super::{CallKey, Item, Queue};
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
@@ -39,6 +40,8 @@ pub(super) enum Procedure {
     GetEvents,
     /// Answered by a room above.
     Guest(&'static str),
+    /// Of a room above.
+    Outside(&'static str),
 }
 
 impl Procedure {
@@ -108,7 +111,8 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
     let session = Arc::new(Session::new(CALLEE, identity, WireRef(&CALLS), mailbox));
     let mut procedures = HashMap::new();
     let mut dealer = realm.dealer.lock();
-    for (uri, procedure) in PROCEDURES {
+    let outside = OUTSIDE.map(|uri| (uri, Procedure::Outside(uri)));
+    for (uri, procedure) in PROCEDURES.into_iter().chain(outside) {
         let Ok(topic) = Topic::from_uri(uri) else { continue };
         let command = Register {
             request: RequestId(0),
@@ -124,12 +128,12 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
                 call_canceling: true,
                 progressive_call_results: true,
                 call_timeout: false,
+                progressive_call_invocations: false,
                 registration_revocation: false,
             },
         };
         procedures.insert(dealer.provide(CALLEE, &session, &command, 0), procedure);
     }
-    realm.bell.install(queue);
     // Nobody else has had the session yet.
     let _ = session.inbox.set(Inbox { realm: realm.name.clone(), queue: queue.clone(), procedures });
 }

@@ -16,7 +16,7 @@ use crate::types::payload::{Format, PayloadRef};
 use crate::types::topic::{Topic, TopicPattern};
 use crate::types::value::{Raw, Value};
 
-/// Who answers a procedure. Called on the thread of the house: it must not block.
+/// Who answers a procedure, of which it reads the arguments itself: they may be large. Called on the thread of the house: it must not block.
 pub trait Guest: Send + Sync {
     fn take(&self, call: GuestCall);
 }
@@ -53,6 +53,10 @@ impl Room<'_> {
 }
 
 impl GuestCall {
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     pub fn realm(&self) -> &Arc<Realm> {
         &self.realm
     }

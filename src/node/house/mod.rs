@@ -12,6 +12,7 @@
 //! - [`keys`] and [`locks`]: `fennec.key.*`, `fennec.lock.*`; what they change goes through the log and is [`placed`] there.
 //! - [`subscriptions`], [`durables`] and [`history`]: `fennec.subscription.*`, `fennec.durable.*`, `wamp.subscription.get_events`;
 //!   what they read of the past is [`asked`] for.
+//! - [`outside`]: what rooms above this one answer.
 //! - [`watches`]: calls that wait for a key to change.
 //! - [`guests`]: calls that rooms above answer.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
@@ -29,6 +30,7 @@ mod guests;
 mod history;
 mod keys;
 mod locks;
+pub mod outside;
 mod placed;
 mod subscriptions;
 #[cfg(test)]
@@ -36,8 +38,8 @@ mod tests;
 mod watches;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
@@ -53,6 +55,7 @@ use crate::queue::outcome::{Outcome, Refused};
 use crate::store::StoreError;
 use crate::types::event_id::EventId;
 use crate::types::ids::{InvocationId, SessionId};
+use crate::types::value::Value;
 
 use answer::{Failure, Given};
 use asked::Asked;
@@ -62,6 +65,7 @@ use callee::{Call, Procedure};
 use fresh::{Fresh, Tide};
 use guests::Guests;
 pub use guests::{Guest, GuestCall};
+use outside::Declined;
 use placed::Placed;
 use watches::Watches;
 
@@ -72,12 +76,14 @@ type CallKey = (Arc<str>, InvocationId);
 #[derive(Default)]
 pub struct House {
     queue: Arc<Queue>,
-    tide: Tide,
+    tide: Arc<Tide>,
     /// Held by whoever works.
     desk: Mutex<Desk>,
     /// Something on the desk minds the time.
     minds_time: AtomicBool,
     guests: Guests,
+    /// Answers what is handed on.
+    outside: OnceLock<outside::Handler>,
 }
 
 /// What is to be worked off.
@@ -114,10 +120,17 @@ enum Item {
     Await(Awaited),
     /// All retained values of the log are there.
     KeysLoaded,
+    /// Retained values for a new subscription are to be fresh.
+    Replay(fresh::Replay),
     /// What the syncs of the cluster have answered.
     Freshest(Option<u64>),
     /// The log has come as far as calls wait for.
     Followed,
+    /// A room above has answered a call.
+    Answered {
+        key: CallKey,
+        answer: Result<Value, Declined>,
+    },
     Tick,
 }
 
@@ -135,6 +148,8 @@ struct Desk {
     placed: HashMap<CallKey, Placed>,
     /// Calls that wait for the log's past.
     asked: HashMap<CallKey, Asked>,
+    /// Calls that were handed on to rooms above.
+    handed_on: HashMap<CallKey, Call>,
     watches: Watches,
     awaited: Vec<Awaited>,
     /// Calls that read keys, while those are being read from the store.
@@ -196,6 +211,7 @@ impl Queue {
 impl House {
     /// Offers the procedures in a realm.
     pub(super) fn furnish(&self, realm: &Realm) {
+        realm.bell.install(&self.queue, &self.tide);
         callee::provide(realm, &self.queue);
     }
 
@@ -223,6 +239,11 @@ impl House {
             }
         };
         std::thread::Builder::new().name("house".to_owned()).spawn(run)
+    }
+
+    /// Has calls of procedures answered that are not of this room. Once.
+    pub fn answer_outside(&self, handler: outside::Handler) {
+        let _ = self.outside.set(handler);
     }
 
     /// Wakes a connection when the log has got as far as an event, or when the time is over.
@@ -287,8 +308,10 @@ impl Room<'_> {
             Item::Page { key, page } => self.page(&key, page),
             Item::Await(awaited) => self.desk.awaited.push(awaited),
             Item::KeysLoaded => std::mem::take(&mut self.desk.early).into_iter().for_each(|call| self.read(call)),
+            Item::Replay(replay) => self.wait_to_replay(replay),
             Item::Freshest(position) => self.freshest(position),
             Item::Followed => self.work_off_fresh(),
+            Item::Answered { key, answer } => self.answered(&key, answer),
             Item::Tick => self.tick(),
         }
     }
@@ -320,6 +343,7 @@ impl Room<'_> {
             Procedure::DurableRemove => self.durable_remove(&call),
             Procedure::GetEvents => self.get_events(&call),
             Procedure::Guest(name) => self.pass_on(name, &call),
+            Procedure::Outside(name) => self.hand_on(&call, name),
         };
         match done {
             Ok(Given::Now(answer)) => self.answer(&call, Ok(answer)),
@@ -352,6 +376,12 @@ impl Room<'_> {
         }
         if let Some(at) = self.desk.early.iter().position(|call| call.key == *key) {
             let call = self.desk.early.swap_remove(at);
+            if answer {
+                self.answer(&call, Err(Failure::canceled()));
+            }
+            return;
+        }
+        if let Some(call) = self.desk.handed_on.remove(key) {
             if answer {
                 self.answer(&call, Err(Failure::canceled()));
             }

@@ -47,7 +47,6 @@ type Key = (Arc<str>, String, String);
 
 /// See the module.
 pub(super) struct Centre {
-    node: Arc<Node>,
     clock: Clock,
     board: Arc<Board>,
     runtime: Handle,
@@ -71,7 +70,7 @@ struct Entrance(Arc<Centre>, Door);
 impl Centre {
     /// Takes the calls of edges from now on.
     pub fn open(node: &Arc<Node>, clock: Clock, board: Arc<Board>, runtime: Handle) {
-        let centre = Self { node: node.clone(), clock, board, runtime, links: Mutex::default() };
+        let centre = Self { clock, board, runtime, links: Mutex::default() };
         let centre = Arc::new(centre);
         for (procedure, door) in [(EXCHANGE, Door::Exchange), (WAIT, Door::Wait), (STATUS, Door::Status)] {
             node.offer(procedure, Arc::new(Entrance(centre.clone(), door)));
@@ -114,7 +113,7 @@ impl Centre {
                 return ask.fail("fennec.error.quota_exceeded", "too many edges are connected", self.clock.now_ms());
             }
             let (sender, asked) = mpsc::channel(CALLS_MAX);
-            let link = Link::new(self.clone(), call.realm().clone(), key.clone(), broker_id(&self.node));
+            let link = Link::new(self.clone(), call.node(), call.realm(), key.clone());
             self.runtime.spawn(link.run(asked));
             links.insert(key.clone(), sender);
         }
@@ -155,6 +154,7 @@ impl Ask {
 /// One edge.
 struct Link {
     centre: Arc<Centre>,
+    node: Arc<Node>,
     key: Key,
     own: String,
     incoming: Incoming,
@@ -166,10 +166,19 @@ struct Link {
 }
 
 impl Link {
-    fn new(centre: Arc<Centre>, realm: Arc<Realm>, key: Key, own: String) -> Self {
+    fn new(centre: Arc<Centre>, node: &Arc<Node>, realm: &Arc<Realm>, key: Key) -> Self {
         let source = format!("uplink/{}/{}", key.1, key.2);
-        let incoming = Incoming::new(&centre.node, &realm, source);
-        Self { centre, key, own, incoming, outgoing: None, session: None, waiting: None }
+        let incoming = Incoming::new(node, realm, source);
+        Self {
+            centre,
+            node: node.clone(),
+            key,
+            own: broker_id(node),
+            incoming,
+            outgoing: None,
+            session: None,
+            waiting: None,
+        }
     }
 
     /// Its name among all that are known here.
@@ -305,7 +314,7 @@ impl Link {
         let (realm, name) = (&realm, format!("uplink/{user}/{edge}"));
         let clock = self.centre.clock;
         let clock_fn: ClockFn = Arc::new(move || clock.now_ms());
-        let node = self.centre.node.clone();
+        let node = self.node.clone();
         let open =
             || Outgoing::open(&node, realm, &name, (patterns.clone(), None), Bounds::default(), clock_fn.clone());
         match open().await {
@@ -337,7 +346,7 @@ impl Link {
                 status.last_error.clone_from(&error);
             }
         });
-        let tell = |what: &str, why: &str| meta::tell(&self.centre.node, &self.key.0, what, &name, why, now_ms);
+        let tell = |what: &str, why: &str| meta::tell(&self.node, &self.key.0, what, &name, why, now_ms);
         if taken.gaps > 0 {
             let what = format!("up to {} messages of the edge are lost", taken.lost_max);
             tracing::warn!(uplink = name, what, "a gap");

@@ -43,7 +43,9 @@ impl State {
     pub fn min_cursor(&self) -> Option<u64> {
         let sessions = self.sessions.values().filter(|session| session.wants_log()).map(|session| session.done_to);
         let durables = self.durables.values().map(|durable| durable.done_to);
-        let consumers = self.consumers.values().map(|consumer| consumer.done_to);
+        // What wants nothing holds nothing.
+        let consumers = self.consumers.values().filter(|consumer| !consumer.row.patterns.is_empty());
+        let consumers = consumers.map(|consumer| consumer.done_to);
         sessions.chain(durables).chain(consumers).min()
     }
 

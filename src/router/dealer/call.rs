@@ -2,6 +2,7 @@
 
 use super::Dealer;
 use super::command::{Call, CancelMode, Violation};
+use super::parts::{Parts, Told};
 use super::peers::{CALLS_PER_PEER_MAX, Elsewhere};
 use super::registration::{Chosen, Registrations};
 use super::session::{Pending, Place, Session};
@@ -23,10 +24,18 @@ impl<S: Clone> Dealer<S> {
         out: &mut Sink<'_, S>,
     ) -> Result<(), Violation> {
         let most = (self.limits.calls_per_session_max, Refusal::TooManyCalls);
-        self.begin(session, handle, call, most, now_ms, out, |registrations| registrations.choose(call.procedure))
+        let choose = |registrations: &mut Registrations, full: &[SessionId]| registrations.choose(call.procedure, full);
+        if let Some(refusal) = self.begin(session, handle, call, most, now_ms, out, choose)? {
+            if call.progress {
+                self.drop_parts(session, handle, call.request);
+            }
+            out(call_error(handle, call.request, Failure::Refused(refusal)));
+        }
+        Ok(())
     }
 
-    /// Begins a call of a session that may have `most` under way, at the callee that `choose` gives.
+    /// Begins a call of a session that may have `most` under way, at the callee that `choose` gives, which passes over some. Returns
+    /// why not, if it was not begun.
     #[expect(clippy::too_many_arguments)] // each of its own kind
     pub(super) fn begin(
         &mut self,
@@ -36,8 +45,8 @@ impl<S: Clone> Dealer<S> {
         most: (usize, Refusal),
         now_ms: u64,
         out: &mut Sink<'_, S>,
-        choose: impl FnOnce(&mut Registrations) -> Result<Chosen, Refusal>,
-    ) -> Result<(), Violation> {
+        choose: impl Fn(&mut Registrations, &[SessionId]) -> Result<Chosen, Refusal>,
+    ) -> Result<Option<Refusal>, Violation> {
         let calls_total = self.calls;
         let limits = self.limits;
         let caller = self.session(session, handle);
@@ -49,26 +58,45 @@ impl<S: Clone> Dealer<S> {
         } else if calls_total >= limits.calls_max {
             Err(Refusal::RealmTooBusy)
         } else {
-            choose(&mut self.registrations)
+            self.choose_linked(&mut Vec::new(), choose)
         };
-        let chosen = chosen.and_then(|chosen| self.check_link(chosen));
-        match chosen {
-            Ok(chosen) => self.invoke(session, call, chosen, now_ms, out),
-            Err(refusal) => out(call_error(handle, call.request, Failure::Refused(refusal))),
-        }
-        Ok(())
+        Ok(match chosen.and_then(|chosen| self.check_parts(call, chosen)) {
+            Ok(chosen) => {
+                self.invoke(session, call, chosen, Vec::new(), now_ms, out);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        })
     }
 
-    /// Another entry takes only so many calls.
-    fn check_link(&self, chosen: Chosen) -> Result<Chosen, Refusal> {
+    /// The callee that `choose` gives, which passes over the entries that were tried. Another entry takes only so many calls: one that
+    /// has them is tried hereby.
+    pub(super) fn choose_linked(
+        &mut self,
+        tried: &mut Vec<SessionId>,
+        choose: impl Fn(&mut Registrations, &[SessionId]) -> Result<Chosen, Refusal>,
+    ) -> Result<Chosen, Refusal> {
         let is_full = |callee: &Session<S>| callee.pending.len() >= CALLS_PER_PEER_MAX;
-        match chosen.is_elsewhere && self.sessions.get(&chosen.callee).is_some_and(is_full) {
-            true => Err(Refusal::TooManyCallsBetweenEntries),
-            false => Ok(chosen),
+        let mut full = None;
+        loop {
+            let chosen = choose(&mut self.registrations, tried).map_err(|refusal| full.unwrap_or(refusal))?;
+            if !(chosen.is_elsewhere && self.sessions.get(&chosen.callee).is_some_and(is_full)) {
+                return Ok(chosen);
+            }
+            full = Some(Refusal::TooManyCallsBetweenEntries);
+            tried.push(chosen.callee);
         }
     }
 
-    fn invoke(&mut self, caller: SessionId, call: &Call<'_>, chosen: Chosen, now_ms: u64, out: &mut Sink<'_, S>) {
+    pub(super) fn invoke(
+        &mut self,
+        caller: SessionId,
+        call: &Call<'_>,
+        chosen: Chosen,
+        tried: Vec<SessionId>,
+        now_ms: u64,
+        out: &mut Sink<'_, S>,
+    ) {
         let Some(callee) = self.sessions.get_mut(&chosen.callee) else {
             debug_assert!(false, "a callee is a session");
             return;
@@ -80,6 +108,13 @@ impl<S: Clone> Dealer<S> {
         let receive_progress = call.receive_progress && callee.features.progressive_call_results;
         let timeout_ms = if forward_timeout { 0 } else { call.timeout_ms };
         let deadline_ms = (timeout_ms > 0).then(|| now_ms.saturating_add(timeout_ms));
+        let told = Told {
+            registration: chosen.registration,
+            procedure: chosen.is_pattern.then_some(call.procedure),
+            caller: (call.disclose_me || chosen.disclose_caller).then_some(call.caller),
+            receive_progress,
+            timeout_ms: (forward_timeout && call.timeout_ms > 0).then_some(call.timeout_ms),
+        };
         let pending = Pending {
             caller,
             request: call.request,
@@ -89,6 +124,8 @@ impl<S: Clone> Dealer<S> {
             codec: call.codec,
             timeout_ms,
             deadline_ms,
+            tried,
+            parts: call.progress.then(|| Box::new(Parts::new(call.procedure, &told))),
         };
         callee.pending.insert(place.invocation, pending);
         self.calls += 1;
@@ -97,6 +134,7 @@ impl<S: Clone> Dealer<S> {
         }
         if let Some(caller) = self.sessions.get_mut(&caller) {
             caller.calls.insert(call.request, place);
+            caller.ended_early.remove(call.request);
         }
         let registration = chosen.is_elsewhere.then(|| self.registrations.get(chosen.registration));
         let elsewhere = registration.flatten().map(|registration| Elsewhere {
@@ -106,18 +144,9 @@ impl<S: Clone> Dealer<S> {
             disclose_me: call.disclose_me,
         });
         if let Some(callee) = self.sessions.get(&place.callee) {
-            out(Output::Invocation(Invocation {
-                elsewhere,
-                to: &callee.handle,
-                invocation: place.invocation,
-                registration: chosen.registration,
-                procedure: chosen.is_pattern.then_some(call.procedure),
-                caller: (call.disclose_me || chosen.disclose_caller).then_some(call.caller),
-                receive_progress,
-                timeout_ms: (forward_timeout && call.timeout_ms > 0).then_some(call.timeout_ms),
-                codec: call.codec,
-                payload: call.payload,
-            }));
+            let codec_and_payload = (call.codec, call.payload);
+            let invocation = told.invocation(&callee.handle, place.invocation, codec_and_payload, call.progress);
+            out(Output::Invocation(Invocation { elsewhere, ..invocation }));
         }
     }
 
@@ -207,8 +236,8 @@ impl<S: Clone> Dealer<S> {
         }
     }
 
-    /// The callee could not be given its INVOCATION. The caller is told why; the callee knows nothing of it. To be reported
-    /// before the next call is made.
+    /// The callee could not be given its INVOCATION. The caller is told why; the callee knows nothing of it, unless it had parts of it
+    /// before. To be reported before the next call is made.
     pub fn invocation_undeliverable(
         &mut self,
         callee: SessionId,
@@ -216,7 +245,15 @@ impl<S: Clone> Dealer<S> {
         reason: Refusal,
         out: &mut Sink<'_, S>,
     ) {
-        let Some(pending) = self.take(Place { callee, invocation }) else { return };
+        let place = Place { callee, invocation };
+        if self.is_continued(place) {
+            // The callee has some of it.
+            if let Some(pending) = self.abandon(place, reason, true, out) {
+                self.refuse_call(pending.caller, pending.request, reason, out);
+            }
+            return;
+        }
+        let Some(pending) = self.take(place) else { return };
         self.registrations.release(pending.slot);
         // The callee must not see a gap in its invocation ids.
         if let Some(callee) = self.sessions.get_mut(&callee).filter(|callee| callee.last_invocation == invocation) {
@@ -259,7 +296,16 @@ impl<S: Clone> Dealer<S> {
         }
         if let Some(caller) = self.sessions.get_mut(&pending.caller) {
             caller.calls.remove(&pending.request);
+            if pending.parts.as_ref().is_some_and(|parts| parts.open) {
+                caller.ended_early.insert(pending.request);
+            }
         }
+    }
+
+    /// Whether the callee was given more than the first part of a call.
+    fn is_continued(&self, place: Place) -> bool {
+        let pending = self.sessions.get(&place.callee).and_then(|callee| callee.pending.get(&place.invocation));
+        pending.and_then(|pending| pending.parts.as_ref()).is_some_and(|parts| parts.continued)
     }
 
     /// A progressive result came: the time until the next one begins anew.
@@ -271,7 +317,7 @@ impl<S: Clone> Dealer<S> {
             self.deadlines.remove(&(deadline_ms, place));
             self.deadlines.insert((later_ms, place));
         }
-        Some(*pending)
+        Some(pending.clone())
     }
 
     /// Ends a call whose callee has not answered, and interrupts the callee if it understands that. A callee that was

@@ -16,6 +16,8 @@ pub struct CalleeFeatures {
     /// autobahn-js announces only this one and its users want progress; when the caller goes, the rest is discarded.
     pub progressive_call_results: bool,
     pub call_timeout: bool,
+    /// Counts with `call_canceling` only (WAMP, Progressive Call Invocations).
+    pub progressive_call_invocations: bool,
     pub registration_revocation: bool,
 }
 
@@ -54,6 +56,8 @@ pub struct Call<'a> {
     /// Time until the first and between any two results, in milliseconds; 0 is no limit (WAMP, Call Timeouts).
     pub timeout_ms: u64,
     pub receive_progress: bool,
+    /// It is the first of several parts: see [`Part`](super::Part).
+    pub progress: bool,
     pub disclose_me: bool,
     /// Who calls; told to the callee if either side asked for it.
     pub caller: &'a Discloser,

@@ -152,15 +152,16 @@ impl Registration {
         }
     }
 
-    /// The endpoint that takes the next call; those without a free slot are passed over.
-    pub fn turn(&mut self, dice: &mut Dice) -> Option<usize> {
+    /// The endpoint that takes the next call; those without a free slot are passed over, and these.
+    pub fn turn(&mut self, but: &[SessionId], dice: &mut Dice) -> Option<usize> {
         let policy = self.policy();
+        let is_free = |endpoint: &Endpoint| endpoint.has_room() && !but.contains(&endpoint.callee);
         if policy == InvocationPolicy::Single {
             // Whoever else there is stands by.
-            return self.endpoints.first().filter(|endpoint| endpoint.has_room()).map(|_| 0);
+            return self.endpoints.first().filter(|endpoint| is_free(endpoint)).map(|_| 0);
         }
         let weighed = self.elsewhere > 0;
-        let takes = |endpoint: &Endpoint| endpoint.policy == policy && endpoint.has_room();
+        let takes = |endpoint: &Endpoint| endpoint.policy == policy && is_free(endpoint);
         choose(&self.endpoints, policy, weighed, takes, &mut self.turn, dice)
     }
 

@@ -8,13 +8,14 @@
 //! refused with `wamp.error.no_available_callee` and may try again: the specification knows no queue, and payloads need
 //! not be kept. Authorization, the `wamp.*` procedures and the publication of meta events are the node's.
 //!
-//! Other entries of a cluster are callees and callers too: see [`peers`].
+//! A call may come in several [`parts`]. Other entries of a cluster are callees and callers too: see [`peers`].
 
 mod call;
 mod callee;
 mod command;
 mod endpoints;
 mod hash;
+mod parts;
 mod peers;
 mod registration;
 mod session;
@@ -24,6 +25,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use command::{Call, CalleeFeatures, CancelMode, Register, Violation};
+pub use parts::Part;
 pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_session};
 
 use crate::router::output::RegistrationInfo;

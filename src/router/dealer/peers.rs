@@ -16,7 +16,10 @@
 //!    two entries did not know, the first in the order decides: it alone (`single`), or it and all who have its policy, are called;
 //!    the others stand by. All who know both see the same first.
 //! 6. The callee's entry minds concurrency, timeouts and disclosure, which depend on the callee.
-//! 7. When a link goes, or an entry begins a new life, its session leaves at both sides: calls to its callees fail, the
+//! 7. A call that an entry cannot give to anybody, for all its callees work on as many as they take or have just left, is returned
+//!    with all that it had, so that nobody keeps a copy. The caller's entry gives it to another that is registered, each entry
+//!    once. What was given to a callee is never returned.
+//! 8. When a link goes, or an entry begins a new life, its session leaves at both sides: calls to its callees fail, the
 //!    callees of its calls are interrupted, and what it had offered is gone. So no caller waits for an answer that cannot come.
 //!
 //! Left out: the sending ([`crate::node`]), and who is told when (`cluster`).
@@ -24,7 +27,7 @@
 use super::Dealer;
 use super::command::{Call, CalleeFeatures, Violation};
 use super::registration::is_reserved;
-use super::session::Place;
+use super::session::{Pending, Place};
 use crate::router::output::{InterruptMode, InvocationPolicy, Output, Refusal, Sink};
 use crate::types::ids::{ID_MAX, InvocationId, RequestId, SessionId};
 use crate::types::topic::TopicPattern;
@@ -112,6 +115,7 @@ impl<S: Clone> Dealer<S> {
             call_canceling: true,
             progressive_call_results: true,
             call_timeout: true,
+            progressive_call_invocations: true,
             registration_revocation: false,
         };
         peer.registrations.extend(registration);
@@ -135,12 +139,55 @@ impl<S: Clone> Dealer<S> {
     ) -> Result<(), Violation> {
         let session = peer_session(rank);
         let most = (CALLS_PER_PEER_MAX, Refusal::TooManyCallsBetweenEntries);
-        self.begin(session, handle, call, most, now_ms, out, |registrations| {
+        let refusal = self.begin(session, handle, call, most, now_ms, out, |registrations, _| {
             if call.procedure.is_reserved() || !pattern.matches(call.procedure) {
                 return Err(Refusal::NoSuchProcedure);
             }
             registrations.choose_here(pattern, policy)
-        })
+        })?;
+        if let Some(why) = refusal {
+            out(Output::Returned { to: handle, call: *call, why });
+        }
+        Ok(())
+    }
+
+    /// Another entry returns a call that it has given to nobody: another callee gets it, or the caller an ERROR. `call` is what was sent
+    /// there, its request aside.
+    ///
+    /// # Errors
+    /// As [`yield_result`](Self::yield_result).
+    pub fn call_returned(
+        &mut self,
+        callee: SessionId,
+        invocation: InvocationId,
+        call: &Call<'_>,
+        why: Refusal,
+        now_ms: u64,
+        out: &mut Sink<'_, S>,
+    ) -> Result<(), Violation> {
+        let place = Place { callee, invocation };
+        let Some(pending) = self.take(place) else { return self.late_answer(place, true) };
+        self.registrations.release(pending.slot);
+        let Pending { caller, request, receive_progress, codec, mut tried, parts, .. } = pending;
+        if pending.interrupted {
+            self.refuse_call(caller, request, Refusal::Canceled, out);
+            return Ok(());
+        }
+        if parts.as_ref().is_some_and(|parts| parts.continued) {
+            // What was sent behind the first part is gone.
+            self.refuse_call(caller, request, why, out);
+            return Ok(());
+        }
+        tried.push(callee);
+        let call = Call { request, receive_progress, codec, progress: parts.is_some(), ..*call };
+        let chosen = self.choose_linked(&mut tried, |registrations, tried| registrations.choose(call.procedure, tried));
+        match chosen.and_then(|chosen| self.check_parts(&call, chosen)) {
+            Ok(chosen) => {
+                self.invoke(caller, &call, chosen, tried, now_ms, out);
+            }
+            Err(_) => self.refuse_call(caller, request, why, out),
+        }
+        Ok(())
     }
 
     /// The entry of the callee has refused or ended a call, or what it has said of it got lost. `goes_on`: its callee works on, and

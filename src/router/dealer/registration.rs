@@ -99,11 +99,11 @@ impl Registrations {
         self.by_pattern.best(procedure).map(|(_, id)| *id)
     }
 
-    /// Chooses a callee by the policy of the registration and takes one of its slots.
-    pub fn choose(&mut self, procedure: &Topic) -> Result<Chosen, Refusal> {
+    /// Chooses a callee by the policy of the registration, but none of these, and takes one of its slots.
+    pub fn choose(&mut self, procedure: &Topic, but: &[SessionId]) -> Result<Chosen, Refusal> {
         let id = self.best(procedure).ok_or(Refusal::NoSuchProcedure)?;
         let registration = self.by_id.get_mut(&id).ok_or(Refusal::NoSuchProcedure)?;
-        let at = registration.turn(&mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
+        let at = registration.turn(but, &mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
         registration.take(id, at).ok_or(Refusal::NoAvailableCallee)
     }
 

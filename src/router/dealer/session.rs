@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::command::CalleeFeatures;
 use super::hash::{IdHash, IdMap, IdSet};
+use super::parts::{EndedEarly, Parts};
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
 use crate::types::payload::Codec;
 
@@ -22,6 +23,7 @@ pub struct Session<S> {
     /// The calls it is to answer.
     pub pending: IdMap<InvocationId, Pending>,
     pub abandoned: Abandoned,
+    pub ended_early: EndedEarly,
     pub last_invocation: InvocationId,
 }
 
@@ -36,6 +38,7 @@ impl<S> Session<S> {
             calls: IdMap::with_hasher(hash),
             pending: IdMap::with_hasher(hash),
             abandoned: Abandoned::default(),
+            ended_early: EndedEarly::default(),
             last_invocation: InvocationId(0),
         }
     }
@@ -50,7 +53,7 @@ pub struct Place {
 
 /// A call that waits for its callee. What the caller asked for stays as its first CALL said (WAMP, Progressive Call
 /// Invocations, Freezing of Options).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Pending {
     pub caller: SessionId,
     pub request: RequestId,
@@ -64,6 +67,10 @@ pub struct Pending {
     pub timeout_ms: u64,
     /// Also in the dealer's list of deadlines.
     pub deadline_ms: Option<u64>,
+    /// Other entries that have returned it.
+    pub tried: Vec<SessionId>,
+    /// Of a call in parts.
+    pub parts: Option<Box<Parts>>,
 }
 
 /// One of the calls that an endpoint takes at once.

@@ -9,8 +9,8 @@ use super::options::{Entry, WrongOption};
 use super::subscribe::match_policy;
 use crate::node::realm::Realm;
 use crate::router::authorize::{Action, RoleId};
-use crate::router::dealer::{Call, CancelMode, Register};
-use crate::router::output::InvocationPolicy;
+use crate::router::dealer::{Call, CancelMode, Dealer, Part, Register};
+use crate::router::output::{InvocationPolicy, Sink};
 use crate::types::ids::{InvocationId, RegistrationId, RequestId};
 use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::{MatchPolicy, Topic, TopicError, TopicPattern};
@@ -64,6 +64,7 @@ impl Procedures {
 struct CallOptions {
     timeout_ms: u64,
     receive_progress: bool,
+    progress: bool,
     disclose_me: bool,
 }
 
@@ -75,6 +76,7 @@ impl CallOptions {
             match &*key {
                 "timeout" => read.timeout_ms = entry("timeout").uint("a number of milliseconds")?,
                 "receive_progress" => read.receive_progress = entry("receive_progress").bool()?,
+                "progress" => read.progress = entry("progress").bool()?,
                 "disclose_me" => read.disclose_me = entry("disclose_me").bool()?,
                 _ => {}
             }
@@ -150,24 +152,56 @@ impl Open {
         payload: PayloadRef<'_>,
     ) -> Result<(), Leave> {
         self.publisher.tally.calls_in += 1;
-        let options = match CallOptions::read(options) {
-            Ok(options) => options,
-            Err(wrong) => {
-                self.error(Kind::Call, request, super::INVALID_ARGUMENT, &wrong.to_string());
-                return Ok(());
-            }
-        };
-        let procedure = match self.procedures.look_up(procedure, &self.realm, self.role) {
-            Ok(procedure) => procedure,
-            Err(error) => {
-                self.error(Kind::Call, request, super::INVALID_URI, &format!("the procedure {error}"));
-                return Ok(());
-            }
-        };
-        if !procedure.may_call {
-            self.error(Kind::Call, request, super::NOT_AUTHORIZED, "not authorized to call this procedure");
+        let progress = options.get("progress").and_then(|value| value.as_bool()).unwrap_or(false);
+        if progress && !self.calls_in_parts {
+            let text = "CALL with progress: HELLO has not announced progressive_call_invocations";
+            return Err(Leave::Violation(text.to_owned()));
+        }
+        let part = Part { request, procedure: Some(procedure), payload, progress };
+        if self.calls_in_parts && self.continue_call(&part)? {
             return Ok(());
         }
+        match self.check_call(options, procedure) {
+            Ok((options, procedure)) => self.begin_call(request, &options, &procedure, payload),
+            Err((uri, text)) => {
+                if progress {
+                    self.realm.dealer.lock().drop_parts(self.session.id, &self.session, request);
+                }
+                self.error(Kind::Call, request, uri, &text);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a CALL goes on with one that is under way, or was.
+    fn continue_call(&mut self, part: &Part<'_>) -> Result<bool, Leave> {
+        let session = self.session.id;
+        let command = |dealer: &mut Dealer<_>, out: &mut Sink<'_, _>| dealer.continue_call(session, part, out);
+        Ok(self.realm.command(&self.node, &mut self.publisher.touched, command)?)
+    }
+
+    /// What is called, and how; or which error to answer with.
+    fn check_call(
+        &mut self,
+        options: &Dict<'_>,
+        procedure: &str,
+    ) -> Result<(CallOptions, Arc<Procedure>), (&'static str, String)> {
+        let options = CallOptions::read(options).map_err(|wrong| (super::INVALID_ARGUMENT, wrong.to_string()))?;
+        let procedure = self.procedures.look_up(procedure, &self.realm, self.role);
+        let procedure = procedure.map_err(|error| (super::INVALID_URI, format!("the procedure {error}")))?;
+        match procedure.may_call {
+            true => Ok((options, procedure)),
+            false => Err((super::NOT_AUTHORIZED, "not authorized to call this procedure".to_owned())),
+        }
+    }
+
+    fn begin_call(
+        &mut self,
+        request: RequestId,
+        options: &CallOptions,
+        procedure: &Procedure,
+        payload: PayloadRef<'_>,
+    ) -> Result<(), Leave> {
         let call = Call {
             request,
             procedure: &procedure.topic,
@@ -175,6 +209,7 @@ impl Open {
             codec: procedure.codec,
             timeout_ms: options.timeout_ms,
             receive_progress: options.receive_progress,
+            progress: options.progress,
             disclose_me: options.disclose_me,
             caller: &self.discloser,
         };

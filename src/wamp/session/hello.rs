@@ -30,6 +30,8 @@ pub(super) struct Hello {
     /// Empty if it named none.
     methods: Vec<String>,
     features: CalleeFeatures,
+    /// It may call in parts.
+    calls_in_parts: bool,
     subscription_revocation: bool,
     /// How it is to prove who it is.
     method: AuthMethod,
@@ -82,6 +84,7 @@ impl Hello {
             authid,
             methods,
             features: callee_features(roles.value),
+            calls_in_parts: feature(roles.value, "caller", "progressive_call_invocations"),
             subscription_revocation: feature(roles.value, "subscriber", "subscription_revocation"),
             method: AuthMethod::Anonymous,
         })
@@ -94,6 +97,7 @@ fn callee_features(roles: Raw<'_>) -> CalleeFeatures {
         call_canceling: has("call_canceling"),
         progressive_call_results: has("progressive_call_results"),
         call_timeout: has("call_timeout"),
+        progressive_call_invocations: has("progressive_call_invocations"),
         registration_revocation: has("registration_revocation"),
     }
 }
@@ -247,7 +251,8 @@ impl WampGate {
         realm.join(session.clone());
         let node = self.node.clone();
         let (wire, frame_bytes_max) = (self.wire, self.frame_bytes_max);
-        let open = Open::new(node, realm, session, role, hello.features, wire, frame_bytes_max, &self.link);
+        let mut open = Open::new(node, realm, session, role, hello.features, wire, frame_bytes_max, &self.link);
+        open.calls_in_parts = hello.calls_in_parts;
         let (authid, authmethod) = (&*user.name, hello.method.name());
         tracing::debug!(peer = %self.peer, session = id.0, realm = hello.realm, authid, authmethod, "WAMP session joined");
         self.state = State::Open(Box::new(open));
@@ -267,11 +272,12 @@ const BROKER_FEATURES: [&str; 7] = [
     "subscriber_blackwhite_listing",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 7] = [
+const DEALER_FEATURES: [&str; 8] = [
     "call_canceling",
     "call_timeout",
     "caller_identification",
     "pattern_based_registration",
+    "progressive_call_invocations",
     "progressive_call_results",
     "registration_revocation",
     "shared_registration",

@@ -52,6 +52,8 @@ pub(super) struct Open {
     pub discloser: Arc<Discloser>,
     pub procedures: Procedures,
     pub features: CalleeFeatures,
+    /// It has announced that it may call in parts (WAMP, Progressive Call Invocations).
+    pub calls_in_parts: bool,
     pub wire: Wire,
     pub frame_bytes_max: usize,
     /// PUBLISHED of this read batch, to be handed to the mailbox at its end or before another answer.
@@ -97,6 +99,7 @@ impl Open {
             discloser: Arc::new(discloser),
             procedures: Procedures::default(),
             features,
+            calls_in_parts: false,
             wire,
             frame_bytes_max,
             acknowledgements: Vec::new(),

@@ -119,7 +119,7 @@ fn message<'a>(output: &Output<'a, Arc<Session>>, format: Format, payload: Paylo
             Message::Interrupt { request: RequestId(invocation.0), options: interrupt_options(*mode, *reason, format) }
         }
         // Not for clients.
-        Output::TakeOver { .. } | Output::Registration(_) => return None,
+        Output::Returned { .. } | Output::TakeOver { .. } | Output::Registration(_) => return None,
     })
 }
 
@@ -153,6 +153,9 @@ fn invocation_details(invocation: &Invocation<'_, Arc<Session>>, format: Format)
     }
     if invocation.receive_progress {
         details.bool("receive_progress", true);
+    }
+    if invocation.progress {
+        details.bool("progress", true);
     }
     if let Some(timeout_ms) = invocation.timeout_ms {
         details.uint("timeout", timeout_ms);

@@ -142,6 +142,7 @@ impl Person {
             codec: Codec::Auto,
             timeout_ms: 0,
             receive_progress: false,
+            progress: false,
             disclose_me: false,
             caller: &caller,
         };
@@ -342,6 +343,7 @@ fn realms_are_apart_for_calls_too() {
         codec: Codec::Auto,
         timeout_ms: 0,
         receive_progress: false,
+        progress: false,
         disclose_me: false,
         caller: &Discloser { session: who, authid: None, authrole: None },
     };

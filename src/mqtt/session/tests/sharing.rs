@@ -255,3 +255,63 @@ fn member_that_the_publisher_excludes_is_passed_over() {
     assert!(members[0].hear().is_empty());
     assert_eq!(members[1].hear(), ["publish a x"; 4]);
 }
+
+/// An entry of a cluster, in which all events under `d/` are durable.
+fn entry() -> World {
+    let durable = vec![TopicPattern::from_filter("d/#").unwrap()];
+    let world = Setup { durable, ..Setup::default() }.build();
+    world.node.open_peers(Box::new(|_, _| crate::node::peers::Carried::Sent), Box::new(|| ()));
+    // Nobody has to be waited for.
+    world.node.peers.set_heard(u64::MAX);
+    world
+}
+
+#[test]
+fn in_a_cluster_what_is_shared_of_durable_topics_is_a_group_even_if_no_session_is_kept() {
+    let world = entry();
+    let mut members = ["c0", "c1"].map(|id| world.join(v5(id)));
+    for member in &mut members {
+        member.subscribe("$share/g/d/a", Q1);
+    }
+    let is_group = |filter: &str| realm(&world).groups.get(filter).is_some();
+    assert!(is_group("$share/g/d/a"));
+    let mut publisher = world.join(v5("p"));
+    for number in 0..4 {
+        publisher.publish("d/a", &number.to_string(), Q1);
+    }
+    assert_eq!(members.each_mut().map(|member| member.hear().len()), [2, 2]);
+    // What one has not done with is given to the other when it goes.
+    let [first, mut second] = members;
+    drop(first);
+    assert_eq!(second.hear().len(), 2);
+    world.pass(20_000);
+    assert!(is_group("$share/g/d/a"));
+    drop(second);
+    world.pass(1000);
+    world.pass(20_000);
+    assert!(!is_group("$share/g/d/a"), "nobody is there");
+}
+
+#[test]
+fn what_is_shared_of_other_topics_is_no_group_and_keeps_nothing_in_the_log() {
+    let world = entry();
+    let mut client = world.join(v5("c"));
+    for filter in ["$share/g/a", "$share/g/#", "$share/g/+/a"] {
+        client.subscribe(filter, Q1);
+        assert!(realm(&world).groups.get(filter).is_none(), "{filter}");
+    }
+    let alone = World::new();
+    alone.join(v5("c")).subscribe("$share/g/a", Q1);
+    assert!(realm(&alone).groups.all().is_empty());
+}
+
+#[test]
+fn a_group_that_the_log_does_not_take_is_not_subscribed_to() {
+    let world = entry();
+    let mut client = world.join(v5("c"));
+    world.store.fails.store(true, Ordering::Relaxed);
+    client.send_subscribe(None, &[to("$share/g/d/a", Q1)]);
+    let heard = client.hear();
+    assert!(heard.len() == 1 && heard[0].starts_with("suback #1 ") && !heard[0].contains("Granted"), "{heard:?}");
+    assert_eq!(realm(&world).subscriptions_len(), 0);
+}

@@ -50,8 +50,14 @@ pub enum What<'a> {
         caller: Caller<'a>,
         disclose_me: bool,
         receive_progress: bool,
+        /// It is the first of several parts.
+        progress: bool,
         /// 0: none.
         timeout_ms: u64,
+    },
+    /// To the callee's entry, a further part of the call.
+    More {
+        progress: bool,
     },
     Interrupt {
         mode: InterruptMode,
@@ -68,6 +74,15 @@ pub enum What<'a> {
     /// The router's.
     Refused {
         why: Refusal,
+    },
+    /// The call and its payload, which were given to nobody.
+    Returned {
+        why: Refusal,
+        procedure: &'a str,
+        #[serde(borrow)]
+        caller: Caller<'a>,
+        disclose_me: bool,
+        timeout_ms: u64,
     },
     /// Not about a call: callees of this user, or of this client of the user, are to be revoked.
     TakeOver {

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use frame::{Caller, Opened, What};
 pub use frame::{Lives, cut};
-use frame::{Opened, What};
 
 use super::{Node, Peers};
 use crate::delivery::backlog::Backlog;
@@ -34,13 +34,13 @@ use crate::node::session::{Identity, Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use crate::queue::message::Malformed;
 use crate::queue::state::rows;
-use crate::router::dealer::{Call, Rank, peer_session};
+use crate::router::dealer::{Call, Part, Rank, peer_session};
 use crate::router::interest::{Offered, PeerId};
-use crate::router::output::{Failure, Invocation, Output, Refusal};
+use crate::router::output::{Failure, Invocation, InvocationPolicy, Output, Refusal};
 use crate::types::event::{Discloser, Event, Terms};
 use crate::types::ids::{InvocationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
-use crate::types::topic::Topic;
+use crate::types::topic::{Topic, TopicPattern};
 
 /// Why a frame was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,12 +164,33 @@ impl PeerCalls {
                     self.refuse(head.realm, head.id, Refusal::ReceiverBlocked);
                     return Ok(());
                 };
-                let asked = Asked::read(&head.what, realm, request, payload)?;
+                let (asked, pattern, policy) = Asked::read(&head.what, realm, request, payload)?;
                 realm.command(&node, touched, |dealer, out| {
-                    let Asked { pattern, policy, .. } = &asked;
-                    dealer.call_from_peer(rank, session, &asked.call(), pattern, *policy, now_ms, out)
+                    dealer.call_from_peer(rank, session, &asked.call(), &pattern, policy, now_ms, out)
                 })
             }
+            What::More { progress } => realm.command(&node, touched, |dealer, out| match payload {
+                Some(payload) => {
+                    let part = Part { request, procedure: None, payload, progress };
+                    dealer.continue_from_peer(rank, &part, out);
+                    Ok(())
+                }
+                None => {
+                    dealer.result_undeliverable(callee, request, Refusal::ReceiverBlocked, out);
+                    Ok(())
+                }
+            }),
+            What::Returned { why, .. } => match payload {
+                Some(payload) => {
+                    let asked = Asked::returned(&head.what, realm, request, payload)?;
+                    realm.command(&node, touched, |dealer, out| {
+                        dealer.call_returned(callee, invocation, &asked.call(), why, now_ms, out)
+                    })
+                }
+                None => realm.command(&node, touched, |dealer, out| {
+                    dealer.invocation_refused(callee, invocation, why, false, out)
+                }),
+            },
             What::Interrupt { mode, why } => realm.command(&node, touched, |dealer, out| {
                 dealer.interrupt_from_peer(rank, request, mode, why, out);
                 Ok(())
@@ -218,31 +239,59 @@ impl PeerCalls {
     }
 }
 
-/// A call of a peer.
+/// A call of a peer, or one that it returns.
 struct Asked<'a> {
     request: RequestId,
     procedure: Topic,
-    pattern: crate::types::topic::TopicPattern,
-    policy: crate::router::output::InvocationPolicy,
     caller: Discloser,
     codec: crate::types::payload::Codec,
     payload: PayloadRef<'a>,
     disclose_me: bool,
     receive_progress: bool,
+    progress: bool,
     timeout_ms: u64,
 }
 
 impl<'a> Asked<'a> {
-    fn read(what: &What<'_>, realm: &Realm, request: RequestId, payload: PayloadRef<'a>) -> Result<Self, Malformed> {
-        let What::Call { procedure, pattern, policy, caller, disclose_me, receive_progress, timeout_ms } = what else {
+    /// The call, and with what its callee is registered.
+    fn read(
+        what: &What<'_>,
+        realm: &Realm,
+        request: RequestId,
+        payload: PayloadRef<'a>,
+    ) -> Result<(Self, TopicPattern, InvocationPolicy), Malformed> {
+        let &What::Call { procedure, ref pattern, policy, caller, disclose_me, receive_progress, progress, timeout_ms } =
+            what
+        else {
             return Err(Malformed);
         };
+        let asked = Self::new(realm, request, procedure, caller, payload)?;
+        let asked = Self { disclose_me, receive_progress, progress, timeout_ms, ..asked };
+        Ok((asked, rows::read_pattern(pattern).ok_or(Malformed)?, policy))
+    }
+
+    fn returned(
+        what: &What<'_>,
+        realm: &Realm,
+        request: RequestId,
+        payload: PayloadRef<'a>,
+    ) -> Result<Self, Malformed> {
+        let What::Returned { procedure, caller, disclose_me, timeout_ms, .. } = what else { return Err(Malformed) };
+        let asked = Self::new(realm, request, procedure, *caller, payload)?;
+        Ok(Self { disclose_me: *disclose_me, timeout_ms: *timeout_ms, ..asked })
+    }
+
+    fn new(
+        realm: &Realm,
+        request: RequestId,
+        procedure: &str,
+        caller: Caller<'_>,
+        payload: PayloadRef<'a>,
+    ) -> Result<Self, Malformed> {
         let procedure = Topic::from_name(procedure).map_err(|_| Malformed)?;
-        let (session, authid, authrole) = *caller;
+        let (session, authid, authrole) = caller;
         Ok(Self {
             request,
-            pattern: rows::read_pattern(pattern).ok_or(Malformed)?,
-            policy: *policy,
             caller: Discloser {
                 session: SessionId(session),
                 authid: authid.map(str::to_owned),
@@ -251,9 +300,10 @@ impl<'a> Asked<'a> {
             codec: realm.codec(&procedure),
             procedure,
             payload,
-            disclose_me: *disclose_me,
-            receive_progress: *receive_progress,
-            timeout_ms: *timeout_ms,
+            disclose_me: false,
+            receive_progress: false,
+            progress: false,
+            timeout_ms: 0,
         })
     }
 
@@ -265,10 +315,15 @@ impl<'a> Asked<'a> {
             codec: self.codec,
             timeout_ms: self.timeout_ms,
             receive_progress: self.receive_progress,
+            progress: self.progress,
             disclose_me: self.disclose_me,
             caller: &self.caller,
         }
     }
+}
+
+fn said(caller: &Discloser) -> Caller<'_> {
+    (caller.session.0, caller.authid.as_deref(), caller.authrole.as_deref())
 }
 
 /// The session that a peer is in a realm.
@@ -317,6 +372,7 @@ impl Wire for Frames {
             Output::Error { request, failure: Failure::Refused(why), .. } => {
                 line.say(request.0, What::Refused { why: *why })
             }
+            Output::Returned { call, why, .. } => line.give_back(call, *why),
             Output::TakeOver { pattern, authid, client_id, .. } => {
                 line.say(0, What::TakeOver { pattern: rows::pattern_text(pattern), authid, client_id: *client_id })
             }
@@ -331,19 +387,36 @@ impl Wire for Frames {
 
 impl Line {
     fn invoke(&self, invocation: &Invocation<'_, Arc<Session>>) -> Result<(), Unencodable> {
+        if invocation.continues {
+            let what = What::More { progress: invocation.progress };
+            return self.pass_on(invocation.invocation.0, what, invocation.payload);
+        }
         let (elsewhere, caller) = invocation.elsewhere.zip(invocation.caller).ok_or(Unencodable::Gone)?;
         let what = What::Call {
             procedure: elsewhere.procedure.name(),
             pattern: rows::pattern_text(elsewhere.pattern),
             policy: elsewhere.policy,
-            caller: (caller.session.0, caller.authid.as_deref(), caller.authrole.as_deref()),
+            caller: said(caller),
             disclose_me: elsewhere.disclose_me,
             receive_progress: invocation.receive_progress,
+            progress: invocation.progress,
             timeout_ms: invocation.timeout_ms.unwrap_or(0),
         };
         self.pass_on(invocation.invocation.0, what, invocation.payload)?;
         self.peers.call_counts.out.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Returns a call. If there is no room for its payload, the caller's entry is told why nobody was called.
+    fn give_back(&self, call: &Call<'_>, why: Refusal) -> Result<(), Unencodable> {
+        let what = What::Returned {
+            why,
+            procedure: call.procedure.name(),
+            caller: said(call.caller),
+            disclose_me: call.disclose_me,
+            timeout_ms: call.timeout_ms,
+        };
+        self.pass_on(call.request.0, what, call.payload).or_else(|_| self.say(call.request.0, What::Refused { why }))
     }
 
     /// Sends what has to come there as long as there is a link.

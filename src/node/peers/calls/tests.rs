@@ -13,6 +13,7 @@ fn call(caller: Caller<'_>) -> What<'_> {
         caller,
         disclose_me: true,
         receive_progress: false,
+        progress: true,
         timeout_ms: 70_000,
     }
 }
@@ -21,9 +22,17 @@ fn all() -> Vec<What<'static>> {
     vec![
         call((9, Some("joe"), None)),
         What::Interrupt { mode: InterruptMode::Kill, why: Refusal::Timeout },
+        What::More { progress: true },
         What::Result { progress: true },
         What::Failed { uri: "app.error" },
         What::Refused { why: Refusal::TooManyCallsBetweenEntries },
+        What::Returned {
+            why: Refusal::NoAvailableCallee,
+            procedure: "app/add",
+            caller: (9, None, Some("user")),
+            disclose_me: false,
+            timeout_ms: 1,
+        },
         What::TakeOver { pattern: "prefix:app.".to_owned(), authid: "joe", client_id: Some("c1") },
     ]
 }

@@ -54,6 +54,7 @@ fn payloads_and_codec_are_passed_on_as_they_are() {
         codec: Codec::Cbor,
         timeout_ms: 0,
         receive_progress: false,
+        progress: false,
         disclose_me: false,
         caller: &caller,
     };

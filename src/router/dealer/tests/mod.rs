@@ -4,6 +4,7 @@
 mod calling;
 mod ending;
 mod limits;
+mod parts;
 mod peers;
 mod random;
 mod registering;
@@ -21,6 +22,7 @@ const CANCELING: CalleeFeatures = CalleeFeatures {
     call_canceling: true,
     progressive_call_results: true,
     call_timeout: false,
+    progressive_call_invocations: true,
     registration_revocation: false,
 };
 
@@ -124,6 +126,7 @@ impl Desk {
             codec: Codec::Auto,
             timeout_ms: 0,
             receive_progress: false,
+            progress: false,
             disclose_me: false,
             caller: &caller,
         };
@@ -206,6 +209,8 @@ fn line(output: &Output<'_, u64>) -> String {
             let mut line = format!("{} INVOCATION {}", invocation.to, invocation.invocation);
             line.extend(invocation.procedure.map(|procedure| format!(" procedure={}", procedure.uri())));
             line.extend(invocation.caller.map(|caller| format!(" caller={}", caller.session)));
+            line.extend(invocation.progress.then_some(" progress"));
+            line.extend(invocation.continues.then_some(" continues"));
             line.extend(invocation.receive_progress.then_some(" receive_progress"));
             line.extend(invocation.timeout_ms.map(|timeout_ms| format!(" timeout={timeout_ms}")));
             line
@@ -223,6 +228,7 @@ fn line(output: &Output<'_, u64>) -> String {
             let mode = if *mode == InterruptMode::Kill { "kill" } else { "killnowait" };
             format!("{to} INTERRUPT {invocation} {mode} {}", reason.uri())
         }
+        Output::Returned { to, call, why } => format!("{to} RETURNED {}: {}", call.request.0, why.uri()),
         Output::TakeOver { to, pattern, authid, .. } => format!("{to} TAKE_OVER {} of {authid}", pattern.uri().0),
         Output::Registration(event) => match event {
             RegistrationEvent::Created { session, registration } => {

@@ -2,6 +2,7 @@
 //! are 0, 1 and 2, which is their rank; what a client is told begins with its entry.
 
 mod calling;
+mod parts;
 mod random;
 mod registering;
 
@@ -25,9 +26,11 @@ struct World {
 enum Said {
     Offers(TopicPattern, Vec<Offer>),
     Call { id: u64, procedure: Topic, pattern: TopicPattern, policy: InvocationPolicy, options: Options },
+    More { id: u64, progress: bool },
     Result { id: u64, progress: bool },
     Failed { id: u64, uri: String },
     Refused { id: u64, why: Refusal },
+    Returned { id: u64, why: Refusal, procedure: Topic, options: Options },
     Interrupt { id: u64, mode: InterruptMode, why: Refusal },
     TakeOver { pattern: TopicPattern, authid: String, client_id: Option<String> },
 }
@@ -35,9 +38,36 @@ enum Said {
 #[derive(Clone)]
 struct Options {
     receive_progress: bool,
+    progress: bool,
     timeout_ms: u64,
     disclose_me: bool,
     caller: Discloser,
+}
+
+impl Options {
+    fn of(call: &Call<'_>) -> Self {
+        Self {
+            receive_progress: call.receive_progress,
+            progress: call.progress,
+            timeout_ms: call.timeout_ms,
+            disclose_me: call.disclose_me,
+            caller: call.caller.clone(),
+        }
+    }
+
+    fn call<'a>(&'a self, id: u64, procedure: &'a Topic) -> Call<'a> {
+        Call {
+            request: RequestId(id),
+            procedure,
+            payload: PayloadRef::Bytes(b""),
+            codec: Codec::Auto,
+            timeout_ms: self.timeout_ms,
+            receive_progress: self.receive_progress,
+            progress: self.progress,
+            disclose_me: self.disclose_me,
+            caller: &self.caller,
+        }
+    }
 }
 
 fn world() -> World {
@@ -105,23 +135,22 @@ impl World {
         self.begin(at, |dealer, now_ms, out| match said {
             Said::Offers(pattern, offers) => dealer.set_offers(rank, &handle(from), &pattern, &offers, now_ms),
             Said::Call { id, procedure, pattern, policy, options } => {
-                let call = Call {
-                    request: RequestId(id),
-                    procedure: &procedure,
-                    payload,
-                    codec: Codec::Auto,
-                    timeout_ms: options.timeout_ms,
-                    receive_progress: options.receive_progress,
-                    disclose_me: options.disclose_me,
-                    caller: &options.caller,
-                };
+                let call = options.call(id, &procedure);
                 dealer.call_from_peer(rank, &handle(from), &call, &pattern, policy, now_ms, out).unwrap();
+            }
+            Said::More { id, progress } => {
+                let part = Part { request: RequestId(id), procedure: None, payload, progress };
+                dealer.continue_from_peer(rank, &part, out);
             }
             Said::Result { id, progress } => {
                 dealer.yield_result(peer, InvocationId(id), progress, payload, now_ms, out).unwrap();
             }
             Said::Failed { id, uri } => dealer.invocation_error(peer, InvocationId(id), &uri, payload, out).unwrap(),
             Said::Refused { id, why } => dealer.invocation_refused(peer, InvocationId(id), why, false, out).unwrap(),
+            Said::Returned { id, why, procedure, options } => {
+                let call = options.call(id, &procedure);
+                dealer.call_returned(peer, InvocationId(id), &call, why, now_ms, out).unwrap();
+            }
             Said::Interrupt { id, mode, why } => dealer.interrupt_from_peer(rank, RequestId(id), mode, why, out),
             Said::TakeOver { pattern, authid, client_id } => {
                 dealer.take_over(&pattern, &authid, client_id.as_deref(), out)
@@ -201,11 +230,24 @@ impl World {
             codec: Codec::Auto,
             timeout_ms: 0,
             receive_progress: false,
+            progress: false,
             disclose_me: false,
             caller: &caller,
         };
         options(&mut call);
         self.run(at, |dealer, now_ms, out| dealer.call(SessionId(session), &session, &call, now_ms, out).unwrap())
+    }
+
+    /// A CALL that may go on with one.
+    fn part(&mut self, at: usize, session: u64, request: u64, progress: bool) -> Vec<String> {
+        self.begin_part(at, session, request, progress);
+        self.settle()
+    }
+
+    fn begin_part(&mut self, at: usize, session: u64, request: u64, progress: bool) {
+        let (request, payload) = (RequestId(request), PayloadRef::Bytes(b""));
+        let part = Part { request, procedure: Some("app.add"), payload, progress };
+        self.begin(at, |dealer, _, out| assert!(dealer.continue_call(SessionId(session), &part, out).unwrap()));
     }
 
     fn answer(&mut self, at: usize, callee: u64, invocation: u64) -> Vec<String> {
@@ -252,10 +294,14 @@ impl World {
 
 fn said(output: &Output<'_, u64>) -> Said {
     match *output {
+        Output::Invocation(invocation) if invocation.continues => {
+            Said::More { id: invocation.invocation.0, progress: invocation.progress }
+        }
         Output::Invocation(invocation) => {
             let elsewhere = invocation.elsewhere.unwrap();
             let options = Options {
                 receive_progress: invocation.receive_progress,
+                progress: invocation.progress,
                 timeout_ms: invocation.timeout_ms.unwrap_or(0),
                 disclose_me: elsewhere.disclose_me,
                 caller: invocation.caller.unwrap().clone(),
@@ -269,6 +315,10 @@ fn said(output: &Output<'_, u64>) -> Said {
             Said::Failed { id: request.0, uri: uri.to_owned() }
         }
         Output::Interrupt { invocation, mode, reason, .. } => Said::Interrupt { id: invocation.0, mode, why: reason },
+        Output::Returned { call, why, .. } => {
+            let (procedure, options) = (call.procedure.clone(), Options::of(&call));
+            Said::Returned { id: call.request.0, why, procedure, options }
+        }
         Output::TakeOver { pattern, authid, client_id, .. } => Said::TakeOver {
             pattern: pattern.clone(),
             authid: authid.to_owned(),

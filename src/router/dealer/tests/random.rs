@@ -1,7 +1,7 @@
 //! Sessions that do anything in any order. A model outside the dealer watches what everybody is told; the dealer's own
 //! lists are checked after every command.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::endpoints::Dice;
 use super::*;
@@ -29,6 +29,8 @@ struct Watcher {
     open: HashMap<(u64, u64), bool>,
     last_invocation: HashMap<u64, u64>,
     invoked: HashMap<(u64, u64), Invoked>,
+    /// Calls whose last part was not said, and their procedure, whatever has become of them.
+    in_parts: BTreeMap<(u64, u64), &'static str>,
 }
 
 impl Watcher {
@@ -37,6 +39,11 @@ impl Watcher {
             Output::Invocation(invocation) => {
                 let (to, id) = (*invocation.to, invocation.invocation.0);
                 assert!(self.present.contains(&to));
+                if invocation.continues {
+                    let state = self.invoked.get(&(to, id));
+                    assert!(state == Some(&Invoked::UnderWay) && self.canceling.contains(&to), "a part for who works");
+                    return;
+                }
                 let last = self.last_invocation.insert(to, id).unwrap_or(0);
                 assert_eq!(id, last + 1, "invocations of a callee are numbered in a row");
                 self.invoked.insert((to, id), Invoked::UnderWay);
@@ -63,6 +70,7 @@ impl Watcher {
         self.last_invocation.remove(&session);
         self.open.retain(|(caller, _), _| *caller != session);
         self.invoked.retain(|(callee, _), _| *callee != session);
+        self.in_parts.retain(|(caller, _), _| *caller != session);
     }
 }
 
@@ -123,7 +131,8 @@ impl Run {
         match self.dice.below(100) {
             0..12 => self.register(session),
             12..16 => self.unregister(session),
-            16..50 => self.call(session),
+            16..42 => self.call(session),
+            42..50 => self.go_on(),
             50..75 => self.answer(),
             75..80 => self.make_up_an_answer(session),
             80..88 => self.cancel(),
@@ -156,6 +165,7 @@ impl Run {
                 call_canceling: self.watcher.canceling.contains(&session),
                 progressive_call_results: session.is_multiple_of(2),
                 call_timeout: session.is_multiple_of(3),
+                progressive_call_invocations: !session.is_multiple_of(4),
                 registration_revocation: session.is_multiple_of(5),
             },
         };
@@ -172,7 +182,8 @@ impl Run {
 
     fn call(&mut self, session: u64) {
         self.next_request += 1;
-        let procedure = topic(PROCEDURES[self.dice.below(PROCEDURES.len())]);
+        let uri = PROCEDURES[self.dice.below(PROCEDURES.len())];
+        let procedure = topic(uri);
         let call = Call {
             request: RequestId(self.next_request),
             procedure: &procedure,
@@ -180,13 +191,34 @@ impl Run {
             codec: Codec::Auto,
             timeout_ms: 10 * self.dice.below(4) as u64,
             receive_progress: self.chance(50),
+            progress: self.chance(30),
             disclose_me: self.chance(50),
             caller: &Discloser { session: SessionId(session), authid: None, authrole: None },
         };
         let Self { dealer, watcher, now_ms, .. } = self;
         watcher.open.insert((session, self.next_request), call.receive_progress);
+        if call.progress {
+            watcher.in_parts.insert((session, self.next_request), uri);
+        }
         let mut out = |output: Output<'_, u64>| watcher.hear(&output);
         assert_eq!(dealer.call(SessionId(session), &session, &call, *now_ms, &mut out), Ok(()));
+    }
+
+    /// A caller says a further part, be the call under way or not.
+    fn go_on(&mut self) {
+        if self.watcher.in_parts.is_empty() {
+            return;
+        }
+        let at = self.dice.below(self.watcher.in_parts.len());
+        let Some((&(caller, request), &uri)) = self.watcher.in_parts.iter().nth(at) else { return };
+        let (id, payload, progress) = (RequestId(request), PayloadRef::Bytes(b""), self.chance(60));
+        let part = Part { request: id, procedure: Some(uri), payload, progress };
+        let Self { dealer, watcher, .. } = self;
+        let mut out = |output: Output<'_, u64>| watcher.hear(&output);
+        assert_eq!(dealer.continue_call(SessionId(caller), &part, &mut out), Ok(true));
+        if !progress {
+            watcher.in_parts.remove(&(caller, request));
+        }
     }
 
     /// A callee answers something it has not answered yet, be it in time or not.
@@ -259,8 +291,11 @@ impl Run {
         if place.invocation.0 == last && untouched {
             let mut out = |output: Output<'_, u64>| watcher.hear(&output);
             dealer.invocation_undeliverable(place.callee, place.invocation, Refusal::PayloadSizeExceeded, &mut out);
-            watcher.invoked.remove(&(place.callee.0, last));
-            watcher.last_invocation.insert(place.callee.0, last - 1);
+            // A callee that had a part before is told to stop.
+            if watcher.invoked[&(place.callee.0, last)] == Invoked::UnderWay {
+                watcher.invoked.remove(&(place.callee.0, last));
+                watcher.last_invocation.insert(place.callee.0, last - 1);
+            }
         } else {
             let (caller, request, reason) = (SessionId(caller), RequestId(request), Refusal::PayloadSizeExceeded);
             dealer.result_undeliverable(caller, request, reason, &mut |output| watcher.hear(&output));

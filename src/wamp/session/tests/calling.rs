@@ -437,3 +437,65 @@ fn calls_of_a_session_are_limited() {
     caller.send(r#"[48,2,{},"com.proc"]"#);
     assert!(caller.received()[0].starts_with(r#"[8,48,2,{},"fennec.error.quota_exceeded""#));
 }
+
+const IN_PARTS: &str = r#""call_canceling":true,"progressive_call_results":true,"progressive_call_invocations":true"#;
+
+/// A caller and a callee that announce all that calls in parts need.
+fn in_parts(world: &World) -> (Client, Client) {
+    let mut caller = world.connect();
+    caller.join(r#"[1,"realm1",{"roles":{"caller":{"features":{"progressive_call_invocations":true}}}}]"#);
+    (caller, callee_with(world, IN_PARTS))
+}
+
+#[test]
+fn a_call_may_come_in_parts() {
+    let world = World::new();
+    let (mut caller, mut callee) = in_parts(&world);
+    caller.check(r#"[48,7,{"progress":true,"receive_progress":true},"com.proc",[1]]"#, &[]);
+    callee.expect(&[r#"[68,1,1,{"receive_progress":true,"progress":true},[1]]"#]);
+    callee.check(r#"[70,1,{"progress":true},["one"]]"#, &[]);
+    caller.expect(&[r#"[50,7,{"progress":true},["one"]]"#]);
+    // Another call in between; and options that count for nothing.
+    caller.check(r#"[48,8,{},"com.proc"]"#, &[]);
+    callee.expect(&["[68,2,1,{}]"]);
+    caller.check(r#"[48,7,{"progress":true,"timeout":"x"},"com.proc",[],{"a":2}]"#, &[]);
+    callee.expect(&[r#"[68,1,1,{"receive_progress":true,"progress":true},[],{"a":2}]"#]);
+    caller.check(r#"[48,7,{"progress":false},"com.proc",[3]]"#, &[]);
+    callee.expect(&[r#"[68,1,1,{"receive_progress":true},[3]]"#]);
+    callee.check("[70,1,{},[4]]", &[]);
+    caller.expect(&["[50,7,{},[4]]"]);
+}
+
+#[test]
+fn parts_of_a_call_that_was_refused_are_dropped() {
+    let world = World::new();
+    let mut caller = in_parts(&world).0;
+    for (request, options, procedure, uri) in [
+        (1, r#""progress":true"#, "com.nothing", "wamp.error.no_such_procedure"),
+        (2, r#""progress":true"#, "a..b", "wamp.error.invalid_uri"),
+        (3, r#""progress":true,"timeout":-1"#, "com.proc", "wamp.error.invalid_argument"),
+        (4, r#""progress":true"#, "fennec.key.get", "wamp.error.feature_not_supported"),
+    ] {
+        caller.check_error(&format!(r#"[48,{request},{{{options}}},"{procedure}"]"#), 48, request, uri);
+        caller.check(&format!(r#"[48,{request},{{"progress":true}},"{procedure}"]"#), &[]);
+        caller.check(&format!(r#"[48,{request},{{}},"{procedure}"]"#), &[]);
+    }
+    caller.check_error(r#"[48,5,{"progress":1},"com.proc"]"#, 48, 5, "wamp.error.invalid_argument");
+}
+
+#[test]
+fn who_calls_in_parts_has_to_say_so_before() {
+    let world = World::new();
+    let (mut caller, _callee) = (world.join(), callee_with(&world, IN_PARTS));
+    let text = "CALL with progress: HELLO has not announced progressive_call_invocations";
+    caller.check_violation(r#"[48,1,{"progress":true},"com.proc"]"#, text);
+}
+
+#[test]
+fn a_call_that_is_not_in_parts_does_not_go_on() {
+    let world = World::new();
+    let (mut caller, mut callee) = in_parts(&world);
+    caller.check(r#"[48,7,{},"com.proc"]"#, &[]);
+    callee.expect(&["[68,1,1,{}]"]);
+    caller.check_violation(r#"[48,7,{"progress":true},"com.proc"]"#, "request 7 is a call under way already");
+}

@@ -219,3 +219,62 @@ fn an_unsubscribed_pattern_gets_no_more_retained_values() {
     assert_eq!(received.last().map(String::as_str), Some("[35,2]"));
     assert!(received.len() < 1000, "{}", received.len());
 }
+
+/// The syncs of a cluster, as the house of an entry sees them: how often they were asked.
+fn in_a_cluster(world: &World) -> Arc<AtomicU64> {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    world.node.house.ask_by(Box::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    asked
+}
+
+const RETAINED: &str = r#"[32,1,{"get_retained":true},"a"]"#;
+
+#[test]
+fn a_retained_value_comes_when_the_entry_has_what_was_acknowledged_elsewhere() {
+    let world = World::new();
+    let (mut publisher, mut subscriber, mut late) = (world.join(), world.join(), world.join());
+    publisher.check(r#"[16,1,{"retain":true,"acknowledge":true},"a",[1]]"#, &["[17,1,*]"]);
+    let asked = in_a_cluster(&world);
+    subscriber.check(RETAINED, &["[33,1,1]"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    // The next question is for those who came behind this one.
+    late.check(RETAINED, &["[33,1,1]"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    world.node.house.freshest(Some(7));
+    world.node.house.followed(6);
+    subscriber.expect(&[]);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    // What is published meanwhile does not wait.
+    publisher.check(r#"[16,2,{"acknowledge":true},"a",[2]]"#, &["[17,2,*]"]);
+    subscriber.expect(&["[36,1,*,{},[2]]"]);
+    world.node.house.followed(7);
+    subscriber.expect(&[r#"[36,1,*,{"retained":true,"event_id":"EVENT"},[1]]"#]);
+    late.expect(&["[36,1,*,{},[2]]"]);
+    world.node.house.freshest(Some(7));
+    late.expect(&[r#"[36,1,*,{"retained":true,"event_id":"EVENT"},[1]]"#]);
+}
+
+#[test]
+fn without_a_quorum_retained_values_come_as_they_are_known() {
+    let mut world = World::new();
+    let mut publisher = world.join();
+    publisher.check(r#"[16,1,{"retain":true,"acknowledge":true},"a",[1]]"#, &["[17,1,*]"]);
+    in_a_cluster(&world);
+    let event = r#"[36,1,*,{"retained":true,"event_id":"EVENT"},[1]]"#;
+    let mut subscriber = world.join();
+    subscriber.check(RETAINED, &["[33,1,1]"]);
+    // Nobody says anything.
+    world.tick(499);
+    subscriber.expect(&[]);
+    world.tick(1);
+    subscriber.expect(&[event]);
+    // It is known that there is no majority.
+    let mut subscriber = world.join();
+    subscriber.check(RETAINED, &["[33,1,1]"]);
+    world.node.house.freshest(None);
+    world.node.house.freshest(None);
+    subscriber.expect(&[event]);
+}

@@ -142,7 +142,8 @@ fn a_call_from_an_entry_is_given_to_callees_of_this_one_alone() {
     let told = std::mem::take(&mut world.under_way);
     let answers = [world.ask(0, 5, 1, "app.add"), world.ask(0, 5, 2, "app.add")];
     world.under_way = told;
-    assert_eq!(answers, [["0: 5 ERROR Call 1: wamp.error.canceled"], ["2: 2 INVOCATION 1"]]);
+    // Both came to entry 1 or 2; the one that was returned went to 2.
+    assert_eq!(answers, [["2: 2 INVOCATION 1"], ["2: 2 INVOCATION 2"]]);
 }
 
 #[test]
@@ -156,20 +157,13 @@ fn a_peer_cannot_call_what_is_the_brokers_own_or_what_the_pattern_does_not_match
         let id = at as u64 + 1;
         world.begin(1, |dealer, now_ms, out| {
             let caller = Discloser { session: SessionId(5), authid: None, authrole: None };
-            let call = Call {
-                request: RequestId(id),
-                procedure,
-                payload: PayloadRef::Bytes(b""),
-                codec: Codec::Auto,
-                timeout_ms: 0,
-                receive_progress: false,
-                disclose_me: false,
-                caller: &caller,
-            };
+            let options =
+                Options { receive_progress: false, timeout_ms: 0, progress: false, disclose_me: false, caller };
+            let call = options.call(id, procedure);
             dealer.call_from_peer(0, &handle(0), &call, pattern, InvocationPolicy::Single, now_ms, out).unwrap();
         });
         let refused = world.under_way.pop_front().map(|(_, _, said)| said);
-        assert!(matches!(refused, Some(Said::Refused { why: Refusal::NoSuchProcedure, .. })));
+        assert!(matches!(refused, Some(Said::Returned { why: Refusal::NoSuchProcedure, .. })));
     }
 }
 
@@ -181,6 +175,85 @@ fn a_callee_that_takes_no_more_at_once_is_minded_by_its_entry() {
     assert_eq!(world.ask(2, 6, 1, "app.add"), ["2: 6 ERROR Call 1: wamp.error.no_available_callee"]);
     world.answer(1, 1, 1);
     assert_eq!(world.ask(2, 6, 2, "app.add"), ["1: 1 INVOCATION 2"]);
+}
+
+/// The callees of all entries take one call at once.
+fn one_each(policy: InvocationPolicy) -> World {
+    let mut world = world();
+    for at in 0..3 {
+        world.register(at, 1 + at as u64, "app.add", |register| {
+            register.policy = policy;
+            register.concurrency = NonZeroU32::new(1);
+        });
+    }
+    world
+}
+
+#[test]
+fn a_call_that_meets_busy_callees_goes_to_another_entry_until_all_are_busy() {
+    for policy in
+        [InvocationPolicy::First, InvocationPolicy::Last, InvocationPolicy::Random, InvocationPolicy::RoundRobin]
+    {
+        let mut world = one_each(policy);
+        let mut called: Vec<String> = (1..=3).flat_map(|request| world.ask(0, 5, request, "app.add")).collect();
+        called.sort();
+        assert_eq!(called, ["0: 1 INVOCATION 1", "1: 2 INVOCATION 1", "2: 3 INVOCATION 1"], "{policy:?}");
+        assert_eq!(world.ask(1, 6, 1, "app.add"), ["1: 6 ERROR Call 1: wamp.error.no_available_callee"], "{policy:?}");
+        assert_eq!(world.calls_under_way(), [3, 1, 1]);
+        world.answer(2, 3, 1);
+        assert_eq!(world.ask(1, 6, 2, "app.add"), ["2: 3 INVOCATION 2"], "{policy:?}");
+    }
+}
+
+#[test]
+fn a_call_that_was_returned_keeps_what_its_caller_asked_for() {
+    let mut world = one_each(InvocationPolicy::First);
+    world.ask(1, 5, 1, "app.add");
+    world.ask(1, 5, 2, "app.add");
+    let invoked = world.call(1, 5, 3, "app.add", |call| {
+        call.receive_progress = true;
+        call.disclose_me = true;
+        call.timeout_ms = 100;
+    });
+    assert_eq!(invoked, ["2: 3 INVOCATION 1 caller=5 receive_progress"]);
+    assert_eq!(world.yield_result(2, 3, 1, true), ["1: 5 RESULT 3 progress"]);
+    let mut told = world.tick(1100);
+    told.sort();
+    assert_eq!(told, ["1: 5 ERROR Call 3: wamp.error.timeout", "2: 3 INTERRUPT 1 killnowait wamp.error.timeout"]);
+}
+
+#[test]
+fn a_call_that_was_canceled_meanwhile_is_not_tried_again() {
+    for (mode, told) in [
+        (CancelMode::Skip, "0: 5 ERROR Call 2: wamp.error.canceled"),
+        (CancelMode::KillNoWait, "0: 5 ERROR Call 2: wamp.error.canceled"),
+        (CancelMode::Kill, "0: 5 ERROR Call 2: wamp.error.canceled"),
+    ] {
+        let mut world = one_each(InvocationPolicy::First);
+        world.leave(0, 1);
+        world.ask(0, 5, 1, "app.add");
+        // It is canceled before entry 1 has returned it.
+        let (procedure, caller) = (topic("app.add"), Discloser { session: SessionId(5), authid: None, authrole: None });
+        let options = Options { receive_progress: false, timeout_ms: 0, progress: false, disclose_me: false, caller };
+        world.begin(0, |dealer, now_ms, out| {
+            dealer.call(SessionId(5), &5, &options.call(2, &procedure), now_ms, out).unwrap();
+        });
+        assert_eq!(world.cancel(0, 5, 2, mode), [told], "{mode:?}");
+        assert_eq!(world.calls_under_way(), [1, 1, 0], "{mode:?}");
+    }
+}
+
+#[test]
+fn a_call_is_not_tried_at_those_that_stand_by() {
+    let mut world = world();
+    // Neither has heard of the other's when it registers.
+    for at in [1, 2] {
+        let one = |register: &mut Register<'_>| register.concurrency = NonZeroU32::new(1);
+        world.begin_register(at, at as u64, "app.add", one);
+    }
+    world.settle();
+    world.ask(0, 5, 1, "app.add");
+    assert_eq!(world.ask(0, 5, 2, "app.add"), ["0: 5 ERROR Call 2: wamp.error.no_available_callee"]);
 }
 
 #[test]
@@ -238,6 +311,7 @@ fn only_so_many_calls_are_under_way_between_two_entries() {
                 codec: Codec::Auto,
                 timeout_ms: 0,
                 receive_progress: false,
+                progress: false,
                 disclose_me: false,
                 caller: &Discloser { session: SessionId(session), authid: None, authrole: None },
             };
@@ -247,4 +321,21 @@ fn only_so_many_calls_are_under_way_between_two_entries() {
     world.settle();
     assert_eq!(world.ask(0, 99, 1, "app.add"), ["0: 99 ERROR Call 1: fennec.error.quota_exceeded"]);
     assert_eq!(world.ask(2, 99, 1, "app.add").len(), 1);
+}
+
+#[test]
+fn an_entry_that_takes_no_more_calls_is_passed_over() {
+    let mut world = world();
+    world.register(1, 1, "app.add", shared(InvocationPolicy::First));
+    for request in 0..CALLS_PER_PEER_MAX as u64 {
+        let (procedure, caller) = (topic("app.add"), Discloser { session: SessionId(5), authid: None, authrole: None });
+        let options = Options { receive_progress: false, timeout_ms: 0, progress: false, disclose_me: false, caller };
+        let session = 5 + request / 1000;
+        world.begin(0, |dealer, now_ms, out| {
+            dealer.call(SessionId(session), &session, &options.call(request, &procedure), now_ms, out).unwrap();
+        });
+    }
+    world.settle();
+    world.register(2, 2, "app.add", shared(InvocationPolicy::First));
+    assert_eq!(world.ask(0, 99, 1, "app.add"), ["2: 2 INVOCATION 1"]);
 }
