@@ -5,6 +5,7 @@ use std::fs;
 use super::*;
 use crate::store::{StoreUrl, SyncMode};
 
+mod bridges;
 mod documentation;
 mod meaning;
 mod services;
