@@ -19,6 +19,8 @@ use crate::queue::message;
 
 /// How long what could not be recorded, or opened, is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a service that was changed is left alone.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Why a task has stopped.
 #[derive(Debug)]
@@ -80,7 +82,8 @@ enum Happened {
 pub(super) async fn own(shared: Arc<Shared>, realm: String, name: String) {
     loop {
         match run(&shared, &realm, &name).await {
-            End::Again => {}
+            // The log may have to tell of it first.
+            End::Again => tokio::time::sleep(BREATH).await,
             End::Over => break,
             End::Fails(why) => {
                 tracing::warn!(service = name, realm, why, "a service cannot be run: it is tried again");
@@ -109,7 +112,7 @@ async fn run(shared: &Arc<Shared>, realm: &str, name: &str) -> End {
         Ok(client) => client,
         Err(why) => return End::Fails(why),
     };
-    let machine = Machine::new(stored(&consumer), settings.paused);
+    let machine = Machine::new(stored(&consumer), &settings.url, settings.paused, (shared.clock)());
     let now = Instant::now();
     let mut task = Task {
         shared,
@@ -375,6 +378,7 @@ impl Task<'_> {
     /// Writes the dead letter of an event, to be published with the next record.
     async fn bury(&mut self, dead: &Transaction, status: u16, why: &str) -> Result<(), End> {
         self.bodies.clear();
+        self.reads_for = None;
         self.consumer.rewind(dead.first - 1);
         let bounds = Bounds { events_max: 1, bytes_max: usize::MAX, until: Some(dead.up_to) };
         let batch = loop {
