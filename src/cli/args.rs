@@ -10,6 +10,7 @@ use super::config::{Flag, Sources};
 use super::node::NodeArgs;
 use super::service::ServiceArgs;
 use super::store::StoreCommand;
+use super::uplink::UplinkCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub(super) enum Command {
     Lock(LockArgs),
     /// List, read and change retained values
     Keys(KeysArgs),
+    /// Look at how uplinks are doing
+    #[command(subcommand)]
+    Uplink(UplinkCommand),
     /// List, add, remove and steer webhook services
     Service(ServiceArgs),
     /// Look at what a broker keeps, make it smaller, or move it

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 
 use super::Failure;
 use super::config::Config;
@@ -13,6 +14,7 @@ use crate::net::clock::Clock;
 use crate::node::Node;
 use crate::node::log::ClockFn;
 use crate::outbound::service::{Admin, Board, Services, Settings};
+use crate::outbound::uplink;
 
 /// How long a start waits for the log to know the services of the configuration.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +24,8 @@ pub(super) struct Outbound {
     runtime: Runtime,
     node: Arc<Node>,
     board: Arc<Board>,
+    uplinks: Arc<uplink::board::Board>,
+    stopping: watch::Sender<bool>,
     clock: Clock,
     /// Answers `fennec.service.*`.
     _admin: Arc<Admin>,
@@ -48,24 +52,30 @@ impl Outbound {
         let admin = Admin::new(node.clone(), board.clone(), clock_fn);
         admin.install(runtime.handle().clone());
         runtime.spawn(services.run());
-        Ok(Self { runtime, node: node.clone(), board, clock, _admin: admin })
+        let (stopping, stopped) = watch::channel(false);
+        let uplinks = uplink::start(node, clock, &config.uplinks, runtime.handle(), &stopped);
+        Ok(Self { runtime, node: node.clone(), board, uplinks, stopping, clock, _admin: admin })
     }
 
     /// What it tells, behind `more`.
     pub fn metrics(&self, more: Option<MoreMetrics>) -> MoreMetrics {
         let (node, board, clock) = (Arc::downgrade(&self.node), self.board.clone(), self.clock);
+        let uplinks = self.uplinks.clone();
         Arc::new(move |text: &mut Text| {
             if let Some(more) = &more {
                 more(text);
             }
             if let Some(node) = node.upgrade() {
                 board.write(text, &node, clock.now_ms());
+                uplinks.metrics(clock.now_ms(), text);
             }
         })
     }
 
     /// Ends what is under way: it is taken up again where it was recorded last.
     pub fn stop(self) {
+        // Nobody may listen any more, then there is nobody to tell.
+        let _ = self.stopping.send(true);
         self.runtime.shutdown_background();
     }
 }

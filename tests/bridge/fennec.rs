@@ -118,9 +118,10 @@ impl Fennec {
         }
     }
 
-    /// Waits until the bridge is up.
+    /// Waits until the bridge is up, and subscribed to what comes in.
     pub fn is_up(&mut self) {
         self.says("a bridge is up");
+        self.says("a bridge has subscribed");
     }
 
     /// Ends it at once, as `kill -9` does.

@@ -90,10 +90,14 @@ fn both_brokers_may_be_away_at_once() {
     let relay = Relay::to(other.port());
     let topics = topic("up", "out", 2, "here/", "there/") + &topic("down", "in", 2, "here/", "there/");
     let mut broker = Fennec::start(&bridge(relay.port(), Level::V5, "", &topics));
+    let mut here = broker.client(Level::V5, "here");
+    here.subscribe("here/down");
     broker.is_up();
+    // When this has come in, the subscription is there.
+    other.client(Level::V5, "first").retain("there/down", "-");
+    here.next();
     other.stop();
     broker.says("a bridge is down");
-    let mut here = broker.client(Level::V5, "here");
     for number in 0..50 {
         here.publish("here/up", &number.to_string(), Qos::ExactlyOnce);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fennec::mqtt::codec::Level;
 use fennec::types::event::Qos;
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
 use crate::fennec::{Fennec, bridge, topic};
 use crate::free_port;
@@ -14,6 +14,8 @@ use crate::mosquitto::{self, Mosquitto};
 fn write_certificates(folder: &Path) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    // Who signs and who is signed need names that differ: else both look signed by themselves.
+    authority.distinguished_name.push(DnType::CommonName, "the authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_cert = authority.self_signed(&authority_key).unwrap();
     std::fs::write(folder.join("ca.pem"), authority_cert.pem()).unwrap();
@@ -22,6 +24,7 @@ fn write_certificates(folder: &Path) {
     for (name, usage) in uses {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![usage];
         let cert = params.signed_by(&key, &issuer).unwrap();
         std::fs::write(folder.join(format!("{name}.pem")), cert.pem()).unwrap();

@@ -100,6 +100,8 @@ sections! {
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
+        /// Central brokers that events are sent to, over links that come and go. See "Uplinks".
+        uplink: Tables<Uplink> = Tables::default(),
         /// HTTP endpoints that durable events are sent to. See docs/delivery.md.
         service: Tables<Service> = Tables::default(),
         /// What holds for all services.
@@ -211,6 +213,49 @@ sections! {
         max_bytes: ByteCount = ByteCount(1 << 30),
         /// How many events are kept of all topics that match. Unless said: as many as the other bounds allow.
         max_messages: Option<u64> = None,
+    }
+
+    /// An uplink to a central broker.
+    pub(super) struct Uplink in "" {
+        /// Its name, and that of this edge at the centre, where it is the user's own. Required.
+        id: Option<String> = None,
+        /// Where the centre is: `wss://host/ws`, or `ws://`, `rs://`, `rss://`. Required.
+        url: Option<String> = None,
+        /// What is sent, MQTT topic filters. It is kept in the log until it is sent, within the bounds below.
+        topics: Vec<String> = Vec::new(),
+        /// What is wanted from the centre, MQTT topic filters.
+        receive: Vec<String> = Vec::new(),
+        /// The realm here. Unless said: the default one.
+        realm: Option<String> = None,
+        /// The realm at the centre. Unless said: the same name.
+        centre_realm: Option<String> = None,
+        /// As whom to log in there.
+        user: Option<String> = None,
+        /// Its password.
+        password: Option<String> = None,
+        /// A file with the password alone.
+        password_file: Option<PathBuf> = None,
+        /// The authorities that certificates of the centre are believed from, PEM. Unless said: those that the system knows.
+        ca: Option<PathBuf> = None,
+        /// How long what is to be sent is kept. What is older leaves a gap marker. Where a `[[durable]]` says how the topic is kept, that
+        /// counts too.
+        max_age_s: u32 = 604_800,
+        /// How much is kept of each topic filter. What is beyond goes, the oldest first, and leaves a gap marker.
+        max_bytes: ByteCount = ByteCount(1 << 30),
+        /// Messages of one batch, 1000 at most.
+        batch_messages: u32 = 100,
+        /// Bytes of one batch; one message is always sent.
+        batch_bytes: ByteCount = ByteCount(256 * 1024),
+        /// Bytes of messages in a second. Unless said: as fast as it goes.
+        bytes_per_s: Option<ByteCount> = None,
+        /// Percent of a batch that what is published now gets while there is a backlog. 0: everything in the order of publication.
+        live_percent: u32 = 50,
+        /// Between two exchanges, unless a whole batch waits.
+        spacing_ms: u32 = 20,
+        /// How often the two ends speak when there is nothing to say.
+        heartbeat_s: u32 = 30,
+        /// The longest wait after a failure; waits are random, and their bound doubles from a second on.
+        backoff_max_s: u32 = 60,
     }
 
     /// An HTTP endpoint that durable events are sent to.

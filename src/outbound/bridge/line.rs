@@ -18,8 +18,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Waits between tries.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_LONGEST: Duration = Duration::from_secs(60);
-/// A connection that stood for so long was a good one.
-const GOOD: Duration = Duration::from_secs(10);
 /// How long what was said last may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -28,7 +26,7 @@ type Attempt = Pin<Box<dyn Future<Output = Result<Transport, Error>> + Send>>;
 enum State {
     Waiting(Instant),
     Connecting(Attempt),
-    Open(Box<Transport>, Instant),
+    Open(Box<Transport>),
 }
 
 /// What has become of the line.
@@ -60,9 +58,9 @@ impl Line {
         self.address
     }
 
-    /// Gives the connection up. The next try is made after a while, at the next address if this one failed.
-    pub fn lose(&mut self, addresses: usize) -> Duration {
-        let was_good = matches!(&self.state, State::Open(_, since) if since.elapsed() >= GOOD);
+    /// Gives the connection up. The next try is made after a while; if this one was of no use (`was_good` is false), a longer one,
+    /// and at the next address.
+    pub fn lose(&mut self, addresses: usize, was_good: bool) -> Duration {
         if was_good {
             self.backoff.reset();
         } else {
@@ -87,14 +85,14 @@ impl Line {
     }
 
     pub fn queue(&mut self, bytes: Bytes) {
-        if let State::Open(transport, _) = &mut self.state {
+        if let State::Open(transport) = &mut self.state {
             transport.queue(bytes);
         }
     }
 
     /// Whether more should be queued.
     pub fn has_room(&self) -> bool {
-        matches!(&self.state, State::Open(transport, _) if !transport.is_pending())
+        matches!(&self.state, State::Open(transport) if !transport.is_pending())
     }
 
     /// Goes on. `reads`: what the other broker sends is wanted. Dropped early, nothing is lost.
@@ -107,12 +105,12 @@ impl Line {
             }
             State::Connecting(attempt) => match attempt.await {
                 Ok(transport) => {
-                    self.state = State::Open(Box::new(transport), Instant::now());
+                    self.state = State::Open(Box::new(transport));
                     News::Connected
                 }
                 Err(error) => News::Failed(error),
             },
-            State::Open(transport, _) if reads || transport.is_pending() => match transport.exchange().await {
+            State::Open(transport) if reads || transport.is_pending() => match transport.exchange().await {
                 Ok(Exchange::Unit(bytes)) => News::Bytes(bytes),
                 Ok(Exchange::Flushed) => News::Flushed,
                 Ok(Exchange::Sign) => News::Nothing,
@@ -124,7 +122,7 @@ impl Line {
 
     /// Sends what was said last, and closes.
     pub async fn close(self) {
-        if let State::Open(transport, _) = self.state {
+        if let State::Open(transport) = self.state {
             // Whether it was heard or not, the connection ends here.
             let _ = timeout(FAREWELL, transport.close()).await;
         }

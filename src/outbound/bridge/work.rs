@@ -42,6 +42,8 @@ const LAST_RECORD: Duration = Duration::from_secs(2);
 const LOADING_MS: u64 = 50;
 /// Arrivals that may be on their way into the log before the connection is not read any more.
 const ARRIVALS_MAX: usize = 4000;
+/// A connection that stood for so long was a good one, even if nothing has crossed.
+const GOOD_MS: u64 = 10_000;
 /// How often the status is renewed while events come and go.
 const STATUS_MS: u64 = 1000;
 
@@ -79,6 +81,8 @@ pub(super) struct Work {
     recording: Option<((u64, Record), Recording)>,
     record_at_ms: u64,
     record_failed: bool,
+    /// [`Work::progress`] when the connection stood.
+    progress_at: u64,
     status_at_ms: u64,
 }
 
@@ -116,6 +120,7 @@ impl Work {
             recording: None,
             record_at_ms: 0,
             record_failed: false,
+            progress_at: 0,
             status_at_ms: 0,
             config: config.clone(),
             way,
@@ -271,6 +276,7 @@ impl Work {
                     self.line.again();
                 }
                 Event::Subscribed { refused } => {
+                    tracing::debug!(bridge = self.config.name, refused = refused.len(), "a bridge has subscribed");
                     for what in refused {
                         tracing::warn!(bridge = self.config.name, what, "the other broker refuses a subscription");
                     }
@@ -292,6 +298,7 @@ impl Work {
         self.local.opened(resumed);
         self.retained = RetainedWalk::default();
         self.catches_up_to = self.node.log.fed();
+        self.progress_at = self.progress();
         if self.was_cut_short() {
             tracing::warn!(
                 bridge = self.config.name,
@@ -321,7 +328,8 @@ impl Work {
         let was_up = self.status.get().state == State::Up;
         let address = self.address();
         self.machine.close();
-        let wait = self.line.lose(self.config.addresses.len());
+        let was_good = was_up && (self.progress() > self.progress_at || now_ms >= self.status.get().since_ms + GOOD_MS);
+        let wait = self.line.lose(self.config.addresses.len(), was_good);
         tracing::warn!(bridge = self.config.name, address, %error, again_in = ?wait, "a bridge is down");
         self.status.change(|status| {
             if was_up {
@@ -333,6 +341,11 @@ impl Work {
         if was_up {
             tell::changed(&self.node, &self.realm, &self.status.get(), now_ms);
         }
+    }
+
+    /// Grows with everything that crosses.
+    fn progress(&self) -> u64 {
+        self.machine.outward.counts.done + self.status.get().inward.received
     }
 
     fn address(&self) -> String {
