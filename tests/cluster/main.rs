@@ -37,8 +37,12 @@ mod proxy;
 #[path = "../crash/publishers.rs"]
 mod publishers;
 mod reads;
+#[path = "../services/receiver.rs"]
+#[expect(dead_code, reason = "the tests of services use all of it")]
+mod receiver;
 mod retention;
 mod rolling;
+mod services;
 mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
