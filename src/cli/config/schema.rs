@@ -96,7 +96,7 @@ sections! {
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
-        /// Central brokers that events are sent to, over links that come and go. See "Uplinks".
+        /// Central brokers that events are sent to, over links that come and go. See docs/delivery.md.
         uplink: Tables<Uplink> = Tables::default(),
         /// HTTP endpoints that durable events are sent to. See docs/delivery.md.
         service: Tables<Service> = Tables::default(),
