@@ -49,15 +49,16 @@ pub fn drain(centre: &mut Peer, megabytes: u64) -> io::Result<Outcome> {
     let edge_before = resident_kb(edge.child.id())?;
     centre.up()?;
     let begin = Instant::now();
+    let mut most_kb = edge_before;
+    while edge.sent()? == 0 && begin.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(2));
+    }
+    // What was published before belongs to the backlog.
     let (over, pid) = (Arc::new(AtomicBool::new(false)), edge.child.id());
     let live = {
         let (over, from, to) = (over.clone(), edge.mqtt, centre.target.mqtt);
         thread::spawn(move || late(from, to, &over))
     };
-    let mut most_kb = edge_before;
-    while edge.sent()? == 0 && begin.elapsed() < PATIENCE {
-        thread::sleep(Duration::from_millis(2));
-    }
     let (before, begin) = (edge.sent()?, Instant::now());
     while edge.sent()? < count {
         most_kb = most_kb.max(resident_kb(pid)?);
@@ -147,7 +148,6 @@ fn late(edge: SocketAddr, centre: SocketAddr, over: &AtomicBool) -> io::Result<D
     subscribe(&mut listener, &["log/live".to_owned()], 0)?;
     listener.set_read_timeout(Some(PATIENCE))?;
     let mut publisher = connect(edge, "live")?;
-    let mut is_first = true;
     let (mut latest, mut input, mut piece) = (Duration::ZERO, Vec::new(), [0; 4096]);
     while !over.load(Ordering::Relaxed) {
         let begin = Instant::now();
@@ -164,9 +164,7 @@ fn late(edge: SocketAddr, centre: SocketAddr, over: &AtomicBool) -> io::Result<D
             input.extend_from_slice(&piece[..read]);
         };
         input.drain(..found.1);
-        // The first waits for the link.
-        latest = if is_first { Duration::ZERO } else { latest.max(begin.elapsed()) };
-        is_first = false;
+        latest = latest.max(begin.elapsed());
         thread::sleep(PERIOD);
     }
     Ok(latest)
