@@ -100,7 +100,7 @@ sections! {
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
-        /// Central brokers that events are sent to, over links that come and go. See "Uplinks".
+        /// Central brokers that events are sent to, over links that come and go. See docs/delivery.md.
         uplink: Tables<Uplink> = Tables::default(),
         /// Other MQTT brokers, whose topics and the own ones become each other's. See `docs/delivery.md`.
         bridge: Tables<Bridge> = Tables::default(),
