@@ -50,6 +50,7 @@ const BAR: &[&str] = &[
     "wamp/serve",
     "wamp/uri",
     "wamp/wire",
+    "outbound/service/machine",
 ];
 
 /// What no file under the bar may name: the runtime, sockets, the clock, the database.

@@ -8,6 +8,7 @@ use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, Registe
 use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
 use super::node::NodeArgs;
+use super::service::ServiceArgs;
 use super::store::StoreCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
@@ -42,6 +43,8 @@ pub(super) enum Command {
     Lock(LockArgs),
     /// List, read and change retained values
     Keys(KeysArgs),
+    /// List, add, remove and steer webhook services
+    Service(ServiceArgs),
     /// Look at what a broker keeps, make it smaller, or move it
     #[command(subcommand)]
     Store(StoreCommand),

@@ -11,6 +11,7 @@ use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::open_log::open_log;
+use super::outbound::Outbound;
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics};
 use crate::net::clock::Clock;
@@ -46,6 +47,7 @@ pub struct Broker {
     stopping: watch::Sender<bool>,
     drain: Duration,
     log: LogWork,
+    outbound: Outbound,
 }
 
 /// Who works the log.
@@ -102,7 +104,9 @@ impl Broker {
         let seats = Seats::new(node.clone());
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
-        let http = house.http(config, &listeners, log.more_metrics());
+        let is_alone = matches!(log, LogWork::Own(_));
+        let outbound = Outbound::start(config, &node, clock, is_alone)?;
+        let http = house.http(config, &listeners, Some(outbound.metrics(log.more_metrics())));
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
@@ -114,7 +118,7 @@ impl Broker {
         }
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })
     }
 
     /// The address of the first listener of this kind.
@@ -133,6 +137,7 @@ impl Broker {
         while self.node.metrics.connections_open() > 0 && Instant::now() < until && !hurry() {
             std::thread::sleep(DRAIN_POLL);
         }
+        self.outbound.stop();
         self.log.stop(&self.node);
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {

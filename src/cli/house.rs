@@ -49,6 +49,7 @@ impl House {
             allowed_origins: config.allowed_origins.clone(),
             websockets: vec![("/ws", wamp.clone()), ("/wamp", wamp), ("/mqtt", mqtt)],
             places: listeners.iter().map(place).collect(),
+            hooks: config.hooks.iter().map(|hook| hook.clone().open()).collect(),
             more_metrics,
         };
         http::Server::new(self.node.clone(), self.clock, settings)

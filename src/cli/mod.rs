@@ -34,11 +34,13 @@ mod lock;
 pub mod log;
 mod node;
 mod open_log;
+mod outbound;
 mod pub_;
 mod read_log;
 mod register;
 mod reload;
 mod serve;
+mod service;
 mod store;
 mod sub;
 
@@ -138,6 +140,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Log(args) => read_log::run(args),
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Service(args) => service::run(args),
         Command::Store(command) => store::run(command),
         Command::Cluster(command) => cluster::run(command),
         Command::Entry(args) => node::run(args, Some(Role::Entry)),

@@ -92,7 +92,10 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    // A sync stops the thread that it runs on when it waits for its disk: its own links would wait anyway, others need not.
+    let workers = plan.own.nodes.len().min(2);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.map_err(failed)?;
     let mut signals = Signals::catch(&runtime)?;
     let hangup = reload::catch(&runtime)?;
     let process = Process::start(&plan, &runtime)?;
@@ -262,8 +265,7 @@ impl Process {
         };
         let sync = PromiseFile::open(node.clone(), self.members(), limits, &folder, fresh);
         let sync = sync.map_err(|error| named(format!("cannot open {}: {error}", folder.display())))?;
-        process::run_sync(sync, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
-            .map_err(|error| named(error.to_string()))
+        Ok(process::run_sync(sync, inbox, &self.mesh, self.clock_fn(), &self.board.place(node)))
     }
 
     fn store_of(&self, node: &NodeId) -> Result<StoreUrl, Failure> {

@@ -42,7 +42,7 @@ pub enum TrustError {
 
 impl Trust {
     /// What makes TLS connections under this trust.
-    pub(super) fn connector(&self) -> Result<TlsConnector, TrustError> {
+    pub fn connector(&self) -> Result<TlsConnector, TrustError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone());
         let builder = builder.with_safe_default_protocol_versions().map_err(TrustError::Unusable)?;

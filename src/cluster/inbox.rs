@@ -65,6 +65,8 @@ enum AnswerTo {
 pub struct Inbox {
     state: Mutex<State>,
     filled: Condvar,
+    /// The same for a task.
+    filled_for_task: Notify,
     room: Notify,
     bytes_max: usize,
 }
@@ -80,7 +82,13 @@ struct State {
 impl Inbox {
     /// Links wait from `bytes_max` on.
     pub fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), filled: Condvar::new(), room: Notify::new(), bytes_max })
+        Arc::new(Self {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            filled_for_task: Notify::new(),
+            room: Notify::new(),
+            bytes_max,
+        })
     }
 
     /// Takes all that waits; waits for something if nothing does, but not longer than `patience`. May return nothing. `None`: the
@@ -88,7 +96,7 @@ impl Inbox {
     pub fn take(&self, patience: Option<Duration>) -> Option<VecDeque<Event>> {
         let until = patience.map(|patience| Instant::now() + patience);
         let mut state = self.state.lock();
-        while state.events.is_empty() && !state.woken && !state.closed {
+        while state.has_nothing() {
             match until {
                 None => self.filled.wait(&mut state),
                 Some(until) => {
@@ -107,6 +115,20 @@ impl Inbox {
         (!over).then_some(events)
     }
 
+    /// As [`Inbox::take`], for the one task that empties it. What can be read from sockets without waiting comes along: it yields
+    /// once to the tasks of the links.
+    pub async fn take_in_task(&self, patience: Duration) -> Option<VecDeque<Event>> {
+        let filled = async {
+            while self.state.lock().has_nothing() {
+                self.filled_for_task.notified().await;
+            }
+        };
+        if tokio::time::timeout(patience, filled).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        self.take(Some(Duration::ZERO))
+    }
+
     /// Whether something waits.
     pub fn has_some(&self) -> bool {
         !self.state.lock().events.is_empty()
@@ -115,13 +137,13 @@ impl Inbox {
     /// Has [`Inbox::take`] return, for there is something else to do.
     pub fn wake(&self) {
         self.state.lock().woken = true;
-        self.filled.notify_one();
+        self.notify();
     }
 
     /// Takes nothing more. What waits can still be taken.
     pub fn close(&self) {
         self.state.lock().closed = true;
-        self.filled.notify_all();
+        self.notify();
         self.room.notify_waiters();
     }
 
@@ -136,7 +158,7 @@ impl Inbox {
         if !state.closed {
             state.push(event);
             drop(state);
-            self.filled.notify_one();
+            self.notify();
         }
     }
 
@@ -148,7 +170,7 @@ impl Inbox {
         }
         state.push(event);
         drop(state);
-        self.filled.notify_one();
+        self.notify();
         true
     }
 
@@ -164,6 +186,12 @@ impl Inbox {
         }
     }
 
+    /// Only one thread or task takes.
+    fn notify(&self) {
+        self.filled.notify_one();
+        self.filled_for_task.notify_one();
+    }
+
     fn try_put_all(&self, events: &mut Vec<Event>) -> bool {
         let mut state = self.state.lock();
         if state.closed {
@@ -175,12 +203,16 @@ impl Inbox {
         }
         events.drain(..).for_each(|event| state.push(event));
         drop(state);
-        self.filled.notify_one();
+        self.notify();
         true
     }
 }
 
 impl State {
+    fn has_nothing(&self) -> bool {
+        self.events.is_empty() && !self.woken && !self.closed
+    }
+
     fn push(&mut self, event: Event) {
         self.bytes += event.bytes();
         self.events.push_back(event);

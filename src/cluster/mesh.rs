@@ -184,6 +184,11 @@ impl Mesh {
         table.peers = peers;
     }
 
+    /// On which the links run.
+    pub fn runtime(&self) -> Handle {
+        self.shared.runtime.clone()
+    }
+
     /// The cluster as it was last told to be.
     pub fn cluster(&self) -> Arc<Cluster> {
         self.shared.table.read().own.cluster.clone()

@@ -1,4 +1,4 @@
-//! The roles of a process at work: a thread for each, between its inbox and the mesh.
+//! The roles of a process at work: a thread for each entry and storage, a task for a sync, between its inbox and the mesh.
 //!
 //! ```text
 //! Inbox --all that waits--> SyncNode, Ndb or Entry --work, write--> Mesh
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Handle;
+use tokio::task;
 
 use super::board::Place;
 use super::entry::{Entry, Task};
@@ -48,77 +50,102 @@ const QUESTIONS_MAX: usize = 1024;
 /// How long a question waits for the storage to be far enough.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A role's thread. Dropped, it goes on.
+/// A role at work. Dropped, it goes on.
 pub struct Running {
     inbox: Arc<Inbox>,
-    thread: JoinHandle<()>,
+    on: On,
+}
+
+enum On {
+    Thread(JoinHandle<()>),
+    Task(task::JoinHandle<()>, Handle),
 }
 
 impl Running {
     fn spawn(name: &str, inbox: &Arc<Inbox>, run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
-        Ok(Self { inbox: inbox.clone(), thread })
+        Ok(Self { inbox: inbox.clone(), on: On::Thread(thread) })
     }
 
-    /// Takes nothing more, and waits until what waits is done.
+    /// Takes nothing more, and waits until what waits is done. Must not be called within a runtime.
     pub fn stop(self) {
         self.inbox.close();
-        // It has panicked then, and has said so.
-        let _ = self.thread.join();
+        self.join();
+    }
+
+    fn join(self) {
+        // It has panicked otherwise, and has said so.
+        match self.on {
+            On::Thread(thread) => drop(thread.join()),
+            On::Task(task, runtime) => drop(runtime.block_on(task)),
+        }
     }
 
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        match &self.on {
+            On::Thread(thread) => thread.is_finished(),
+            On::Task(task, _) => task.is_finished(),
+        }
     }
 }
 
-/// Runs a sync. `clock`: milliseconds since 1970.
-///
-/// # Errors
-/// The system has no threads left.
+/// Runs a sync as a task of the links: what it hears and says is small, and threads that wake each other would cost more than all
+/// else. Its fsyncs stop them meanwhile; a disk that takes longer than links may be silent has its sync left out.
+/// `clock`: milliseconds since 1970.
 pub fn run_sync(
-    (mut sync, mut file): (SyncNode, PromiseFile),
+    (sync, file): (SyncNode, PromiseFile),
     inbox: &Arc<Inbox>,
     mesh: &Mesh,
     clock: ClockFn,
     place: &Place,
-) -> io::Result<Running> {
-    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
+) -> Running {
+    let runtime = mesh.runtime();
+    let task = runtime.spawn(sync_on(sync, file, inbox.clone(), mesh.clone(), clock, place.clone()));
+    Running { inbox: inbox.clone(), on: On::Task(task, runtime) }
+}
+
+async fn sync_on(
+    mut sync: SyncNode,
+    mut file: PromiseFile,
+    inbox: Arc<Inbox>,
+    mesh: Mesh,
+    clock: ClockFn,
+    place: Place,
+) {
+    let mut post = place.post();
     sync.count_in(&place.counts);
     file.count_in(&place.counts);
-    Running::spawn("sync", inbox, move || {
-        let begun = Instant::now();
-        let mut ticked = begun;
-        while let Some(events) = own.take(Some(TICK)) {
-            let (now_us, monotonic_us) = (clock() * 1000, begun.elapsed().as_micros() as u64);
-            sync.wake(monotonic_us);
-            for event in events {
-                match event {
-                    Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
-                    Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| sync.disconnected(node)),
-                    Event::Envelope(envelope) => sync.handle(now_us, monotonic_us, envelope),
-                    // Without a vote it does not count: dropped, the answer says that there will be none.
-                    Event::Request { answer, .. } => {
-                        if let Some(position) = sync.took_part() {
-                            answer.reply(fresh::answer(position));
-                        }
+    let begun = Instant::now();
+    let mut ticked = begun;
+    while let Some(events) = inbox.take_in_task(TICK).await {
+        let (now_us, monotonic_us) = (clock() * 1000, begun.elapsed().as_micros() as u64);
+        sync.wake(monotonic_us);
+        for event in events {
+            match event {
+                Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
+                Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| sync.disconnected(node)),
+                Event::Envelope(envelope) => sync.handle(now_us, monotonic_us, envelope),
+                // Without a vote it does not count: dropped, the answer says that there will be none.
+                Event::Request { answer, .. } => {
+                    if let Some(position) = sync.took_part() {
+                        answer.reply(fresh::answer(position));
                     }
-                    Event::Beside { .. } => {}
                 }
+                Event::Beside { .. } => {}
             }
-            if ticked.elapsed() >= TICK {
-                ticked = Instant::now();
-                sync.tick(now_us, monotonic_us);
-            }
-            mesh.send_all(sync.take_free());
-            match file.write(&mut sync) {
-                Ok(envelopes) => mesh.send_all(envelopes),
-                // What is on disk nobody knows now: others decide without this one.
-                Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
-            }
-            post.post(|| Report::Sync(sync.role().report()));
         }
-    })
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            sync.tick(now_us, monotonic_us);
+        }
+        mesh.send_all(sync.take_free());
+        match file.write(&mut sync) {
+            Ok(envelopes) => mesh.send_all(envelopes),
+            // What is on disk nobody knows now: others decide without this one.
+            Err(error) => return tracing::error!(%error, "the promises cannot be written: this sync stops"),
+        }
+        post.post(|| Report::Sync(sync.role().report()));
+    }
 }
 
 /// Runs a storage.
@@ -275,7 +302,7 @@ impl EntryHandle {
     pub fn end(self) {
         self.ending.store(true, Ordering::Release);
         self.running.inbox.wake();
-        let _ = self.running.thread.join();
+        self.running.join();
     }
 }
 

@@ -1,10 +1,11 @@
 //! The file in which a sync keeps its promises.
 //!
-//! What [`SyncNode::write`] puts out is appended, and on disk before anything that follows from it is sent. A file is replaced as a
-//! whole: written under another name, synced and renamed.
+//! What [`SyncNode::write`] puts out is on disk before anything that follows from it is sent. It goes to where zeros were written
+//! before: to make a file longer with each write would cost the half again. A file is replaced as a whole: written under another name, synced and renamed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,12 +18,17 @@ use crate::queue::sync::promises::{self, Record};
 
 const FILE: &str = "promises";
 const NEW_FILE: &str = "promises.new";
+/// Zeros that are written at once.
+static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
 /// See the module.
 pub struct PromiseFile {
     folder: PathBuf,
     file: File,
+    /// Of frames.
     bytes: u64,
+    /// Of frames and of the zeros behind them.
+    allocated: u64,
     counts: Arc<Counts>,
 }
 
@@ -46,12 +52,13 @@ impl PromiseFile {
             Err(error) => return Err(error),
         };
         let (node, bytes) = SyncNode::start(own, first, limits, &known, fresh).map_err(io::Error::other)?;
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
         // A damaged one stays as it is until another takes its place.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
         if bytes > 0 {
             file.set_len(bytes)?;
         }
-        Ok((node, Self { folder: folder.to_owned(), file, bytes, counts: Arc::default() }))
+        let counts = Arc::default();
+        Ok((node, Self { folder: folder.to_owned(), file, bytes, allocated: bytes, counts }))
     }
 
     /// Has it count there.
@@ -68,16 +75,22 @@ impl PromiseFile {
         if write.is_anew {
             self.replace(&write.records)?;
         } else if !write.records.is_empty() {
-            let frame = promises::encode(&write.records);
-            self.file.write_all(&frame)?;
-            self.bytes += frame.len() as u64;
-            if write.must_sync {
-                let begun = Instant::now();
-                self.file.sync_data()?;
-                self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
-            }
+            self.append(&promises::encode(&write.records))?;
         }
         Ok(write.sends)
+    }
+
+    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        let begun = Instant::now();
+        while self.allocated < self.bytes + frame.len() as u64 {
+            self.file.write_all_at(&ZEROS, self.allocated)?;
+            self.allocated += ZEROS.len() as u64;
+        }
+        self.file.write_all_at(frame, self.bytes)?;
+        self.file.sync_data()?;
+        self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
+        self.bytes += frame.len() as u64;
+        Ok(())
     }
 
     fn replace(&mut self, records: &[Record]) -> io::Result<()> {
@@ -88,7 +101,8 @@ impl PromiseFile {
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(&self.folder)?.sync_all()?;
-        (self.file, self.bytes) = (OpenOptions::new().append(true).open(&path)?, frame.len() as u64);
+        self.file = OpenOptions::new().write(true).open(&path)?;
+        (self.bytes, self.allocated) = (frame.len() as u64, frame.len() as u64);
         Ok(())
     }
 }

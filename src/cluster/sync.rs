@@ -40,14 +40,16 @@ pub struct SyncLimits {
     pub file_bytes_max: u64,
 }
 
+/// Records that need not be on disk wait as long as they are less than this.
+const NOTES_MAX: usize = 1024;
+
 /// What the disk has to do, and what may be sent then.
 #[derive(Debug, Default, PartialEq)]
 pub struct Write {
     /// These take the place of all that the file holds, at once or not at all. Else they are appended.
     pub is_anew: bool,
-    pub records: Vec<Record>,
     /// They have to be on disk (fsync) before anything is sent.
-    pub must_sync: bool,
+    pub records: Vec<Record>,
     pub sends: Vec<Envelope>,
 }
 
@@ -76,6 +78,10 @@ pub struct SyncNode {
     counts: Arc<Counts>,
     /// The last round of the present vote in which this sync has said something.
     round: u32,
+    /// Records that need not be on disk: they wait for one that must, or for a while.
+    notes: Vec<Record>,
+    /// They have waited enough.
+    notes_are_due: bool,
     outputs: Vec<Output>,
 }
 
@@ -120,6 +126,8 @@ impl SyncNode {
             fresh,
             counts: Arc::default(),
             round: 0,
+            notes: Vec::new(),
+            notes_are_due: false,
             outputs: Vec::new(),
         };
         Ok((node, len as u64))
@@ -178,6 +186,7 @@ impl SyncNode {
 
     /// Time has passed.
     pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
+        self.notes_are_due = true;
         if monotonic_us >= *self.started_us.get_or_insert(monotonic_us) + self.limits.patience_us {
             self.role.wait_no_longer(&mut self.outputs);
         }
@@ -273,18 +282,22 @@ impl SyncNode {
                 Output::Send(envelope) => write.sends.push(envelope),
                 Output::Promise(record) => {
                     self.count(&record);
+                    write.records.append(&mut self.notes);
                     write.records.push(record);
-                    write.must_sync = true;
                 }
                 Output::Note(record) => {
                     self.count(&record);
-                    write.records.push(record);
+                    self.notes.push(record);
                 }
                 Output::Forgot => write.sends = self.begin_anew()?,
             }
         }
+        if std::mem::take(&mut self.notes_are_due) || self.notes.len() >= NOTES_MAX {
+            write.records.append(&mut self.notes);
+        }
         if std::mem::take(&mut self.is_anew) || file_bytes > self.limits.file_bytes_max && !write.records.is_empty() {
-            (write.is_anew, write.must_sync, write.records) = (true, true, self.role.records());
+            self.notes.clear();
+            (write.is_anew, write.records) = (true, self.role.records());
         }
         Ok(write)
     }
@@ -380,7 +393,7 @@ mod tests {
             &mut node,
             RoleMessage::SyncHello(Hello { store: StoreId(2), position: 5, table: Table::Founded, heard }),
         );
-        assert!(write.is_anew && write.must_sync);
+        assert!(write.is_anew);
         assert_eq!(write.records.first(), Some(&Record::Disk(StoreId(77))));
         let is_hello = |sent: &Envelope| matches!(&sent.message, RoleMessage::SyncHello(hello) if hello.store == StoreId(77) && hello.position == 0);
         assert!(matches!(&write.sends[..], [sent] if is_hello(sent)), "{:?}", write.sends);
@@ -405,7 +418,10 @@ mod tests {
             let mut node = start();
             let message = RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing };
             node.handle(0, 0, Envelope { from: NodeId::sync("S2"), to: NodeId::sync("S1"), message });
+            assert_eq!(node.write(bytes).unwrap().records, [], "a decision need not be on disk, and waits");
+            node.tick(0, 0);
             let write = node.write(bytes).unwrap();
+            assert!(!write.records.is_empty());
             assert_eq!((write.is_anew, node.write(bytes).unwrap().is_anew), (is_anew, false));
             assert_eq!(write.records.contains(&Record::Disk(StoreId(1))), is_anew);
         }

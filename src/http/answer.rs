@@ -91,6 +91,8 @@ pub enum Failure {
     NoCredentials,
     #[error("no such user, or another password")]
     WrongCredentials,
+    #[error("the request does not prove where it comes from, or is too old")]
+    NotProved,
     #[error("web pages of {origin} may not ask here; an operator can allow them (http.allowed_origins)")]
     ForeignOrigin { origin: String },
     #[error("not authorized to {what}")]
@@ -126,7 +128,7 @@ impl Failure {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::NoCredentials | Self::WrongCredentials => StatusCode::UNAUTHORIZED,
+            Self::NoCredentials | Self::WrongCredentials | Self::NotProved => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin { .. } | Self::NotAuthorized { .. } => StatusCode::FORBIDDEN,
             Self::ConditionFailed | Self::Conflict => StatusCode::CONFLICT,
             Self::RetainedFull | Self::TooManyDurables => StatusCode::INSUFFICIENT_STORAGE,
@@ -146,7 +148,7 @@ impl Failure {
             Self::TooLarge { .. } => "wamp.error.payload_size_exceeded",
             Self::TooSlow => "wamp.error.timeout",
             Self::NoCredentials => "wamp.error.authentication_required",
-            Self::WrongCredentials => "wamp.error.authentication_failed",
+            Self::WrongCredentials | Self::NotProved => "wamp.error.authentication_failed",
             Self::ForeignOrigin { .. } => "fennec.error.foreign_origin",
             Self::NotAuthorized { .. } => "wamp.error.not_authorized",
             Self::NoSuchRealm { .. } => "wamp.error.no_such_realm",

@@ -32,14 +32,16 @@ pub mod bare;
 mod call;
 mod counted;
 mod fields;
+pub mod hooks;
 pub mod metrics;
 mod page;
 mod publish;
 mod route;
+pub mod signature;
 mod sse;
 mod subscribe;
 mod websocket;
-mod write;
+pub mod write;
 
 pub use websocket::{Upgraded, WebSocketGate};
 
@@ -55,6 +57,8 @@ pub struct Settings {
     pub websockets: Vec<(&'static str, Arc<dyn WebSocketGate>)>,
     /// What the page at `/` tells.
     pub places: Vec<Place>,
+    /// What answers `POST /hooks/NAME`.
+    pub hooks: Vec<hooks::Open>,
     /// Writes what else `/metrics` tells.
     pub more_metrics: Option<MoreMetrics>,
 }

@@ -37,6 +37,8 @@ pub struct Guest {
     pub identity: Identity,
 }
 
+/// Where hooks are.
+const HOOKS: &str = "/hooks/";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -76,6 +78,7 @@ impl Visit {
             "/publish" => self.publish(request).await,
             "/call" => self.call(request).await,
             "/subscribe" => self.subscribe(request).await,
+            path if path.starts_with(HOOKS) => self.hook(request).await,
             _ => Err(Failure::NothingThere { path: path.to_owned() }),
         }
     }
@@ -89,6 +92,18 @@ impl Visit {
         let request = publish::Request::read(&body)?;
         let guest = self.enter(&visitor, request.realm.as_deref())?;
         self.server.publish(&guest, request, &body).await
+    }
+
+    /// Not for web pages; who posts proves it in his own way.
+    async fn hook(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        only(&request, "POST")?;
+        self.check_open(request.headers())?;
+        let path = request.uri().path();
+        let hook = self.server.settings.hooks.iter().find(|hook| Some(hook.name()) == path.strip_prefix(HOOKS));
+        let hook = hook.ok_or_else(|| Failure::NothingThere { path: path.to_owned() })?;
+        let headers = request.headers().clone();
+        let body = self.read_body(request).await?;
+        hook.post(&self.server.node, self.server.clock, &headers, body).await
     }
 
     async fn call(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
@@ -185,6 +200,10 @@ impl Visit {
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Failure::NotJson);
         }
+        self.read_body(request).await
+    }
+
+    async fn read_body(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
         let limits = &self.server.node.limits;
         let max = limits.http_body_bytes_max;
         let too_large = Failure::TooLarge { max };

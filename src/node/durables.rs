@@ -278,7 +278,8 @@ pub(super) fn cursor_of(
     Ok((durable, cursor))
 }
 
-fn row(reader: &mut dyn StoreReader, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+/// The value of one row.
+pub(super) fn row(reader: &mut dyn StoreReader, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
     let first = reader.scan(key, None, 1)?.into_iter().next();
     // A scan shows what is greater than what it goes on behind, so all that begins with the key: the first is the key itself.
     Ok(first.filter(|(found, _)| found == key).map(|(_, value)| value))

@@ -8,6 +8,7 @@
 //! rules are on the floor below, sockets and tasks on the floors above.
 
 pub mod clients;
+pub mod consumer;
 pub mod durables;
 pub mod groups;
 pub mod house;
@@ -49,6 +50,7 @@ use crate::types::limits::Limits;
 use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
+use consumer::Consumers;
 use house::House;
 use link::End;
 use log::keys::Loader;
@@ -96,6 +98,8 @@ pub struct Node {
     pub log: Log,
     /// Cursors to be recorded.
     pub moved: MovedSessions,
+    /// What passes events on to elsewhere.
+    pub consumers: Consumers,
     /// Answers the broker's own procedures.
     pub house: House,
     /// The other entries of the cluster.
@@ -127,6 +131,7 @@ impl Node {
             limits: settings.limits,
             metrics: Metrics::default(),
             moved: MovedSessions::default(),
+            consumers: Consumers::default(),
             house: House::default(),
             peers: Arc::default(),
             entry: OnceLock::new(),
@@ -248,6 +253,7 @@ impl Node {
             self.tick_groups(&realm, now_ms);
         }
         self.record_moved(now_ms);
+        self.consumers.tick();
         self.peers.give_up_waiting(now_ms);
         self.house.tick();
     }
@@ -290,6 +296,7 @@ impl Node {
         }
         let mut reader = engine.store().reader()?;
         self.load_durables(&mut *reader)?;
+        self.load_consumers(&mut *reader)?;
         if let Some(last) = reader.segment_before(engine.state().last_number() + 1)? {
             self.log.note_head(&last);
         }
@@ -355,6 +362,7 @@ impl Node {
                     realm.clients.ended(self, &realm, client_id, SessionId(*session));
                 }
             }
+            Change::Consumer { realm, name, row } => self.follow_consumer(realm, name, row.as_deref().cloned()),
             Change::LockHeld { realm, topic, session } => {
                 if let Some(realm) = self.realm(realm) {
                     realm.set_lock_holder(topic, session.map(SessionId));

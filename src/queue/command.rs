@@ -83,6 +83,40 @@ pub enum Command {
         realm: String,
         name: String,
     },
+    /// Makes, changes or removes a consumer of the log, or records how far it has come.
+    Consume {
+        realm: String,
+        name: String,
+        what: Box<Consume>,
+    },
+}
+
+/// What becomes of a consumer of the log: something of the broker's own that reads events and passes them on to elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Consume {
+    /// Makes it, or gives it other patterns and settings. A new one begins behind the event of number `after`, else where the log
+    /// ends; the place of one that is there stays.
+    Set {
+        /// [`crate::types::topic::TopicPattern`]s in their stored spelling.
+        patterns: Vec<String>,
+        settings: Bytes,
+        after: Option<u64>,
+    },
+    /// An entry wants to run it: it does if no other does.
+    Host,
+    /// The entry that runs it has done all events up to `done_to`. Void if `epoch` is not the present one of its row.
+    Commit {
+        epoch: u64,
+        done_to: u64,
+        state: Bytes,
+    },
+    /// It goes on behind another number. What was to be committed before is void.
+    Seek {
+        after: u64,
+    },
+    /// Whoever runs it is to look at it now.
+    Nudge,
+    Remove,
 }
 
 /// What a CONNECT changes.
@@ -222,4 +256,30 @@ pub struct DurableRow {
     /// members, else the one where somebody subscribed last. None: it had none, or that entry is gone.
     #[serde(default)]
     pub holder: Option<u64>,
+}
+
+/// A consumer of the log: what it wants, and who runs it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConsumerRow {
+    /// [`crate::types::topic::TopicPattern`]s in their stored spelling.
+    pub patterns: Vec<String>,
+    /// What its owner has to know of it to run it.
+    pub settings: Bytes,
+    /// Number of the command that made it or moved it elsewhere last: what is committed for an earlier one is void.
+    pub epoch: u64,
+    /// Number of the command that changed it last, or nudged it.
+    pub changed: u64,
+    /// The entry that runs it; none: it has none yet, or that one is gone.
+    pub holder: Option<u64>,
+}
+
+/// How far a consumer has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConsumerPlace {
+    /// [`ConsumerRow::epoch`] in which this was committed: it was moved since if that is another one now.
+    pub epoch: u64,
+    /// All its events up to this number are done.
+    pub done_to: u64,
+    /// What its owner remembers.
+    pub state: Bytes,
 }

@@ -166,6 +166,7 @@ impl Broker {
         let echo: Arc<dyn WebSocketGate> = Arc::new(Echo);
         let settings = Settings {
             more_metrics: None,
+            hooks: Vec::new(),
             allowed_origins: setup.allowed_origins,
             websockets: vec![("/ws", echo)],
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],

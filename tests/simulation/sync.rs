@@ -40,7 +40,7 @@ impl Sync {
         let fresh = Box::new(move || StoreId(u128::from(dice.next())));
         let (node, len) =
             SyncNode::start(id.clone(), members, limits, file, fresh).expect("the table is one to begin with");
-        file.truncate(len as usize);
+        file.resize(len as usize, 0);
         Self { id, node, is_writing: false }
     }
 

@@ -19,7 +19,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::http::hooks::Hook;
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
+use crate::outbound::service::Configured;
+use crate::outbound::service::address::Network;
 use crate::router::authorize::{Authorizer, Role};
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
@@ -72,6 +75,10 @@ pub struct Config {
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
     pub allowed_origins: Vec<String>,
+    pub services: Vec<Configured>,
+    /// Where services may be that are added at run time, beside the public internet.
+    pub allow_networks: Vec<Network>,
+    pub hooks: Vec<Hook>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::listen::Listeners;
 use super::setting::{ByteCount, Key, Section, Shape, Tables, choices, sections};
 use super::store::StoreText;
+use crate::http::hooks::Proof;
 use crate::router::authorize::Action;
 use crate::store::SyncMode;
 use crate::types::limits::OutboxFull;
@@ -38,6 +39,7 @@ choices!(Action {
     "call" => Action::Call,
     "register" => Action::Register,
 });
+choices!(Proof { "standard" => Proof::Standard, "github" => Proof::Github, "bearer" => Proof::Bearer, });
 choices!(MatchPolicy {
     "exact" => MatchPolicy::Exact,
     "prefix" => MatchPolicy::Prefix,
@@ -94,6 +96,12 @@ sections! {
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
+        /// HTTP endpoints that durable events are sent to. See docs/delivery.md.
+        service: Tables<Service> = Tables::default(),
+        /// What holds for all services.
+        services: Services = Services::default(),
+        /// Where others may post events to this broker: `POST /hooks/NAME`. See docs/delivery.md.
+        hook: Tables<Hook> = Tables::default(),
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".
@@ -197,6 +205,60 @@ sections! {
         max_bytes: ByteCount = ByteCount(1 << 30),
         /// How many events are kept of all topics that match. Unless said: as many as the other bounds allow.
         max_messages: Option<u64> = None,
+    }
+
+    /// An HTTP endpoint that durable events are sent to.
+    pub(super) struct Service in "" {
+        /// Its name, for commands and metrics. Required.
+        id: Option<String> = None,
+        /// The realm of its topics. Unless said: the default one.
+        realm: Option<String> = None,
+        /// Which events it gets, as MQTT topic filters, one or a list. These or `uris` are required.
+        topics: Vec<String> = Vec::new(),
+        /// The same as WAMP URIs, in which `*` and a last `#` are wildcards.
+        uris: Vec<String> = Vec::new(),
+        /// Where it is: `PUT {url}/transactions/{id}`. Required.
+        url: Option<String> = None,
+        /// Sent as `Authorization: Bearer …`.
+        token: Option<String> = None,
+        /// Key of the signature (Standard Webhooks): `whsec_` and base64 of at least 24 bytes.
+        secret: Option<String> = None,
+        /// Events that one transaction has at most.
+        events_max: u32 = 100,
+        /// Bytes of topics and payloads that one transaction has at most, unless it is one event.
+        bytes_max: u32 = 1_048_576,
+        /// How long events gather between two transactions that are not full, 1000 at most.
+        linger_ms: u32 = 50,
+        /// How long the service may take to answer.
+        timeout_s: u32 = 60,
+        /// Where events go that the service refuses, as an MQTT topic name. Unless said: `dead/service/ID`.
+        dead_letter: Option<String> = None,
+        /// PEM file of the authorities that are believed, instead of those of the system.
+        ca: Option<PathBuf> = None,
+    }
+
+    /// What holds for all services.
+    pub(super) struct Services in "services" {
+        /// Networks such as `10.0.0.0/8` in which services may be that are added at run time. Else these may not be at loopback,
+        /// private or link-local addresses.
+        allow_networks: Vec<String> = Vec::new(),
+    }
+
+    /// Where others may post events.
+    pub(super) struct Hook in "" {
+        /// Its name, as in `POST /hooks/NAME`. Required.
+        name: Option<String> = None,
+        /// The realm of its topic. Unless said: the default one.
+        realm: Option<String> = None,
+        /// What is posted is published here: an MQTT topic name. This or `uri` is required.
+        topic: Option<String> = None,
+        /// The same as a WAMP URI.
+        uri: Option<String> = None,
+        /// How a post proves where it comes from: `standard` (Standard Webhooks: `webhook-id`, `webhook-timestamp`,
+        /// `webhook-signature`), `github` (`X-Hub-Signature-256`) or `bearer` (`Authorization: Bearer SECRET`).
+        proof: Proof = Proof::Standard,
+        /// The key of the signature, or the token. For `standard` written as `whsec_…`. Required.
+        secret: Option<String> = None,
     }
 
     /// A user.

@@ -37,6 +37,11 @@ impl Arguments {
         Ok(Self { positional, named })
     }
 
+    /// All of them: by place, by name.
+    pub fn into_parts(self) -> (Vec<Value>, Vec<(String, Value)>) {
+        (self.positional.into(), self.named)
+    }
+
     /// The next argument, which has this name if it is not told by its place.
     pub fn next(&mut self, name: &str) -> Option<Value> {
         if !self.positional.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::outside::OUTSIDE;
 use super::{CallKey, Item, Queue};
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
@@ -37,6 +38,8 @@ pub(super) enum Procedure {
     DurableList,
     DurableRemove,
     GetEvents,
+    /// Of a room above.
+    Outside(&'static str),
 }
 
 impl Procedure {
@@ -103,7 +106,8 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
     let session = Arc::new(Session::new(CALLEE, identity, WireRef(&CALLS), mailbox));
     let mut procedures = HashMap::new();
     let mut dealer = realm.dealer.lock();
-    for (uri, procedure) in PROCEDURES {
+    let outside = OUTSIDE.map(|uri| (uri, Procedure::Outside(uri)));
+    for (uri, procedure) in PROCEDURES.into_iter().chain(outside) {
         let Ok(topic) = Topic::from_uri(uri) else { continue };
         let command = Register {
             request: RequestId(0),

@@ -49,6 +49,7 @@ impl Feed {
         if segment.count > 0 {
             let segment = Arc::new(segment);
             node.log.begin_feeding(&segment);
+            node.consumers.feed(&segment);
             let routed = self.route(&node, &segment, now_ms);
             if routed.is_err() {
                 // The log thread has read the same bytes before, so this is a fault of ours.

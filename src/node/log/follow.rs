@@ -62,6 +62,7 @@ impl Node {
         })?;
         self.load_keys(readers())?;
         self.load_durables(&mut *reader)?;
+        self.load_consumers(&mut *reader)?;
         if let Some(segment) = reader.segment_before(last + 1)? {
             self.log.note_head(&segment);
         }

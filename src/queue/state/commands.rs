@@ -36,6 +36,7 @@ impl Step<'_> {
                 self.unlock(&rows::topic_id(&realm, &topic), session, token)
             }
             Command::Host { realm, name } => Ok(self.host(&rows::id(&realm, &name))),
+            Command::Consume { realm, name, what } => Ok(self.consume(number, &realm, &name, *what)),
             Command::Expire { realm, topic, number } => self.expire(&rows::topic_id(&realm, &topic), number),
         }
     }
@@ -131,6 +132,7 @@ impl Step<'_> {
             self.detach(&id, false)?;
         }
         self.release_durables(entry);
+        self.release_consumers(entry);
         // There may be very many: what has become due is done in slices.
         self.meet_deadlines()
     }

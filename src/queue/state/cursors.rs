@@ -39,11 +39,14 @@ pub struct Behind {
 
 impl State {
     /// All numbers up to this one are done for every persistent session that wants more than QoS 0 and for every named durable
-    /// subscription; `None`: there are none of these. Looks at all of them: what was true a moment ago says nothing of who came since.
+    /// subscription and consumer; `None`: there are none of these. Looks at all of them: what was true a moment ago says nothing of who came since.
     pub fn min_cursor(&self) -> Option<u64> {
         let sessions = self.sessions.values().filter(|session| session.wants_log()).map(|session| session.done_to);
         let durables = self.durables.values().map(|durable| durable.done_to);
-        sessions.chain(durables).min()
+        // What wants nothing holds nothing.
+        let consumers = self.consumers.values().filter(|consumer| !consumer.row.patterns.is_empty());
+        let consumers = consumers.map(|consumer| consumer.done_to);
+        sessions.chain(durables).chain(consumers).min()
     }
 
     /// Looks at all who read the log, and names so many at most.

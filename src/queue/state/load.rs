@@ -1,5 +1,6 @@
 //! The state from its rows.
 
+use super::consumers::Consumer;
 use super::cursors::Durable;
 use super::deadlines::Due;
 use super::keys::expiry_us;
@@ -8,14 +9,14 @@ use super::numbers::Numbers;
 use super::rows::{self, HeldRow, RowKey, SessionRow, WaitRow};
 use super::sessions::{Session, Wanted};
 use super::{Scan, State, StateError};
-use crate::queue::command::{Cursor, CursorName, DurableRow, SubscriptionRow};
+use crate::queue::command::{ConsumerPlace, ConsumerRow, Cursor, CursorName, DurableRow, SubscriptionRow};
 
 /// Rows that are read at once: those with bodies, and small ones.
 const LARGE: usize = 16;
 const SMALL: usize = 1024;
 
 /// The order matters: sessions come before what is theirs.
-const KINDS: [(u8, usize); 10] = [
+const KINDS: [(u8, usize); 12] = [
     (rows::NUMBERS, 1),
     (rows::INCARNATION, SMALL),
     (rows::SESSION, SMALL),
@@ -26,6 +27,8 @@ const KINDS: [(u8, usize); 10] = [
     (rows::HELD, LARGE),
     (rows::WAIT, LARGE),
     (rows::FLOOR, SMALL),
+    (rows::CONSUMER, LARGE),
+    (rows::CONSUMER_PLACE, LARGE),
 ];
 
 impl State {
@@ -84,6 +87,15 @@ impl State {
             RowKey::Wait(ticket) => self.load_wait(ticket, row_key, value)?,
             RowKey::Floor { realm, pattern } => {
                 self.floors.raise(&realm, &pattern, rows::decode(row_key, value)?);
+            }
+            RowKey::Consumer { realm, name } => {
+                let row: ConsumerRow = rows::decode(row_key, value)?;
+                self.consumers.insert(rows::id(&realm, &name).into(), Consumer { row, done_to: 0 });
+            }
+            RowKey::ConsumerPlace { realm, name } => {
+                let place: ConsumerPlace = rows::decode(row_key, value)?;
+                let consumer = self.consumers.get_mut(&*rows::id(&realm, &name));
+                consumer.ok_or_else(|| rows::damaged(row_key))?.done_to = place.done_to;
             }
             RowKey::Key { .. } | RowKey::Will { .. } => {}
         }

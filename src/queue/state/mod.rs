@@ -16,6 +16,7 @@
 //! Left out: who may do what (the gates have checked it), and the values of keys in memory (`router::retained`).
 
 mod commands;
+mod consumers;
 mod cursors;
 mod deadlines;
 pub mod floors;
@@ -37,12 +38,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::command::ConsumerRow;
 use super::envelope::{NodeId, OrderCommand};
 use super::faults::{Fault, has};
 use super::message::Malformed;
 use super::outcome::Outcome;
 use super::segment::Segment;
 use crate::types::topic::TopicPattern;
+pub use consumers::CONSUMER_BYTES_MAX;
+use consumers::Consumer;
 use cursors::Durable;
 pub use cursors::{Behind, Census};
 use deadlines::{Deadlines, Due};
@@ -165,6 +169,8 @@ pub enum Change {
     SessionEnded { realm: String, client_id: String, session: u64 },
     /// A lock went from hand to hand, for `fennec.lock.list` and metrics: who holds the key now.
     LockHeld { realm: String, topic: String, session: Option<u64> },
+    /// A consumer of the log was made, changed, moved, nudged, or lost its entry; `None`: it was removed.
+    Consumer { realm: String, name: String, row: Option<Box<ConsumerRow>> },
 }
 
 /// See the module. Maps have names in realms ([`rows`]) as keys.
@@ -175,6 +181,7 @@ pub struct State {
     incarnations: BTreeMap<u64, u64>,
     sessions: BTreeMap<Box<str>, Session>,
     durables: BTreeMap<Box<str>, Durable>,
+    consumers: BTreeMap<Box<str>, Consumer>,
     locks: Locks,
     waits: Waits,
     deadlines: Deadlines,

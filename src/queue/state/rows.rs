@@ -13,6 +13,8 @@
 //! c realm NUL 'c' client id, or 'd' name   Cursor
 //! d realm NUL name                         DurableRow
 //! f realm NUL pattern                      u64: first number that is available
+//! o realm NUL name                         ConsumerRow
+//! q realm NUL name                         ConsumerPlace: how far that one is
 //! ```
 //!
 //! The letter is one byte; numbers in keys are big-endian (entry and ticket 8 bytes, packet id 2), so that they sort. Topics
@@ -48,6 +50,8 @@ pub const PACKET: u8 = b'p';
 pub const CURSOR: u8 = b'c';
 pub const DURABLE: u8 = b'd';
 pub const FLOOR: u8 = b'f';
+pub const CONSUMER: u8 = b'o';
+pub const CONSUMER_PLACE: u8 = b'q';
 /// Not of the state: what whoever keeps the log notes for itself.
 pub const NODE: u8 = b'~';
 
@@ -66,6 +70,8 @@ pub enum RowKey {
     Cursor { realm: String, name: CursorName },
     Durable { realm: String, name: String },
     Floor { realm: String, pattern: String },
+    Consumer { realm: String, name: String },
+    ConsumerPlace { realm: String, name: String },
 }
 
 /// A key that is held: it was set with a will and has not changed since.
@@ -155,6 +161,8 @@ impl RowKey {
             }
             DURABLE => Self::Durable { realm, name: rest },
             FLOOR => Self::Floor { realm, pattern: rest },
+            CONSUMER => Self::Consumer { realm, name: rest },
+            CONSUMER_PLACE => Self::ConsumerPlace { realm, name: rest },
             _ => return None,
         })
     }
@@ -243,6 +251,14 @@ pub fn cursor(realm: &str, name: &CursorName) -> Vec<u8> {
 
 pub fn durable(realm: &str, name: &str) -> Vec<u8> {
     row(DURABLE, &id(realm, name))
+}
+
+pub fn consumer(realm: &str, name: &str) -> Vec<u8> {
+    row(CONSUMER, &id(realm, name))
+}
+
+pub fn consumer_place(realm: &str, name: &str) -> Vec<u8> {
+    row(CONSUMER_PLACE, &id(realm, name))
 }
 
 pub fn floor(realm: &str, pattern: &str) -> Vec<u8> {

@@ -1,9 +1,12 @@
 //! What a sync's disk holds: what it said and must never say otherwise.
 //!
 //! ```text
-//! file:  frame frame …                          one frame per write; what is said in it is sent when it is on disk
-//! frame: length u32 | digest u64 | MessagePack  little endian; the length is that of the MessagePack, an array of records
+//! file:  frame frame … zeros                           one frame per write, on disk before the next is written and what it says is sent
+//! frame: length u32 | digest u64 | MessagePack | zeros  little endian; the length is that of the MessagePack, an array of records
 //! ```
+//!
+//! A frame begins and ends at a multiple of [`BLOCK_BYTES`]: no write touches what is on disk already, and it goes to zeros that
+//! were written before, so that the file system has nothing of its own to write.
 //!
 //! The first record is [`Record::Disk`]. A file that has grown is replaced by one frame of [`super::SyncRole::records`]: statements
 //! on positions that are decided, and decisions that a storage quorum of each slot has applied, are not in it any more.
@@ -17,6 +20,8 @@ use crate::queue::envelope::Elected;
 use crate::queue::quorum::{Members, StoreId};
 
 const HEAD_BYTES: usize = 12;
+/// What a disk writes whole or not at all.
+pub const BLOCK_BYTES: usize = 512;
 
 /// A place in the votes of all positions: a sync's statements ascend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,7 +60,7 @@ pub enum Record {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
     pub records: Vec<Record>,
-    /// Bytes of whole frames. What is behind them was being written when the process ended: cut it off before writing more.
+    /// Bytes of whole frames. What is behind them was being written when the process ended, and is to be written over.
     pub len: usize,
 }
 
@@ -74,6 +79,7 @@ pub fn encode(records: &[Record]) -> Vec<u8> {
     let (len, digest) = (body.len() as u32, digest(body));
     frame[..4].copy_from_slice(&len.to_le_bytes());
     frame[4..HEAD_BYTES].copy_from_slice(&digest.to_le_bytes());
+    frame.resize(frame.len().next_multiple_of(BLOCK_BYTES), 0);
     frame
 }
 
@@ -81,23 +87,28 @@ pub fn encode(records: &[Record]) -> Vec<u8> {
 /// A frame that is not the last is not as it was written. The last may be: it was not on disk, so nothing in it was sent.
 pub fn decode(file: &[u8]) -> Result<Decoded, Damaged> {
     let mut decoded = Decoded { records: Vec::new(), len: 0 };
-    while let Some((head, rest)) = file[decoded.len..].split_first_chunk::<HEAD_BYTES>() {
-        let [a, b, c, d, digest_bytes @ ..] = *head;
-        let len = u32::from_le_bytes([a, b, c, d]) as usize;
-        let Some(body) = rest.get(..len) else { break };
-        // A file may have been made longer before it was written.
-        let is_last = rest.len() == len || len == 0 && rest.iter().all(|byte| *byte == 0);
-        let records = (digest(body) == u64::from_le_bytes(digest_bytes))
-            .then(|| rmp_serde::from_slice::<Vec<Record>>(body).ok())
-            .flatten();
-        match records {
-            Some(records) => decoded.records.extend(records),
-            None if is_last => break,
-            None => return Err(Damaged { at: decoded.len }),
-        }
-        decoded.len += HEAD_BYTES + len;
+    while let Some(frame) = file.get(decoded.len..).and_then(read_frame) {
+        decoded.records.extend(frame.records);
+        decoded.len += frame.len;
+    }
+    let rest = file.get(decoded.len..).unwrap_or_default();
+    let has_frame = (BLOCK_BYTES..rest.len()).step_by(BLOCK_BYTES).any(|at| read_frame(&rest[at..]).is_some());
+    if has_frame {
+        return Err(Damaged { at: decoded.len });
     }
     Ok(decoded)
+}
+
+/// The frame at the beginning, if it is as it was written.
+fn read_frame(file: &[u8]) -> Option<Decoded> {
+    let ([a, b, c, d, digest_bytes @ ..], rest) = file.split_first_chunk::<HEAD_BYTES>()?;
+    let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+    let body = rest.get(..len).filter(|_| len > 0)?;
+    if digest(body) != u64::from_le_bytes(*digest_bytes) {
+        return None;
+    }
+    let records = rmp_serde::from_slice(body).ok()?;
+    Some(Decoded { records, len: (HEAD_BYTES + len).next_multiple_of(BLOCK_BYTES) })
 }
 
 #[cfg(test)]
@@ -124,21 +135,32 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_end_is_cut_off_and_damage_before_it_is_an_error() {
+    fn a_torn_end_is_written_over_and_damage_before_it_is_an_error() {
         let first = encode(&records());
-        let file = [&first[..], &encode(&records())].concat();
-        for len in first.len()..file.len() {
-            assert_eq!(decode(&file[..len]), Ok(Decoded { records: records(), len: first.len() }), "{len}");
+        let long: Vec<Record> = records().into_iter().cycle().take(60).collect();
+        let [second, zeros] = [encode(&long), vec![0; 3 * BLOCK_BYTES]];
+        assert!(second.len() > 2 * BLOCK_BYTES);
+        let file = [&first[..], &second, &zeros].concat();
+        let torn = Ok(Decoded { records: records(), len: first.len() });
+        let body_end = file.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        for len in first.len()..body_end {
+            assert_eq!(decode(&file[..len]), torn, "{len}");
         }
-        assert_eq!(decode(&[&first[..], &[0; 100]].concat()).unwrap().len, first.len());
+        assert_eq!(decode(&[&first[..], &zeros].concat()), torn);
+        for lost in (first.len()..body_end).step_by(BLOCK_BYTES) {
+            let mut file = file.clone();
+            file[lost..lost + BLOCK_BYTES].fill(0);
+            assert_eq!(decode(&file), torn, "the disk writes blocks in any order: {lost}");
+        }
         let flipped = |at: usize| {
             let mut file = file.clone();
             file[at] ^= 1;
             decode(&file)
         };
-        for at in 4..first.len() {
+        let first_end = first.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        for at in 0..first_end {
             assert_eq!(flipped(at), Err(Damaged { at: 0 }), "{at}");
         }
-        assert_eq!(flipped(file.len() - 1).unwrap().len, first.len());
+        assert_eq!(flipped(body_end - 1), torn);
     }
 }

@@ -126,7 +126,7 @@ impl Check {
         }
     }
 
-    fn readable(&mut self, key: &str, path: &Path) {
+    pub(super) fn readable(&mut self, key: &str, path: &Path) {
         if let Err(error) =
             fs::File::open(path).and_then(|file| file.metadata()).and_then(|found| match found.is_dir() {
                 true => Err(std::io::ErrorKind::IsADirectory.into()),

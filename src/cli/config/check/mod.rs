@@ -16,6 +16,7 @@ use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
 mod access;
 mod durable;
 mod listeners;
+mod services;
 
 /// The configuration, and all that is wrong with it; it is to be used only if that is nothing.
 pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
@@ -33,6 +34,9 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         codecs: check.codecs(&file),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
+        services: check.services(&file, &realms),
+        allow_networks: check.allow_networks(&file),
+        hooks: check.hooks(&file, &realms),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,

@@ -28,6 +28,8 @@ fn keys_of_rows_are_read_back() {
         ),
         (cursor("r", &name), RowKey::Cursor { realm: realm.clone(), name: name.clone() }),
         (durable("r", "n"), RowKey::Durable { realm: realm.clone(), name: "n".into() }),
+        (consumer("r", "service/n"), RowKey::Consumer { realm: realm.clone(), name: "service/n".into() }),
+        (consumer_place("r", "n"), RowKey::ConsumerPlace { realm: realm.clone(), name: "n".into() }),
         (floor("r", "exact:a"), RowKey::Floor { realm: realm.clone(), pattern: "exact:a".into() }),
     ] {
         assert_eq!(RowKey::parse(&key), Some(expected), "{}", key.escape_ascii());

@@ -2,6 +2,7 @@
 //! its rows, which must give the same state.
 
 mod conditions;
+mod consumers;
 mod cursors;
 mod entries;
 mod keys;
@@ -253,6 +254,8 @@ fn lines(applied: &Applied) -> Vec<String> {
             Change::SessionEnded { client_id, session, .. } => format!("{client_id} ended, {session}"),
             Change::LockHeld { topic, session: Some(session), .. } => format!("{topic} is held by {session}"),
             Change::LockHeld { topic, session: None, .. } => format!("{topic} is free"),
+            // What it did is told by its outcome.
+            Change::Consumer { .. } => continue,
         });
     }
     lines

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::queue::command::{Cursor, DurableRow, Flight, SubscriptionRow};
+use crate::queue::command::{Consume, Cursor, DurableRow, Flight, SubscriptionRow};
 
 /// A small generator of random numbers (xorshift), so that a seed is a test.
 struct Dice(u64);
@@ -28,7 +28,7 @@ fn command(dice: &mut Dice, last_number: u64) -> Command {
     let session = 1 + dice.below(6);
     let number = dice.below(last_number + 2);
     let topic = format!("k{}", dice.below(3));
-    match dice.below(12) {
+    match dice.below(13) {
         0 | 1 => {
             let will = dice.often(50).then(|| WillRow {
                 topic,
@@ -73,6 +73,18 @@ fn command(dice: &mut Dice, last_number: u64) -> Command {
         8 => Command::Leave { realm, session, orderly: dice.often(50) },
         9 => Command::Cancel { realm, session, ticket: number },
         10 => Command::Unlock { realm, session, topic, token: dice.often(30).then_some(number) },
+        11 => {
+            let (patterns, settings) = (vec![format!("exact:{topic}")], Bytes::new());
+            let what = match dice.below(6) {
+                0 => Consume::Set { patterns, settings, after: dice.often(50).then_some(number) },
+                1 => Consume::Host,
+                2 => Consume::Commit { epoch: number, done_to: number, state: settings },
+                3 => Consume::Seek { after: number },
+                4 => Consume::Nudge,
+                _ => Consume::Remove,
+            };
+            Command::Consume { realm, name: "c".into(), what: Box::new(what) }
+        }
         _ => Command::Expire { realm, topic, number },
     }
 }

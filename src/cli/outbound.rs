@@ -1,0 +1,71 @@
+//! What a broker sends elsewhere, on threads of its own: however slow the others are, clients are not delayed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::Failure;
+use super::config::Config;
+use crate::http::MoreMetrics;
+use crate::http::metrics::Text;
+use crate::net::clock::Clock;
+use crate::node::Node;
+use crate::node::log::ClockFn;
+use crate::outbound::service::{Admin, Board, Services, Settings};
+
+/// How long a start waits for the log to know the services of the configuration.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// See the module. Dropped, it stops.
+pub(super) struct Outbound {
+    runtime: Runtime,
+    node: Arc<Node>,
+    board: Arc<Board>,
+    clock: Clock,
+    /// Answers `fennec.service.*`.
+    _admin: Arc<Admin>,
+}
+
+impl Outbound {
+    /// `is_alone`: the log is this process's own.
+    ///
+    /// # Errors
+    /// The system has no threads left.
+    pub fn start(config: &Config, node: &Arc<Node>, clock: Clock, is_alone: bool) -> Result<Self, Failure> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("outbound").enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
+        let clock_fn: ClockFn = Arc::new(move || clock.now_ms());
+        let settings =
+            Settings { services: config.services.clone(), allowed: config.allow_networks.clone(), alone: is_alone };
+        let services = Services::new(node.clone(), clock_fn.clone(), settings);
+        // Who publishes as soon as the ports are open is to reach them.
+        let configured = async { tokio::time::timeout(PATIENCE, services.configure()).await.is_ok() };
+        if !runtime.block_on(configured) {
+            tracing::warn!("the log does not know the services of the configuration yet: they begin when it does");
+        }
+        let board = services.board();
+        let admin = Admin::new(node.clone(), board.clone(), clock_fn);
+        admin.install(runtime.handle().clone());
+        runtime.spawn(services.run());
+        Ok(Self { runtime, node: node.clone(), board, clock, _admin: admin })
+    }
+
+    /// What it tells, behind `more`.
+    pub fn metrics(&self, more: Option<MoreMetrics>) -> MoreMetrics {
+        let (node, board, clock) = (Arc::downgrade(&self.node), self.board.clone(), self.clock);
+        Arc::new(move |text: &mut Text| {
+            if let Some(more) = &more {
+                more(text);
+            }
+            if let Some(node) = node.upgrade() {
+                board.write(text, &node, clock.now_ms());
+            }
+        })
+    }
+
+    /// Ends what is under way: it is taken up again where it was recorded last.
+    pub fn stop(self) {
+        self.runtime.shutdown_background();
+    }
+}

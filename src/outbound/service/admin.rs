@@ -1,0 +1,330 @@
+//! `fennec.service.*`: services are listed, added, removed, tried, moved, paused at run time.
+//!
+//! What is asked for goes through the log, so it does not matter which entry of a cluster is asked. Who may call these procedures is
+//! a matter of roles; who adds a service must be allowed to subscribe to its topics, too.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::PREFIX;
+use super::board::Board;
+use super::machine::Stored;
+use super::settings::{ServiceSettings, Wrong, check_id};
+use crate::node::Node;
+use crate::node::consumer::{ConsumerError, ConsumerInfo};
+use crate::node::house::outside::{Declined, Request};
+use crate::node::log::ClockFn;
+use crate::node::past::{Since, Target};
+use crate::queue::state::rows;
+use crate::router::authorize::Action;
+use crate::types::time::rfc3339;
+use crate::types::topic::{MatchPolicy, TopicPattern};
+use crate::types::value::Value;
+
+/// Services that may be there.
+const SERVICES_MAX: usize = 10_000;
+const TOPICS_MAX: usize = 100;
+
+/// See the module.
+pub struct Admin {
+    node: Arc<Node>,
+    board: Arc<Board>,
+    clock: ClockFn,
+}
+
+fn declined(uri: &'static str, text: impl Into<String>) -> Declined {
+    Declined { uri, text: text.into() }
+}
+
+fn invalid(text: impl Into<String>) -> Declined {
+    declined("wamp.error.invalid_argument", text)
+}
+
+impl From<ConsumerError> for Declined {
+    fn from(error: ConsumerError) -> Self {
+        match error {
+            ConsumerError::NotFound => no_such_service(),
+            ConsumerError::TooLarge => invalid(error.to_string()),
+            _ => declined("fennec.error.store_unavailable", error.to_string()),
+        }
+    }
+}
+
+impl From<Wrong> for Declined {
+    fn from(wrong: Wrong) -> Self {
+        invalid(wrong.to_string())
+    }
+}
+
+fn no_such_service() -> Declined {
+    declined("fennec.error.no_such_service", "there is no service of this id")
+}
+
+/// What a call brings along, by name.
+struct Given(Vec<(String, Value)>);
+
+impl Given {
+    /// The first argument may be told by its place; the last may be a dict of the others.
+    fn read(request: &mut Request, first: &str) -> Result<Self, Declined> {
+        let mut given = std::mem::take(&mut request.kwargs);
+        for (at, value) in std::mem::take(&mut request.args).into_iter().enumerate() {
+            match value {
+                Value::Map(entries) => given.extend(entries),
+                value if at == 0 => given.push((first.to_owned(), value)),
+                _ => return Err(invalid("there are too many arguments")),
+            }
+        }
+        Ok(Self(given))
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.0.iter().rposition(|(key, _)| key == name)?;
+        Some(self.0.swap_remove(at).1).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, Declined> {
+        let text = |value: Value| value.as_str().map(str::to_owned);
+        self.take(name).map(|value| text(value).ok_or_else(|| invalid(format!("{name} must be a string")))).transpose()
+    }
+
+    fn uint(&mut self, name: &str, into: &mut u32) -> Result<(), Declined> {
+        if let Some(value) = self.take(name) {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            *into = number.ok_or_else(|| invalid(format!("{name} must be a number")))?;
+        }
+        Ok(())
+    }
+
+    fn texts(&mut self, name: &str) -> Result<Vec<String>, Declined> {
+        let wrong = || invalid(format!("{name} must be a list of strings"));
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Text(one)) => Ok(vec![one]),
+            Some(value) => {
+                let list = value.as_list().ok_or_else(wrong)?;
+                list.iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+            }
+        }
+    }
+
+    fn id(&mut self) -> Result<String, Declined> {
+        let id = self.text("id")?.ok_or_else(|| invalid("the argument id is missing"))?;
+        check_id(&id)?;
+        Ok(id)
+    }
+
+    fn end(self) -> Result<(), Declined> {
+        match self.0.first() {
+            Some((name, _)) => Err(invalid(format!("there is no argument {name:?}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Admin {
+    pub fn new(node: Arc<Node>, board: Arc<Board>, clock: ClockFn) -> Arc<Self> {
+        Arc::new(Self { node, board, clock })
+    }
+
+    /// Answers the procedures, with tasks of this runtime.
+    pub fn install(self: &Arc<Self>, runtime: Handle) {
+        let admin = Arc::downgrade(self);
+        let node = self.node.clone();
+        node.house.answer_outside(Arc::new(move |request| {
+            let Some(admin) = admin.upgrade() else { return };
+            runtime.spawn(async move { admin.handle(request).await });
+        }));
+    }
+
+    async fn handle(&self, mut request: Request) {
+        let answer = match request.procedure {
+            "fennec.service.list" => self.list(&mut request).await,
+            "fennec.service.add" => self.add(&mut request).await,
+            "fennec.service.remove" => self.remove(&mut request).await,
+            "fennec.service.retry" => self.retry(&mut request).await,
+            "fennec.service.replay" => self.replay(&mut request).await,
+            "fennec.service.pause" => self.pause(&mut request, true).await,
+            "fennec.service.resume" => self.pause(&mut request, false).await,
+            _ => return,
+        };
+        request.answer(answer);
+    }
+
+    async fn list(&self, request: &mut Request) -> Result<Value, Declined> {
+        let mut given = Given::read(request, "id")?;
+        let only = given.text("id")?;
+        given.end()?;
+        let mut services = Vec::new();
+        for info in self.node.consumers.list(PREFIX) {
+            let id = info.name.strip_prefix(PREFIX).unwrap_or_default();
+            if *info.realm == *request.realm && only.as_deref().is_none_or(|only| only == id) {
+                // One that was removed just now is not there.
+                services.extend(self.entry(id, &info).await);
+            }
+        }
+        if only.is_some() && services.is_empty() {
+            return Err(no_such_service());
+        }
+        Ok(Value::map([("services", Value::List(services))]))
+    }
+
+    async fn entry(&self, id: &str, info: &ConsumerInfo) -> Option<Value> {
+        let place = self.node.consumer_place(&info.realm, &info.name).await.ok()?;
+        let stored: Stored = serde_json::from_slice(&place.state).unwrap_or_default();
+        let settings = ServiceSettings::from_bytes(&info.row.settings).ok()?;
+        let seen = self.board.get(&info.realm, &info.name);
+        let topics = info.row.patterns.iter().map(|text| Value::from(spelt(text))).collect();
+        let status = if settings.paused { "paused" } else { stored.status.name() };
+        let mut entry = vec![
+            ("id", Value::from(id)),
+            ("url", Value::from(settings.url.as_str())),
+            ("topics", Value::List(topics)),
+            ("status", Value::from(status)),
+            ("attempts", Value::from(u64::from(seen.as_ref().map_or(stored.attempts, |seen| seen.attempts)))),
+            ("dead_letters", Value::from(stored.buried)),
+            ("configured", Value::Bool(settings.configured)),
+            ("signed", Value::Bool(settings.secret.is_some())),
+        ];
+        if stored.since_ms > 0 {
+            entry.push(("since", Value::from(rfc3339(stored.since_ms * 1000))));
+        }
+        let error = seen.as_ref().map_or(&stored.last_error, |seen| &seen.last_error);
+        entry.extend(error.as_deref().map(|error| ("error", Value::from(error))));
+        if let Some(seen) = &seen {
+            let (lag, now_ms) = (self.node.consumers.lag(&info.realm, &info.name), (self.clock)());
+            let age_s = lag.oldest_us.map_or(0, |us| now_ms.saturating_sub(us / 1000) / 1000);
+            entry.push(("lag", Value::from(lag.events)));
+            entry.push(("lag_s", Value::from(age_s)));
+            entry.push(("sent", Value::from(seen.events)));
+            entry.push(("lost", Value::from(seen.lost)));
+            if seen.next_try_ms > now_ms {
+                entry.push(("next_try", Value::from(rfc3339(seen.next_try_ms * 1000))));
+            }
+        }
+        Some(Value::map(entry))
+    }
+
+    /// Adds a service, or changes one that was added.
+    async fn add(&self, request: &mut Request) -> Result<Value, Declined> {
+        let mut given = Given::read(request, "id")?;
+        let id = given.id()?;
+        let name = format!("{PREFIX}{id}");
+        let known = self.node.consumers.info(&request.realm, &name);
+        let before = known.as_ref().and_then(|known| ServiceSettings::from_bytes(&known.row.settings).ok());
+        if before.as_ref().is_some_and(|before| before.configured) {
+            return Err(declined("fennec.error.configured", "this service is in the configuration: change it there"));
+        }
+        if known.is_none() && self.node.consumers.list(PREFIX).len() >= SERVICES_MAX {
+            return Err(declined("fennec.error.quota_exceeded", "there are as many services as may be"));
+        }
+        let url = given.text("url")?.ok_or_else(|| invalid("the argument url is missing"))?;
+        let mut settings = ServiceSettings::new(&id, url);
+        settings.paused = before.is_some_and(|before| before.paused);
+        (settings.token, settings.secret) = (given.text("token")?, given.text("secret")?);
+        given.uint("events_max", &mut settings.events_max)?;
+        given.uint("bytes_max", &mut settings.bytes_max)?;
+        given.uint("linger_ms", &mut settings.linger_ms)?;
+        given.uint("timeout_s", &mut settings.timeout_s)?;
+        if let Some(uri) = given.text("dead_letter")? {
+            let topic = crate::types::topic::Topic::from_uri(&uri);
+            settings.dead_letter = topic.map_err(|error| invalid(format!("dead_letter {error}")))?.name().to_owned();
+        }
+        let topics = given.texts("topics")?;
+        given.end()?;
+        settings.check()?;
+        let patterns = self.patterns(request, &topics)?;
+        self.node.set_consumer(&request.realm, &name, &patterns, settings.to_bytes(), None).await?;
+        Ok(Value::map([("id", Value::from(id))]))
+    }
+
+    fn patterns(&self, request: &Request, topics: &[String]) -> Result<Vec<TopicPattern>, Declined> {
+        if topics.is_empty() || topics.len() > TOPICS_MAX {
+            return Err(invalid(format!("topics must be a list of 1 to {TOPICS_MAX} patterns")));
+        }
+        let realm = self.node.realm(&request.realm).ok_or_else(|| invalid("the realm is gone"))?;
+        let role = request.caller.authrole.as_deref().and_then(|name| realm.authorizer.role(name));
+        let mut patterns = Vec::new();
+        for text in topics {
+            let pattern = TopicPattern::from_uri(text, MatchPolicy::Fox);
+            let pattern = pattern.map_err(|error| invalid(format!("the topic {text:?} {error}")))?;
+            if !role.is_some_and(|role| realm.authorizer.allows_pattern(role, Action::Subscribe, &pattern)) {
+                return Err(declined("wamp.error.not_authorized", format!("not authorized to subscribe to {text}")));
+            }
+            patterns.push(pattern);
+        }
+        Ok(patterns)
+    }
+
+    async fn remove(&self, request: &mut Request) -> Result<Value, Declined> {
+        let (name, info) = self.named(request, |_| Ok(()))?;
+        if ServiceSettings::from_bytes(&info.row.settings).is_ok_and(|settings| settings.configured) && self.is_alone()
+        {
+            return Err(declined("fennec.error.configured", "this service is in the configuration: remove it there"));
+        }
+        self.node.remove_consumer(&request.realm, &name).await?;
+        Ok(Value::Null)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.node.entry.get().is_none()
+    }
+
+    async fn retry(&self, request: &mut Request) -> Result<Value, Declined> {
+        let (name, _) = self.named(request, |_| Ok(()))?;
+        self.node.nudge_consumer(&request.realm, &name).await?;
+        Ok(Value::Null)
+    }
+
+    /// Moves a service to behind an event, or to a time.
+    async fn replay(&self, request: &mut Request) -> Result<Value, Declined> {
+        let mut since = None;
+        let (name, info) = self.named(request, |given| {
+            let after = given.text("after")?.ok_or_else(|| invalid("the argument after is missing"))?;
+            since = Some(Since::after_text(&after).map_err(|error| invalid(format!("after {error}")))?);
+            Ok(())
+        })?;
+        let since = since.ok_or_else(|| invalid("the argument after is missing"))?;
+        let pattern =
+            info.row.patterns.first().and_then(|text| rows::read_pattern(text)).ok_or_else(no_such_service)?;
+        let target = Target { realm: request.realm.clone(), pattern, filter: None };
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let found = move |_: &Arc<Node>, found| drop(tell.send(found));
+        self.node
+            .find_since(target, since, found)
+            .map_err(|busy| declined("wamp.error.unavailable", busy.to_string()))?;
+        let found = told.await.map_err(|_| declined("wamp.error.unavailable", "the broker stops"))?;
+        let found = found.map_err(|error| declined("fennec.error.store_unavailable", error.to_string()))?;
+        self.node.move_consumer(&request.realm, &name, found.after).await?;
+        Ok(Value::map([("recovered", Value::Bool(found.recovered))]))
+    }
+
+    async fn pause(&self, request: &mut Request, paused: bool) -> Result<Value, Declined> {
+        let (name, info) = self.named(request, |_| Ok(()))?;
+        let settings = ServiceSettings::from_bytes(&info.row.settings);
+        let settings = settings.map_err(|error| declined("wamp.error.unavailable", error.to_string()))?;
+        let settings = ServiceSettings { paused, ..settings };
+        let patterns: Vec<_> = info.row.patterns.iter().filter_map(|text| rows::read_pattern(text)).collect();
+        self.node.set_consumer(&request.realm, &name, &patterns, settings.to_bytes(), None).await?;
+        Ok(Value::Null)
+    }
+
+    /// The consumer of the service that a call names.
+    fn named(
+        &self,
+        request: &mut Request,
+        more: impl FnOnce(&mut Given) -> Result<(), Declined>,
+    ) -> Result<(String, ConsumerInfo), Declined> {
+        let mut given = Given::read(request, "id")?;
+        let name = format!("{PREFIX}{}", given.id()?);
+        more(&mut given)?;
+        given.end()?;
+        let info = self.node.consumers.info(&request.realm, &name).ok_or_else(no_such_service)?;
+        Ok((name, info))
+    }
+}
+
+/// A stored pattern as WAMP writes it.
+fn spelt(text: &str) -> String {
+    rows::read_pattern(text).map_or_else(|| text.to_owned(), |pattern| pattern.uri().0)
+}
