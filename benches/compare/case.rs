@@ -287,6 +287,13 @@ pub const CASES: &[Case] = &[
         floors: &[floor(Metric::DrainPerSecond, Bound::Least(7e5)), floor(Metric::GrownMb, Bound::Most(64.0))],
     },
     Case {
+        name: "durable-webhook",
+        what: "500 000 messages for a webhook service that is paused; then it is resumed, and a receiver on this machine gets them \
+               all, 100 in a transaction (drain)",
+        work: Work::Durable(Durable::Webhook(500_000)),
+        floors: &[floor(Metric::DrainPerSecond, Bound::Least(5e4)), floor(Metric::GrownMb, Bound::Most(64.0))],
+    },
+    Case {
         name: "durable-start",
         what: "start with a log of 10 GB (--gigabytes), files not in memory, until ready for MQTT and by /readyz",
         work: Work::Durable(Durable::Start),

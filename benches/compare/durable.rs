@@ -17,6 +17,7 @@ use crate::peer::{Peer, PeerKind, Target};
 use crate::run::{Settings, client_id, timing};
 use crate::segments;
 use crate::tracker::Faults;
+use crate::webhook::Receiver;
 
 /// What is done with a broker that keeps messages on disk.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,8 @@ pub enum Durable {
     Sessions(u32),
     /// So many messages in the log, a restart, and a session that was away for all of them and subscribes to all topics.
     Resume(u64),
+    /// So many messages in the log, and a webhook service that was paused for all of them.
+    Webhook(u64),
     /// Starts on a log of so many gigabytes (`--gigabytes`).
     Start,
     /// So many retained values, a restart, and a subscriber to all of them.
@@ -40,7 +43,7 @@ impl Durable {
     pub fn suits(self, peer: PeerKind) -> bool {
         match (self, peer) {
             (_, PeerKind::Fennec) => true,
-            (Durable::Start, _) => false,
+            (Durable::Start | Durable::Webhook(_), _) => false,
             (_, PeerKind::Mosquitto) => true,
             (Durable::OneUnderWay, PeerKind::Sqlx | PeerKind::SqlxSingle) => true,
             (Durable::Away { .. } | Durable::OneUnderWay | Durable::Sessions(_), PeerKind::Running) => true,
@@ -79,6 +82,7 @@ pub fn run(work: Durable, peer: &mut Peer, settings: Settings) -> io::Result<Out
             one_and_many(peer.target, sessions, settings)
         }
         Durable::Resume(messages) => resume(peer, messages, settings),
+        Durable::Webhook(messages) => webhook(peer, messages, settings),
         Durable::Start => start(peer, settings),
         Durable::Retained(values) => retained(peer, values, settings),
     }
@@ -150,6 +154,16 @@ fn resume(peer: &mut Peer, messages: u64, settings: Settings) -> io::Result<Outc
     let resident_mb = up_timed(peer, &mut outcome)?;
     outcome.set(Metric::ResidentMb, resident_mb);
     add_drained(&mut outcome, &away::drain(peer.target, &sent)?);
+    Ok(outcome)
+}
+
+fn webhook(peer: &mut Peer, messages: u64, settings: Settings) -> io::Result<Outcome> {
+    peer.up()?;
+    let receiver = Receiver::start()?;
+    receiver.attach(peer.target, "bench.#")?;
+    let each = messages / u64::from(FILLERS);
+    let (mut outcome, sent) = publish(peer.target, FILLERS, FILLING, Some(each), settings)?;
+    receiver.drain(peer.target, sent.iter().sum(), &mut outcome)?;
     Ok(outcome)
 }
 

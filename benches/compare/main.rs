@@ -30,6 +30,7 @@ mod schedule;
 mod segments;
 mod tracker;
 mod wamp_load;
+mod webhook;
 mod websocket;
 mod wire;
 

@@ -274,6 +274,8 @@ sync = "always"
 [limits]
 session_log_bytes_max = 1099511627776
 retained_messages_max = 10000000
+[services]
+allow_networks = ["127.0.0.0/8"]
 [[durable]]
 topic = "log/#"
 max_bytes = 1099511627776

@@ -35,6 +35,13 @@ impl Backoff {
         half + half.mul_f64(self.roll())
     }
 
+    /// The wait after one more failure, shortened at random by up to all of it: many who lost one peer at once come back evenly spread.
+    pub fn anywhere_after_failure(&mut self) -> Duration {
+        let longest = self.next;
+        self.next = (longest * 2).min(self.longest);
+        longest.mul_f64(self.roll())
+    }
+
     /// A connection stood: the next wait is short again.
     pub fn reset(&mut self) {
         self.next = self.first;
@@ -63,6 +70,20 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.after_failure() <= FIRST);
+    }
+
+    #[test]
+    fn waits_with_full_jitter_are_anywhere_below_the_longest() {
+        let mut backoff = Backoff::between(Duration::from_secs(1), Duration::from_secs(8), 7);
+        let mut longest_s = 1;
+        let mut below_half = 0;
+        for _ in 0..100 {
+            let wait = backoff.anywhere_after_failure();
+            assert!(wait <= Duration::from_secs(longest_s), "{wait:?} for {longest_s} s");
+            below_half += usize::from(wait < Duration::from_secs(longest_s) / 2);
+            longest_s = (longest_s * 2).min(8);
+        }
+        assert!((20..80).contains(&below_half), "{below_half}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::net::tls::{TlsError, read_chain, read_key};
+
 /// Whose certificates are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
@@ -21,6 +23,13 @@ pub enum Trust {
     File(PathBuf),
     /// Anybody's. The connection is encrypted and whoever is in its way can read it.
     Anybody,
+}
+
+/// What a client shows a broker that asks for a certificate, as PEM files: the chain, its own first, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub cert: PathBuf,
+    pub key: PathBuf,
 }
 
 /// What the user must mend before a TLS connection can be tried.
@@ -38,23 +47,40 @@ pub enum TrustError {
     NoSystemRoots,
     #[error("TLS cannot be used: {0}")]
     Unusable(rustls::Error),
+    #[error(transparent)]
+    Credentials(#[from] TlsError),
 }
 
 impl Trust {
-    /// What makes TLS connections under this trust.
-    pub fn connector(&self) -> Result<TlsConnector, TrustError> {
+    /// What makes TLS connections under this trust, with these credentials.
+    pub fn connector(&self, credentials: Option<&Credentials>) -> Result<TlsConnector, TrustError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone());
         let builder = builder.with_safe_default_protocol_versions().map_err(TrustError::Unusable)?;
-        let config = match self {
-            Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
-            Trust::File(path) => builder.with_root_certificates(roots_of(path)?).with_no_client_auth(),
+        let builder = match self {
+            Trust::System => builder.with_root_certificates(system_roots()?),
+            Trust::File(path) => builder.with_root_certificates(roots_of(path)?),
             Trust::Anybody => {
                 let verifier = Arc::new(Credulous(provider));
-                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+                builder.dangerous().with_custom_certificate_verifier(verifier)
+            }
+        };
+        let config = match credentials {
+            None => builder.with_no_client_auth(),
+            Some(Credentials { cert, key }) => {
+                let mismatch = |source| TlsError::Mismatch { cert: cert.clone(), key: key.clone(), source };
+                builder.with_client_auth_cert(read_chain(cert)?, read_key(key)?).map_err(mismatch)?
             }
         };
         Ok(TlsConnector::from(Arc::new(config)))
+    }
+
+    /// Whether connections can be made under this trust, with these credentials.
+    ///
+    /// # Errors
+    /// What is to be mended.
+    pub fn check(&self, credentials: Option<&Credentials>) -> Result<(), TrustError> {
+        self.connector(credentials).map(drop)
     }
 }
 
@@ -138,7 +164,7 @@ mod tests {
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
         let acceptor: TlsAcceptor =
             Arc::new(builder.with_single_cert(vec![own.cert.der().clone()], key).unwrap()).into();
-        let connector = trust.connector().unwrap();
+        let connector = trust.connector(None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let (client, server) = tokio::io::duplex(16 * 1024);
@@ -164,7 +190,7 @@ mod tests {
     fn a_file_without_certificates_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        let told = || Trust::File(path.clone()).connector().map(drop).unwrap_err().to_string();
+        let told = || Trust::File(path.clone()).connector(None).map(drop).unwrap_err().to_string();
         assert!(told().starts_with(&format!("cannot read {}: ", path.display())));
         std::fs::write(&path, "text").unwrap();
         assert_eq!(told(), format!("{} contains no certificate", path.display()));

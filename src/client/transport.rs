@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::Error;
-use super::tls::Trust;
+use super::tls::{Credentials, Trust};
 use super::url::{Carrier, Url};
 use crate::types::payload::Format;
 use crate::wamp::rawsocket::{self, FrameKind, Handshake};
@@ -83,8 +83,21 @@ impl Transport {
     /// # Errors
     /// [`Error::Unreachable`], [`Error::NotAuthorized`] (HTTP 401 and 403), [`Error::Invalid`] (what `trust` names).
     pub async fn connect(url: &Url, trust: &Trust, speech: Speech) -> Result<Transport, Error> {
+        Self::connect_as(url, trust, None, speech).await
+    }
+
+    /// The same, and shows a broker that asks for it a certificate.
+    ///
+    /// # Errors
+    /// As [`Transport::connect`]; [`Error::Invalid`] names what is wrong with `credentials`, too.
+    pub async fn connect_as(
+        url: &Url,
+        trust: &Trust,
+        credentials: Option<&Credentials>,
+        speech: Speech,
+    ) -> Result<Transport, Error> {
         let unreachable = |what: String| Error::Unreachable { url: url.to_string(), what };
-        let socket = dial(url, trust, &unreachable).await?;
+        let socket = dial(url, trust, credentials, &unreachable).await?;
         Ok(Transport(match url.carrier {
             Carrier::Tcp => Io::Bytes(Pipe::new(socket)),
             Carrier::RawSocket => open_rawsocket(socket, speech.format).await.map_err(unreachable)?,
@@ -292,7 +305,12 @@ fn take_frame(pipe: &mut Pipe) -> Result<Option<Exchange>, Error> {
     Ok(Some(Exchange::Sign))
 }
 
-async fn dial(url: &Url, trust: &Trust, unreachable: &impl Fn(String) -> Error) -> Result<Box<dyn Socket>, Error> {
+async fn dial(
+    url: &Url,
+    trust: &Trust,
+    credentials: Option<&Credentials>,
+    unreachable: &impl Fn(String) -> Error,
+) -> Result<Box<dyn Socket>, Error> {
     let connected = TcpStream::connect((url.host.as_str(), url.port)).await;
     let tcp = connected.map_err(|error| unreachable(reason(&error)))?;
     // Without it small packets wait for the acknowledgement of those before. What cannot be had is done without.
@@ -300,7 +318,7 @@ async fn dial(url: &Url, trust: &Trust, unreachable: &impl Fn(String) -> Error) 
     if !url.tls {
         return Ok(Box::new(tcp));
     }
-    let connector = trust.connector().map_err(|error| Error::Invalid(error.to_string()))?;
+    let connector = trust.connector(credentials).map_err(|error| Error::Invalid(error.to_string()))?;
     let name = ServerName::try_from(url.host.clone()).map_err(|error| unreachable(error.to_string()))?;
     let tls = connector.connect(name, tcp).await.map_err(|error| unreachable(format!("TLS: {}", reason(&error))))?;
     Ok(Box::new(tls))

@@ -11,4 +11,6 @@
 //! Left out on purpose: what is owed to sessions of this broker (`delivery`), and the client that connections to other
 //! brokers are made with (`client`).
 
+pub mod bridge;
+pub mod path;
 pub mod service;

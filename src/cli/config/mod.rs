@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::http::hooks::Hook;
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
+use crate::outbound::bridge;
 use crate::outbound::service::Configured;
 use crate::outbound::service::address::Network;
 use crate::router::authorize::{Authorizer, Role};
@@ -79,6 +80,7 @@ pub struct Config {
     /// Where services may be that are added at run time, beside the public internet.
     pub allow_networks: Vec<Network>,
     pub hooks: Vec<Hook>,
+    pub bridges: Vec<bridge::Config>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }

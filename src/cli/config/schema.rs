@@ -7,6 +7,8 @@ use super::listen::Listeners;
 use super::setting::{ByteCount, Key, Section, Shape, Tables, choices, sections};
 use super::store::StoreText;
 use crate::http::hooks::Proof;
+use crate::mqtt::codec::Level;
+use crate::outbound::bridge::rules::Direction;
 use crate::router::authorize::Action;
 use crate::store::SyncMode;
 use crate::types::limits::OutboxFull;
@@ -40,6 +42,8 @@ choices!(Action {
     "register" => Action::Register,
 });
 choices!(Proof { "standard" => Proof::Standard, "github" => Proof::Github, "bearer" => Proof::Bearer, });
+choices!(Level { "3.1.1" => Level::V4, "5" => Level::V5, });
+choices!(Direction { "in" => Direction::In, "out" => Direction::Out, "both" => Direction::Both, });
 choices!(MatchPolicy {
     "exact" => MatchPolicy::Exact,
     "prefix" => MatchPolicy::Prefix,
@@ -102,6 +106,8 @@ sections! {
         services: Services = Services::default(),
         /// Where others may post events to this broker: `POST /hooks/NAME`. See docs/delivery.md.
         hook: Tables<Hook> = Tables::default(),
+        /// Other MQTT brokers, whose topics and the own ones become each other's. See `docs/bridge.md`.
+        bridge: Tables<Bridge> = Tables::default(),
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".
@@ -259,6 +265,67 @@ sections! {
         proof: Proof = Proof::Standard,
         /// The key of the signature, or the token. For `standard` written as `whsec_…`. Required.
         secret: Option<String> = None,
+    }
+
+    /// A bridge to another MQTT broker.
+    pub(super) struct Bridge in "" {
+        /// Its name, which no other has. Required.
+        name: Option<String> = None,
+        /// Where the other broker is, as `mqtt://`, `mqtts://`, `ws://` or `wss://` and `host:port`. Of several one after the other is
+        /// tried. Required.
+        address: Vec<String> = Vec::new(),
+        /// The realm of its topics here. Unless said: the default one.
+        realm: Option<String> = None,
+        /// The version of MQTT. `5` carries properties, retain flags and deletes, and keeps own messages from coming back.
+        version: Level = Level::V5,
+        /// Its client id at the other broker. Unless said: the name of this machine, a dot, and `name`. All entries of a cluster need the
+        /// same one.
+        client_id: Option<String> = None,
+        /// User name at the other broker.
+        user: Option<String> = None,
+        /// A file with the password in its first line.
+        password_file: Option<PathBuf> = None,
+        /// The environment variable that has the password.
+        password_env: Option<String> = None,
+        /// PEM file with the authorities whose certificates are believed. Unless said: those that the system knows.
+        cafile: Option<PathBuf> = None,
+        /// Believe every certificate: whoever is in the way can read all of it.
+        insecure: bool = false,
+        /// Certificate chain to show to a broker that asks for one, PEM.
+        cert: Option<PathBuf> = None,
+        /// Private key of the certificate, PEM.
+        key: Option<PathBuf> = None,
+        /// A sign of life is asked for after so much silence; 0: never.
+        keep_alive_s: u32 = 60,
+        /// Begin a new session with each connection: what is published there meanwhile does not come.
+        clean_start: bool = false,
+        /// With version 3.1.1: make itself known as a bridge, as Mosquitto's do, so that a Mosquitto keeps retain flags and sends no own
+        /// messages back. Another broker that refuses this is asked again without.
+        try_private: bool = true,
+        /// Events under way to the other broker that it has not acknowledged.
+        window: u32 = 200,
+        /// Events that are not durable and wait for the other broker; the oldest make room.
+        queue_messages: u32 = 1000,
+        /// Bytes of these.
+        queue_bytes: ByteCount = ByteCount(1 << 20),
+        /// An event that is not acknowledged in this time ends the connection, and is sent again on the next.
+        ack_timeout_s: u32 = 30,
+        /// Which topics cross; the first entry that matches a topic counts. Required.
+        topic: Tables<BridgeTopic> = Tables::default(),
+    }
+
+    /// Topics of a bridge. Here they are called `local` + what `pattern` matches, there `remote` + the same.
+    pub(super) struct BridgeTopic in "" {
+        /// An MQTT topic filter. Empty: `local` and `remote` are whole names. Required.
+        pattern: Option<String> = None,
+        /// Which way their events go.
+        direction: Direction = Direction::Out,
+        /// The highest QoS that they cross with: 0, 1 or 2.
+        qos: u32 = 1,
+        /// What their names begin with here.
+        local: String = String::new(),
+        /// What their names begin with there.
+        remote: String = String::new(),
     }
 
     /// A user.

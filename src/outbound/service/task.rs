@@ -31,7 +31,7 @@ pub(super) enum End {
     Fails(String),
 }
 
-type Flight = Pin<Box<dyn Future<Output = (Client, Heard)> + Send>>;
+type Flight = Pin<Box<dyn Future<Output = (Box<Client>, Heard)> + Send>>;
 type Commit = Pin<Box<dyn Future<Output = Result<(), ConsumerError>> + Send>>;
 
 /// See the module.
@@ -47,7 +47,7 @@ struct Task<'a> {
     /// The first number of the planned transaction that is being read again.
     reads_for: Option<u64>,
     /// None while it is under way.
-    client: Option<Client>,
+    client: Option<Box<Client>>,
     flight: Option<Flight>,
     commit: Option<Recorded>,
     /// Nothing is recorded before.
@@ -72,7 +72,7 @@ enum Happened {
     News(News),
     Gathered(Option<News>),
     Recorded(Result<(), ConsumerError>),
-    Heard(Client, Heard),
+    Heard(Box<Client>, Heard),
     Time,
 }
 
@@ -120,7 +120,7 @@ async fn run(shared: &Arc<Shared>, realm: &str, name: &str) -> End {
         machine,
         bodies: VecDeque::new(),
         reads_for: None,
-        client: Some(client),
+        client: Some(Box::new(client)),
         flight: None,
         commit: None,
         commit_at: now,

@@ -14,6 +14,7 @@ use crate::types::payload::Codec;
 use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
 
 mod access;
+mod bridges;
 mod durable;
 mod listeners;
 mod services;
@@ -37,6 +38,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         services: check.services(&file, &realms),
         allow_networks: check.allow_networks(&file),
         hooks: check.hooks(&file, &realms),
+        bridges: check.bridges(&file, &realms),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,

@@ -40,3 +40,15 @@ fn the_example_of_the_documentation_is_accepted() {
             && !config.codecs.is_empty()
     );
 }
+
+#[test]
+fn every_example_of_the_page_on_delivery_is_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/delivery.md");
+    let text = fs::read_to_string(path).unwrap();
+    let examples: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 4, "{examples:?}");
+    let configs: Vec<Config> = examples.iter().map(|example| Scene::new(example).load()).collect();
+    assert!(configs.iter().any(|config| !config.services.is_empty()));
+    assert!(configs.iter().any(|config| !config.hooks.is_empty()));
+    assert!(configs.iter().any(|config| !config.allow_networks.is_empty()));
+}

@@ -7,6 +7,7 @@ use crate::store::{StoreUrl, SyncMode};
 
 mod documentation;
 mod meaning;
+mod services;
 mod sources;
 
 /// A hash of nothing in particular.
