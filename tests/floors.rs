@@ -50,6 +50,7 @@ const BAR: &[&str] = &[
     "outbound/bridge/rules",
     "outbound/bridge/translate",
     "outbound/path",
+    "outbound/uplink/machine",
     "wamp/message",
     "wamp/rawsocket",
     "wamp/serializer",

@@ -11,6 +11,7 @@ use super::config::{Flag, Sources};
 use super::node::NodeArgs;
 use super::service::ServiceArgs;
 use super::store::StoreCommand;
+use super::uplink::UplinkCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
 #[derive(Debug, Parser)]
@@ -44,6 +45,9 @@ pub(super) enum Command {
     Lock(LockArgs),
     /// List, read and change retained values
     Keys(KeysArgs),
+    /// Look at how uplinks are doing
+    #[command(subcommand)]
+    Uplink(UplinkCommand),
     /// Look at bridges to other MQTT brokers
     #[command(subcommand)]
     Bridge(BridgeCommand),

@@ -44,6 +44,7 @@ mod serve;
 mod service;
 mod store;
 mod sub;
+mod uplink;
 
 /// Why the program ends without having done what was asked. Each line names the key, the file or the value it is about.
 ///
@@ -141,6 +142,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Log(args) => read_log::run(args),
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Uplink(command) => uplink::run(command),
         Command::Bridge(command) => bridge::run(command),
         Command::Service(args) => service::run(args),
         Command::Store(command) => store::run(command),

@@ -15,6 +15,7 @@ use crate::node::Node;
 use crate::node::log::ClockFn;
 use crate::outbound::bridge::{self, Bridges};
 use crate::outbound::service::{Admin, Board, Services, Settings};
+use crate::outbound::uplink;
 
 /// How long a start waits for the log to know the services of the configuration.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,11 +28,12 @@ pub(super) struct Outbound {
     runtime: Runtime,
     node: Arc<Node>,
     board: Arc<Board>,
+    uplinks: Arc<uplink::board::Board>,
+    stopping: watch::Sender<bool>,
     clock: Clock,
     /// Answers `fennec.service.*`, and has bridges answer `fennec.bridge.*`.
     _admin: Arc<Admin>,
     bridges: Bridges,
-    stopping: watch::Sender<bool>,
 }
 
 impl Outbound {
@@ -61,12 +63,14 @@ impl Outbound {
         let statuses = bridges.statuses();
         admin.install(runtime.handle().clone(), Arc::new(move |request| statuses.answer(request)));
         runtime.spawn(services.run());
-        Ok(Self { runtime, node: node.clone(), board, clock, _admin: admin, bridges, stopping })
+        let uplinks = uplink::start(node, clock, &config.uplinks, runtime.handle(), &stopped);
+        Ok(Self { runtime, node: node.clone(), board, uplinks, stopping, clock, _admin: admin, bridges })
     }
 
     /// What it tells, behind `more`.
     pub fn metrics(&self, more: Option<MoreMetrics>) -> MoreMetrics {
         let (node, board, clock) = (Arc::downgrade(&self.node), self.board.clone(), self.clock);
+        let uplinks = self.uplinks.clone();
         let bridges = self.bridges.statuses();
         Arc::new(move |text: &mut Text| {
             if let Some(more) = &more {
@@ -75,6 +79,7 @@ impl Outbound {
             bridges.write(text);
             if let Some(node) = node.upgrade() {
                 board.write(text, &node, clock.now_ms());
+                uplinks.metrics(clock.now_ms(), text);
             }
         })
     }

@@ -293,6 +293,7 @@ impl Publisher {
             filter: publication.filter,
             condition: publication.condition,
             packet: publication.packet,
+            entered: None,
         };
         self.logged.batch.event(&event, &posting);
         self.targets[at].logged = self.logged.count(1);

@@ -14,3 +14,4 @@
 pub mod bridge;
 pub mod path;
 pub mod service;
+pub mod uplink;

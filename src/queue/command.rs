@@ -78,6 +78,12 @@ pub enum Command {
         topic: String,
         number: u64,
     },
+    /// Says something of a source, or asks for it: [`super::outcome::Done::Next`] tells what is next.
+    Source {
+        realm: String,
+        name: String,
+        step: SourceStep,
+    },
     /// An entry that has members of a consumer group wants to deliver it: it does if no other does.
     Host {
         realm: String,
@@ -104,6 +110,8 @@ pub enum Consume {
     },
     /// An entry wants to run it: it does if no other does.
     Host,
+    /// The other end of it has come to an entry, which runs it from now on.
+    Take,
     /// The entry that runs it has done all events up to `done_to`. Void if `epoch` is not the present one of its row.
     Commit {
         epoch: u64,
@@ -117,6 +125,27 @@ pub enum Consume {
     /// Whoever runs it is to look at it now.
     Nudge,
     Remove,
+}
+
+/// What is said of a source: another log, of which messages enter this one (see [`super::message::EnteredRow`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceStep {
+    /// Changes nothing.
+    Ask,
+    /// A later epoch than the present one begins, with this number.
+    Begin { epoch: u64, next: u64 },
+    /// The numbers from `from` up to and without `to` bring nothing. Void unless `from` is next.
+    Skip { epoch: u64, from: u64, to: u64 },
+}
+
+/// Which number of a source is next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRow {
+    /// 0: nothing is known of the source.
+    pub epoch: u64,
+    pub next: u64,
+    /// Number of the message of this log that changed it last.
+    pub touched: u64,
 }
 
 /// What a CONNECT changes.

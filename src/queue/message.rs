@@ -12,7 +12,7 @@
 //!
 //! Numbers are little-endian. Consecutive events of one publisher to one topic share a run's head, so a busy publisher costs a
 //! few bytes a message, and who looks for a topic passes a run by without reading it. `judged` runs hold events that the log's
-//! state decides on (conditions, QoS 2 of persistent sessions); runs with `retain` change it. Others it only counts.
+//! state decides on (conditions, QoS 2 of persistent sessions, what entered from other logs); runs with `retain` change it. Others it only counts.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,8 @@ pub struct Posting<'a> {
     pub condition: Option<&'a Condition>,
     /// QoS 2 of a persistent session: its client id and the packet identifier, to be remembered.
     pub packet: Option<(&'a str, u64, u16)>,
+    /// It entered from another log.
+    pub entered: Option<&'a EnteredRow>,
 }
 
 /// What only some messages have.
@@ -71,6 +73,8 @@ pub struct Extras {
     pub filter: Option<FilterRow>,
     pub condition: Option<Condition>,
     pub packet: Option<PacketRow>,
+    #[serde(default)]
+    pub entered: Option<EnteredRow>,
 }
 
 /// A QoS 2 message of a persistent session.
@@ -80,6 +84,18 @@ pub struct PacketRow {
     /// The connection it came on ([`super::command::Connect`]).
     pub connection: u64,
     pub packet_id: u16,
+}
+
+/// Where an event came from that entered from another log: it counts once per number of its source
+/// ([`super::command::SourceRow`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnteredRow {
+    /// Names the source in the realm.
+    pub source: String,
+    pub epoch: u64,
+    pub number: u64,
+    /// The brokers that it has passed, so that it does not come back to one.
+    pub passed: Vec<String>,
 }
 
 /// [`Discloser`] as it is stored.
@@ -189,7 +205,7 @@ impl Batch {
                 PayloadRef::Bytes(_) => None,
                 PayloadRef::Args { format, .. } => Some(format),
             },
-            judged: posting.condition.is_some() || posting.packet.is_some(),
+            judged: posting.condition.is_some() || posting.packet.is_some() || posting.entered.is_some(),
         };
         self.message(&head, event.payload, extras.as_ref());
     }
@@ -478,7 +494,8 @@ impl Extras {
             && event.expires_at_ms.is_none()
             && posting.filter.is_none()
             && posting.condition.is_none()
-            && posting.packet.is_none();
+            && posting.packet.is_none()
+            && posting.entered.is_none();
         if plain {
             return None;
         }
@@ -493,6 +510,7 @@ impl Extras {
                 connection,
                 packet_id,
             }),
+            entered: posting.entered.cloned(),
         })
     }
 }

@@ -26,9 +26,9 @@ pub enum Outcome {
 pub enum Void {
     /// Its condition does not hold: `fennec.error.condition_failed`; PUBACK / PUBREC 0x83.
     ConditionFailed,
-    /// A QoS 2 message that came before (MQTT 5, 4.3.3): answered like the first.
+    /// A QoS 2 message that came before (MQTT 5, 4.3.3), answered like the first; or what entered from its source before.
     Repeated,
-    /// Its session has a newer connection.
+    /// Its session has a newer connection; or its source is in another epoch, or owes what comes before it.
     Stale,
     /// Limits on waits or locks are reached.
     QuotaExceeded,
@@ -41,6 +41,11 @@ pub enum Done {
     /// CONNECT: whether the session was there (MQTT 5, 3.2.2.1.1).
     Connected {
         present: bool,
+    },
+    /// Which number of a source is next now; epoch 0: nothing is known of it.
+    Next {
+        epoch: u64,
+        next: u64,
     },
     /// There was nothing to change: no such session, subscription, wait, lock or name.
     NotFound,

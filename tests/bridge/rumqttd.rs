@@ -33,7 +33,7 @@ fn start(level: Level) -> u16 {
         "#
     );
     let config: rumqttd::Config = toml::from_str(&config).expect("a configuration");
-    std::thread::spawn(move || rumqttd::Broker::new(config).start().expect("it starts"));
+    std::thread::spawn(move || drop(rumqttd::Broker::new(config).start()));
     port
 }
 

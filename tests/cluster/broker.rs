@@ -15,7 +15,8 @@ use serde_json::Value;
 pub const ENTRIES: [&str; 3] = ["E1", "E2", "E3"];
 pub const STORAGES: [&str; 3] = ["N1", "N2", "N3"];
 pub const SYNCS: [&str; 3] = ["S1", "S2", "S3"];
-const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n[[durable]]\ntopic = 'short/#'\nmax_messages = 20\n";
+const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n[[durable]]\ntopic = 'short/#'\nmax_messages = 20\n\
+                      [services]\nallow_networks = ['127.0.0.0/8']\n";
 /// Below those that the system gives to outgoing connections, which could take the port of a node that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// A link may be silent for so long, unless a test says otherwise.

@@ -24,6 +24,7 @@ use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
 use crate::outbound::bridge;
 use crate::outbound::service::Configured;
 use crate::outbound::service::address::Network;
+use crate::outbound::uplink::Uplink;
 use crate::router::authorize::{Authorizer, Role};
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
@@ -60,6 +61,7 @@ pub struct Config {
     pub store: StoreSettings,
     /// Of which topics events are kept, and how long; the first that matches a topic counts.
     pub durable: Vec<DurablePolicy>,
+    pub uplinks: Vec<Uplink>,
     /// What is logged, as a filter of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,
@@ -76,11 +78,11 @@ pub struct Config {
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
     pub allowed_origins: Vec<String>,
-    pub bridges: Vec<bridge::Config>,
     pub services: Vec<Configured>,
     /// Where services may be that are added at run time, beside the public internet.
     pub allow_networks: Vec<Network>,
     pub hooks: Vec<Hook>,
+    pub bridges: Vec<bridge::Config>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }

@@ -41,9 +41,9 @@ choices!(Action {
     "call" => Action::Call,
     "register" => Action::Register,
 });
+choices!(Proof { "standard" => Proof::Standard, "github" => Proof::Github, "bearer" => Proof::Bearer, });
 choices!(Level { "3.1.1" => Level::V4, "5" => Level::V5, });
 choices!(Direction { "in" => Direction::In, "out" => Direction::Out, "both" => Direction::Both, });
-choices!(Proof { "standard" => Proof::Standard, "github" => Proof::Github, "bearer" => Proof::Bearer, });
 choices!(MatchPolicy {
     "exact" => MatchPolicy::Exact,
     "prefix" => MatchPolicy::Prefix,
@@ -100,6 +100,8 @@ sections! {
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
+        /// Central brokers that events are sent to, over links that come and go. See docs/delivery.md.
+        uplink: Tables<Uplink> = Tables::default(),
         /// Other MQTT brokers, whose topics and the own ones become each other's. See `docs/delivery.md`.
         bridge: Tables<Bridge> = Tables::default(),
         /// HTTP endpoints that durable events are sent to. See docs/delivery.md.
@@ -213,6 +215,103 @@ sections! {
         max_messages: Option<u64> = None,
     }
 
+    /// An uplink to a central broker.
+    pub(super) struct Uplink in "" {
+        /// Its name, and that of this edge at the centre, where it is the user's own. Required.
+        id: Option<String> = None,
+        /// Where the centre is: `wss://host/ws`, or `ws://`, `rs://`, `rss://`. Required.
+        url: Option<String> = None,
+        /// What is sent, MQTT topic filters. It is kept in the log until it is sent, within the bounds below.
+        topics: Vec<String> = Vec::new(),
+        /// What is wanted from the centre, MQTT topic filters.
+        receive: Vec<String> = Vec::new(),
+        /// The realm here. Unless said: the default one.
+        realm: Option<String> = None,
+        /// The realm at the centre. Unless said: the same name.
+        centre_realm: Option<String> = None,
+        /// As whom to log in there.
+        user: Option<String> = None,
+        /// Its password.
+        password: Option<String> = None,
+        /// A file with the password alone.
+        password_file: Option<PathBuf> = None,
+        /// The authorities that certificates of the centre are believed from, PEM. Unless said: those that the system knows.
+        ca: Option<PathBuf> = None,
+        /// How long what is to be sent is kept. What is older leaves a gap marker. Where a `[[durable]]` says how the topic is kept, that
+        /// counts too.
+        max_age_s: u32 = 604_800,
+        /// How much is kept of each topic filter. What is beyond goes, the oldest first, and leaves a gap marker.
+        max_bytes: ByteCount = ByteCount(1 << 30),
+        /// Messages of one batch, 1000 at most.
+        batch_messages: u32 = 100,
+        /// Bytes of one batch; one message is always sent.
+        batch_bytes: ByteCount = ByteCount(256 * 1024),
+        /// Bytes of messages in a second. Unless said: as fast as it goes.
+        bytes_per_s: Option<ByteCount> = None,
+        /// Percent of a batch that what is published now gets while there is a backlog. 0: everything in the order of publication.
+        live_percent: u32 = 50,
+        /// Between two exchanges, unless a whole batch waits.
+        spacing_ms: u32 = 20,
+        /// How often the two ends speak when there is nothing to say.
+        heartbeat_s: u32 = 30,
+        /// The longest wait after a failure; waits are random, and their bound doubles from a second on.
+        backoff_max_s: u32 = 60,
+    }
+
+    /// An HTTP endpoint that durable events are sent to.
+    pub(super) struct Service in "" {
+        /// Its name, for commands and metrics. Required.
+        id: Option<String> = None,
+        /// The realm of its topics. Unless said: the default one.
+        realm: Option<String> = None,
+        /// Which events it gets, as MQTT topic filters, one or a list. These or `uris` are required.
+        topics: Vec<String> = Vec::new(),
+        /// The same as WAMP URIs, in which `*` and a last `#` are wildcards.
+        uris: Vec<String> = Vec::new(),
+        /// Where it is: `PUT {url}/transactions/{id}`. Required.
+        url: Option<String> = None,
+        /// Sent as `Authorization: Bearer …`.
+        token: Option<String> = None,
+        /// Key of the signature (Standard Webhooks): `whsec_` and base64 of at least 24 bytes.
+        secret: Option<String> = None,
+        /// Events that one transaction has at most.
+        events_max: u32 = 100,
+        /// Bytes of topics and payloads that one transaction has at most, unless it is one event.
+        bytes_max: u32 = 1_048_576,
+        /// How long events gather between two transactions that are not full, 1000 at most.
+        linger_ms: u32 = 50,
+        /// How long the service may take to answer.
+        timeout_s: u32 = 60,
+        /// Where events go that the service refuses, as an MQTT topic name. Unless said: `dead/service/ID`.
+        dead_letter: Option<String> = None,
+        /// PEM file of the authorities that are believed, instead of those of the system.
+        ca: Option<PathBuf> = None,
+    }
+
+    /// What holds for all services.
+    pub(super) struct Services in "services" {
+        /// Networks such as `10.0.0.0/8` in which services may be that are added at run time. Else these may not be at loopback,
+        /// private or link-local addresses.
+        allow_networks: Vec<String> = Vec::new(),
+    }
+
+    /// Where others may post events.
+    pub(super) struct Hook in "" {
+        /// Its name, as in `POST /hooks/NAME`. Required.
+        name: Option<String> = None,
+        /// The realm of its topic. Unless said: the default one.
+        realm: Option<String> = None,
+        /// What is posted is published here: an MQTT topic name. This or `uri` is required.
+        topic: Option<String> = None,
+        /// The same as a WAMP URI.
+        uri: Option<String> = None,
+        /// How a post proves where it comes from: `standard` (Standard Webhooks: `webhook-id`, `webhook-timestamp`,
+        /// `webhook-signature`), `github` (`X-Hub-Signature-256`) or `bearer` (`Authorization: Bearer SECRET`).
+        proof: Proof = Proof::Standard,
+        /// The key of the signature, or the token. For `standard` written as `whsec_…`. Required.
+        secret: Option<String> = None,
+    }
+
     /// A bridge to another MQTT broker.
     pub(super) struct Bridge in "" {
         /// Its name, which no other has. Required.
@@ -272,60 +371,6 @@ sections! {
         local: String = String::new(),
         /// What their names begin with there.
         remote: String = String::new(),
-    }
-
-    /// An HTTP endpoint that durable events are sent to.
-    pub(super) struct Service in "" {
-        /// Its name, for commands and metrics. Required.
-        id: Option<String> = None,
-        /// The realm of its topics. Unless said: the default one.
-        realm: Option<String> = None,
-        /// Which events it gets, as MQTT topic filters, one or a list. These or `uris` are required.
-        topics: Vec<String> = Vec::new(),
-        /// The same as WAMP URIs, in which `*` and a last `#` are wildcards.
-        uris: Vec<String> = Vec::new(),
-        /// Where it is: `PUT {url}/transactions/{id}`. Required.
-        url: Option<String> = None,
-        /// Sent as `Authorization: Bearer …`.
-        token: Option<String> = None,
-        /// Key of the signature (Standard Webhooks): `whsec_` and base64 of at least 24 bytes.
-        secret: Option<String> = None,
-        /// Events that one transaction has at most.
-        events_max: u32 = 100,
-        /// Bytes of topics and payloads that one transaction has at most, unless it is one event.
-        bytes_max: u32 = 1_048_576,
-        /// How long events gather between two transactions that are not full, 1000 at most.
-        linger_ms: u32 = 50,
-        /// How long the service may take to answer.
-        timeout_s: u32 = 60,
-        /// Where events go that the service refuses, as an MQTT topic name. Unless said: `dead/service/ID`.
-        dead_letter: Option<String> = None,
-        /// PEM file of the authorities that are believed, instead of those of the system.
-        ca: Option<PathBuf> = None,
-    }
-
-    /// What holds for all services.
-    pub(super) struct Services in "services" {
-        /// Networks such as `10.0.0.0/8` in which services may be that are added at run time. Else these may not be at loopback,
-        /// private or link-local addresses.
-        allow_networks: Vec<String> = Vec::new(),
-    }
-
-    /// Where others may post events.
-    pub(super) struct Hook in "" {
-        /// Its name, as in `POST /hooks/NAME`. Required.
-        name: Option<String> = None,
-        /// The realm of its topic. Unless said: the default one.
-        realm: Option<String> = None,
-        /// What is posted is published here: an MQTT topic name. This or `uri` is required.
-        topic: Option<String> = None,
-        /// The same as a WAMP URI.
-        uri: Option<String> = None,
-        /// How a post proves where it comes from: `standard` (Standard Webhooks: `webhook-id`, `webhook-timestamp`,
-        /// `webhook-signature`), `github` (`X-Hub-Signature-256`) or `bearer` (`Authorization: Bearer SECRET`).
-        proof: Proof = Proof::Standard,
-        /// The key of the signature, or the token. For `standard` written as `whsec_…`. Required.
-        secret: Option<String> = None,
     }
 
     /// A user.

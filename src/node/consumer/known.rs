@@ -189,6 +189,10 @@ impl Known {
         seat.given.retain(|given| given.up_to <= after);
     }
 
+    pub fn unread(&self) -> u64 {
+        u64::try_from(self.seat.lock().unread).unwrap_or(0)
+    }
+
     pub fn lag(&self) -> Lag {
         let seat = self.seat.lock();
         let given: u64 = seat.given.iter().map(|given| given.events).sum();

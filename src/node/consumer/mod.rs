@@ -15,6 +15,7 @@
 //!
 //! Who may do all this: the broker alone. Events that their publisher meant for some subscribers only are left out.
 
+mod aside;
 mod known;
 mod promise;
 mod read;
@@ -26,6 +27,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+pub use aside::Aside;
 pub use known::{ConsumerInfo, Consumers, Lag, Watch};
 use known::{Given, Known};
 pub use promise::Gone;
@@ -154,6 +156,11 @@ impl Consumer {
         self.known.lag()
     }
 
+    /// Events that it has not read, as far as is known.
+    pub fn unread(&self) -> u64 {
+        self.known.unread()
+    }
+
     /// Reads on, as much as there is at once and `bounds` let; waits while there is nothing. May be dropped and called again:
     /// nothing is lost by it.
     ///
@@ -190,6 +197,13 @@ impl Consumer {
         self.partial = Batch::default();
         self.place.rewind(after + 1);
         self.known.rewound(after);
+    }
+
+    /// Reads some of its patterns from another place on, beside it: neither moves the other.
+    pub fn aside(&self, patterns: &[TopicPattern], after: u64) -> Aside {
+        let patterns: Vec<String> = patterns.iter().map(rows::pattern_text).collect();
+        let place = Place::new(after + 1, &patterns);
+        Aside::new(self.node.clone(), self.realm.clone(), self.clock.clone(), place)
     }
 
     /// Records that all events up to `done_to` are done, and what its owner is to remember, in one transaction. Work may go on
@@ -326,6 +340,14 @@ impl Node {
     /// See [`ConsumerError`].
     pub async fn nudge_consumer(self: &Arc<Self>, realm: &str, name: &str) -> Result<(), ConsumerError> {
         self.change_consumer(realm, name, Consume::Nudge).await
+    }
+
+    /// Has this entry of a cluster run a consumer, whichever did so before: what it serves has come here.
+    ///
+    /// # Errors
+    /// See [`ConsumerError`].
+    pub async fn take_consumer(self: &Arc<Self>, realm: &str, name: &str) -> Result<(), ConsumerError> {
+        self.change_consumer(realm, name, Consume::Take).await
     }
 
     /// # Errors

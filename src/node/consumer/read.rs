@@ -163,9 +163,9 @@ impl Place {
                 () if reading.is_over(number) => Stopped::Full,
                 () if !reading.spend() => Stopped::Later,
                 () => match reading.event(segment, head, target, number, &message)? {
-                    Some(event) if reading.has_no_room(&event) => Stopped::Full,
-                    event => {
-                        reading.take(event, segment.at_us);
+                    Some(past) if reading.has_no_room(&past.event) => Stopped::Full,
+                    past => {
+                        reading.take(past);
                         continue;
                     }
                 },
@@ -207,7 +207,7 @@ impl Reading<'_> {
         target: &'a Target,
         number: u64,
         message: &Message<'a>,
-    ) -> Result<Option<event::StoredEvent>, Malformed> {
+    ) -> Result<Option<Past>, Malformed> {
         let details = if message.has_extras() { Details::read(message)? } else { Details::default() };
         let is_expired = details.expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms);
         if is_expired || details.filter.as_ref().is_some_and(is_for_some) {
@@ -226,7 +226,7 @@ impl Reading<'_> {
             expires_at_ms: details.expires_at_ms,
             expires_in_s: None,
         };
-        Ok(Some(event.store(None)))
+        Ok(Some(Past { event: event.store(None), at_us: segment.at_us, passed: details.passed }))
     }
 
     /// Whether the event of this number is not to be read now.
@@ -238,10 +238,10 @@ impl Reading<'_> {
         !self.batch.events.is_empty() && self.batch.bytes + event.bytes() > self.bounds.bytes_max
     }
 
-    fn take(&mut self, event: Option<event::StoredEvent>, at_us: u64) {
-        let Some(event) = event else { return };
-        self.batch.bytes += event.bytes();
-        self.batch.events.push(Past { event, at_us });
+    fn take(&mut self, past: Option<Past>) {
+        let Some(past) = past else { return };
+        self.batch.bytes += past.event.bytes();
+        self.batch.events.push(past);
     }
 }
 

@@ -327,3 +327,16 @@ fn an_idle_consumer_does_not_hold_what_it_does_not_want() {
     let place = now(world.node.consumer_place(REALM, NAME)).unwrap();
     assert_eq!(place.done_to, consumer.done_to());
 }
+
+#[test]
+fn what_another_entry_runs_cannot_be_opened_and_what_it_takes_is_news() {
+    let world = world();
+    world.make(&["a"], None);
+    let mut consumer = world.open();
+    // From now on this is another entry than the one that made it.
+    world.node.entry.set(u64::MAX).unwrap();
+    let opened = now(world.node.open_consumer(REALM, NAME, Arc::new(|| NOW_MS)));
+    assert_eq!(opened.err(), Some(ConsumerError::Stale));
+    now(world.node.nudge_consumer(REALM, NAME)).unwrap();
+    assert_eq!(now(consumer.news()), News::Elsewhere);
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Room;
 use super::callee::{CALLEE, Call};
+use crate::node::Node;
 use crate::node::realm::Realm;
 use crate::node::session::Touched;
 use crate::queue::outcome::{Refused, Void, WaitEnd};
@@ -134,23 +135,28 @@ impl Room<'_> {
     }
 
     fn say(&self, call: &Call, answer: Result<Answer, Failure>, progress: bool) {
-        let Some(realm) = self.node.realm(&call.key.0) else { return };
-        let (format, invocation, now_ms) = (call.format(), call.key.1, self.now_ms);
-        let mut touched = Touched::default();
-        // A caller that waits no more has gone; an answer that comes too late is dropped.
-        let _ = realm.command(self.node, &mut touched, |dealer, out| match &answer {
-            Ok(Answer { args, kwargs }) => {
-                let args = (!args.is_empty() || !kwargs.is_empty()).then(|| Value::List(args.clone()).to_bytes(format));
-                let kwargs = (!kwargs.is_empty()).then(|| Value::Map(kwargs.clone()).to_bytes(format));
-                let payload = PayloadRef::Args { format, args: args.as_deref(), kwargs: kwargs.as_deref() };
-                dealer.yield_result(CALLEE, invocation, progress, payload, now_ms, out)
-            }
-            Err(Failure { uri, text }) => {
-                let args = Value::List(vec![text.as_str().into()]).to_bytes(format);
-                let payload = PayloadRef::Args { format, args: Some(&args), kwargs: None };
-                dealer.invocation_error(CALLEE, invocation, uri, payload, out)
-            }
-        });
-        touched.wake();
+        say(self.node, call, answer, progress, self.now_ms);
     }
+}
+
+/// Gives a call its answer, or part of it.
+pub(super) fn say(node: &Arc<Node>, call: &Call, answer: Result<Answer, Failure>, progress: bool, now_ms: u64) {
+    let Some(realm) = node.realm(&call.key.0) else { return };
+    let (format, invocation) = (call.format(), call.key.1);
+    let mut touched = Touched::default();
+    // A caller that waits no more has gone; an answer that comes too late is dropped.
+    let _ = realm.command(node, &mut touched, |dealer, out| match &answer {
+        Ok(Answer { args, kwargs }) => {
+            let args = (!args.is_empty() || !kwargs.is_empty()).then(|| Value::List(args.clone()).to_bytes(format));
+            let kwargs = (!kwargs.is_empty()).then(|| Value::Map(kwargs.clone()).to_bytes(format));
+            let payload = PayloadRef::Args { format, args: args.as_deref(), kwargs: kwargs.as_deref() };
+            dealer.yield_result(CALLEE, invocation, progress, payload, now_ms, out)
+        }
+        Err(Failure { uri, text }) => {
+            let args = Value::List(vec![text.as_str().into()]).to_bytes(format);
+            let payload = PayloadRef::Args { format, args: Some(&args), kwargs: None };
+            dealer.invocation_error(CALLEE, invocation, uri, payload, out)
+        }
+    });
+    touched.wake();
 }

@@ -38,6 +38,8 @@ pub(super) enum Procedure {
     DurableList,
     DurableRemove,
     GetEvents,
+    /// Answered by a room above.
+    Guest(&'static str),
     /// Of a room above.
     Outside(&'static str),
 }
@@ -49,7 +51,7 @@ impl Procedure {
     }
 }
 
-const PROCEDURES: [(&str, Procedure); 14] = [
+const PROCEDURES: [(&str, Procedure); 17] = [
     ("fennec.key.get", Procedure::KeyGet),
     ("fennec.key.list", Procedure::KeyList),
     ("fennec.key.put", Procedure::KeyPut),
@@ -64,6 +66,9 @@ const PROCEDURES: [(&str, Procedure); 14] = [
     ("fennec.durable.list", Procedure::DurableList),
     ("fennec.durable.remove", Procedure::DurableRemove),
     ("wamp.subscription.get_events", Procedure::GetEvents),
+    ("fennec.uplink.exchange", Procedure::Guest("fennec.uplink.exchange")),
+    ("fennec.uplink.wait", Procedure::Guest("fennec.uplink.wait")),
+    ("fennec.uplink.status", Procedure::Guest("fennec.uplink.status")),
 ];
 
 /// Where the invocations of a realm go.

@@ -107,7 +107,7 @@ fn limit(options: &mut Options, max: usize) -> Result<usize, Failure> {
 }
 
 fn event(past: &Past, subscription: SubscriptionId, with_topic: bool) -> Value {
-    let Past { event, at_us } = past;
+    let Past { event, at_us, .. } = past;
     let mut entry = vec![
         ("timestamp", Value::from(rfc3339(*at_us))),
         ("subscription", Value::from(subscription.0)),

@@ -14,6 +14,7 @@
 //!   what they read of the past is [`asked`] for.
 //! - [`outside`]: what rooms above this one answer.
 //! - [`watches`]: calls that wait for a key to change.
+//! - [`guests`]: calls that rooms above answer.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
 //!
 //! The work is done by one thread, which must not block: what has to be read from the store is read by the history's own threads.
@@ -25,6 +26,7 @@ mod bell;
 mod callee;
 mod durables;
 mod fresh;
+mod guests;
 mod history;
 mod keys;
 mod locks;
@@ -61,6 +63,8 @@ pub use bell::Bell;
 pub use callee::Inbox;
 use callee::{Call, Procedure};
 use fresh::{Fresh, Tide};
+use guests::Guests;
+pub use guests::{Guest, GuestCall};
 use outside::Declined;
 use placed::Placed;
 use watches::Watches;
@@ -77,6 +81,7 @@ pub struct House {
     desk: Mutex<Desk>,
     /// Something on the desk minds the time.
     minds_time: AtomicBool,
+    guests: Guests,
     /// Answers what is handed on.
     outside: OnceLock<outside::Handler>,
 }
@@ -337,6 +342,7 @@ impl Room<'_> {
             Procedure::DurableList => self.durable_list(&call),
             Procedure::DurableRemove => self.durable_remove(&call),
             Procedure::GetEvents => self.get_events(&call),
+            Procedure::Guest(name) => self.pass_on(name, &call),
             Procedure::Outside(name) => self.hand_on(&call, name),
         };
         match done {

@@ -75,6 +75,7 @@ impl Room<'_> {
             filter: None,
             condition: condition.as_ref(),
             packet: None,
+            entered: None,
         };
         let mut batch = Batch::default();
         batch.event(&event, &posting);
@@ -151,7 +152,7 @@ impl Room<'_> {
     fn done(&mut self, key: &CallKey, done: Done) {
         let Some(placed) = self.desk.placed.remove(key) else { return };
         let answer = match done {
-            Done::Yes | Done::Connected { .. } => {
+            Done::Yes | Done::Connected { .. } | Done::Next { .. } => {
                 if let What::Forget(name) = &placed.what {
                     self.forgotten(&placed.call, name);
                 }

@@ -143,13 +143,15 @@ pub struct Details {
     pub publisher: Option<Arc<Discloser>>,
     pub expires_at_ms: Option<u64>,
     pub filter: Option<Filter>,
+    /// Brokers that it has passed before it entered this log.
+    pub passed: Vec<String>,
 }
 
 impl Details {
     /// # Errors
     /// The bytes are damaged.
     pub fn read(message: &Message<'_>) -> Result<Self, Malformed> {
-        let Some(Extras { properties, publisher, expires_at_ms, filter, .. }) = message.extras()? else {
+        let Some(Extras { properties, publisher, expires_at_ms, filter, entered, .. }) = message.extras()? else {
             return Ok(Self::default());
         };
         Ok(Self {
@@ -157,6 +159,7 @@ impl Details {
             publisher: publisher.map(|row| Arc::new(row.into())),
             expires_at_ms,
             filter: filter.map(Filter::from),
+            passed: entered.map(|entered| entered.passed).unwrap_or_default(),
         })
     }
 }

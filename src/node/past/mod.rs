@@ -49,6 +49,17 @@ impl Node {
         self.ask_history(move |node, reader| then(node, read::read(reader, node, &query)))
     }
 
+    /// Has something read from the store, on another thread.
+    ///
+    /// # Errors
+    /// As many wait as may.
+    pub fn ask_store(
+        self: &Arc<Self>,
+        question: impl FnOnce(&mut dyn StoreReader) + Send + 'static,
+    ) -> Result<(), Busy> {
+        self.ask_history(move |_, reader| question(reader))
+    }
+
     pub(super) fn ask_history(
         self: &Arc<Self>,
         question: impl FnOnce(&Arc<Node>, &mut dyn StoreReader) + Send + 'static,

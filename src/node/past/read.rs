@@ -54,6 +54,8 @@ pub struct Query {
 pub struct Past {
     pub event: StoredEvent,
     pub at_us: u64,
+    /// Brokers that it has passed before it entered this log.
+    pub passed: Vec<String>,
 }
 
 /// What was found.
@@ -172,10 +174,11 @@ impl Reading<'_> {
                 continue;
             };
             while let Ok(Some((number, message))) = walker.message() {
-                if let Ok(Some(event)) = self.event(segment, &head, &topic, number, &message) {
+                if let Ok(Some((event, passed))) = self.event(segment, &head, &topic, number, &message) {
                     found.push(Past {
                         event: StoredEvent { codec: realm.codec(&topic), ..event },
                         at_us: segment.at_us,
+                        passed,
                     });
                 }
             }
@@ -197,7 +200,7 @@ impl Reading<'_> {
         topic: &Arc<Topic>,
         number: u64,
         message: &Message<'_>,
-    ) -> Result<Option<StoredEvent>, Malformed> {
+    ) -> Result<Option<(StoredEvent, Vec<String>)>, Malformed> {
         let Query { target, viewer, numbers: (first, last), .. } = self.query;
         let wanted = (*first..=*last).contains(&number)
             && target.filter.as_ref().is_none_or(|filter| filter.hold(message.payload));
@@ -219,7 +222,7 @@ impl Reading<'_> {
             expires_at_ms: details.expires_at_ms,
             expires_in_s: None,
         };
-        Ok(Some(event.store(None)))
+        Ok(Some((event.store(None), details.passed)))
     }
 }
 

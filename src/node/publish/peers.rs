@@ -62,6 +62,7 @@ impl Publisher {
             filter: publication.filter,
             condition: None,
             packet: None,
+            entered: None,
         };
         self.staged.push(event, &posting);
         if !reached.groups.is_empty() {

@@ -142,7 +142,7 @@ mod tests {
             expires_at_ms: None,
             replaced: Replaced::default(),
         };
-        Past { event, at_us: 1_700_000_000_000_000 }
+        Past { event, at_us: 1_700_000_000_000_000, passed: Vec::new() }
     }
 
     fn id(number: u64) -> EventId {

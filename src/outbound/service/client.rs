@@ -335,4 +335,73 @@ mod tests {
         let nobody = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
         assert!(nobody.is_err(), "nothing was sent");
     }
+
+    /// Answers one request on each connection, and closes it without a word.
+    async fn answer_once(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut request, mut buffer) = (Vec::new(), [0; 1024]);
+        while !request.ends_with(b"\r\n\r\n{}") {
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "it ends within a request");
+            request.extend_from_slice(&buffer[..count]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_the_service_has_closed_is_made_again_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            for _ in 0..3 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                answer_once(&mut stream).await;
+            }
+        });
+        let mut client = client(&url, true, &[]);
+        for _ in 0..3 {
+            let heard = client.send("t", Bytes::from_static(b"{}"), 0).await;
+            assert_eq!(heard, Heard::Accepted(None));
+        }
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn certificates_are_verified() {
+        use tokio_rustls::TlsAcceptor;
+        use tokio_rustls::rustls::ServerConfig;
+        use tokio_rustls::rustls::crypto::ring;
+        use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = builder.with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/x", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Who does not believe the certificate goes.
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    answer_once(&mut stream).await;
+                }
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let believes = async |certificate: String| {
+            let path = folder.path().join("ca.pem");
+            std::fs::write(&path, certificate).unwrap();
+            let settings = ServiceSettings { configured: true, ..ServiceSettings::new("a", url.clone()) };
+            let trust = crate::client::tls::Trust::File(path);
+            let tls = || trust.connector().map_err(|error| error.to_string());
+            let mut client = Client::new(&settings, Arc::new([]), tls).unwrap();
+            client.send("t", Bytes::from_static(b"{}"), 0).await
+        };
+        assert_eq!(believes(own.cert.pem()).await, Heard::Accepted(None));
+        let refused = believes(other.cert.pem()).await;
+        assert!(matches!(&refused, Heard::Else(Answer::Failed { why, .. }) if why.starts_with("TLS: ")), "{refused:?}");
+    }
 }

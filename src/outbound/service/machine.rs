@@ -95,6 +95,9 @@ pub struct Stored {
     pub last_error: Option<String>,
     /// Events that were buried so far.
     pub buried: u64,
+    /// Where it was sent to: if it is disabled, this has said that it is gone.
+    #[serde(default)]
+    pub address: String,
 }
 
 /// What became of a try.
@@ -145,10 +148,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Takes up a service where it was: what is owed is tried at once, whatever the back-off was.
-    pub fn new(mut stored: Stored, paused: bool) -> Self {
+    /// Takes up a service where it was: what is owed is tried at once, whatever the back-off was; one that is disabled, if it is
+    /// at another address now.
+    pub fn new(mut stored: Stored, address: &str, paused: bool, now_ms: u64) -> Self {
         stored.planned.iter_mut().for_each(|transaction| transaction.made = 0);
-        Self {
+        let has_moved = stored.address != address;
+        stored.address = address.to_owned();
+        let mut machine = Self {
             stored,
             made: 0,
             recorded: 0,
@@ -158,7 +164,11 @@ impl Machine {
             due_ms: 0,
             paused,
             became: None,
+        };
+        if has_moved && machine.stored.status == Status::Disabled {
+            machine.nudge(now_ms);
         }
+        machine
     }
 
     pub fn stored(&self) -> &Stored {

@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::PREFIX;
 use super::body::Body;
 use super::client::{Client, Heard};
-use super::machine::{Answer, Machine, Recording, Status, Stored, Transaction, Verdict};
+use super::machine::{Machine, Recording, Stored};
 use super::run::Shared;
 use super::settings::ServiceSettings;
-use super::{PREFIX, letter, meta};
 use crate::node::consumer::{Batch, Bounds, Consumer, ConsumerError, News};
 use crate::node::realm::Realm;
 use crate::queue::message;
 
+mod outcome;
+
 /// How long what could not be recorded, or opened, is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a service that was changed is left alone.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Why a task has stopped.
 #[derive(Debug)]
@@ -80,7 +84,8 @@ enum Happened {
 pub(super) async fn own(shared: Arc<Shared>, realm: String, name: String) {
     loop {
         match run(&shared, &realm, &name).await {
-            End::Again => {}
+            // The log may have to tell of it first.
+            End::Again => tokio::time::sleep(BREATH).await,
             End::Over => break,
             End::Fails(why) => {
                 tracing::warn!(service = name, realm, why, "a service cannot be run: it is tried again");
@@ -109,7 +114,7 @@ async fn run(shared: &Arc<Shared>, realm: &str, name: &str) -> End {
         Ok(client) => client,
         Err(why) => return End::Fails(why),
     };
-    let machine = Machine::new(stored(&consumer), settings.paused);
+    let machine = Machine::new(stored(&consumer), &settings.url, settings.paused, (shared.clock)());
     let now = Instant::now();
     let mut task = Task {
         shared,
@@ -260,20 +265,6 @@ impl Task<'_> {
         }
     }
 
-    /// Nothing of a planned transaction is in the log any more.
-    fn vanished(&mut self, at: usize) {
-        let now_ms = self.now_ms();
-        if let Some(gone) = self.machine.vanished(at, now_ms) {
-            tracing::warn!(
-                service = self.id(),
-                transaction = gone.id(),
-                "a transaction is given up: its events are gone"
-            );
-            self.shared.board.put(&self.realm.name, self.name, |seen| seen.lost += u64::from(gone.events));
-        }
-        self.tell();
-    }
-
     /// Sends the oldest transaction, if it is due and there.
     fn send(&mut self) {
         let now_ms = self.now_ms();
@@ -327,71 +318,6 @@ impl Task<'_> {
         }
     }
 
-    async fn hear(&mut self, heard: Heard) -> Result<(), End> {
-        let now_ms = self.now_ms();
-        let answer = match heard {
-            Heard::Else(answer) => answer,
-            Heard::Accepted(None) => Answer::Accepted { next: None },
-            Heard::Accepted(Some(id)) => {
-                let next = self.bodies.front().and_then(|body| body.number_from(id));
-                Answer::Accepted { next: Some(next.unwrap_or(u64::MAX)) }
-            }
-        };
-        let failed = !matches!(answer, Answer::Accepted { .. });
-        let oldest = self.machine.stored().planned.front().cloned();
-        let verdict = self.machine.answered(answer, now_ms, self.shared.node.random());
-        self.count(&verdict, failed);
-        self.obey(verdict, oldest).await?;
-        if !self.machine.keeps_bodies() {
-            self.bodies.clear();
-        }
-        self.tell();
-        Ok(())
-    }
-
-    async fn obey(&mut self, verdict: Verdict, oldest: Option<Transaction>) -> Result<(), End> {
-        let body = match verdict {
-            Verdict::Again => return Ok(()),
-            _ => self.bodies.pop_front(),
-        };
-        let (Some(body), Some(oldest)) = (body, oldest) else { return Ok(()) };
-        match verdict {
-            Verdict::Done | Verdict::Again => {}
-            Verdict::Rest { next } => {
-                let rest = body.split_at(next).map_or(body, |(_, rest)| rest);
-                self.machine.replace_oldest([rest.transaction(oldest.suspect)]);
-                self.bodies.push_front(rest);
-            }
-            Verdict::Halve => {
-                let parts = body.halves().map_or_else(|| vec![body], |(first, second)| vec![first, second]);
-                self.machine.replace_oldest(parts.iter().map(|part| part.transaction(true)));
-                parts.into_iter().rev().for_each(|part| self.bodies.push_front(part));
-            }
-            Verdict::Bury { status, why } => self.bury(&oldest, status, &why).await?,
-        }
-        Ok(())
-    }
-
-    /// Writes the dead letter of an event, to be published with the next record.
-    async fn bury(&mut self, dead: &Transaction, status: u16, why: &str) -> Result<(), End> {
-        self.bodies.clear();
-        self.consumer.rewind(dead.first - 1);
-        let bounds = Bounds { events_max: 1, bytes_max: usize::MAX, until: Some(dead.up_to) };
-        let batch = loop {
-            match self.consumer.next(bounds).await {
-                Ok(batch) => break batch,
-                Err(news) => self.hear_news(news)?,
-            }
-        };
-        tracing::warn!(service = self.id(), event = dead.first_id, status, why, "a service refuses an event for good");
-        for past in &batch.events {
-            let service = self.name.strip_prefix(PREFIX).unwrap_or(self.name);
-            let cause = letter::Cause { service, status, why };
-            letter::write(&past.event, &self.realm.name, &self.settings.dead_letter, &cause, &mut self.letters);
-        }
-        Ok(())
-    }
-
     fn hear_news(&mut self, news: News) -> Result<(), End> {
         match news {
             News::Nudged => {
@@ -402,46 +328,6 @@ impl Task<'_> {
             News::Changed => Err(End::Again),
             News::Elsewhere | News::Removed => Err(End::Over),
         }
-    }
-
-    fn count(&self, verdict: &Verdict, failed: bool) {
-        let events = match verdict {
-            Verdict::Done => self.bodies.front().map_or(0, Body::events),
-            Verdict::Rest { next } => {
-                let before = self.bodies.front().and_then(|body| body.split_at(*next));
-                before.map_or(0, |(before, _)| before.events())
-            }
-            _ => 0,
-        };
-        self.shared.board.put(&self.realm.name, self.name, |seen| {
-            seen.failures += u64::from(failed);
-            seen.transactions += u64::from(*verdict == Verdict::Done);
-            seen.events += events as u64;
-        });
-    }
-
-    /// Tells what the service has become, and shows how it is.
-    fn tell(&mut self) {
-        let now_ms = self.now_ms();
-        if let Some(status) = self.machine.take_became() {
-            let stored = self.machine.stored();
-            let error = stored.last_error.as_deref().unwrap_or_default();
-            match status {
-                Status::Up => tracing::info!(service = self.id(), "a service is up again"),
-                _ => tracing::warn!(service = self.id(), status = status.name(), error, "a service is not up"),
-            }
-            meta::tell(&self.shared.node, &self.realm, self.id(), status, stored, now_ms);
-        }
-        self.show();
-    }
-
-    fn show(&self) {
-        let stored = self.machine.stored();
-        self.shared.board.put(&self.realm.name, self.name, |seen| {
-            (seen.status, seen.attempts, seen.paused) = (stored.status, stored.attempts, self.settings.paused);
-            (seen.last_error, seen.buried) = (stored.last_error.clone(), stored.buried);
-            seen.next_try_ms = self.machine.due_ms().unwrap_or(0);
-        });
     }
 }
 

@@ -35,6 +35,7 @@ impl Step<'_> {
             Command::Unlock { realm, session, topic, token } => {
                 self.unlock(&rows::topic_id(&realm, &topic), session, token)
             }
+            Command::Source { realm, name, step } => self.source(number, &realm, &name, step),
             Command::Host { realm, name } => Ok(self.host(&rows::id(&realm, &name))),
             Command::Consume { realm, name, what } => Ok(self.consume(number, &realm, &name, *what)),
             Command::Expire { realm, topic, number } => self.expire(&rows::topic_id(&realm, &topic), number),

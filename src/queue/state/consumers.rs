@@ -35,6 +35,15 @@ impl Step<'_> {
                 self.write_consumer(&id);
                 Done::Yes
             }
+            Consume::Take => {
+                let entry = self.entry;
+                let Some(consumer) = self.state.consumers.get_mut(&*id) else { return Done::NotFound };
+                if consumer.row.holder != Some(entry) {
+                    (consumer.row.holder, consumer.row.changed) = (Some(entry), number);
+                    self.write_consumer(&id);
+                }
+                Done::Yes
+            }
             Consume::Commit { epoch, done_to, state } => {
                 let Some(consumer) = self.state.consumers.get_mut(&*id) else { return Done::NotFound };
                 let is_elsewhere = consumer.row.holder.is_some_and(|holder| holder != self.entry);

@@ -43,6 +43,14 @@ impl Step<'_> {
             self.except(offset, Outcome::Void(why));
             return Ok(false);
         }
+        if let Some(entered) = &extras.entered {
+            if let Some(why) = self.refuses_entry(head.realm, entered) {
+                self.except(offset, Outcome::Void(why));
+                return Ok(false);
+            }
+            // Whatever becomes of it, its number is done with.
+            self.remember_entry(self.number(offset), head.realm, entered);
+        }
         let verdict = match &extras.condition {
             Some(condition) => self.ask(head, condition)?,
             None => Verdict::Apply,

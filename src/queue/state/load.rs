@@ -16,7 +16,7 @@ const LARGE: usize = 16;
 const SMALL: usize = 1024;
 
 /// The order matters: sessions come before what is theirs.
-const KINDS: [(u8, usize); 12] = [
+const KINDS: [(u8, usize); 13] = [
     (rows::NUMBERS, 1),
     (rows::INCARNATION, SMALL),
     (rows::SESSION, SMALL),
@@ -27,6 +27,7 @@ const KINDS: [(u8, usize); 12] = [
     (rows::HELD, LARGE),
     (rows::WAIT, LARGE),
     (rows::FLOOR, SMALL),
+    (rows::SOURCE, SMALL),
     (rows::CONSUMER, LARGE),
     (rows::CONSUMER_PLACE, LARGE),
 ];
@@ -87,6 +88,9 @@ impl State {
             RowKey::Wait(ticket) => self.load_wait(ticket, row_key, value)?,
             RowKey::Floor { realm, pattern } => {
                 self.floors.raise(&realm, &pattern, rows::decode(row_key, value)?);
+            }
+            RowKey::Source { realm, name } => {
+                self.sources.insert(rows::id(&realm, &name).into(), rows::decode(row_key, value)?);
             }
             RowKey::Consumer { realm, name } => {
                 let row: ConsumerRow = rows::decode(row_key, value)?;

@@ -28,6 +28,7 @@ mod matching;
 mod numbers;
 pub mod rows;
 mod sessions;
+mod sources;
 mod step;
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::command::ConsumerRow;
+use super::command::{ConsumerRow, SourceRow};
 use super::envelope::{NodeId, OrderCommand};
 use super::faults::{Fault, has};
 use super::message::Malformed;
@@ -145,6 +146,8 @@ pub struct StateLimits {
     pub locks_per_session_max: usize,
     /// Dates that are met by one position; the others stay due, so that the next is asked for at once.
     pub due_per_position_max: usize,
+    /// Sources of what enters from other logs. One more, and the one that was silent longest is forgotten.
+    pub sources_max: usize,
 }
 
 /// What one position of the log did.
@@ -181,6 +184,7 @@ pub struct State {
     incarnations: BTreeMap<u64, u64>,
     sessions: BTreeMap<Box<str>, Session>,
     durables: BTreeMap<Box<str>, Durable>,
+    sources: BTreeMap<Box<str>, SourceRow>,
     consumers: BTreeMap<Box<str>, Consumer>,
     locks: Locks,
     waits: Waits,
@@ -196,6 +200,7 @@ impl Default for StateLimits {
             wait_bytes_max: 64 * 1024 * 1024,
             locks_per_session_max: 10_000,
             due_per_position_max: 10_000,
+            sources_max: 10_000,
         }
     }
 }

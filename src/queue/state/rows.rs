@@ -13,6 +13,7 @@
 //! c realm NUL 'c' client id, or 'd' name   Cursor
 //! d realm NUL name                         DurableRow
 //! f realm NUL pattern                      u64: first number that is available
+//! e realm NUL source                       SourceRow: which number of a source is next
 //! o realm NUL name                         ConsumerRow
 //! q realm NUL name                         ConsumerPlace: how far that one is
 //! ```
@@ -50,6 +51,7 @@ pub const PACKET: u8 = b'p';
 pub const CURSOR: u8 = b'c';
 pub const DURABLE: u8 = b'd';
 pub const FLOOR: u8 = b'f';
+pub const SOURCE: u8 = b'e';
 pub const CONSUMER: u8 = b'o';
 pub const CONSUMER_PLACE: u8 = b'q';
 /// Not of the state: what whoever keeps the log notes for itself.
@@ -70,6 +72,7 @@ pub enum RowKey {
     Cursor { realm: String, name: CursorName },
     Durable { realm: String, name: String },
     Floor { realm: String, pattern: String },
+    Source { realm: String, name: String },
     Consumer { realm: String, name: String },
     ConsumerPlace { realm: String, name: String },
 }
@@ -161,6 +164,7 @@ impl RowKey {
             }
             DURABLE => Self::Durable { realm, name: rest },
             FLOOR => Self::Floor { realm, pattern: rest },
+            SOURCE => Self::Source { realm, name: rest },
             CONSUMER => Self::Consumer { realm, name: rest },
             CONSUMER_PLACE => Self::ConsumerPlace { realm, name: rest },
             _ => return None,
@@ -251,6 +255,10 @@ pub fn cursor(realm: &str, name: &CursorName) -> Vec<u8> {
 
 pub fn durable(realm: &str, name: &str) -> Vec<u8> {
     row(DURABLE, &id(realm, name))
+}
+
+pub fn source(realm: &str, name: &str) -> Vec<u8> {
+    row(SOURCE, &id(realm, name))
 }
 
 pub fn consumer(realm: &str, name: &str) -> Vec<u8> {

@@ -18,15 +18,20 @@ mod bridges;
 mod durable;
 mod listeners;
 mod services;
+mod uplinks;
 
 /// The configuration, and all that is wrong with it; it is to be used only if that is nothing.
 pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
     let mut check = Check { origins: reader.origins, problems: Vec::new() };
     let realms = check.realms(&file);
+    let uplinks = check.uplinks(&file, &realms);
+    let mut durable = check.durable(&file, &realms);
+    check.kept_for_uplinks(&file, &uplinks, &mut durable);
     let config = Config {
         listeners: check.listeners(&file, &realms),
         store: check.store(&file),
-        durable: check.durable(&file, &realms),
+        durable,
+        uplinks,
         log: check.log(&file),
         log_format: file.log_format,
         default_realm: Arc::from(&*file.default_realm),
@@ -35,10 +40,10 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         codecs: check.codecs(&file),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
-        bridges: check.bridges(&file, &realms),
         services: check.services(&file, &realms),
         allow_networks: check.allow_networks(&file),
         hooks: check.hooks(&file, &realms),
+        bridges: check.bridges(&file, &realms),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,

@@ -3,6 +3,7 @@
 use super::*;
 
 const NOW_MS: u64 = 1_000_000;
+const ADDRESS: &str = "http://a";
 /// The die at its highest: waits are as long as they may be.
 const HIGHEST: u64 = u64::MAX;
 
@@ -40,7 +41,7 @@ impl World {
     }
 
     fn from(stored: Stored, done_to: u64) -> Self {
-        let machine = Machine::new(stored.clone(), false);
+        let machine = Machine::new(stored.clone(), ADDRESS, false, NOW_MS);
         // What was planned is read again.
         let read_to = stored.planned.back().map_or(done_to, |last| last.up_to);
         let (sent, told) = (Vec::new(), Vec::new());
@@ -330,6 +331,17 @@ fn gone_disables_it_until_somebody_asks() {
 }
 
 #[test]
+fn one_that_is_disabled_is_tried_at_another_address() {
+    let mut world = World::new();
+    world.publish(1, 1);
+    world.round(Answer::Gone);
+    let machine = Machine::new(world.stored.clone(), ADDRESS, false, NOW_MS);
+    assert_eq!((machine.status(), machine.due_ms()), (Status::Disabled, None));
+    let machine = Machine::new(world.stored.clone(), "http://b", false, NOW_MS);
+    assert_eq!((machine.status(), machine.due_ms()), (Status::Down, Some(0)));
+}
+
+#[test]
 fn a_nudge_has_it_tried_now() {
     let mut world = World::new();
     world.publish(1, 1);
@@ -349,9 +361,9 @@ fn a_nudge_has_it_tried_now() {
 fn one_that_is_paused_neither_plans_nor_sends() {
     let mut world = World::new();
     world.publish(1, 1);
-    let mut machine = Machine::new(world.stored.clone(), true);
+    let mut machine = Machine::new(world.stored.clone(), ADDRESS, true, NOW_MS);
     assert!(!machine.may_plan() && machine.due_ms().is_none() && machine.send(NOW_MS).is_none());
-    let mut machine = Machine::new(world.stored, false);
+    let mut machine = Machine::new(world.stored, ADDRESS, false, NOW_MS);
     assert!(machine.send(NOW_MS).is_some());
 }
 
@@ -379,7 +391,7 @@ fn fault_events_held_only_in_memory_when_the_position_advances() {
         assert_eq!(world.machine.done_to(world.read_to), before, "what is under way is not done");
         world.answer(TAKEN);
         // Whenever it dies now, the log is read again from a place before all that was not accepted.
-        let taken_up = Machine::new(world.stored.clone(), false);
+        let taken_up = Machine::new(world.stored.clone(), ADDRESS, false, NOW_MS);
         let first = taken_up.stored().planned.front().map_or(world.read_to, |oldest| oldest.first - 1);
         assert_eq!(world.done_to, first);
     }

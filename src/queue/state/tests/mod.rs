@@ -11,6 +11,7 @@ mod numbers;
 mod qos2;
 mod random;
 mod sessions;
+mod sources;
 mod wills;
 
 use std::collections::BTreeMap;
@@ -159,6 +160,8 @@ struct Publish<'a> {
     retain: bool,
     condition: Option<&'a Condition>,
     packet: Option<(&'a str, u64, u16)>,
+    /// Source, epoch, number.
+    entered: Option<(&'a str, u64, u64)>,
     expires_at_ms: Option<u64>,
 }
 
@@ -170,6 +173,7 @@ fn text<'a>(topic: &'a str, text: &'a str) -> Publish<'a> {
         retain: true,
         condition: None,
         packet: None,
+        entered: None,
         expires_at_ms: None,
     }
 }
@@ -196,16 +200,23 @@ impl<'a> Publish<'a> {
             qos: Qos::ExactlyOnce,
             retain: self.retain,
             format,
-            judged: self.condition.is_some() || self.packet.is_some(),
+            judged: self.condition.is_some() || self.packet.is_some() || self.entered.is_some(),
         };
         let packet = self.packet.map(|(client_id, connection, packet_id)| crate::queue::message::PacketRow {
             client_id: client_id.to_owned(),
             connection,
             packet_id,
         });
+        let entered = self.entered.map(|(source, epoch, number)| crate::queue::message::EnteredRow {
+            source: source.to_owned(),
+            epoch,
+            number,
+            passed: Vec::new(),
+        });
         let extras = Extras {
             condition: self.condition.cloned(),
             packet,
+            entered,
             expires_at_ms: self.expires_at_ms,
             ..Extras::default()
         };

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::queue::command::{Consume, Cursor, DurableRow, Flight, SubscriptionRow};
+use crate::queue::command::{Consume, Cursor, DurableRow, Flight, SourceStep, SubscriptionRow};
 
 /// A small generator of random numbers (xorshift), so that a seed is a test.
 struct Dice(u64);
@@ -28,7 +28,16 @@ fn command(dice: &mut Dice, last_number: u64) -> Command {
     let session = 1 + dice.below(6);
     let number = dice.below(last_number + 2);
     let topic = format!("k{}", dice.below(3));
-    match dice.below(13) {
+    match dice.below(14) {
+        13 => {
+            let (epoch, from) = (1 + dice.below(3), dice.below(4));
+            let step = match dice.below(3) {
+                0 => SourceStep::Ask,
+                1 => SourceStep::Begin { epoch, next: from },
+                _ => SourceStep::Skip { epoch, from, to: from + dice.below(3) },
+            };
+            Command::Source { realm, name: client_id, step }
+        }
         0 | 1 => {
             let will = dice.often(50).then(|| WillRow {
                 topic,
@@ -126,6 +135,7 @@ fn segment(dice: &mut Dice, world: &World) -> Batch {
             retain: dice.often(90),
             condition: condition.as_ref(),
             packet: dice.often(20).then(|| (client_id.as_str(), 1 + dice.below(3), dice.below(4) as u16)),
+            entered: dice.often(20).then(|| (client_id.as_str(), 1 + dice.below(3), dice.below(6))),
             expires_at_ms: dice.often(20).then(|| world.now_us / 1000 + dice.below(3000)),
             ..text(&topic, payload)
         }

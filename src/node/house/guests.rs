@@ -1,0 +1,133 @@
+//! Procedures of the broker that rooms above answer: they are called like all others, and passed on.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::Room;
+use super::answer::{Answer, Failure, Given, say};
+use super::callee::{CALLEE, Call};
+use crate::node::Node;
+use crate::node::realm::Realm;
+use crate::node::session::Touched;
+use crate::router::authorize::{Action, RoleId};
+use crate::types::event::Discloser;
+use crate::types::payload::{Format, PayloadRef};
+use crate::types::topic::{Topic, TopicPattern};
+use crate::types::value::{Raw, Value};
+
+/// Who answers a procedure, of which it reads the arguments itself: they may be large. Called on the thread of the house: it must not block.
+pub trait Guest: Send + Sync {
+    fn take(&self, call: GuestCall);
+}
+
+/// By the URIs of their procedures.
+#[derive(Default)]
+pub(super) struct Guests(RwLock<Vec<(&'static str, Arc<dyn Guest>)>>);
+
+/// A call to be answered, once. Dropped, it is answered with an error.
+pub struct GuestCall {
+    node: Arc<Node>,
+    realm: Arc<Realm>,
+    call: Call,
+    answered: bool,
+}
+
+impl Node {
+    /// Has calls of one of the procedures that are passed on answered by `guest`.
+    pub fn offer(&self, procedure: &'static str, guest: Arc<dyn Guest>) {
+        self.house.guests.0.write().push((procedure, guest));
+    }
+}
+
+impl Room<'_> {
+    pub(super) fn pass_on(&mut self, procedure: &str, call: &Call) -> Result<Given, Failure> {
+        let guests = self.node.house.guests.0.read();
+        let guest = guests.iter().find(|(name, _)| *name == procedure).map(|(_, guest)| guest.clone());
+        drop(guests);
+        let guest = guest.ok_or_else(|| Failure::new("wamp.error.unavailable", "this broker does not offer it"))?;
+        let realm = self.realm(call)?;
+        guest.take(GuestCall { node: self.node.clone(), realm, call: call.clone(), answered: false });
+        Ok(Given::Later)
+    }
+}
+
+impl GuestCall {
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub fn realm(&self) -> &Arc<Realm> {
+        &self.realm
+    }
+
+    pub fn caller(&self) -> &Discloser {
+        &self.call.caller
+    }
+
+    /// The first argument, as MessagePack; empty: there is none, or it is none.
+    pub fn argument(&self) -> Vec<u8> {
+        let payload = self.call.payload.as_ref();
+        let Ok(args) = payload.as_args(self.call.codec, Format::MsgPack) else { return Vec::new() };
+        let Some(args) = &args.args else { return Vec::new() };
+        let first = Raw::checked(Format::MsgPack, args).items().next();
+        first.map(|first| first.bytes().to_vec()).unwrap_or_default()
+    }
+
+    /// The caller's role; `None`: it has none, so it may do nothing.
+    pub fn role(&self) -> Option<RoleId> {
+        self.call.caller.authrole.as_deref().and_then(|name| self.realm.authorizer.role(name))
+    }
+
+    /// Whether the caller may do this with a topic itself.
+    pub fn may(&self, action: Action, topic: &Topic) -> bool {
+        self.role().is_some_and(|role| self.realm.authorizer.allows(role, action, topic))
+    }
+
+    /// Whether the caller may do this with all topics of a pattern.
+    pub fn may_all(&self, action: Action, pattern: &TopicPattern) -> bool {
+        self.role().is_some_and(|role| self.realm.authorizer.allows_pattern(role, action, pattern))
+    }
+
+    /// Answers with one value that is MessagePack already.
+    pub fn answer_packed(mut self, value: &[u8], now_ms: u64) {
+        let format = self.call.format();
+        let mut list = Vec::with_capacity(value.len() + 1);
+        // A list of one (MessagePack, fixarray).
+        list.push(0x91);
+        list.extend_from_slice(value);
+        let args = if format == Format::MsgPack {
+            list
+        } else {
+            let mut out = Vec::new();
+            Raw::checked(Format::MsgPack, &list).encode(format, &mut out);
+            out
+        };
+        self.answered = true;
+        let payload = PayloadRef::Args { format, args: Some(&args), kwargs: None };
+        let mut touched = Touched::default();
+        // A caller that waits no more has gone.
+        let _ = self.realm.command(&self.node, &mut touched, |dealer, out| {
+            dealer.yield_result(CALLEE, self.call.key.1, false, payload, now_ms, out)
+        });
+        touched.wake();
+    }
+
+    pub fn answer(mut self, value: Value, now_ms: u64) {
+        self.answered = true;
+        say(&self.node, &self.call, Ok(Answer::one(value)), false, now_ms);
+    }
+
+    pub fn fail(mut self, uri: &'static str, text: &str, now_ms: u64) {
+        self.answered = true;
+        say(&self.node, &self.call, Err(Failure::new(uri, text)), false, now_ms);
+    }
+}
+
+impl Drop for GuestCall {
+    fn drop(&mut self) {
+        if !self.answered {
+            say(&self.node, &self.call, Err(Failure::canceled()), false, 0);
+        }
+    }
+}
