@@ -23,6 +23,7 @@ use crate::client::url::Url;
 use crate::client::{Client, Error, Target, wamp};
 use crate::net::clock::Clock;
 use crate::node::Node;
+use crate::node::consumer::ConsumerError;
 use crate::node::log::ClockFn;
 use crate::queue::state::rows;
 use crate::types::event::Properties;
@@ -107,7 +108,11 @@ pub(super) async fn run(uplink: Arc<Uplink>, around: Surroundings) {
             Broken::Link(_) => {}
             Broken::Own(trouble) => {
                 edge.note(|status| status.last_error = Some(trouble.to_string()));
-                tracing::warn!(uplink = edge.uplink.id, %trouble, "the uplink rests for a moment");
+                if matches!(trouble, Trouble::Consumer(ConsumerError::Stale)) {
+                    tracing::debug!(uplink = edge.uplink.id, %trouble, "the uplink rests");
+                } else {
+                    tracing::warn!(uplink = edge.uplink.id, %trouble, "the uplink rests for a moment");
+                }
                 tokio::select! {
                     () = sleep(PAUSE) => {}
                     () = edge.around.stop() => return,
@@ -178,7 +183,7 @@ impl Edge {
             Err(error) => return Trouble::from(error).into(),
         };
         let Some(realm) = node.realm(realm) else {
-            return Trouble::from(crate::node::consumer::ConsumerError::NoRealm).into();
+            return Trouble::from(ConsumerError::NoRealm).into();
         };
         let mut incoming = Incoming::new(&node, &realm, format!("uplink/{id}"));
         loop {

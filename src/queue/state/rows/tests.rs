@@ -31,6 +31,7 @@ fn keys_of_rows_are_read_back() {
         (consumer("r", "service/n"), RowKey::Consumer { realm: realm.clone(), name: "service/n".into() }),
         (consumer_place("r", "n"), RowKey::ConsumerPlace { realm: realm.clone(), name: "n".into() }),
         (floor("r", "exact:a"), RowKey::Floor { realm: realm.clone(), pattern: "exact:a".into() }),
+        (source("r", "uplink/a"), RowKey::Source { realm: realm.clone(), name: "uplink/a".into() }),
     ] {
         assert_eq!(RowKey::parse(&key), Some(expected), "{}", key.escape_ascii());
     }

@@ -121,3 +121,17 @@ fn settings_and_state_have_a_bound() {
     world.command(set(&["exact:a"], None));
     assert_eq!(world.command(say(Consume::Commit { epoch: 2, done_to: 2, state: large })), STALE);
 }
+
+#[test]
+fn an_entry_to_which_its_other_end_has_come_runs_it_whoever_did() {
+    let mut world = World::new();
+    assert_eq!(world.command(say(Consume::Take)), NOT_FOUND);
+    world.command(set(&["exact:a"], None));
+    let epoch = row(&world).epoch;
+    world.entry = OTHER;
+    assert_eq!(world.command(say(Consume::Take))[0], YES[0]);
+    assert_eq!(row(&world).holder, Some(OTHER));
+    assert_eq!(world.command(commit(epoch, 7, b"x")), YES);
+    world.entry = ENTRY;
+    assert_eq!(world.command(commit(epoch, 9, b"y")), STALE, "it runs elsewhere now");
+}
