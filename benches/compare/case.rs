@@ -294,6 +294,23 @@ pub const CASES: &[Case] = &[
         floors: &[floor(Metric::DrainPerSecond, Bound::Least(5e4)), floor(Metric::GrownMb, Bound::Most(64.0))],
     },
     Case {
+        name: "durable-uplink",
+        what: "1 GB of messages of 4 kB at an edge whose centre is away; then the centre comes (drain: bytes per second), while ten \
+               messages a second are published for it (max: the latest of them)",
+        work: Work::Durable(Durable::Uplink(1000)),
+        floors: &[
+            floor(Metric::DrainPerSecond, Bound::Least(1e8)),
+            floor(Metric::MaxUs, Bound::Most(1e6)),
+            floor(Metric::GrownMb, Bound::Most(128.0)),
+        ],
+    },
+    Case {
+        name: "durable-uplink-small",
+        what: "the same with 50 MB",
+        work: Work::Durable(Durable::Uplink(50)),
+        floors: &[],
+    },
+    Case {
         name: "durable-start",
         what: "start with a log of 10 GB (--gigabytes), files not in memory, until ready for MQTT and by /readyz",
         work: Work::Durable(Durable::Start),

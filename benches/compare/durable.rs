@@ -17,6 +17,7 @@ use crate::peer::{Peer, PeerKind, Target};
 use crate::run::{Settings, client_id, timing};
 use crate::segments;
 use crate::tracker::Faults;
+use crate::uplink;
 use crate::webhook::Receiver;
 
 /// What is done with a broker that keeps messages on disk.
@@ -33,6 +34,8 @@ pub enum Durable {
     Resume(u64),
     /// So many messages in the log, and a webhook service that was paused for all of them.
     Webhook(u64),
+    /// So many megabytes at an edge while its centre is away; then the centre comes.
+    Uplink(u64),
     /// Starts on a log of so many gigabytes (`--gigabytes`).
     Start,
     /// So many retained values, a restart, and a subscriber to all of them.
@@ -43,7 +46,7 @@ impl Durable {
     pub fn suits(self, peer: PeerKind) -> bool {
         match (self, peer) {
             (_, PeerKind::Fennec) => true,
-            (Durable::Start | Durable::Webhook(_), _) => false,
+            (Durable::Start | Durable::Webhook(_) | Durable::Uplink(_), _) => false,
             (_, PeerKind::Mosquitto) => true,
             (Durable::OneUnderWay, PeerKind::Sqlx | PeerKind::SqlxSingle) => true,
             (Durable::Away { .. } | Durable::OneUnderWay | Durable::Sessions(_), PeerKind::Running) => true,
@@ -83,6 +86,7 @@ pub fn run(work: Durable, peer: &mut Peer, settings: Settings) -> io::Result<Out
         }
         Durable::Resume(messages) => resume(peer, messages, settings),
         Durable::Webhook(messages) => webhook(peer, messages, settings),
+        Durable::Uplink(megabytes) => uplink::drain(peer, megabytes),
         Durable::Start => start(peer, settings),
         Durable::Retained(values) => retained(peer, values, settings),
     }

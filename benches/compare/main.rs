@@ -29,6 +29,7 @@ mod run;
 mod schedule;
 mod segments;
 mod tracker;
+mod uplink;
 mod wamp_load;
 mod webhook;
 mod websocket;

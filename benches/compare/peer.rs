@@ -121,6 +121,11 @@ impl Peer {
         Ok(self.ours()?.directory.path().join("data"))
     }
 
+    /// The binary of fennec that it is, or that is measured beside it.
+    pub fn fennec(&self) -> io::Result<&Path> {
+        Ok(&self.ours()?.fennec)
+    }
+
     fn ours(&self) -> io::Result<&Start> {
         self.start.as_ref().ok_or_else(|| io::Error::other("the case needs a broker that it may start and end"))
     }

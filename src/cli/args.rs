@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::bridge::BridgeCommand;
 use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, RegisterArgs, SubArgs};
 use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
@@ -47,6 +48,9 @@ pub(super) enum Command {
     /// Look at how uplinks are doing
     #[command(subcommand)]
     Uplink(UplinkCommand),
+    /// Look at bridges to other MQTT brokers
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
     /// List, add, remove and steer webhook services
     Service(ServiceArgs),
     /// Look at what a broker keeps, make it smaller, or move it

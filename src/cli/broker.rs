@@ -24,7 +24,6 @@ use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::{Anonymous, Users};
 use crate::node::{Node, RealmSettings, Settings};
-use crate::outbound::bridge::Bridges;
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
@@ -33,8 +32,6 @@ use crate::wamp::{self, session::Access};
 const TICK: Duration = Duration::from_millis(50);
 /// How often `$SYS` is renewed.
 const SYS_MS: u64 = 10_000;
-/// How long bridges may take to say goodbye.
-const BRIDGES_END: Duration = Duration::from_secs(4);
 /// How often a draining broker looks whether its connections are gone.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -51,7 +48,6 @@ pub struct Broker {
     drain: Duration,
     log: LogWork,
     outbound: Outbound,
-    bridges: Bridges,
 }
 
 /// Who works the log.
@@ -121,9 +117,8 @@ impl Broker {
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
-        let bridges = Bridges::start(&node, clock, &config.bridges, runtime.handle(), &stopped);
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound, bridges })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })
     }
 
     /// The address of the first listener of this kind.
@@ -143,11 +138,6 @@ impl Broker {
             std::thread::sleep(DRAIN_POLL);
         }
         self.outbound.stop();
-        // What they have recorded must be in the log.
-        let ended = self.runtime.block_on(async { tokio::time::timeout(BRIDGES_END, self.bridges.ended()).await });
-        if ended.is_err() {
-            tracing::warn!("a bridge has not said goodbye in time");
-        }
         self.log.stop(&self.node);
         self.runtime.shutdown_background();
         if let Ok(workers) = Arc::try_unwrap(self.workers) {

@@ -19,6 +19,7 @@ use crate::queue::envelope::Role;
 
 mod args;
 mod ask;
+mod bridge;
 pub mod broker;
 mod call;
 mod check_config;
@@ -142,6 +143,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Lock(args) => lock::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Uplink(command) => uplink::run(command),
+        Command::Bridge(command) => bridge::run(command),
         Command::Service(args) => service::run(args),
         Command::Store(command) => store::run(command),
         Command::Cluster(command) => cluster::run(command),

@@ -13,11 +13,15 @@ use crate::http::metrics::Text;
 use crate::net::clock::Clock;
 use crate::node::Node;
 use crate::node::log::ClockFn;
+use crate::outbound::bridge::Bridges;
 use crate::outbound::service::{Admin, Board, Services, Settings};
 use crate::outbound::uplink;
 
 /// How long a start waits for the log to know the services of the configuration.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long bridges may take to say goodbye and to record how far they are.
+const BRIDGES_END: Duration = Duration::from_secs(4);
 
 /// See the module. Dropped, it stops.
 pub(super) struct Outbound {
@@ -27,8 +31,9 @@ pub(super) struct Outbound {
     uplinks: Arc<uplink::board::Board>,
     stopping: watch::Sender<bool>,
     clock: Clock,
-    /// Answers `fennec.service.*`.
+    /// Answers `fennec.service.*`, and has bridges answer `fennec.bridge.*`.
     _admin: Arc<Admin>,
+    bridges: Bridges,
 }
 
 impl Outbound {
@@ -50,21 +55,25 @@ impl Outbound {
         }
         let board = services.board();
         let admin = Admin::new(node.clone(), board.clone(), clock_fn);
-        admin.install(runtime.handle().clone());
-        runtime.spawn(services.run());
         let (stopping, stopped) = watch::channel(false);
+        let bridges = Bridges::start(node, clock, &config.bridges, runtime.handle(), &stopped);
+        let statuses = bridges.statuses();
+        admin.install(runtime.handle().clone(), Arc::new(move |request| statuses.answer(request)));
+        runtime.spawn(services.run());
         let uplinks = uplink::start(node, clock, &config.uplinks, runtime.handle(), &stopped);
-        Ok(Self { runtime, node: node.clone(), board, uplinks, stopping, clock, _admin: admin })
+        Ok(Self { runtime, node: node.clone(), board, uplinks, stopping, clock, _admin: admin, bridges })
     }
 
     /// What it tells, behind `more`.
     pub fn metrics(&self, more: Option<MoreMetrics>) -> MoreMetrics {
         let (node, board, clock) = (Arc::downgrade(&self.node), self.board.clone(), self.clock);
         let uplinks = self.uplinks.clone();
+        let bridges = self.bridges.statuses();
         Arc::new(move |text: &mut Text| {
             if let Some(more) = &more {
                 more(text);
             }
+            bridges.write(text);
             if let Some(node) = node.upgrade() {
                 board.write(text, &node, clock.now_ms());
                 uplinks.metrics(clock.now_ms(), text);
@@ -76,6 +85,10 @@ impl Outbound {
     pub fn stop(self) {
         // Nobody may listen any more, then there is nobody to tell.
         let _ = self.stopping.send(true);
+        let ended = async { tokio::time::timeout(BRIDGES_END, self.bridges.ended()).await };
+        if self.runtime.block_on(ended).is_err() {
+            tracing::warn!("a bridge has not said goodbye in time");
+        }
         self.runtime.shutdown_background();
     }
 }

@@ -52,8 +52,19 @@ pub enum TrustError {
 }
 
 impl Trust {
-    /// What makes TLS connections under this trust, with these credentials.
-    pub fn connector(&self, credentials: Option<&Credentials>) -> Result<TlsConnector, TrustError> {
+    /// What makes TLS connections under this trust.
+    ///
+    /// # Errors
+    /// What is to be mended.
+    pub fn connector(&self) -> Result<TlsConnector, TrustError> {
+        self.connector_as(None)
+    }
+
+    /// The same, for a client that shows a certificate if it is asked for one.
+    ///
+    /// # Errors
+    /// What is to be mended.
+    pub fn connector_as(&self, credentials: Option<&Credentials>) -> Result<TlsConnector, TrustError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone());
         let builder = builder.with_safe_default_protocol_versions().map_err(TrustError::Unusable)?;
@@ -73,14 +84,6 @@ impl Trust {
             }
         };
         Ok(TlsConnector::from(Arc::new(config)))
-    }
-
-    /// Whether connections can be made under this trust, with these credentials.
-    ///
-    /// # Errors
-    /// What is to be mended.
-    pub fn check(&self, credentials: Option<&Credentials>) -> Result<(), TrustError> {
-        self.connector(credentials).map(drop)
     }
 }
 
@@ -164,7 +167,7 @@ mod tests {
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
         let acceptor: TlsAcceptor =
             Arc::new(builder.with_single_cert(vec![own.cert.der().clone()], key).unwrap()).into();
-        let connector = trust.connector(None).unwrap();
+        let connector = trust.connector().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let (client, server) = tokio::io::duplex(16 * 1024);
@@ -190,7 +193,7 @@ mod tests {
     fn a_file_without_certificates_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
-        let told = || Trust::File(path.clone()).connector(None).map(drop).unwrap_err().to_string();
+        let told = || Trust::File(path.clone()).connector().map(drop).unwrap_err().to_string();
         assert!(told().starts_with(&format!("cannot read {}: ", path.display())));
         std::fs::write(&path, "text").unwrap();
         assert_eq!(told(), format!("{} contains no certificate", path.display()));

@@ -318,7 +318,7 @@ async fn dial(
     if !url.tls {
         return Ok(Box::new(tcp));
     }
-    let connector = trust.connector(credentials).map_err(|error| Error::Invalid(error.to_string()))?;
+    let connector = trust.connector_as(credentials).map_err(|error| Error::Invalid(error.to_string()))?;
     let name = ServerName::try_from(url.host.clone()).map_err(|error| unreachable(error.to_string()))?;
     let tls = connector.connect(name, tcp).await.map_err(|error| unreachable(format!("TLS: {}", reason(&error))))?;
     Ok(Box::new(tls))

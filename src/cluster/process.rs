@@ -9,10 +9,11 @@
 //! A thread takes all that waits, handles it, has the disk do once what comes of it, and sends. So the more there is to do, the
 //! more is done with one fsync. Storages answer questions about the past on threads of their own.
 
-use std::collections::BTreeSet;
+mod life;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,11 +24,9 @@ use tokio::runtime::Handle;
 use tokio::task;
 
 use super::board::Place;
-use super::entry::{Entry, Task};
 use super::frame::Beside;
 use super::fresh;
 use super::inbox::{Answer, Event, Inbox};
-use super::interest::Exchanging;
 use super::mesh::Mesh;
 use super::ndb::Ndb;
 use super::promises::PromiseFile;
@@ -35,14 +34,12 @@ use super::status::Report;
 use super::sync::SyncNode;
 use crate::node::log::ClockFn;
 use crate::queue::envelope::{NodeId, Role};
-use crate::queue::state::rows;
 use crate::store::remote::{self, Ask, Question};
 use crate::store::{StoreError, StoreReader};
+pub use life::{EntryHandle, run_entry};
 
 /// How often a role that hears nothing looks at the time, against leases: nobody's process is to be busy while nothing happens.
 const TICK: Duration = Duration::from_millis(100);
-/// The same of an entry that waits for something that a storage owes it.
-const TICK_WAITING: Duration = Duration::from_millis(20);
 /// Threads of a storage that read for others.
 const READERS: usize = 3;
 /// Questions that wait for them.
@@ -278,138 +275,6 @@ impl Ask for AskStorages {
         }
         Err(StoreError::Unavailable("no storage of the cluster answers".to_owned()))
     }
-}
-
-/// What the thread of an entry tells those who started it.
-pub struct EntryHandle {
-    running: Running,
-    ended: Arc<Mutex<Option<String>>>,
-    ending: Arc<AtomicBool>,
-}
-
-impl EntryHandle {
-    /// Where it is told why this life of the entry is over.
-    pub fn ended_cell(&self) -> Arc<Mutex<Option<String>>> {
-        self.ended.clone()
-    }
-
-    /// Why this life of the entry is over, if it is.
-    pub fn ended(&self) -> Option<String> {
-        self.ended.lock().clone()
-    }
-
-    /// Ends the thread, but not the inbox: another life may begin on it.
-    pub fn end(self) {
-        self.ending.store(true, Ordering::Release);
-        self.running.inbox.wake();
-        self.running.join();
-    }
-}
-
-/// Runs one life of an entry. `linked`: nodes whose links are up, kept up to date from life to life. `beside`: takes what the other
-/// entries say; it ends with this life. `take_up` is called on a thread of its own when the cluster has accepted it, and gives the
-/// position behind which the feed has to follow.
-///
-/// # Errors
-/// The system has no threads left.
-pub fn run_entry(
-    mut entry: Entry,
-    inbox: &Arc<Inbox>,
-    mesh: &Mesh,
-    clock: ClockFn,
-    (linked, beside): (Arc<Mutex<BTreeSet<NodeId>>>, Exchanging),
-    place: &Place,
-    take_up: impl FnOnce() -> Result<u64, String> + Send + 'static,
-) -> io::Result<EntryHandle> {
-    let (own, mesh) = (inbox.clone(), mesh.clone());
-    let tell_policies = {
-        let (mesh, name) = (mesh.clone(), entry.own().clone());
-        let policies = Bytes::from(rows::encode(&entry.policies()));
-        move |node: &NodeId| {
-            if node.role == Role::Storage {
-                // What is lost with its link is told again with the next.
-                let _ = mesh.tell(name.clone(), node.clone(), Beside::Policies, policies.clone());
-            }
-        }
-    };
-    let ended = Arc::new(Mutex::new(None));
-    let ending = Arc::new(AtomicBool::new(false));
-    let (told, stop) = (ended.clone(), ending.clone());
-    let taken: Arc<Mutex<Option<Result<u64, String>>>> = Arc::default();
-    let mut post = place.post();
-    entry.count_in(&place.counts);
-    let running = Running::spawn("entry", inbox, move || {
-        let begun = Instant::now();
-        let mut take_up = Some(take_up);
-        let now_us = clock() * 1000;
-        for node in linked.lock().iter() {
-            entry.connected(now_us, node);
-            tell_policies(node);
-        }
-        entry.begin();
-        while !stop.load(Ordering::Acquire)
-            && let Some(events) = own.take(Some(if entry.waits_for_feed() { TICK_WAITING } else { TICK }))
-        {
-            let now_us = clock() * 1000;
-            entry.tick(now_us, begun.elapsed().as_micros() as u64);
-            for event in events {
-                match event {
-                    Event::Connected { process, nodes } => {
-                        for node in nodes.iter() {
-                            linked.lock().insert(node.clone());
-                            entry.connected(now_us, node);
-                            tell_policies(node);
-                        }
-                        beside.hear(Event::Connected { process, nodes });
-                    }
-                    Event::Disconnected { process, nodes } => {
-                        for node in nodes.iter() {
-                            linked.lock().remove(node);
-                            entry.disconnected(now_us, node);
-                        }
-                        beside.hear(Event::Disconnected { process, nodes });
-                    }
-                    Event::Envelope(envelope) => entry.handle(now_us, envelope),
-                    event @ Event::Beside { .. } => beside.hear(event),
-                    Event::Request { .. } => {}
-                }
-            }
-            match taken.lock().take() {
-                Some(Ok(position)) => entry.took_up(position, now_us),
-                Some(Err(why)) => {
-                    *told.lock() = Some(why);
-                    return;
-                }
-                None => {}
-            }
-            // What has come may have begun its life, or renewed its lease.
-            entry.tick(now_us, begun.elapsed().as_micros() as u64);
-            entry.flush(now_us);
-            mesh.send_all(entry.take());
-            post.post(|| Report::Entry(entry.report(begun.elapsed().as_micros() as u64)));
-            for task in entry.take_tasks() {
-                match task {
-                    Task::TakeUp => {
-                        let Some(take_up) = take_up.take() else { continue };
-                        let (taken, inbox) = (taken.clone(), own.clone());
-                        let run = move || {
-                            *taken.lock() = Some(take_up());
-                            inbox.wake();
-                        };
-                        if let Err(error) = std::thread::Builder::new().name("take-up".to_owned()).spawn(run) {
-                            *told.lock() = Some(error.to_string());
-                            return;
-                        }
-                    }
-                    Task::End(why) => {
-                        *told.lock() = Some(why);
-                        return;
-                    }
-                }
-            }
-        }
-    })?;
-    Ok(EntryHandle { running, ended, ending })
 }
 
 /// A reader of the log as the cluster's storages have it.

@@ -11,9 +11,10 @@ use fennec::types::payload::Codec;
 use fennec::types::topic::MatchPolicy;
 use tokio::time::timeout;
 
+use crate::LIMIT;
 use crate::broker::{Cluster, Ports, STORAGES, SYNCS};
+use crate::clients::publish;
 use crate::people::{acquire, join};
-use crate::{LIMIT, publish};
 
 /// CONNECT of MQTT 3.1.1 with a clean session and a will: QoS 1, of the text "gone".
 fn connect_with_will(ports: Ports, topic: &str) -> TcpStream {

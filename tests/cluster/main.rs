@@ -14,7 +14,6 @@ mod calls;
 #[path = "../crash/checker.rs"]
 mod checker;
 #[path = "../crash/clients.rs"]
-#[expect(dead_code, reason = "the crash tests use all of it")]
 mod clients;
 mod cuts;
 #[path = "../crash/dice.rs"]
@@ -47,28 +46,31 @@ mod status;
 #[path = "../crash/subscribers.rs"]
 mod subscribers;
 mod twice;
+#[path = "../crash/members.rs"]
+#[expect(dead_code, reason = "the crash tests use all of it")]
+mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fennec::client::Error;
-use fennec::client::machine::{Event, Publication};
 use fennec::mqtt::codec::Level;
-use fennec::types::event::{Properties, Qos};
-use fennec::types::payload::{Format, PayloadRef};
+use fennec::types::event::Qos;
+use fennec::types::payload::Format;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use broker::{Cluster, ENTRIES, Ports, everybody};
-use clients::{Actor, Phase, Stage, live, text, wamp_client};
+use clients::{Actor, Phase, Stage, live, publish, text, wamp_client};
 use dice::Dice;
 use history::{Fate, Promise, Recorder, Sight};
 use holders::{Keeper, Locker};
 use publishers::{Publisher, Speaks};
 use subscribers::{END, Reader, Resumes, Subscriber};
+use workers::{Belongs, Member};
 
 const ROUNDS: u64 = 4;
 /// How long anything may take that must come. Much more than it needs.
@@ -128,9 +130,18 @@ struct Person {
     entry: usize,
     stage: watch::Sender<Stage>,
     task: JoinHandle<&'static str>,
-    subscribes: bool,
+    part: Part,
     /// Goes to another entry now and then, though its own is well.
     wanders: bool,
+}
+
+/// What a client does, and so how long it stays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Part {
+    Works,
+    Subscribes,
+    /// Shares the events of a group.
+    Shares,
 }
 
 struct Test {
@@ -167,7 +178,14 @@ impl Test {
         ] {
             let dice = Dice(self.dice.roll());
             let subscriber = Subscriber::new(name, resumes, &recorder, dice, &self.not_subscribed);
-            self.join(subscriber, true, true);
+            self.join(subscriber, Part::Subscribes, true);
+        }
+        // What they forget or do not do in time is given again, also when another entry begins to deliver the group.
+        for (name, format) in
+            [("worker", Format::Json), ("worker-msgpack", Format::MsgPack), ("worker-cbor", Format::Cbor)]
+        {
+            let (belongs, dice) = (Belongs::Named("workers", format, true), Dice(self.dice.roll()));
+            self.join(Member::new(name, belongs, &recorder, dice, &self.not_subscribed), Part::Shares, true);
         }
         for (name, speaks) in [
             ("one", Speaks::Mqtt(Level::V5, Qos::AtLeastOnce)),
@@ -178,26 +196,26 @@ impl Test {
             ("wamp-msgpack", Speaks::Wamp(Format::MsgPack)),
         ] {
             let dice = Dice(self.dice.roll());
-            self.join(Publisher::new(name, speaks, &recorder, dice), false, true);
+            self.join(Publisher::new(name, speaks, &recorder, dice), Part::Works, true);
         }
         for name in ["ann", "bob", "cem"] {
-            self.join(Locker::new(name, &recorder), false, false);
+            self.join(Locker::new(name, &recorder), Part::Works, false);
         }
     }
 
     /// Whoever keeps a key reads it wherever it comes to.
     fn keepers(&mut self) {
         for key in ["state.a", "state.b"] {
-            self.join(Keeper::new(key, &self.recorder), false, true);
+            self.join(Keeper::new(key, &self.recorder), Part::Works, true);
         }
     }
 
-    fn join(&mut self, actor: impl Actor + 'static, subscribes: bool, wanders: bool) {
+    fn join(&mut self, actor: impl Actor + 'static, part: Part, wanders: bool) {
         let entry = self.people.len() % ENTRIES.len();
         let (stage, stages) = watch::channel(first_stage(self.cluster.ports(entry)));
         let name = actor.name();
         let task = self.runtime.spawn(live(actor, stages));
-        self.people.push(Person { name, entry, stage, task, subscribes, wanders });
+        self.people.push(Person { name, entry, stage, task, part, wanders });
     }
 
     fn begin_work(&mut self) {
@@ -293,15 +311,16 @@ impl Test {
     /// Lets all clients come to their end, reads the log at each entry, and checks.
     fn finish(mut self) {
         self.tell(|_| true, |stage| stage.phase = Phase::Finishing);
-        self.gone(false);
+        self.gone(Part::Works);
         let published = self.runtime.block_on(async { timeout(LIMIT, self.publish_end()).await });
         assert!(matches!(published, Ok(Ok(()))), "{published:?}\n{}", self.cluster.all_said());
-        self.gone(true);
+        self.gone(Part::Subscribes);
         let logs: Vec<Vec<Sight>> = (0..ENTRIES.len()).map(|entry| self.read(entry)).collect();
         if logs.iter().any(|log| *log != logs[0]) {
             let lengths: Vec<usize> = logs.iter().map(Vec::len).collect();
             self.recorder.problem(format!("entries tell different logs, of {lengths:?} events"));
         }
+        self.dismiss_workers(&logs[0]);
         let history = self.recorder.finish(logs.into_iter().next().unwrap_or_default());
         let broken = checker::check(&history);
         println!("{} events, {} locks, {} keys read", history.log.len(), history.holds.len(), history.keys.len());
@@ -317,9 +336,16 @@ impl Test {
         log
     }
 
+    /// Lets the members of groups go when they were given all.
+    fn dismiss_workers(&mut self, log: &[Sight]) {
+        self.recorder.wait_for_groups(log, LIMIT);
+        self.tell(|_| true, |stage| stage.phase = Phase::Leaving);
+        self.gone(Part::Shares);
+    }
+
     /// Waits for clients to come to their end.
-    fn gone(&mut self, subscribers: bool) {
-        for person in self.people.iter_mut().filter(|person| person.subscribes == subscribers) {
+    fn gone(&mut self, part: Part) {
+        for person in self.people.iter_mut().filter(|person| person.part == part) {
             let ended = self.runtime.block_on(async { timeout(LIMIT, &mut person.task).await });
             if ended.is_err() {
                 self.recorder.problem(format!("{} does not come to its end", person.name));
@@ -340,22 +366,4 @@ impl Test {
 
 fn first_stage(ports: Ports) -> Stage {
     Stage { phase: Phase::Subscribing, ports: Some(ports), life: 1 }
-}
-
-/// Publishes over WAMP, and waits for the acknowledgement.
-async fn publish(client: &mut fennec::client::Client, topic: &str, text: &str) -> Result<Option<u64>, Error> {
-    client.machine().publish(&Publication {
-        topic,
-        payload: PayloadRef::Bytes(text.as_bytes()),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        properties: &Properties::default(),
-        expiry_s: None,
-        options: &[],
-    })?;
-    loop {
-        if let Event::Published { outcome, .. } = client.event().await? {
-            return outcome;
-        }
-    }
 }

@@ -11,11 +11,12 @@ use fennec::types::payload::Format;
 use tokio::time::timeout;
 
 use crate::broker::{Cluster, Ports, SYNCS, ended};
+use crate::clients::publish;
 use crate::dice::Dice;
 use crate::people::{acquire, join};
 use crate::publishers::{Publisher, Speaks};
 use crate::subscribers::{Resumes, Subscriber};
-use crate::{LIMIT, Test, publish, rounds_and_seed};
+use crate::{LIMIT, Part, Test, rounds_and_seed};
 
 /// Seconds that `fennec cluster apply` may take that must succeed.
 const APPLY_S: u64 = 60;
@@ -35,7 +36,7 @@ fn at_work() -> Test {
         ("named", Resumes::Named(Format::MsgPack, "by-client", true)),
     ] {
         let dice = Dice(test.dice.roll());
-        test.join(Subscriber::new(name, resumes, &recorder, dice, &not_subscribed), true, true);
+        test.join(Subscriber::new(name, resumes, &recorder, dice, &not_subscribed), Part::Subscribes, true);
     }
     for (name, speaks) in [
         ("one", Speaks::Mqtt(Level::V4, Qos::AtLeastOnce)),
@@ -43,7 +44,7 @@ fn at_work() -> Test {
         ("wamp", Speaks::Wamp(Format::Json)),
     ] {
         let dice = Dice(test.dice.roll());
-        test.join(Publisher::new(name, speaks, &recorder, dice), false, true);
+        test.join(Publisher::new(name, speaks, &recorder, dice), Part::Works, true);
     }
     test.begin_work();
     test.work("before anything");

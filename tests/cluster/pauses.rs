@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use fennec::types::payload::Format;
 use tokio::time::timeout;
 
+use crate::LIMIT;
 use crate::broker::{Cluster, ENTRIES, everybody};
+use crate::clients::publish;
 use crate::clients::wamp_client;
-use crate::{LIMIT, publish};
 
 /// Of one publication while a node is away. A machine that is busy with other tests takes most of it.
 const PAUSE_MAX: Duration = Duration::from_secs(8);

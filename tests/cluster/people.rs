@@ -13,9 +13,9 @@ use fennec::types::value::Value;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use crate::LIMIT;
 use crate::broker::{Cluster, ENTRIES, Ports};
-use crate::clients::{ask, mqtt_client, mqtt_client_for, wamp_client};
-use crate::{LIMIT, publish};
+use crate::clients::{ask, mqtt_client, mqtt_client_for, publish, wamp_client};
 use fennec::mqtt::codec::Level;
 
 /// A cluster, and where its clients run.

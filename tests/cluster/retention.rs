@@ -6,10 +6,11 @@ use fennec::client::Client;
 use fennec::types::payload::Format;
 use tokio::time::timeout;
 
+use crate::LIMIT;
 use crate::broker::{Cluster, ENTRIES, STORAGES};
+use crate::clients::publish;
 use crate::clients::wamp_client;
 use crate::status::find_metric;
-use crate::{LIMIT, publish};
 
 /// As the configuration says.
 const STAYS: usize = 20;

@@ -7,9 +7,10 @@ use fennec::types::payload::Format;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::LIMIT;
 use crate::broker::{Cluster, everybody};
+use crate::clients::publish;
 use crate::clients::wamp_client;
-use crate::{LIMIT, publish};
 
 /// Waits until the status is such.
 fn until(cluster: &Cluster, what: &str, is_so: impl Fn(i32, &Value) -> bool) {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fennec::client::machine::{Call, Event, Message, Opened, Token};
+use fennec::client::machine::{Call, Event, Message, Opened, Publication, Token};
 use fennec::client::tls::Trust;
 use fennec::client::url::{Protocol, Url};
-use fennec::client::{Client, Target, mqtt, wamp};
+use fennec::client::{Client, Error, Target, mqtt, wamp};
 use fennec::mqtt::codec::Level;
-use fennec::types::event::Properties;
+use fennec::types::event::{Properties, Qos};
 use fennec::types::payload::{Codec, Format, PayloadRef};
 use fennec::types::value::Value;
 use tokio::sync::watch;
@@ -204,4 +204,22 @@ pub fn sight(message: &Message, recorder: &Arc<Recorder>) -> Option<Sight> {
     let property = || message.properties.user_properties.iter().find(|(name, _)| name == "event_id");
     let event_id = detail.or_else(|| property().map(|(_, id)| id.as_str())).map(str::to_owned);
     Some(Sight { publisher, number, event_id, publication: message.publication })
+}
+
+/// Publishes over WAMP, and waits for the acknowledgement.
+pub async fn publish(client: &mut Client, topic: &str, text: &str) -> Result<Option<u64>, Error> {
+    client.machine().publish(&Publication {
+        topic,
+        payload: PayloadRef::Bytes(text.as_bytes()),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        properties: &Properties::default(),
+        expiry_s: None,
+        options: &[],
+    })?;
+    loop {
+        if let Event::Published { outcome, .. } = client.event().await? {
+            return outcome;
+        }
+    }
 }

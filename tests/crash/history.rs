@@ -230,8 +230,21 @@ impl Recorder {
         inner.history.gone.insert(member, now);
     }
 
+    /// Waits until members of each group were given all of this, far behind as they may be; or until they get no further for so
+    /// long: then the checker tells.
+    pub fn wait_for_groups(&self, log: &[Sight], limit: Duration) {
+        let (mut given, mut since) = (0, Instant::now());
+        while !self.groups_were_given(log) && since.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(50));
+            let now = self.given_to_groups();
+            if now > given {
+                (given, since) = (now, Instant::now());
+            }
+        }
+    }
+
     /// Whether members of each group were given all of this.
-    pub fn groups_were_given(&self, log: &[Sight]) -> bool {
+    fn groups_were_given(&self, log: &[Sight]) -> bool {
         let inner = self.lock();
         let has =
             |given: &HashSet<(String, u64)>, sight: &Sight| given.contains(&(sight.publisher.clone(), sight.number));
@@ -239,7 +252,7 @@ impl Recorder {
     }
 
     /// Events that members of groups were given, of each group the different ones.
-    pub fn given_to_groups(&self) -> usize {
+    fn given_to_groups(&self) -> usize {
         self.lock().given.values().map(HashSet::len).sum()
     }
 

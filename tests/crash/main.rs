@@ -30,20 +30,19 @@ mod wills;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fennec::client::Error;
-use fennec::client::machine::{Event, Publication};
 use fennec::mqtt::codec::Level;
-use fennec::types::event::{Properties, Qos};
-use fennec::types::payload::{Format, PayloadRef};
+use fennec::types::event::Qos;
+use fennec::types::payload::Format;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use broker::{Broker, Ports};
-use clients::{Actor, Phase, Stage, live, text, wamp_client};
+use clients::{Actor, Phase, Stage, live, publish, text, wamp_client};
 use counters::{Counter, Counts};
 use dice::Dice;
 use history::{Fate, History, Promise, Recorder, Sight};
@@ -309,19 +308,7 @@ impl Test {
 
     /// Lets the members of groups go when they have done all that is to be done.
     fn dismiss_members(&mut self, log: &[Sight], broker: &Broker) {
-        // They may be far behind. What they did not do when they get no further, the checker tells.
-        let all_done = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(50));
-            let (mut given, mut since) = (0, Instant::now());
-            while !self.recorder.groups_were_given(log) && since.elapsed() < LIMIT {
-                ticks.tick().await;
-                let now = self.recorder.given_to_groups();
-                if now > given {
-                    (given, since) = (now, Instant::now());
-                }
-            }
-        };
-        self.runtime.block_on(all_done);
+        self.recorder.wait_for_groups(log, LIMIT);
         self.stages.send_modify(|stage| stage.phase = Phase::Leaving);
         let members = std::mem::take(&mut self.members);
         self.gone(members, broker);
@@ -347,21 +334,8 @@ impl Test {
         self.recorder.sent(END, Promise::ExactlyOnce, 1);
         let mut client = wamp_client(Format::Json, ports);
         client.connect().await?;
-        let text = text(END, 1);
-        client.machine().publish(&Publication {
-            topic: "crash.end",
-            payload: PayloadRef::Bytes(text.as_bytes()),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            properties: &Properties::default(),
-            expiry_s: None,
-            options: &[],
-        })?;
-        loop {
-            if let Event::Published { outcome, .. } = client.event().await? {
-                self.recorder.settled(END, 1, Fate::Acknowledged(outcome?));
-                return Ok(());
-            }
-        }
+        let outcome = publish(&mut client, "crash.end", &text(END, 1)).await?;
+        self.recorder.settled(END, 1, Fate::Acknowledged(outcome));
+        Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! The demos. Workers in Rust and JavaScript take turns at the resource lock, also when one is killed, and under supervisord; and a
-//! band plays on a cluster, whose nodes are killed.
+//! band plays on a cluster, whose nodes are killed. A device is heard at a centre through a link that flaps.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -287,4 +287,56 @@ fn the_band_plays_on_under_supervisord_while_nodes_are_killed() {
     assert!(killed.status.success() && (told("is killed"), told("is back")) == (3, 3), "{printed}");
     said.rounds(1);
     drop(supervisord);
+}
+
+#[test]
+fn a_device_is_heard_at_the_centre_through_a_link_that_flaps() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("supervisord");
+    let example = format!("{} ", build("edge").display());
+    let free = free_ports(3);
+    let fennec = concat!(env!("CARGO_BIN_EXE_fennec"), " ");
+    let text = |name: &str| fs::read_to_string(source.join(name)).expect("a file of the demo");
+    let moved = |text: String| {
+        [9790, 9791, 9792]
+            .iter()
+            .zip(&free)
+            .fold(text, |text, (port, free)| text.replace(&format!(":{port}"), &format!(":{free}")))
+    };
+    let ini = moved(text("edge.supervisord.ini"));
+    let centre = format!("127.0.0.1:{}\n", free[0]);
+    // The same, but for what is built already, ports of its own, and a link in more of a hurry.
+    let built = [
+        ("cargo run --release --bin fennec -- ", fennec.to_owned()),
+        ("cargo run --release --example edge -- ", example),
+        (&*centre, format!("127.0.0.1:{} 1\n", free[0])),
+    ];
+    let ini = built.iter().fold(ini, |ini, (from, to)| {
+        assert!(ini.contains(from), "{from:?} is not in the demo");
+        ini.replace(from, to)
+    });
+    for (name, text) in
+        [("demo.ini", ini), ("edge.toml", moved(text("edge.toml"))), ("edge.centre.toml", text("edge.centre.toml"))]
+    {
+        fs::write(folder.path().join(name), text).expect("a copy");
+    }
+    fs::copy(source.join("prefix.sh"), folder.path().join("prefix.sh")).expect("a copy");
+    let (reader, output) = pipe().expect("a pipe");
+    let said = Said::by(reader);
+    let mut supervisord = Command::new(clients::python());
+    supervisord.args(["-m", "supervisor.supervisord", "-c", "demo.ini"]).current_dir(folder.path());
+    let supervisord = Supervisord(start(supervisord, &[], &output));
+    drop(output);
+    // Numbers that come behind two breaks of the link.
+    let (mut breaks, mut heard) = (0, 0);
+    while breaks < 2 || heard < 3 {
+        let line = said.0.recv_timeout(LIMIT).expect("the demo goes on");
+        assert!(!line.contains("twice"), "{line}");
+        if line.contains("is down") {
+            (breaks, heard) = (breaks + 1, 0);
+        }
+        heard += u32::from(line.contains("got "));
+    }
+    drop(supervisord);
+    while said.0.recv_timeout(LIMIT).is_ok() {}
 }

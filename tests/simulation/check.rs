@@ -11,6 +11,7 @@ use fennec::queue::segment::Segment;
 use fennec::queue::sync::Record;
 use fennec::types::payload::PayloadRef;
 
+use crate::clients::{NEWS_MAX, is_news};
 use crate::faults::Faults;
 use crate::linear::{Operation, is_linear};
 
@@ -50,6 +51,8 @@ pub struct Facts {
     /// Storages, and names of their disks, of which a sync has heard less than before in this life.
     pub forgotten: BTreeSet<(NodeId, StoreId, NodeId, u32)>,
     pub grants: u64,
+    /// Messages that need not stay and are available no more, of each storage.
+    pub given_up: u64,
 }
 
 /// A message of the log.
@@ -70,8 +73,29 @@ impl Facts {
     /// 5. Resume is exact: somebody has read all numbers behind `after` up to `until`.
     pub fn read(&self, reader: usize, (after, until): (u64, u64), read: &[Logged]) {
         let read: Vec<_> = read.iter().filter(|message| message.is_shown()).map(|m| (&m.number, &m.text)).collect();
-        let log: Vec<_> = self.shown.range(after + 1..=until).collect();
+        let log: Vec<_> = self.shown.range(after + 1..until + 1).collect();
         assert_eq!(read, log, "reader {reader} read something else behind {after}, up to {until}");
+    }
+
+    /// 7. Of what publishers have said, no more is given up than need not stay: whole segments, as long as there is too much.
+    pub fn check_kept(&mut self, node: &NodeId, first: u64) {
+        let news = |range: std::ops::Range<u64>| self.shown.range(range).filter(|(_, text)| is_news(text));
+        let (given_up, kept) = (news(0..first).count() as u64, news(first..u64::MAX).count() as u64);
+        self.given_up += given_up;
+        let Some((last, _)) = news(0..first).next_back() else { return };
+        let segments = self.log.values().map(|fed| relay::read_fed(fed).expect("it is as it was written").segment);
+        let mut ranges = segments.map(|segment| segment.first..segment.first + u64::from(segment.count));
+        let range = ranges.find(|range| range.contains(last)).expect("it is in the log");
+        let there_was = kept + news(range).count() as u64;
+        assert!(there_was > NEWS_MAX, "{node} has {kept} news from {first} on, and had {there_was} before that");
+    }
+
+    /// 7. A disk has all that is said to be there.
+    pub fn check_disk(&self, node: &NodeId, first: u64, on_disk: &[Logged]) {
+        let on_disk: Vec<_> = on_disk.iter().filter(|message| message.is_shown()).collect();
+        let on_disk: Vec<_> = on_disk.into_iter().map(|message| (&message.number, &message.text)).collect();
+        let log: Vec<_> = self.shown.range(first..).collect();
+        assert_eq!(on_disk, log, "{node} has something else from {first} on");
     }
 
     /// 1. Agreement.

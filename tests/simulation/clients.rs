@@ -24,8 +24,17 @@ use crate::linear::{Kind, Operation};
 
 pub const REALM: &str = "realm1";
 
+/// So many of the messages of publishers stay, the last ones.
+pub const NEWS_MAX: u64 = 60;
+
 /// Operations on one key: then another is used.
 const OPERATIONS_PER_KEY: usize = 40;
+
+/// Whether a publisher has said this.
+pub fn is_news(text: &str) -> bool {
+    let client = text.split_once('.').and_then(|(client, _)| client.parse::<usize>().ok());
+    client.is_some_and(|client| client.is_multiple_of(KINDS))
+}
 
 pub struct Client {
     pub id: usize,

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use fennec::cluster::entry::{self, Task};
+use fennec::cluster::retention::Policies;
 use fennec::node::log::Submission;
 use fennec::node::log::follow::Readers;
 use fennec::node::log::tickets::Owner;
@@ -15,12 +16,15 @@ use fennec::queue::envelope::{Envelope, NodeId};
 use fennec::queue::message::Batch;
 use fennec::queue::outcome::Outcome;
 use fennec::queue::quorum::Members;
+use fennec::queue::retention::Policy;
+use fennec::queue::state::rows::encode;
 use fennec::router::authorize::{Authorizer, Role};
 use fennec::store::Store;
 use fennec::types::ids::SessionId;
 use fennec::types::limits::Limits;
+use fennec::types::topic::TopicPattern;
 
-use crate::clients::REALM;
+use crate::clients::{NEWS_MAX, REALM};
 use crate::dice::Dice;
 use crate::storage::Disk;
 
@@ -223,7 +227,26 @@ fn broker(seed: u64) -> Arc<Node> {
         default_realm: REALM.to_owned(),
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anyone")])),
         users: Users::new([]).expect("nobody is no mistake"),
-        policies: Vec::new(),
+        policies: policy(),
     };
     Node::new(settings, seed)
+}
+
+/// What is to stay: of what publishers say little, so that something is given up, and all else.
+fn policy() -> Vec<Policy> {
+    let topics = [("news", NEWS_MAX)].into_iter();
+    let topics = topics.chain(["exact", "key0/#", "key1/#", "lock0", "lock1"].map(|topic| (topic, u64::MAX)));
+    let policy = |(topic, messages_max)| Policy {
+        realm: None,
+        pattern: TopicPattern::from_filter(topic).expect("a topic filter"),
+        age_us_max: u64::MAX,
+        bytes_max: u64::MAX,
+        messages_max,
+    };
+    topics.map(policy).collect()
+}
+
+/// The same as an entry tells it to storages.
+pub fn policies() -> Vec<u8> {
+    encode(&Policies::of(&policy(), u64::MAX))
 }

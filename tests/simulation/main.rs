@@ -61,6 +61,7 @@ struct Came {
     acks: u64,
     copies: u64,
     grants: u64,
+    given_up: u64,
 }
 
 /// What went wrong with this seed, if anything did.
@@ -75,8 +76,8 @@ fn run(plan: Plan, seed: u64, is_traced: bool) -> Result<Came, String> {
     }
     match result {
         Ok(()) => {
-            let Facts { acks, copied, grants, .. } = &world.facts;
-            Ok(Came { acks: acks.len() as u64, copies: *copied, grants: *grants })
+            let Facts { acks, copied, grants, given_up, .. } = &world.facts;
+            Ok(Came { acks: acks.len() as u64, copies: *copied, grants: *grants, given_up: *given_up })
         }
         Err(why) => {
             let text = why.downcast_ref::<String>().cloned();
@@ -90,7 +91,7 @@ fn run(plan: Plan, seed: u64, is_traced: bool) -> Result<Came, String> {
 /// lowest that failed.
 fn run_all(plan: Plan, seeds: Range<u64>) -> (Came, Option<(u64, String)>) {
     let next = AtomicU64::new(seeds.start);
-    let came = Mutex::new((Came { acks: 0, copies: 0, grants: 0 }, None::<(u64, String)>));
+    let came = Mutex::new((Came { acks: 0, copies: 0, grants: 0, given_up: 0 }, None::<(u64, String)>));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
         loop {
@@ -101,7 +102,8 @@ fn run_all(plan: Plan, seeds: Range<u64>) -> (Came, Option<(u64, String)>) {
             let result = run(plan, seed, false);
             let mut came = came.lock().expect("nobody panics with it");
             match result {
-                Ok(Came { acks, copies, grants }) => {
+                Ok(Came { acks, copies, grants, given_up }) => {
+                    came.0.given_up += given_up;
                     came.0.acks += acks;
                     came.0.copies += copies;
                     came.0.grants += grants;
@@ -125,12 +127,12 @@ fn check(plan: Plan, seeds: u64) {
     }
     let first = variable("FENNEC_SIM_FIRST").unwrap_or(0);
     let seeds = variable("FENNEC_SIM_SEEDS").unwrap_or(seeds);
-    let (Came { acks, copies, grants }, failed) = run_all(plan, first..first + seeds);
+    let (Came { acks, copies, grants, given_up }, failed) = run_all(plan, first..first + seeds);
     if let Some((seed, why)) = failed {
         panic!("FENNEC_SIM_SEED={seed} replays it: {why}");
     }
-    println!("{seeds} seeds: {acks} acknowledged, {copies} copies, {grants} locks");
-    assert!(acks > seeds * 50 && grants > seeds, "hardly anything happened");
+    println!("{seeds} seeds: {acks} acknowledged, {copies} copies, {grants} locks, {given_up} given up");
+    assert!(acks > seeds * 50 && grants > seeds && given_up > seeds, "hardly anything happened");
 }
 
 /// Some seed fails when this bug is planted: `likely`, which was found to do so, or another.

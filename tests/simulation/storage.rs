@@ -8,8 +8,10 @@ use fennec::queue::state::{State, StateLimits};
 use fennec::store::memory::MemoryStore;
 use fennec::store::state::load;
 use fennec::store::{Row, Store, StoreReader, each_row};
+use fennec::types::topic::TopicPattern;
 
-use crate::check::Facts;
+use crate::check::{Facts, Logged, messages_of};
+use crate::clients::REALM;
 
 /// Small, so that entries lose their feed, and copies have parts.
 const LIMITS: NdbLimits = NdbLimits { recent_max: 300, recent_bytes_max: 1 << 20, part_bytes_max: 2000 };
@@ -54,6 +56,18 @@ impl Storage {
         }
     }
 
+    /// Gives up what need not stay.
+    pub fn tidy(&mut self, wall_us: u64) {
+        if !self.is_working {
+            self.ndb.tidy(wall_us).expect("disks do not fail");
+        }
+    }
+
+    /// From this number on everything is there.
+    pub fn first_available(&self) -> u64 {
+        first_available(self.ndb.state())
+    }
+
     pub fn reader(&self) -> Box<dyn StoreReader> {
         self.ndb.reader().expect("it has readers")
     }
@@ -69,6 +83,22 @@ pub fn store_id(disk: &Disk) -> StoreId {
 pub fn state(disk: &Disk) -> State {
     let mut reader = disk.reader().expect("it has readers");
     load(&mut *reader, StateLimits::default()).expect("rows are as they were written")
+}
+
+/// From which number on everything is there that is an event.
+pub fn first_available(state: &State) -> u64 {
+    let all = TopicPattern::from_filter("#").expect("a topic filter");
+    state.floors().first_available(REALM, &all, false)
+}
+
+/// All messages that are on a disk, from a number on.
+pub fn messages(disk: &Disk, first: u64) -> Vec<Logged> {
+    let mut reader = disk.reader().expect("it has readers");
+    let mut messages = Vec::new();
+    let segments = reader.segments(first, None, usize::MAX).expect("memory can be read");
+    segments.iter().for_each(|segment| messages_of(segment, &mut messages));
+    messages.retain(|message| message.number >= first);
+    messages
 }
 
 /// Rows that all disks have alike.

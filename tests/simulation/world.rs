@@ -377,7 +377,12 @@ impl World {
             }
             Process::Storage(storage) => {
                 match is_up {
-                    true => storage.ndb.connected(other),
+                    true => {
+                        storage.ndb.connected(other);
+                        if other.role == Role::Entry {
+                            storage.ndb.tell_policies(other, &entry::policies());
+                        }
+                    }
                     false => storage.ndb.disconnected(other),
                 }
                 self.storage_goes_on(at);
@@ -456,6 +461,7 @@ impl World {
                 let is_back = storage.ndb.counts() && storage.position() == decided;
                 node.is_recovering &= !(is_back && has_met_syncs);
                 storage.ndb.tick(wall);
+                storage.tidy(wall);
                 self.storage_goes_on(id);
             }
             Process::Sync(sync) => {
@@ -684,11 +690,13 @@ impl World {
                 _ => None,
             });
             let Some(storage) = storage else { continue };
-            let segments = storage.reader().segments(last + 1, None, usize::MAX).expect("memory can be read");
+            // What was given up it is told.
+            let first = storage.first_available().max(last + 1).min(fed + 1);
+            let segments = storage.reader().segments(first, None, usize::MAX).expect("memory can be read");
             let mut messages = Vec::new();
             segments.iter().for_each(|segment| messages_of(segment, &mut messages));
-            messages.retain(|message: &Logged| message.number > last && message.number <= fed);
-            self.facts.read(client, (last, fed), &messages);
+            messages.retain(|message: &Logged| message.number >= first && message.number <= fed);
+            self.facts.read(client, (first - 1, fed), &messages);
             self.clients[client].has_read(fed);
         }
     }
@@ -978,7 +986,7 @@ impl World {
     }
 
     /// All disks have the same, and none goes on under the name of one that knew more.
-    fn check_disks(&self) {
+    fn check_disks(&mut self) {
         for (storage, store, sync, life) in &self.facts.forgotten {
             let is_known = self.nodes[sync].life == *life;
             let present = storage::store_id(&self.nodes[storage].disk);
@@ -989,5 +997,18 @@ impl World {
         let first = disks.next().expect("there is a storage");
         assert_eq!(first.0, self.facts.decided, "a disk is behind");
         assert!(disks.all(|disk| disk == first), "states differ");
+        self.check_retention();
+    }
+
+    /// 7. What has to stay is there, on every disk that keeps all.
+    fn check_retention(&mut self) {
+        let Self { nodes, plan, facts, .. } = self;
+        for (id, Node { disk, .. }) in nodes.iter().filter(|(id, _)| id.role == Role::Storage) {
+            let first = storage::first_available(&storage::state(disk));
+            facts.check_kept(id, first);
+            if plan.copies == plan.storages {
+                facts.check_disk(id, first, &storage::messages(disk, first));
+            }
+        }
     }
 }

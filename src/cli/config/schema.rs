@@ -100,16 +100,16 @@ sections! {
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
-        /// Central brokers that events are sent to, over links that come and go. See "Uplinks".
+        /// Central brokers that events are sent to, over links that come and go. See docs/delivery.md.
         uplink: Tables<Uplink> = Tables::default(),
+        /// Other MQTT brokers, whose topics and the own ones become each other's. See `docs/delivery.md`.
+        bridge: Tables<Bridge> = Tables::default(),
         /// HTTP endpoints that durable events are sent to. See docs/delivery.md.
         service: Tables<Service> = Tables::default(),
         /// What holds for all services.
         services: Services = Services::default(),
         /// Where others may post events to this broker: `POST /hooks/NAME`. See docs/delivery.md.
         hook: Tables<Hook> = Tables::default(),
-        /// Other MQTT brokers, whose topics and the own ones become each other's. See `docs/bridge.md`.
-        bridge: Tables<Bridge> = Tables::default(),
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".

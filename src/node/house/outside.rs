@@ -10,7 +10,8 @@ use crate::types::event::Discloser;
 use crate::types::value::Value;
 
 /// What is offered so.
-pub(super) const OUTSIDE: [&str; 7] = [
+pub(super) const OUTSIDE: [&str; 8] = [
+    "fennec.bridge.status",
     "fennec.service.list",
     "fennec.service.add",
     "fennec.service.remove",

@@ -1,6 +1,9 @@
 //! Publishers and subscribers on one node, which speak [`TestWire`](crate::node::testing::TestWire). What a subscriber got is
 //! compared as lines: `1# t=x` is a copy of `x` on topic `t`, QoS 1, packet identifier 1.
 
+mod refusing;
+mod sharing;
+
 use std::sync::atomic::Ordering;
 
 use super::targets::TARGETS_MAX;
@@ -218,23 +221,6 @@ fn lists_say_who_may_get_an_event() {
 }
 
 #[test]
-fn lists_hold_for_members_of_shared_subscriptions_too() {
-    let world = world();
-    let clients = ["a", "b"].map(|name| world.client(name));
-    clients.iter().for_each(|client| {
-        world.subscribe_with(client, &filter("t"), Some("g"), merged(AtMostOnce));
-    });
-    let without_a = Filter { exclude: [clients[0].session.id].into(), ..Filter::default() };
-    let for_nobody = Filter { eligible: Some([].into()), ..Filter::default() };
-    let mut publisher = world.publisher();
-    for filter in [&without_a, &for_nobody, &without_a, &for_nobody] {
-        publisher.say("t", &Publication { filter: Some(filter), ..publication(b"x", AtMostOnce) }).unwrap();
-    }
-    publisher.finish();
-    assert_eq!((clients[0].take().len(), clients[1].take().len()), (0, 2));
-}
-
-#[test]
 fn large_payloads_are_shared_not_copied() {
     let world = world();
     let clients = ["a", "b"].map(|name| world.client(name));
@@ -293,45 +279,6 @@ fn a_copy_keeps_the_retain_flag_only_if_the_subscription_wants_it() {
     publisher.say("t", &Publication { retain: true, ..publication(b"x", AtMostOnce) }).unwrap();
     publisher.finish();
     assert_eq!(clients.map(|client| client.take()), [["t=x"], ["t=x retain"]]);
-}
-
-#[test]
-fn a_retained_value_without_room_is_refused_and_nobody_gets_it() {
-    let world = world_with(Limits { retained_messages_max: 1, ..Limits::default() });
-    let client = world.client("a");
-    world.subscribe(&client, "#", AtMostOnce);
-    let mut publisher = world.publisher();
-    let mut say = |topic: &str, payload: &[u8]| {
-        let fate = publisher.say(topic, &Publication { retain: true, ..publication(payload, AtMostOnce) });
-        publisher.finish();
-        fate
-    };
-    assert!(say("a", b"x").is_ok());
-    assert_eq!(say("b", b"x"), Err(PublishRefused::RetainedFull));
-    assert!(say("a", b"y").is_ok(), "a change");
-    assert!(say("a", b"").is_ok(), "cleared");
-    assert!(say("b", b"x").is_ok(), "now there is room");
-    assert_eq!(client.take(), ["a=x", "a=y", "a=", "b=x"]);
-    assert_eq!(world.dropped(Drop::RetainedFull), 1);
-}
-
-#[test]
-fn retained_values_do_not_grow_beyond_their_bound_by_being_changed() {
-    let world = world_with(Limits { retained_bytes_max: 2000, ..Limits::default() });
-    let mut publisher = world.publisher();
-    let mut retain = |topic, bytes| {
-        let payload = vec![b'x'; bytes];
-        let taken = publisher.say(topic, &Publication { retain: true, ..publication(&payload, AtMostOnce) }).is_ok();
-        publisher.finish();
-        taken
-    };
-    assert!(retain("a", 100) && retain("b", 1000));
-    assert!(!retain("a", 900), "the value before stays");
-    assert!(!retain("c", 900));
-    assert!(retain("a", 300) && retain("b", 900) && retain("a", 400));
-    let (values, bytes) = world.realm.retained_size();
-    assert!(values == 2 && bytes <= 2000, "{bytes}");
-    assert!(retain("b", 0) && retain("a", 1500));
 }
 
 #[test]
@@ -434,106 +381,6 @@ fn a_client_that_takes_aliases_gets_copies_of_its_own() {
 }
 
 #[test]
-fn an_event_that_one_encoding_cannot_say_is_dropped_there_and_the_others_keep_their_places() {
-    struct Squeamish(&'static TestWire);
-    impl crate::node::wire::Wire for Squeamish {
-        fn id(&self) -> crate::node::wire::WireId {
-            crate::node::wire::WireId(9)
-        }
-        fn event(
-            &self,
-            event: &Event<'_>,
-            terms: &Terms,
-            split: bool,
-            out: &mut Vec<u8>,
-        ) -> Result<crate::node::wire::Encoded, Unencodable> {
-            match event.payload {
-                PayloadRef::Bytes(b"b") => Err(Unencodable::Payload),
-                _ => self.0.as_ref().0.event(event, terms, split, out),
-            }
-        }
-        fn rpc(
-            &self,
-            _: &Arc<Session>,
-            _: &crate::router::output::Output<'_, Arc<Session>>,
-            _: &mut Touched,
-        ) -> Result<(), Unencodable> {
-            Ok(())
-        }
-    }
-    let squeamish = crate::node::wire::WireRef(Box::leak(Box::new(Squeamish(wire(9)))));
-    let world = world();
-    let (a, b) = (world.client("a"), world.client("b"));
-    b.session.mailbox().attach(b.link.clone(), squeamish, 1000, usize::MAX, 0);
-    world.realm.set_wire(&b.session, squeamish, false);
-    for client in [&a, &b] {
-        world.subscribe(client, "t", AtLeastOnce);
-    }
-    world.publisher().send("t", &["a", "b", "c"], AtLeastOnce);
-    assert_eq!(a.take(), ["1# t=a", "2# t=b", "3# t=c"]);
-    assert_eq!(b.take(), ["1# t=a", "2# t=c"]);
-    b.session.mailbox().attach(b.link.clone(), squeamish, 1000, usize::MAX, 0);
-    assert_eq!(b.take(), ["1# t=a dup", "2# t=c dup"], "what is sent again is what was sent");
-    assert_eq!(world.dropped(Drop::Untranslatable), 1);
-}
-
-#[test]
-fn every_drop_is_counted_by_its_reason() {
-    let limits = Limits { outbox_bytes_max: 100, backlog_messages_max: 1, inflight_max: 1, ..Limits::default() };
-    let world = world_with(limits);
-    let client = world.client_as("a", world.wire, 90, 0);
-    world.subscribe(&client, "t", AtLeastOnce);
-    let mut publisher = world.publisher();
-    publisher.send("t", &["x".repeat(60).as_str()], AtMostOnce);
-    publisher.send("t", &["x".repeat(60).as_str(), "x"], AtMostOnce);
-    assert_eq!(world.dropped(Drop::QueueFull), 2, "no room in the outbox");
-    publisher.send("t", &["x".repeat(70).as_str()], AtLeastOnce);
-    assert_eq!(world.dropped(Drop::TooLarge), 1);
-    publisher.say("t", &publication(UNSAYABLE, AtMostOnce)).unwrap();
-    publisher.finish();
-    assert_eq!(world.dropped(Drop::Untranslatable), 1);
-    publisher.send("t", &["x".repeat(60).as_str(), "b", "c"], AtLeastOnce);
-    assert_eq!(world.dropped(Drop::QueueFull), 4, "no room in the backlog");
-    let totals = world.node.metrics.of(Protocol::Mqtt);
-    assert_eq!(totals.publishes_in.load(Ordering::Relaxed), 8);
-    assert_eq!(totals.deliveries.load(Ordering::Relaxed), 1);
-}
-
-#[test]
-fn a_subscriber_that_does_not_read_is_disconnected_where_that_is_the_policy() {
-    for (outbox_full, expected) in [(OutboxFull::Drop, None), (OutboxFull::Disconnect, Some(End::SlowConsumer))] {
-        let world = world_with(Limits { outbox_bytes_max: 100, outbox_full, ..Limits::default() });
-        let (slow, quick) = (world.client("slow"), world.client("quick"));
-        for client in [&slow, &quick] {
-            world.subscribe(client, "t", AtMostOnce);
-        }
-        let mut publisher = world.publisher();
-        for _ in 0..10 {
-            publisher.send("t", &["x"], AtMostOnce);
-            assert_eq!(quick.take().len(), 1);
-        }
-        assert_eq!(slow.link.asked_to_end(), expected);
-        assert_eq!(quick.link.asked_to_end(), None);
-    }
-}
-
-#[test]
-fn who_may_not_publish_is_refused_and_counted() {
-    let world = world();
-    let client = world.client("a");
-    world.subscribe(&client, "$SYS/#", AtMostOnce);
-    let mut publisher = world.publisher();
-    assert_eq!(publisher.say("$SYS/x", &publication(b"x", AtMostOnce)), Err(PublishRefused::NotAuthorized));
-    publisher.finish();
-    assert_eq!((client.take().len(), world.dropped(Drop::NotAuthorized)), (0, 1));
-    let own = Arc::new(Topic::from_name("$SYS/x").unwrap());
-    world.node.publish_as_broker(&world.realm, &own, &publication(b"x", AtMostOnce), Protocol::Mqtt, NOW_MS);
-    assert_eq!(client.take(), ["$SYS/x=x"], "the broker itself may");
-    let received = Protocol::ALL.map(|of| world.node.metrics.of(of).publishes_in.load(Ordering::Relaxed));
-    assert_eq!(received.iter().sum::<u64>(), 1, "and was not received");
-}
-
-#[test]
 fn an_expiry_is_told_and_remembered() {
     let world = world();
     let client = world.client("a");
@@ -606,52 +453,6 @@ fn touched_connections_are_woken_once_when_the_batch_is_done_or_given_up() {
     assert_eq!(wakes(), 1);
 }
 
-#[test]
-fn members_of_a_shared_subscription_take_turns() {
-    let world = world();
-    let clients = ["a", "b", "c"].map(|name| world.client(name));
-    clients.iter().for_each(|client| {
-        world.subscribe_with(client, &filter("t"), Some("g"), merged(AtLeastOnce));
-    });
-    let alone = world.client("d");
-    world.subscribe(&alone, "t", AtMostOnce);
-    world.publisher().send("t", &["1", "2", "3", "4", "5", "6"], AtLeastOnce);
-    let mut all: Vec<_> = clients.iter().map(|client| client.take()).collect();
-    all.sort();
-    assert_eq!(all, [["1# t=1", "2# t=4"], ["1# t=2", "2# t=5"], ["1# t=3", "2# t=6"]]);
-    assert_eq!(alone.take().len(), 6);
-}
-
-#[test]
-fn a_shared_subscription_prefers_who_is_connected_and_has_nothing_waiting() {
-    let world = world();
-    let [free, busy, away, gone] = ["free", "busy", "away", "gone"].map(|name| {
-        let client = world.client(name);
-        world.subscribe_with(&client, &filter("t"), Some("g"), merged(AtLeastOnce));
-        client
-    });
-    let waiting = Owed {
-        event: Arc::new(Event::store(&event_for_test(&Arc::new(Topic::from_name("w").unwrap())), None)),
-        terms: Terms { qos: AtLeastOnce, ..Terms::default() },
-    };
-    busy.session.mailbox().backlog.push(waiting).unwrap();
-    away.go_offline();
-    gone.go_offline();
-    gone.session.mailbox().keeps = false;
-    let backlogs = || [&free, &busy, &away, &gone].map(|client| client.session.mailbox().backlog.len());
-    let mut publisher = world.publisher();
-    publisher.send("t", &["1", "2", "3", "4"], AtLeastOnce);
-    assert_eq!((free.take().len(), backlogs()), (4, [0, 1, 0, 0]));
-    free.go_offline();
-    publisher.send("t", &["5", "6", "7", "8"], AtLeastOnce);
-    assert_eq!(backlogs(), [0, 5, 0, 0]);
-    busy.go_offline();
-    publisher.send("t", &["9", "10", "11", "12", "13", "14"], AtLeastOnce);
-    let [at_free, at_busy, at_away, at_gone] = backlogs();
-    assert_eq!((at_free + at_busy + at_away, at_gone), (11, 0), "kept for who comes back");
-    assert!(at_free > 0 && at_away > 0);
-}
-
 fn event_for_test(topic: &Arc<Topic>) -> Event<'_> {
     Event {
         topic,
@@ -666,21 +467,4 @@ fn event_for_test(topic: &Arc<Topic>) -> Event<'_> {
         expires_at_ms: None,
         expires_in_s: None,
     }
-}
-
-#[test]
-fn a_publisher_is_told_once_that_its_subscribers_fell_behind() {
-    let world = world_with(Limits { backlog_messages_max: 4, inflight_max: 1, ..Limits::default() });
-    let (slow, quick) = (world.client("slow"), world.client("quick"));
-    slow.session.mailbox().attach(slow.link.clone(), world.wire.as_ref(), 1, usize::MAX, 0);
-    world.subscribe(&slow, "t", AtLeastOnce);
-    world.subscribe(&quick, "t", AtLeastOnce);
-    let mut publisher = world.publisher();
-    publisher.send("t", &["1", "2", "3"], AtLeastOnce);
-    assert!(!publisher.take_crowded());
-    publisher.send("t", &["4"], AtLeastOnce);
-    assert!(publisher.take_crowded() && !publisher.take_crowded());
-    publisher.send("t", &["5", "6"], AtLeastOnce);
-    assert!(!publisher.take_crowded(), "it is full: waiting would not help, and what does not fit is dropped");
-    assert_eq!(world.dropped(Drop::QueueFull), 1);
 }

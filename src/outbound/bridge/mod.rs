@@ -49,7 +49,7 @@ use crate::queue::state::rows;
 use crate::types::event::Qos;
 use crate::types::topic::TopicPattern;
 use rules::Rules;
-use status::{Shared, State, Status};
+use status::{Shared, State, Status, Statuses};
 use translate::Way;
 use work::{End, Work};
 
@@ -93,7 +93,7 @@ impl Config {
 /// All bridges of a broker.
 #[derive(Default)]
 pub struct Bridges {
-    statuses: Vec<Shared>,
+    statuses: Statuses,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -121,13 +121,8 @@ impl Bridges {
         bridges
     }
 
-    /// How they are doing, in the order of the configuration.
-    pub fn statuses(&self) -> Vec<Status> {
-        self.statuses.iter().map(Shared::get).collect()
-    }
-
-    /// The same for whoever asks later.
-    pub fn shared(&self) -> Vec<Shared> {
+    /// How they are doing, for whoever asks.
+    pub fn statuses(&self) -> Statuses {
         self.statuses.clone()
     }
 

@@ -1,4 +1,4 @@
-//! How a bridge is doing, for whoever asks.
+//! How bridges are doing, for whoever asks: `fennec.bridge.status`, and metrics.
 
 use std::sync::Arc;
 
@@ -6,6 +6,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::outward::OutwardCounts;
+use crate::http::metrics::{Text, escaped};
+use crate::node::house::outside::{Declined, Request};
+use crate::types::payload::Format;
+use crate::types::value::Value;
 
 /// What a bridge is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,4 +137,70 @@ impl Shared {
         self.set_counts(counts);
         self.before.lock().add(counts);
     }
+}
+
+/// The statuses of all bridges of a broker, in the order of the configuration. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Statuses(Vec<Shared>);
+
+/// A metric of each bridge: name, type, help, value.
+type Metric = (&'static str, &'static str, &'static str, fn(&Status) -> u64);
+
+const METRICS: [Metric; 17] = [
+    ("up", "gauge", "1 if the bridge is connected.", |it| (it.state == State::Up).into()),
+    ("attempts", "gauge", "Tries since the bridge was connected last.", |it| it.attempts),
+    ("lag_events", "gauge", "Durable events that the other broker does not have yet.", |it| it.out.lag_events),
+    ("lag_seconds", "gauge", "Age of the oldest of those that was read.", |it| it.out.lag_ms / 1000),
+    ("pending", "gauge", "Events that are under way to the other broker or wait in memory.", |it| it.out.pending),
+    ("sent_total", "counter", "PUBLISH packets sent, repeated ones too.", |it| it.out.sent),
+    ("sent_bytes_total", "counter", "Bytes of these.", |it| it.out.sent_bytes),
+    ("done_total", "counter", "Events that the other broker has.", |it| it.out.done),
+    ("repeated_total", "counter", "Events sent again after a reconnect.", |it| it.out.repeated),
+    ("dropped_total", "counter", "Events that were not durable and had no room in the queue.", |it| it.out.dropped),
+    ("expired_total", "counter", "Events whose time was over before they could be sent.", |it| it.out.expired),
+    ("refused_total", "counter", "Events that the other broker does not take.", |it| it.out.refused),
+    ("gaps_total", "counter", "Times that retention took events before they were sent.", |it| it.out.gaps),
+    ("received_total", "counter", "Messages of the other broker.", |it| it.inward.received),
+    ("received_bytes_total", "counter", "Bytes of their topics and payloads.", |it| it.inward.received_bytes),
+    ("echoed_total", "counter", "Own messages that came back and were dropped.", |it| it.inward.echoed),
+    ("looped_total", "counter", "Messages that had crossed a bridge of this broker before.", |it| it.inward.looped),
+];
+
+impl Statuses {
+    pub(super) fn push(&mut self, status: Shared) {
+        self.0.push(status);
+    }
+
+    /// Answers `fennec.bridge.status`: the bridges of the caller's realm.
+    pub fn answer(&self, request: Request) {
+        if request.procedure != "fennec.bridge.status" {
+            return;
+        }
+        let of_realm = self.0.iter().map(Shared::get).filter(|status| *status.realm == *request.realm);
+        let values = of_realm.map(|status| value_of(&status)).collect::<Option<Vec<_>>>();
+        let unavailable = || Declined { uri: "wamp.error.unavailable", text: "the status cannot be told".to_owned() };
+        let answer = values.map(|bridges| Value::map([("bridges", Value::List(bridges))])).ok_or_else(unavailable);
+        request.answer(answer);
+    }
+
+    /// Metrics of all bridges.
+    pub fn write(&self, text: &mut Text) {
+        let all: Vec<Status> = self.0.iter().map(Shared::get).collect();
+        if all.is_empty() {
+            return;
+        }
+        for (name, kind, help, value) in METRICS {
+            let name = format!("fennec_bridge_{name}");
+            text.family(&name, kind, help);
+            for status in &all {
+                let label = format!("realm=\"{}\",bridge=\"{}\"", escaped(&status.realm), escaped(&status.name));
+                text.sample(&name, &label, value(status));
+            }
+        }
+    }
+}
+
+fn value_of(status: &Status) -> Option<Value> {
+    let json = serde_json::to_vec(status).ok()?;
+    Value::decode(Format::Json, &json).ok()
 }

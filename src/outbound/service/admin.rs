@@ -13,7 +13,7 @@ use super::machine::Stored;
 use super::settings::{ServiceSettings, Wrong, check_id};
 use crate::node::Node;
 use crate::node::consumer::{ConsumerError, ConsumerInfo};
-use crate::node::house::outside::{Declined, Request};
+use crate::node::house::outside::{Declined, Handler, Request};
 use crate::node::log::ClockFn;
 use crate::node::past::{Since, Target};
 use crate::queue::state::rows;
@@ -127,11 +127,14 @@ impl Admin {
         Arc::new(Self { node, board, clock })
     }
 
-    /// Answers the procedures, with tasks of this runtime.
-    pub fn install(self: &Arc<Self>, runtime: Handle) {
+    /// Answers the procedures, with tasks of this runtime; those of others are `others`'.
+    pub fn install(self: &Arc<Self>, runtime: Handle, others: Handler) {
         let admin = Arc::downgrade(self);
         let node = self.node.clone();
         node.house.answer_outside(Arc::new(move |request| {
+            if !request.procedure.starts_with("fennec.service.") {
+                return others(request);
+            }
             let Some(admin) = admin.upgrade() else { return };
             runtime.spawn(async move { admin.handle(request).await });
         }));

@@ -63,7 +63,7 @@ impl Shared {
     }
 
     pub fn connector(&self, settings: &ServiceSettings) -> Result<TlsConnector, String> {
-        let make = |trust: Trust| trust.connector(None).map_err(|error| error.to_string());
+        let make = |trust: Trust| trust.connector().map_err(|error| error.to_string());
         match &settings.ca {
             Some(path) => make(Trust::File(path.clone())),
             None => self.system.get_or_init(|| make(Trust::System)).clone(),

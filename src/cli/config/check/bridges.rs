@@ -120,9 +120,9 @@ impl Check {
             }
         };
         if (bridge.cafile.is_some() || credentials.is_some())
-            && let Err(error) = trust.check(credentials.as_ref())
+            && let Err(error) = trust.connector_as(credentials.as_ref())
         {
-            let name = if bridge.cafile.is_some() && trust.check(None).is_err() { "cafile" } else { "cert" };
+            let name = if bridge.cafile.is_some() && trust.connector().is_err() { "cafile" } else { "cert" };
             self.wrong(&format!("{table}.{name}"), error.to_string());
         }
         (trust, credentials)

@@ -50,5 +50,8 @@ fn every_example_of_the_page_on_delivery_is_accepted() {
     let configs: Vec<Config> = examples.iter().map(|example| Scene::new(example).load()).collect();
     assert!(configs.iter().any(|config| !config.services.is_empty()));
     assert!(configs.iter().any(|config| !config.hooks.is_empty()));
+    assert!(configs.iter().any(|config| !config.bridges.is_empty()));
+    assert!(configs.iter().any(|config| config.uplinks.iter().any(|uplink| !uplink.receive.is_empty())));
+    assert!(configs.iter().any(|config| config.uplinks.iter().any(|uplink| uplink.timing.bytes_per_s.is_some())));
     assert!(configs.iter().any(|config| !config.allow_networks.is_empty()));
 }

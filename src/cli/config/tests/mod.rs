@@ -5,10 +5,12 @@ use std::fs;
 use super::*;
 use crate::store::{StoreUrl, SyncMode};
 
+mod bridges;
 mod documentation;
 mod meaning;
 mod services;
 mod sources;
+mod uplinks;
 
 /// A hash of nothing in particular.
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

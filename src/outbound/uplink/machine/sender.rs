@@ -204,7 +204,12 @@ impl Sender {
         let verdict = self.kept.numbering.hear(answer, now_ms);
         match verdict {
             Verdict::Same => {}
-            Verdict::Accepted(count) => self.shift(-(count as i64)),
+            Verdict::Accepted(count) => {
+                self.shift(-(count as i64));
+                // What is left has its share of the bytes, near enough for when to read on.
+                let (was, is) = (before.ahead().len(), self.kept.numbering.ahead().len());
+                self.ahead_bytes = self.ahead_bytes / was.max(1) * is;
+            }
             Verdict::Rewound(count) => self.shift(count as i64),
             Verdict::Resync(why) => self.begin(why),
         }

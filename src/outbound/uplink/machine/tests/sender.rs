@@ -100,6 +100,17 @@ fn batches_are_bounded_by_bytes_and_one_message_always_goes() {
 }
 
 #[test]
+fn large_messages_are_read_on_while_a_batch_is_under_way_too() {
+    let mut sender = sender(BOUNDS, 1);
+    fill(&mut sender, 100, 500);
+    record(&mut sender);
+    let ahead = sender.numbering().ahead().len();
+    accept(&mut sender, 2);
+    fill(&mut sender, 100, 500);
+    assert_eq!((ahead, sender.numbering().ahead().len()), (4, 4));
+}
+
+#[test]
 fn the_last_accepted_batch_is_kept_in_the_log() {
     let mut sender = sender(BOUNDS, 1);
     fill(&mut sender, 30, 10);
