@@ -396,7 +396,7 @@ mod tests {
             std::fs::write(&path, certificate).unwrap();
             let settings = ServiceSettings { configured: true, ..ServiceSettings::new("a", url.clone()) };
             let trust = crate::client::tls::Trust::File(path);
-            let tls = || trust.connector(None).map_err(|error| error.to_string());
+            let tls = || trust.connector().map_err(|error| error.to_string());
             let mut client = Client::new(&settings, Arc::new([]), tls).unwrap();
             client.send("t", Bytes::from_static(b"{}"), 0).await
         };
