@@ -98,7 +98,7 @@ fn what_a_service_becomes_is_told_over_both_protocols() {
         assert!(disabled.contains("disabled") && disabled.contains("\"gone\""), "{told:?}");
         assert!(down.contains("down") && down.contains("\"fails\"") && down.contains("503"), "{told:?}");
     }
-    assert_eq!(broker.seen("gone")["status"], "disabled");
+    until("it is seen", || broker.seen("gone")["status"] == "disabled");
     gone.store(false, Ordering::SeqCst);
     for name in ["fails", "gone"] {
         until("it is up again", || {

@@ -178,7 +178,8 @@ impl Admin {
         let settings = ServiceSettings::from_bytes(&info.row.settings).ok()?;
         let seen = self.board.get(&info.realm, &info.name);
         let topics = info.row.patterns.iter().map(|text| Value::from(spelt(text))).collect();
-        let status = if settings.paused { "paused" } else { stored.status.name() };
+        let status = seen.as_ref().map_or(stored.status, |seen| seen.status);
+        let status = if settings.paused { "paused" } else { status.name() };
         let mut entry = vec![
             ("id", Value::from(id)),
             ("url", Value::from(settings.url.as_str())),

@@ -107,6 +107,7 @@ impl Task<'_> {
 
     /// Tells what the service has become, and shows how it is.
     pub(super) fn tell(&mut self) {
+        self.show();
         let now_ms = self.now_ms();
         if let Some(status) = self.machine.take_became() {
             let stored = self.machine.stored();
@@ -117,7 +118,6 @@ impl Task<'_> {
             }
             meta::tell(&self.shared.node, &self.realm, self.id(), status, stored, now_ms);
         }
-        self.show();
     }
 
     pub(super) fn show(&self) {
