@@ -248,7 +248,8 @@ sections! {
         batch_bytes: ByteCount = ByteCount(256 * 1024),
         /// Bytes of messages in a second. Unless said: as fast as it goes.
         bytes_per_s: Option<ByteCount> = None,
-        /// Percent of a batch that what is published now gets while there is a backlog. 0: everything in the order of publication.
+        /// Percent of a batch, in both directions, that what is published now gets while there is a backlog. 0: everything in the order of
+        /// publication.
         live_percent: u32 = 50,
         /// Between two exchanges, unless a whole batch waits.
         spacing_ms: u32 = 20,

@@ -283,9 +283,12 @@ impl Link {
             self.outgoing = None;
             return Ok(());
         }
-        if self.outgoing.as_ref().is_none_or(|outgoing| outgoing.patterns() != patterns) {
+        let bounds = Bounds::default();
+        let bounds = Bounds { live_percent: exchange.live_percent.unwrap_or(bounds.live_percent), ..bounds };
+        let is_same = |outgoing: &Outgoing| outgoing.patterns() == patterns && outgoing.bounds() == bounds;
+        if !self.outgoing.as_ref().is_some_and(is_same) {
             self.outgoing = None;
-            self.outgoing = Some(self.open(patterns).await.map_err(|error| error.to_string())?);
+            self.outgoing = Some(self.open(patterns, bounds).await.map_err(|error| error.to_string())?);
         }
         let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
         outgoing.hear(expected, &exchange.broker);
@@ -309,14 +312,13 @@ impl Link {
         Ok(())
     }
 
-    async fn open(&mut self, patterns: Vec<TopicPattern>) -> Result<Outgoing, ConsumerError> {
+    async fn open(&mut self, patterns: Vec<TopicPattern>, bounds: Bounds) -> Result<Outgoing, ConsumerError> {
         let (realm, user, edge) = self.key.clone();
         let (realm, name) = (&realm, format!("uplink/{user}/{edge}"));
         let clock = self.centre.clock;
         let clock_fn: ClockFn = Arc::new(move || clock.now_ms());
         let node = self.node.clone();
-        let open =
-            || Outgoing::open(&node, realm, &name, (patterns.clone(), None), Bounds::default(), clock_fn.clone());
+        let open = || Outgoing::open(&node, realm, &name, (patterns.clone(), None), bounds, clock_fn.clone());
         match open().await {
             Err(ConsumerError::Stale) => {
                 // The edge was at another entry of the cluster before.

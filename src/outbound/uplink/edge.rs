@@ -345,6 +345,7 @@ impl Edge {
             expected,
             accepted_topics: texts(&self.uplink.topics),
             wanted_topics: if receives { texts(&self.uplink.receive) } else { None },
+            live_percent: receives.then_some(self.uplink.bounds.live_percent),
             refused: 0,
         };
         self.pace.begun(self.now_ms(), bytes);

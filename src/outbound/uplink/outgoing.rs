@@ -137,6 +137,10 @@ impl Outgoing {
         &self.sender
     }
 
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     pub fn patterns(&self) -> &[TopicPattern] {
         &self.patterns
     }

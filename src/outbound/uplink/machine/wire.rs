@@ -53,6 +53,9 @@ pub struct Exchange {
     /// Request: patterns that the edge wants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_topics: Option<Vec<String>>,
+    /// Request: percent of a batch to the edge that what is published now gets while there is a backlog; absent: half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_percent: Option<u8>,
     /// Answer: messages of the request that were refused, for the user may not publish there.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused: u64,
