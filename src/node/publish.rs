@@ -73,6 +73,25 @@ pub struct Publication<'a> {
     pub backing: Option<&'a Bytes>,
 }
 
+impl<'a> Publication<'a> {
+    /// A payload, and nothing else to be said of it.
+    pub fn plain(payload: PayloadRef<'a>, qos: Qos) -> Self {
+        Self {
+            payload,
+            qos,
+            retain: false,
+            properties: None,
+            publisher: None,
+            expires_in_s: None,
+            exclude_publisher: false,
+            filter: None,
+            condition: None,
+            packet: None,
+            backing: None,
+        }
+    }
+}
+
 /// Why a publication was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishRefused {

@@ -129,19 +129,8 @@ impl Node {
                 payload = Payload::Bytes(Bytes::from(text));
             }
         }
-        let publication = Publication {
-            payload: payload.as_ref(),
-            qos,
-            retain: false,
-            properties: Some(&Arc::new(properties)),
-            publisher: None,
-            expires_in_s: None,
-            exclude_publisher: false,
-            filter: None,
-            condition: None,
-            packet: None,
-            backing: None,
-        };
+        let properties = Arc::new(properties);
+        let publication = Publication { properties: Some(&properties), ..Publication::plain(payload.as_ref(), qos) };
         // The answer carries no expiry, so the time does not matter.
         self.publish_as_broker(realm, &topic, &publication, Protocol::Mqtt, 0);
     }

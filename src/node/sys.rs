@@ -19,19 +19,8 @@ impl Node {
         for realm in self.realms() {
             for (name, value) in self.sys(&realm, uptime_s) {
                 let Ok(topic) = Topic::from_name(&format!("$SYS/broker/{name}")) else { continue };
-                let publication = Publication {
-                    payload: PayloadRef::Bytes(value.as_bytes()),
-                    qos: Qos::ExactlyOnce,
-                    retain: true,
-                    properties: None,
-                    publisher: None,
-                    expires_in_s: None,
-                    exclude_publisher: false,
-                    filter: None,
-                    condition: None,
-                    packet: None,
-                    backing: None,
-                };
+                let payload = PayloadRef::Bytes(value.as_bytes());
+                let publication = Publication { retain: true, ..Publication::plain(payload, Qos::ExactlyOnce) };
                 self.publish_as_broker(&realm, &Arc::new(topic), &publication, Protocol::Mqtt, now_ms);
             }
         }

@@ -12,6 +12,7 @@
 //! brokers are made with (`client`).
 
 pub mod bridge;
+mod meta;
 pub mod path;
 pub mod service;
 pub mod uplink;
