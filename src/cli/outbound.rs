@@ -31,7 +31,7 @@ pub(super) struct Outbound {
     uplinks: Arc<uplink::board::Board>,
     stopping: watch::Sender<bool>,
     clock: Clock,
-    /// Answers `fennec.service.*`, and has bridges answer `fennec.bridge.*`.
+    /// Answers `fennec.service.*`.
     _admin: Arc<Admin>,
     bridges: Bridges,
 }
@@ -60,8 +60,8 @@ impl Outbound {
         let admin = Admin::new(node.clone(), board.clone(), clock_fn);
         let (stopping, stopped) = watch::channel(false);
         let bridges = Bridges::start(node, clock, &config.bridges, runtime.handle(), &stopped);
-        let statuses = bridges.statuses();
-        admin.install(runtime.handle().clone(), Arc::new(move |request| statuses.answer(request)));
+        node.offer("fennec.bridge.status", Arc::new(bridges.statuses()));
+        admin.install(runtime.handle());
         runtime.spawn(services.run());
         let uplinks = uplink::start(node, clock, &config.uplinks, runtime.handle(), &stopped);
         Ok(Self { runtime, node: node.clone(), board, uplinks, stopping, clock, _admin: admin, bridges })

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::outside::OUTSIDE;
 use super::{CallKey, Item, Queue};
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
@@ -40,8 +39,6 @@ pub(super) enum Procedure {
     GetEvents,
     /// Answered by a room above.
     Guest(&'static str),
-    /// Of a room above.
-    Outside(&'static str),
 }
 
 impl Procedure {
@@ -51,7 +48,7 @@ impl Procedure {
     }
 }
 
-const PROCEDURES: [(&str, Procedure); 17] = [
+const PROCEDURES: [(&str, Procedure); 14] = [
     ("fennec.key.get", Procedure::KeyGet),
     ("fennec.key.list", Procedure::KeyList),
     ("fennec.key.put", Procedure::KeyPut),
@@ -66,9 +63,21 @@ const PROCEDURES: [(&str, Procedure); 17] = [
     ("fennec.durable.list", Procedure::DurableList),
     ("fennec.durable.remove", Procedure::DurableRemove),
     ("wamp.subscription.get_events", Procedure::GetEvents),
-    ("fennec.uplink.exchange", Procedure::Guest("fennec.uplink.exchange")),
-    ("fennec.uplink.wait", Procedure::Guest("fennec.uplink.wait")),
-    ("fennec.uplink.status", Procedure::Guest("fennec.uplink.status")),
+];
+
+/// Those that rooms above answer.
+const GUESTS: [&str; 11] = [
+    "fennec.bridge.status",
+    "fennec.service.list",
+    "fennec.service.add",
+    "fennec.service.remove",
+    "fennec.service.retry",
+    "fennec.service.replay",
+    "fennec.service.pause",
+    "fennec.service.resume",
+    "fennec.uplink.exchange",
+    "fennec.uplink.wait",
+    "fennec.uplink.status",
 ];
 
 /// Where the invocations of a realm go.
@@ -111,8 +120,8 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
     let session = Arc::new(Session::new(CALLEE, identity, WireRef(&CALLS), mailbox));
     let mut procedures = HashMap::new();
     let mut dealer = realm.dealer.lock();
-    let outside = OUTSIDE.map(|uri| (uri, Procedure::Outside(uri)));
-    for (uri, procedure) in PROCEDURES.into_iter().chain(outside) {
+    let guests = GUESTS.map(|uri| (uri, Procedure::Guest(uri)));
+    for (uri, procedure) in PROCEDURES.into_iter().chain(guests) {
         let Ok(topic) = Topic::from_uri(uri) else { continue };
         let command = Register {
             request: RequestId(0),

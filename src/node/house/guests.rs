@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 
 use super::Room;
 use super::answer::{Answer, Failure, Given, say};
+use super::arguments::Arguments;
 use super::callee::{CALLEE, Call};
 use crate::node::Node;
 use crate::node::realm::Realm;
@@ -21,14 +22,28 @@ pub trait Guest: Send + Sync {
     fn take(&self, call: GuestCall);
 }
 
+/// An answer ends a call, so no time begins anew with it.
+const NO_TIME: u64 = 0;
+
 /// By the URIs of their procedures.
 #[derive(Default)]
 pub(super) struct Guests(RwLock<Vec<(&'static str, Arc<dyn Guest>)>>);
+
+/// Arguments by name.
+type Named = Vec<(String, Value)>;
+
+/// Why a call is not answered: a URI, and a text for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined {
+    pub uri: &'static str,
+    pub text: String,
+}
 
 /// A call to be answered, once. Dropped, it is answered with an error.
 pub struct GuestCall {
     node: Arc<Node>,
     realm: Arc<Realm>,
+    procedure: &'static str,
     call: Call,
     answered: bool,
 }
@@ -41,13 +56,14 @@ impl Node {
 }
 
 impl Room<'_> {
-    pub(super) fn pass_on(&mut self, procedure: &str, call: &Call) -> Result<Given, Failure> {
+    pub(super) fn pass_on(&mut self, procedure: &'static str, call: &Call) -> Result<Given, Failure> {
         let guests = self.node.house.guests.0.read();
         let guest = guests.iter().find(|(name, _)| *name == procedure).map(|(_, guest)| guest.clone());
         drop(guests);
         let guest = guest.ok_or_else(|| Failure::new("wamp.error.unavailable", "this broker does not offer it"))?;
         let realm = self.realm(call)?;
-        guest.take(GuestCall { node: self.node.clone(), realm, call: call.clone(), answered: false });
+        let node = self.node.clone();
+        guest.take(GuestCall { node, realm, procedure, call: call.clone(), answered: false });
         Ok(Given::Later)
     }
 }
@@ -61,6 +77,10 @@ impl GuestCall {
         &self.realm
     }
 
+    pub fn procedure(&self) -> &'static str {
+        self.procedure
+    }
+
     pub fn caller(&self) -> &Discloser {
         &self.call.caller
     }
@@ -72,6 +92,15 @@ impl GuestCall {
         let Some(args) = &args.args else { return Vec::new() };
         let first = Raw::checked(Format::MsgPack, args).items().next();
         first.map(|first| first.bytes().to_vec()).unwrap_or_default()
+    }
+
+    /// Arguments by place, and those by name.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn arguments(&self) -> Result<(Vec<Value>, Named), Declined> {
+        let read = Arguments::read(&self.call);
+        read.map(Arguments::into_parts).map_err(|Failure { uri, text }| Declined { uri, text })
     }
 
     /// The caller's role; `None`: it has none, so it may do nothing.
@@ -90,7 +119,7 @@ impl GuestCall {
     }
 
     /// Answers with one value that is MessagePack already.
-    pub fn answer_packed(mut self, value: &[u8], now_ms: u64) {
+    pub fn answer_packed(mut self, value: &[u8]) {
         let format = self.call.format();
         let mut list = Vec::with_capacity(value.len() + 1);
         // A list of one (MessagePack, fixarray).
@@ -108,26 +137,27 @@ impl GuestCall {
         let mut touched = Touched::default();
         // A caller that waits no more has gone.
         let _ = self.realm.command(&self.node, &mut touched, |dealer, out| {
-            dealer.yield_result(CALLEE, self.call.key.1, false, payload, now_ms, out)
+            dealer.yield_result(CALLEE, self.call.key.1, false, payload, NO_TIME, out)
         });
         touched.wake();
     }
 
-    pub fn answer(mut self, value: Value, now_ms: u64) {
-        self.answered = true;
-        say(&self.node, &self.call, Ok(Answer::one(value)), false, now_ms);
+    pub fn fail(self, uri: &'static str, text: impl Into<String>) {
+        self.answer(Err(Declined { uri, text: text.into() }));
     }
 
-    pub fn fail(mut self, uri: &'static str, text: &str, now_ms: u64) {
+    /// Answers with one value, or says why not.
+    pub fn answer(mut self, answer: Result<Value, Declined>) {
         self.answered = true;
-        say(&self.node, &self.call, Err(Failure::new(uri, text)), false, now_ms);
+        let answer = answer.map(Answer::one).map_err(|Declined { uri, text }| Failure::new(uri, text));
+        say(&self.node, &self.call, answer, false, NO_TIME);
     }
 }
 
 impl Drop for GuestCall {
     fn drop(&mut self) {
         if !self.answered {
-            say(&self.node, &self.call, Err(Failure::canceled()), false, 0);
+            say(&self.node, &self.call, Err(Failure::canceled()), false, NO_TIME);
         }
     }
 }

@@ -12,7 +12,6 @@
 //! - [`keys`] and [`locks`]: `fennec.key.*`, `fennec.lock.*`; what they change goes through the log and is [`placed`] there.
 //! - [`subscriptions`], [`durables`] and [`history`]: `fennec.subscription.*`, `fennec.durable.*`, `wamp.subscription.get_events`;
 //!   what they read of the past is [`asked`] for.
-//! - [`outside`]: what rooms above this one answer.
 //! - [`watches`]: calls that wait for a key to change.
 //! - [`guests`]: calls that rooms above answer.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
@@ -30,7 +29,6 @@ mod guests;
 mod history;
 mod keys;
 mod locks;
-pub mod outside;
 mod placed;
 mod subscriptions;
 #[cfg(test)]
@@ -38,8 +36,8 @@ mod tests;
 mod watches;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
@@ -55,7 +53,6 @@ use crate::queue::outcome::{Outcome, Refused};
 use crate::store::StoreError;
 use crate::types::event_id::EventId;
 use crate::types::ids::{InvocationId, SessionId};
-use crate::types::value::Value;
 
 use answer::{Failure, Given};
 use asked::Asked;
@@ -64,8 +61,7 @@ pub use callee::Inbox;
 use callee::{Call, Procedure};
 use fresh::{Fresh, Tide};
 use guests::Guests;
-pub use guests::{Guest, GuestCall};
-use outside::Declined;
+pub use guests::{Declined, Guest, GuestCall};
 use placed::Placed;
 use watches::Watches;
 
@@ -82,8 +78,6 @@ pub struct House {
     /// Something on the desk minds the time.
     minds_time: AtomicBool,
     guests: Guests,
-    /// Answers what is handed on.
-    outside: OnceLock<outside::Handler>,
 }
 
 /// What is to be worked off.
@@ -126,11 +120,6 @@ enum Item {
     Freshest(Option<u64>),
     /// The log has come as far as calls wait for.
     Followed,
-    /// A room above has answered a call.
-    Answered {
-        key: CallKey,
-        answer: Result<Value, Declined>,
-    },
     Tick,
 }
 
@@ -148,8 +137,6 @@ struct Desk {
     placed: HashMap<CallKey, Placed>,
     /// Calls that wait for the log's past.
     asked: HashMap<CallKey, Asked>,
-    /// Calls that were handed on to rooms above.
-    handed_on: HashMap<CallKey, Call>,
     watches: Watches,
     awaited: Vec<Awaited>,
     /// Calls that read keys, while those are being read from the store.
@@ -241,11 +228,6 @@ impl House {
         std::thread::Builder::new().name("house".to_owned()).spawn(run)
     }
 
-    /// Has calls of procedures answered that are not of this room. Once.
-    pub fn answer_outside(&self, handler: outside::Handler) {
-        let _ = self.outside.set(handler);
-    }
-
     /// Wakes a connection when the log has got as far as an event, or when the time is over.
     pub fn await_event(&self, id: EventId, link: &Arc<Link>, until_ms: u64) {
         self.queue.push(Item::Await(Awaited { id, who: Waiter::Link(link.clone()), until_ms }));
@@ -311,7 +293,6 @@ impl Room<'_> {
             Item::Replay(replay) => self.wait_to_replay(replay),
             Item::Freshest(position) => self.freshest(position),
             Item::Followed => self.work_off_fresh(),
-            Item::Answered { key, answer } => self.answered(&key, answer),
             Item::Tick => self.tick(),
         }
     }
@@ -343,7 +324,6 @@ impl Room<'_> {
             Procedure::DurableRemove => self.durable_remove(&call),
             Procedure::GetEvents => self.get_events(&call),
             Procedure::Guest(name) => self.pass_on(name, &call),
-            Procedure::Outside(name) => self.hand_on(&call, name),
         };
         match done {
             Ok(Given::Now(answer)) => self.answer(&call, Ok(answer)),
@@ -376,12 +356,6 @@ impl Room<'_> {
         }
         if let Some(at) = self.desk.early.iter().position(|call| call.key == *key) {
             let call = self.desk.early.swap_remove(at);
-            if answer {
-                self.answer(&call, Err(Failure::canceled()));
-            }
-            return;
-        }
-        if let Some(call) = self.desk.handed_on.remove(key) {
             if answer {
                 self.answer(&call, Err(Failure::canceled()));
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outward::OutwardCounts;
 use crate::http::metrics::{Text, escaped};
-use crate::node::house::outside::{Declined, Request};
+use crate::node::house::{Declined, Guest, GuestCall};
 use crate::types::payload::Format;
 use crate::types::value::Value;
 
@@ -166,21 +166,19 @@ const METRICS: [Metric; 17] = [
     ("looped_total", "counter", "Messages that had crossed a bridge of this broker before.", |it| it.inward.looped),
 ];
 
+/// Answers `fennec.bridge.status`: the bridges of the caller's realm.
+impl Guest for Statuses {
+    fn take(&self, call: GuestCall) {
+        let of_realm = self.0.iter().map(Shared::get).filter(|status| *status.realm == *call.realm().name);
+        let values = of_realm.map(|status| value_of(&status)).collect::<Option<Vec<_>>>();
+        let unavailable = || Declined { uri: "wamp.error.unavailable", text: "the status cannot be told".to_owned() };
+        call.answer(values.map(|bridges| Value::map([("bridges", Value::List(bridges))])).ok_or_else(unavailable));
+    }
+}
+
 impl Statuses {
     pub(super) fn push(&mut self, status: Shared) {
         self.0.push(status);
-    }
-
-    /// Answers `fennec.bridge.status`: the bridges of the caller's realm.
-    pub fn answer(&self, request: Request) {
-        if request.procedure != "fennec.bridge.status" {
-            return;
-        }
-        let of_realm = self.0.iter().map(Shared::get).filter(|status| *status.realm == *request.realm);
-        let values = of_realm.map(|status| value_of(&status)).collect::<Option<Vec<_>>>();
-        let unavailable = || Declined { uri: "wamp.error.unavailable", text: "the status cannot be told".to_owned() };
-        let answer = values.map(|bridges| Value::map([("bridges", Value::List(bridges))])).ok_or_else(unavailable);
-        request.answer(answer);
     }
 
     /// Metrics of all bridges.

@@ -3,7 +3,7 @@
 //! What is asked for goes through the log, so it does not matter which entry of a cluster is asked. Who may call these procedures is
 //! a matter of roles; who adds a service must be allowed to subscribe to its topics, too.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
@@ -13,7 +13,7 @@ use super::machine::Stored;
 use super::settings::{ServiceSettings, Wrong, check_id};
 use crate::node::Node;
 use crate::node::consumer::{ConsumerError, ConsumerInfo};
-use crate::node::house::outside::{Declined, Handler, Request};
+use crate::node::house::{Declined, Guest, GuestCall};
 use crate::node::log::ClockFn;
 use crate::node::past::{Since, Target};
 use crate::queue::state::rows;
@@ -25,6 +25,15 @@ use crate::types::value::Value;
 /// Services that may be there.
 const SERVICES_MAX: usize = 10_000;
 const TOPICS_MAX: usize = 100;
+const PROCEDURES: [&str; 7] = [
+    "fennec.service.list",
+    "fennec.service.add",
+    "fennec.service.remove",
+    "fennec.service.retry",
+    "fennec.service.replay",
+    "fennec.service.pause",
+    "fennec.service.resume",
+];
 
 /// See the module.
 pub struct Admin {
@@ -66,9 +75,9 @@ struct Given(Vec<(String, Value)>);
 
 impl Given {
     /// The first argument may be told by its place; the last may be a dict of the others.
-    fn read(request: &mut Request, first: &str) -> Result<Self, Declined> {
-        let mut given = std::mem::take(&mut request.kwargs);
-        for (at, value) in std::mem::take(&mut request.args).into_iter().enumerate() {
+    fn read(call: &GuestCall, first: &str) -> Result<Self, Declined> {
+        let (args, mut given) = call.arguments()?;
+        for (at, value) in args.into_iter().enumerate() {
             match value {
                 Value::Map(entries) => given.extend(entries),
                 value if at == 0 => given.push((first.to_owned(), value)),
@@ -122,46 +131,55 @@ impl Given {
     }
 }
 
+/// Where calls of one procedure come in.
+struct Entrance {
+    admin: Weak<Admin>,
+    runtime: Handle,
+}
+
+impl Guest for Entrance {
+    fn take(&self, call: GuestCall) {
+        if let Some(admin) = self.admin.upgrade() {
+            self.runtime.spawn(async move { admin.handle(call).await });
+        }
+    }
+}
+
 impl Admin {
     pub fn new(node: Arc<Node>, board: Arc<Board>, clock: ClockFn) -> Arc<Self> {
         Arc::new(Self { node, board, clock })
     }
 
-    /// Answers the procedures, with tasks of this runtime; those of others are `others`'.
-    pub fn install(self: &Arc<Self>, runtime: Handle, others: Handler) {
-        let admin = Arc::downgrade(self);
-        let node = self.node.clone();
-        node.house.answer_outside(Arc::new(move |request| {
-            if !request.procedure.starts_with("fennec.service.") {
-                return others(request);
-            }
-            let Some(admin) = admin.upgrade() else { return };
-            runtime.spawn(async move { admin.handle(request).await });
-        }));
+    /// Answers the procedures, with tasks of this runtime.
+    pub fn install(self: &Arc<Self>, runtime: &Handle) {
+        for procedure in PROCEDURES {
+            let entrance = Entrance { admin: Arc::downgrade(self), runtime: runtime.clone() };
+            self.node.offer(procedure, Arc::new(entrance));
+        }
     }
 
-    async fn handle(&self, mut request: Request) {
-        let answer = match request.procedure {
-            "fennec.service.list" => self.list(&mut request).await,
-            "fennec.service.add" => self.add(&mut request).await,
-            "fennec.service.remove" => self.remove(&mut request).await,
-            "fennec.service.retry" => self.retry(&mut request).await,
-            "fennec.service.replay" => self.replay(&mut request).await,
-            "fennec.service.pause" => self.pause(&mut request, true).await,
-            "fennec.service.resume" => self.pause(&mut request, false).await,
+    async fn handle(&self, call: GuestCall) {
+        let answer = match call.procedure() {
+            "fennec.service.list" => self.list(&call).await,
+            "fennec.service.add" => self.add(&call).await,
+            "fennec.service.remove" => self.remove(&call).await,
+            "fennec.service.retry" => self.retry(&call).await,
+            "fennec.service.replay" => self.replay(&call).await,
+            "fennec.service.pause" => self.pause(&call, true).await,
+            "fennec.service.resume" => self.pause(&call, false).await,
             _ => return,
         };
-        request.answer(answer);
+        call.answer(answer);
     }
 
-    async fn list(&self, request: &mut Request) -> Result<Value, Declined> {
-        let mut given = Given::read(request, "id")?;
+    async fn list(&self, call: &GuestCall) -> Result<Value, Declined> {
+        let mut given = Given::read(call, "id")?;
         let only = given.text("id")?;
         given.end()?;
         let mut services = Vec::new();
         for info in self.node.consumers.list(PREFIX) {
             let id = info.name.strip_prefix(PREFIX).unwrap_or_default();
-            if *info.realm == *request.realm && only.as_deref().is_none_or(|only| only == id) {
+            if *info.realm == *call.realm().name && only.as_deref().is_none_or(|only| only == id) {
                 // One that was removed just now is not there.
                 services.extend(self.entry(id, &info).await);
             }
@@ -210,11 +228,11 @@ impl Admin {
     }
 
     /// Adds a service, or changes one that was added.
-    async fn add(&self, request: &mut Request) -> Result<Value, Declined> {
-        let mut given = Given::read(request, "id")?;
+    async fn add(&self, call: &GuestCall) -> Result<Value, Declined> {
+        let mut given = Given::read(call, "id")?;
         let id = given.id()?;
         let name = format!("{PREFIX}{id}");
-        let known = self.node.consumers.info(&request.realm, &name);
+        let known = self.node.consumers.info(&call.realm().name, &name);
         let before = known.as_ref().and_then(|known| ServiceSettings::from_bytes(&known.row.settings).ok());
         if before.as_ref().is_some_and(|before| before.configured) {
             return Err(declined("fennec.error.configured", "this service is in the configuration: change it there"));
@@ -237,22 +255,20 @@ impl Admin {
         let topics = given.texts("topics")?;
         given.end()?;
         settings.check()?;
-        let patterns = self.patterns(request, &topics)?;
-        self.node.set_consumer(&request.realm, &name, &patterns, settings.to_bytes(), None).await?;
+        let patterns = Self::patterns(call, &topics)?;
+        self.node.set_consumer(&call.realm().name, &name, &patterns, settings.to_bytes(), None).await?;
         Ok(Value::map([("id", Value::from(id))]))
     }
 
-    fn patterns(&self, request: &Request, topics: &[String]) -> Result<Vec<TopicPattern>, Declined> {
+    fn patterns(call: &GuestCall, topics: &[String]) -> Result<Vec<TopicPattern>, Declined> {
         if topics.is_empty() || topics.len() > TOPICS_MAX {
             return Err(invalid(format!("topics must be a list of 1 to {TOPICS_MAX} patterns")));
         }
-        let realm = self.node.realm(&request.realm).ok_or_else(|| invalid("the realm is gone"))?;
-        let role = request.caller.authrole.as_deref().and_then(|name| realm.authorizer.role(name));
         let mut patterns = Vec::new();
         for text in topics {
             let pattern = TopicPattern::from_uri(text, MatchPolicy::Fox);
             let pattern = pattern.map_err(|error| invalid(format!("the topic {text:?} {error}")))?;
-            if !role.is_some_and(|role| realm.authorizer.allows_pattern(role, Action::Subscribe, &pattern)) {
+            if !call.may_all(Action::Subscribe, &pattern) {
                 return Err(declined("wamp.error.not_authorized", format!("not authorized to subscribe to {text}")));
             }
             patterns.push(pattern);
@@ -260,13 +276,13 @@ impl Admin {
         Ok(patterns)
     }
 
-    async fn remove(&self, request: &mut Request) -> Result<Value, Declined> {
-        let (name, info) = self.named(request, |_| Ok(()))?;
+    async fn remove(&self, call: &GuestCall) -> Result<Value, Declined> {
+        let (name, info) = self.named(call, |_| Ok(()))?;
         if ServiceSettings::from_bytes(&info.row.settings).is_ok_and(|settings| settings.configured) && self.is_alone()
         {
             return Err(declined("fennec.error.configured", "this service is in the configuration: remove it there"));
         }
-        self.node.remove_consumer(&request.realm, &name).await?;
+        self.node.remove_consumer(&call.realm().name, &name).await?;
         Ok(Value::Null)
     }
 
@@ -274,16 +290,16 @@ impl Admin {
         self.node.entry.get().is_none()
     }
 
-    async fn retry(&self, request: &mut Request) -> Result<Value, Declined> {
-        let (name, _) = self.named(request, |_| Ok(()))?;
-        self.node.nudge_consumer(&request.realm, &name).await?;
+    async fn retry(&self, call: &GuestCall) -> Result<Value, Declined> {
+        let (name, _) = self.named(call, |_| Ok(()))?;
+        self.node.nudge_consumer(&call.realm().name, &name).await?;
         Ok(Value::Null)
     }
 
     /// Moves a service to behind an event, or to a time.
-    async fn replay(&self, request: &mut Request) -> Result<Value, Declined> {
+    async fn replay(&self, call: &GuestCall) -> Result<Value, Declined> {
         let mut since = None;
-        let (name, info) = self.named(request, |given| {
+        let (name, info) = self.named(call, |given| {
             let after = given.text("after")?.ok_or_else(|| invalid("the argument after is missing"))?;
             since = Some(Since::after_text(&after).map_err(|error| invalid(format!("after {error}")))?);
             Ok(())
@@ -291,7 +307,7 @@ impl Admin {
         let since = since.ok_or_else(|| invalid("the argument after is missing"))?;
         let pattern =
             info.row.patterns.first().and_then(|text| rows::read_pattern(text)).ok_or_else(no_such_service)?;
-        let target = Target { realm: request.realm.clone(), pattern, filter: None };
+        let target = Target { realm: call.realm().name.clone(), pattern, filter: None };
         let (tell, told) = tokio::sync::oneshot::channel();
         let found = move |_: &Arc<Node>, found| drop(tell.send(found));
         self.node
@@ -299,31 +315,31 @@ impl Admin {
             .map_err(|busy| declined("wamp.error.unavailable", busy.to_string()))?;
         let found = told.await.map_err(|_| declined("wamp.error.unavailable", "the broker stops"))?;
         let found = found.map_err(|error| declined("fennec.error.store_unavailable", error.to_string()))?;
-        self.node.move_consumer(&request.realm, &name, found.after).await?;
+        self.node.move_consumer(&call.realm().name, &name, found.after).await?;
         Ok(Value::map([("recovered", Value::Bool(found.recovered))]))
     }
 
-    async fn pause(&self, request: &mut Request, paused: bool) -> Result<Value, Declined> {
-        let (name, info) = self.named(request, |_| Ok(()))?;
+    async fn pause(&self, call: &GuestCall, paused: bool) -> Result<Value, Declined> {
+        let (name, info) = self.named(call, |_| Ok(()))?;
         let settings = ServiceSettings::from_bytes(&info.row.settings);
         let settings = settings.map_err(|error| declined("wamp.error.unavailable", error.to_string()))?;
         let settings = ServiceSettings { paused, ..settings };
         let patterns: Vec<_> = info.row.patterns.iter().filter_map(|text| rows::read_pattern(text)).collect();
-        self.node.set_consumer(&request.realm, &name, &patterns, settings.to_bytes(), None).await?;
+        self.node.set_consumer(&call.realm().name, &name, &patterns, settings.to_bytes(), None).await?;
         Ok(Value::Null)
     }
 
     /// The consumer of the service that a call names.
     fn named(
         &self,
-        request: &mut Request,
+        call: &GuestCall,
         more: impl FnOnce(&mut Given) -> Result<(), Declined>,
     ) -> Result<(String, ConsumerInfo), Declined> {
-        let mut given = Given::read(request, "id")?;
+        let mut given = Given::read(call, "id")?;
         let name = format!("{PREFIX}{}", given.id()?);
         more(&mut given)?;
         given.end()?;
-        let info = self.node.consumers.info(&request.realm, &name).ok_or_else(no_such_service)?;
+        let info = self.node.consumers.info(&call.realm().name, &name).ok_or_else(no_such_service)?;
         Ok((name, info))
     }
 }

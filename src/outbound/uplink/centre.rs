@@ -78,9 +78,8 @@ impl Centre {
     }
 
     fn exchange(self: &Arc<Self>, call: GuestCall) {
-        let now_ms = self.clock.now_ms();
         match Exchange::decode(&call.argument()) {
-            Err(error) => call.fail("wamp.error.invalid_argument", &format!("the argument {error}"), now_ms),
+            Err(error) => call.fail("wamp.error.invalid_argument", format!("the argument {error}")),
             Ok(exchange) => {
                 let edge = exchange.edge.clone();
                 self.pass_on(&edge, Ask::Exchange(Box::new(call), Box::new(exchange)));
@@ -92,7 +91,7 @@ impl Centre {
         let edge = Value::decode(Format::MsgPack, &call.argument());
         match edge.as_ref().ok().and_then(Value::as_str) {
             Some(edge) => self.pass_on(edge, Ask::Wait(Box::new(call))),
-            None => call.fail("wamp.error.invalid_argument", "the id of the uplink is missing", self.clock.now_ms()),
+            None => call.fail("wamp.error.invalid_argument", "the id of the uplink is missing"),
         }
     }
 
@@ -102,7 +101,7 @@ impl Centre {
         let user = call.caller().authid.clone().unwrap_or_default();
         let is_name = !edge.is_empty() && edge.len() <= ID_BYTES_MAX && !edge.contains(['/', '\0']);
         if !is_name || user.contains(['/', '\0']) {
-            return ask.fail("wamp.error.invalid_argument", "this is no id of an uplink", self.clock.now_ms());
+            return ask.fail("wamp.error.invalid_argument", "this is no id of an uplink");
         }
         let key: Key = (call.realm().name.clone(), user, edge.to_owned());
         let mut links = self.links.lock();
@@ -110,7 +109,7 @@ impl Centre {
         if !links.contains_key(&key) {
             if links.len() >= EDGES_MAX {
                 drop(links);
-                return ask.fail("fennec.error.quota_exceeded", "too many edges are connected", self.clock.now_ms());
+                return ask.fail("fennec.error.quota_exceeded", "too many edges are connected");
             }
             let (sender, asked) = mpsc::channel(CALLS_MAX);
             let link = Link::new(self.clone(), call.node(), call.realm(), key.clone());
@@ -120,7 +119,7 @@ impl Centre {
         let sent = links.get(&key).map(|link| link.try_send(ask));
         drop(links);
         if let Some(Err(mpsc::error::TrySendError::Full(ask) | mpsc::error::TrySendError::Closed(ask))) = sent {
-            ask.fail("wamp.error.unavailable", "this uplink is busy", self.clock.now_ms());
+            ask.fail("wamp.error.unavailable", "this uplink is busy");
         }
     }
 }
@@ -138,16 +137,16 @@ impl Guest for Entrance {
             Door::Status => {
                 let now_ms = centre.clock.now_ms();
                 let list = centre.board.list(&call.realm().name, now_ms);
-                call.answer(Value::map([("uplinks", list)]), now_ms);
+                call.answer(Ok(Value::map([("uplinks", list)])));
             }
         }
     }
 }
 
 impl Ask {
-    fn fail(self, uri: &'static str, text: &str, now_ms: u64) {
+    fn fail(self, uri: &'static str, text: &str) {
         let (Self::Exchange(call, _) | Self::Wait(call)) = self;
-        call.fail(uri, text, now_ms);
+        call.fail(uri, text);
     }
 }
 
@@ -215,10 +214,9 @@ impl Link {
     }
 
     fn wait(&mut self, call: GuestCall) {
-        let now_ms = self.now_ms();
         // One is enough: the older one is of a connection that is gone.
         if let Some(older) = self.waiting.replace(call) {
-            older.answer(Value::from(false), now_ms);
+            older.answer(Ok(Value::from(false)));
         }
     }
 
@@ -232,7 +230,7 @@ impl Link {
         }
         let has_some = outgoing.sender().has_heard() && outgoing.sender().batch().next().is_some();
         if has_some && let Some(call) = self.waiting.take() {
-            call.answer(Value::from(true), self.now_ms());
+            call.answer(Ok(Value::from(true)));
         }
     }
 
@@ -249,7 +247,7 @@ impl Link {
         let may = |topic: &Topic| call.may(Action::Publish, topic);
         let taken = match self.incoming.take(&exchange, &may, now_ms).await {
             Ok(taken) => taken,
-            Err(error) => return call.fail("fennec.error.store_unavailable", &error.to_string(), now_ms),
+            Err(error) => return call.fail("fennec.error.store_unavailable", error.to_string()),
         };
         let mut answer = Exchange {
             version: VERSION,
@@ -265,7 +263,7 @@ impl Link {
             error = self.send(&call, &exchange, wanted, expected, &mut answer).await.err();
         }
         self.note(&exchange, &taken, &answer, error);
-        call.answer_packed(&answer.encode(), self.now_ms());
+        call.answer_packed(&answer.encode());
     }
 
     /// Adds what the edge wants.
