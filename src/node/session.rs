@@ -15,7 +15,7 @@ use super::peers::calls::Line;
 use super::rpc::ReplyTo;
 use super::wire::WireRef;
 use crate::router::broker::Subscriber;
-use crate::types::event::{Qos, Terms};
+use crate::types::event::{Discloser, Qos, Terms};
 use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
@@ -92,6 +92,12 @@ impl Session {
             replies: Mutex::default(),
             procedures: Mutex::default(),
         }
+    }
+
+    /// Who it is, for those who are to be told.
+    pub fn discloser(&self) -> Discloser {
+        let Identity { authid, authrole, .. } = &self.identity;
+        Discloser { session: self.id, authid: Some(authid.clone()), authrole: Some(authrole.clone()) }
     }
 
     /// Whether it outlives its connection.

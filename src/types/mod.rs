@@ -5,6 +5,7 @@ pub mod event_id;
 pub mod fields;
 pub mod ids;
 pub mod limits;
+pub mod passthru;
 pub mod payload;
 pub mod time;
 pub mod topic;

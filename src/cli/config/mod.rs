@@ -26,6 +26,7 @@ use crate::outbound::service::Configured;
 use crate::outbound::service::address::Network;
 use crate::outbound::uplink::Uplink;
 use crate::router::authorize::{Authorizer, Role};
+use crate::router::rules::Rules;
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
 use crate::types::payload::Codec;
@@ -74,6 +75,7 @@ pub struct Config {
     pub limits: Limits,
     /// How payloads are translated; the first pattern that matches a topic counts, else [`Codec::Auto`].
     pub codecs: Vec<(TopicPattern, Codec)>,
+    pub rules: Rules,
     /// Nobody may subscribe to a filter within one of these.
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.

@@ -287,6 +287,7 @@ impl MqttGate {
         let session = client.session.id;
         let mut publisher = Publisher::new(self.node.clone(), realm, Some(session), Some(role), Protocol::Mqtt);
         publisher.listen(self.link.clone());
+        publisher.introduce(Arc::new(client.session.discloser()));
         publisher.now_ms = now_ms;
         let kept = connected.logged.filter(|_| client.session.persistent());
         let mut open = Open {

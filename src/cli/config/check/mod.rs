@@ -17,6 +17,7 @@ mod access;
 mod bridges;
 mod durable;
 mod listeners;
+mod rules;
 mod services;
 mod uplinks;
 
@@ -38,6 +39,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         auto_realms: file.auto_realms,
         limits: Limits { outbox_full: file.limits.outbox_full, ..reader.limits },
         codecs: check.codecs(&file),
+        rules: check.rules(&file, &realms),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
         services: check.services(&file, &realms),

@@ -2,6 +2,7 @@ use super::*;
 use crate::node::users::Users;
 use crate::node::{RealmSettings, Settings};
 use crate::router::authorize::{Authorizer, Role};
+use crate::router::rules::Rules;
 use crate::types::limits::Limits;
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -17,6 +18,7 @@ fn gate_with(limits: Limits) -> RawSocket {
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anonymous")])),
         users: Users::new([]).unwrap(),
         policies: Vec::new(),
+        rules: Rules::default(),
     };
     let node = Node::new(settings, 1);
     crate::node::testing::run_log(&node);
