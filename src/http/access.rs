@@ -1,6 +1,6 @@
 //! Who sent a request, and whether a web page may have made a browser send it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::node::metrics::Protocol;
 use crate::node::session::Identity;
 use crate::node::users::{Anonymous, User};
+use crate::types::peer::Peer;
 
 /// By what proxies tell for whom they ask.
 static FORWARDING: [HeaderName; 5] = [
@@ -25,7 +26,7 @@ static FORWARDING: [HeaderName; 5] = [
 ];
 
 /// Whether a request may be anonymous.
-pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderMap) -> bool {
+pub fn may_be_anonymous(listener: Anonymous, peer: &Peer, headers: &HeaderMap) -> bool {
     match listener {
         Anonymous::Refused => false,
         Anonymous::Local => is_local(peer, headers),
@@ -35,9 +36,9 @@ pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderM
 
 /// Whether a request was made on this machine and for itself. A name in `Host` that is not the machine's own speaks against
 /// it: then a proxy passed it on, or a web page has its own name resolve to loopback (DNS rebinding).
-fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+fn is_local(peer: &Peer, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
-    peer.ip().to_canonical().is_loopback()
+    peer.is_local()
         && !FORWARDING.iter().any(|name| headers.contains_key(name))
         && host.is_none_or(|host| is_own_name(host_name(host)))
 }
