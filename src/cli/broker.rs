@@ -22,7 +22,7 @@ use crate::net::tls::Tls;
 use crate::net::workers::Workers;
 use crate::node::log::Threads;
 use crate::node::metrics;
-use crate::node::users::{Anonymous, Users};
+use crate::node::users::Users;
 use crate::node::{Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
@@ -149,20 +149,21 @@ impl Broker {
 /// Serves one listener until `stop`.
 async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, stop: impl Future<Output = ()>) {
     let Bound { listener, config, .. } = bound;
-    let anonymous = config.anonymous != Anonymous::Refused;
+    let anonymous = config.anonymous;
     match config.protocol {
         Protocol::Mqtt => {
-            let settings = house.mqtt_settings(config.realm.clone(), anonymous);
+            let [known, anybody] = [false, true].map(|anybody| house.mqtt_settings(config.realm.clone(), anybody));
             let connection = move |stream: Stream| {
-                let gate = house.mqtt(&settings, stream.peer());
+                let settings = if anonymous.lets_in(stream.peer()) { &anybody } else { &known };
+                let gate = house.mqtt(settings, stream.peer().clone());
                 drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;
         }
         Protocol::RawSocket => {
-            let access = Access { anonymous };
             let connection = move |stream: Stream| {
-                let gate = wamp::serve::rawsocket(&house.node, access, stream.peer(), house.clock.now_ms());
+                let access = Access { anonymous: anonymous.lets_in(stream.peer()) };
+                let gate = wamp::serve::rawsocket(&house.node, access, stream.peer().clone(), house.clock.now_ms());
                 drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;

@@ -104,12 +104,13 @@ impl Server {
 
     /// Runs one connection, until it ends or another gate has it.
     pub async fn serve(self: Arc<Self>, stream: Stream, entrance: Arc<Entrance>) {
-        let (peer, tls) = (stream.peer(), stream.is_tls());
+        let (peer, tls) = (stream.peer().clone(), stream.is_tls());
         let header_timeout = Duration::from_secs(self.node.limits.handshake_timeout_s.into());
         let mut draining = self.draining.subscribe();
         let io = TokioIo::new(Counted::new(stream, self.node.clone()));
+        let client = peer.clone();
         let service = service_fn(move |request| {
-            let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer, tls };
+            let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer: client.clone(), tls };
             async move { Ok::<_, Infallible>(visit.answer(request).await) }
         });
         let mut http = http1::Builder::new();

@@ -17,6 +17,7 @@ use super::tls::Tls;
 use super::workers::Workers;
 use crate::node::Node;
 use crate::node::metrics::Protocol;
+use crate::types::peer::Peer;
 
 /// Connections that the system completes before they are accepted; it may cut this (Linux: `net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
@@ -176,11 +177,11 @@ impl Door {
 fn adopt(socket: std::net::TcpStream, peer: SocketAddr, seat: Seat) -> io::Result<Stream> {
     // Without it small frames wait for the acknowledgement of those before.
     socket.set_nodelay(true)?;
-    Ok(Stream::tcp(TcpStream::from_std(socket)?, peer, seat))
+    Ok(Stream::tcp(TcpStream::from_std(socket)?, Peer::direct(peer), seat))
 }
 
 async fn secure(tls: &Tls, stream: Stream, node: &Node, protocol: Protocol) -> Option<Stream> {
-    let peer = stream.peer();
+    let peer = stream.peer().clone();
     let timeout = Duration::from_secs(node.limits.handshake_timeout_s.into());
     match tls.accept(stream, timeout).await {
         Ok(stream) => Some(stream),

@@ -19,3 +19,4 @@ pub mod stream;
 pub mod tls;
 pub mod websocket;
 pub mod workers;
+pub mod x509;

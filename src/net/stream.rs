@@ -1,7 +1,6 @@
 //! A connection's socket, plain or TLS: one type, so that the code above it exists once.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,15 +9,18 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{ProtocolVersion, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use super::x509;
 use crate::node::Node;
 use crate::node::metrics::Protocol;
+use crate::types::peer::{Peer, PeerTls};
 
 /// A connection's socket. As long as it lives, the connection counts.
 pub struct Stream {
     io: Io,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
     _seat: Seat,
 }
 
@@ -51,7 +53,7 @@ impl Socket for Stream {
 
 impl Stream {
     /// A plain socket.
-    pub fn tcp(io: TcpStream, peer: SocketAddr, seat: Seat) -> Self {
+    pub fn tcp(io: TcpStream, peer: Arc<Peer>, seat: Seat) -> Self {
         Self { io: Io::Tcp(io), peer, _seat: seat }
     }
 
@@ -62,12 +64,13 @@ impl Stream {
     pub(super) async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
         let Io::Tcp(tcp) = self.io else { return Err(io::ErrorKind::InvalidInput.into()) };
         let tls = acceptor.accept(tcp).await?;
-        Ok(Self { io: Io::Tls(Box::new(tls)), ..self })
+        let peer = Arc::new(Peer { tls: Some(peer_tls(tls.get_ref().1)), ..Peer::clone(&self.peer) });
+        Ok(Self { io: Io::Tls(Box::new(tls)), peer, ..self })
     }
 
-    /// Where it comes from: the address that the system tells, maybe a proxy's.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
     }
 
     /// Leaves the runtime of this thread.
@@ -96,6 +99,21 @@ impl Stream {
 
     pub fn is_tls(&self) -> bool {
         matches!(self.io, Io::Tls(_))
+    }
+}
+
+/// The label of RFC 9266, 2; its context is empty.
+const CHANNEL_BINDING: &[u8] = b"EXPORTER-Channel-Binding";
+
+fn peer_tls(tls: &ServerConnection) -> PeerTls {
+    let verified = tls.peer_certificates().and_then(|chain| chain.first());
+    // Before 1.3 it is bound to the channel only with an extension that rustls does not tell of (RFC 9266, 4.2).
+    let exports = tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let exported = exports.then(|| tls.export_keying_material([0; 32], CHANNEL_BINDING, Some(&[])));
+    PeerTls {
+        certificate: verified.map(|der| Arc::new(x509::certificate(der))),
+        exporter: exported.and_then(Result::ok),
+        server_name: tls.server_name().map(Arc::from),
     }
 }
 
