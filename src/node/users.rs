@@ -20,6 +20,7 @@ use hmac::{Hmac, Mac};
 use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
 
+use crate::router::authorize::Permission;
 use password::{Gate, Hash, Recall};
 
 mod password;
@@ -71,6 +72,8 @@ pub struct User {
     pub role: Arc<str>,
     /// The realms open to this user; `None`: all.
     pub realms: Option<Vec<Arc<str>>>,
+    /// What it may do, where its proof of identity says so (JWT); `None`: what its role may.
+    pub permissions: Option<Arc<[Permission]>>,
 }
 
 /// Name and role of clients that do not say who they are.
@@ -134,7 +137,8 @@ impl Users {
             let hash = entry.password_hash.as_deref().map(Hash::parse).transpose();
             let hash = hash.map_err(|problem| UserError::Hash { name: entry.name.clone(), problem })?;
             dummy = dummy.or_else(|| hash.clone());
-            let user = Arc::new(User { name: entry.name.clone(), role: entry.role, realms: entry.realms });
+            let user =
+                Arc::new(User { name: entry.name.clone(), role: entry.role, realms: entry.realms, permissions: None });
             if by_name.insert(entry.name.clone(), Entry { user, hash, wampcra: entry.wampcra }).is_some() {
                 return Err(UserError::Twice { name: entry.name });
             }
@@ -215,7 +219,7 @@ impl Users {
 impl User {
     /// Somebody who did not say who it is; every realm is open to it, and its role says what it may do there.
     pub fn anonymous() -> User {
-        User { name: ANONYMOUS.into(), role: ANONYMOUS.into(), realms: None }
+        User { name: ANONYMOUS.into(), role: ANONYMOUS.into(), realms: None, permissions: None }
     }
 
     /// Whether this realm is open to the user.

@@ -37,7 +37,7 @@ use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
 use crate::node::users::User;
 use crate::queue::command::{Command, Cursor, CursorName};
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
 use connect::{Candidate, Delayed, Opening};
@@ -90,7 +90,7 @@ pub(super) struct Open {
     pub(super) client: Arc<Client>,
     link: Arc<Link>,
     pub(super) publisher: Publisher,
-    pub(super) role: RoleId,
+    pub(super) rights: Rights,
     pub(super) level: Level,
     /// The log knows the session and keeps it: the number of this connection.
     kept: Option<u64>,
