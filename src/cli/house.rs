@@ -112,7 +112,7 @@ impl WebSocketGate for MqttDoor {
             let keepalive = Keepalive { interval_ms: 0, timeout_ms: 0 };
             let frame_bytes_max = house.node.limits.mqtt_packet_bytes_max;
             let gate = WebSocket::new(
-                Stream::new(house.mqtt(&settings, upgraded.stream.peer())),
+                Stream::new(house.mqtt(&settings, upgraded.stream.peer()).over_websocket()),
                 frame_bytes_max,
                 keepalive,
                 now_ms,

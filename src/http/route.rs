@@ -175,19 +175,21 @@ impl Visit {
     }
 
     async fn identify(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
-        access::identify(&self.server.node, headers, self.may_be_anonymous(headers)).await
+        let (server, anonymous) = (&self.server, self.may_be_anonymous(headers));
+        access::identify(&server.node, headers, self.peer, anonymous, server.clock.now_ms()).await
     }
 
     /// The realm that a visitor asks for, else the one that an MQTT client would be in; open to it, and it has a role there.
     fn enter(&self, visitor: &Visitor, asked: Option<&str>) -> Result<Guest, Failure> {
         let node = &self.server.node;
-        let name = visitor.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
+        let name = visitor.proved.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
         let realm = name.and_then(|name| node.realm(name));
         let realm = realm.ok_or_else(|| {
             let realm = asked.or(name).unwrap_or(&node.default_realm).to_owned();
             Failure::NoSuchRealm { realm }
         })?;
-        let rights = realm.rights(&visitor.user, None).ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
+        let rights = realm.rights(&visitor.proved.user, None);
+        let rights = rights.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
         Ok(Guest { realm, rights, identity: visitor.identity() })
     }
 

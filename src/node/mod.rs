@@ -7,6 +7,7 @@
 //! Everything here is synchronous and takes `now` as an argument; connections of any thread call it side by side. The routers'
 //! rules are on the floor below, sockets and tasks on the floors above.
 
+pub mod authenticate;
 pub mod clients;
 pub mod consumer;
 pub mod durables;
@@ -50,6 +51,7 @@ use crate::types::limits::Limits;
 use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
+use authenticate::Deciders;
 use consumer::Consumers;
 use house::House;
 use link::End;
@@ -107,6 +109,8 @@ pub struct Node {
     /// The number by which the log knows this entry of a cluster; none: this node is alone.
     pub entry: OnceLock<u64>,
     pub users: Users,
+    /// Who decides about users that the configuration does not have.
+    pub deciders: Deciders,
     pub default_realm: String,
     auto_realms: bool,
     authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
@@ -136,6 +140,7 @@ impl Node {
             peers: Arc::default(),
             entry: OnceLock::new(),
             users: settings.users,
+            deciders: Deciders::default(),
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
             realms: RwLock::default(),

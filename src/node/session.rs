@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +14,7 @@ use super::link::Link;
 use super::mailbox::Mailbox;
 use super::peers::calls::Line;
 use super::rpc::ReplyTo;
+use super::users::User;
 use super::wire::WireRef;
 use crate::router::authorize::Rights;
 use crate::router::broker::Subscriber;
@@ -21,16 +23,56 @@ use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::{Topic, TopicPattern};
+use crate::types::value::Value;
 
 /// Who stands behind a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// User name; `anonymous` for nobody in particular.
     pub authid: String,
     pub authrole: String,
     pub authmethod: &'static str,
+    /// Who vouches for it; see [`User::provider`].
+    pub authprovider: &'static str,
+    /// What its client was told beside; a map.
+    pub authextra: Option<Arc<Value>>,
     /// MQTT client id.
     pub client_id: Option<String>,
+    /// Where it was when the session began.
+    pub origin: Origin,
+}
+
+/// Where the client of a session is, and since when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `None`: in this process, or not known any more (a session that was there before the broker started).
+    pub peer: Option<SocketAddr>,
+    /// `tcp`, `websocket`, `rawsocket`, `http`; empty: it has none.
+    pub transport: &'static str,
+    /// Milliseconds on the node's clock; 0: not known.
+    pub since_ms: u64,
+}
+
+impl Identity {
+    /// Somebody of this house, or whose proof is not known any more.
+    pub fn new(authid: impl Into<String>, authrole: impl Into<String>, authmethod: &'static str) -> Identity {
+        Identity {
+            authid: authid.into(),
+            authrole: authrole.into(),
+            authmethod,
+            authprovider: "static",
+            authextra: None,
+            client_id: None,
+            origin: Origin::default(),
+        }
+    }
+
+    /// A user who proved to be it by `method`.
+    pub fn of(user: &User, method: &'static str, origin: Origin) -> Identity {
+        let authprovider = user.provider;
+        let new = Identity::new(&*user.name, &*user.role, method);
+        Identity { authprovider, authextra: user.extra.clone(), origin, ..new }
+    }
 }
 
 /// What one subscription of a session with merged copies (MQTT) is for.

@@ -281,12 +281,7 @@ pub fn node() -> (Arc<Node>, Arc<Realm>) {
 }
 
 pub fn identity(name: &str) -> Identity {
-    Identity {
-        authid: name.to_owned(),
-        authrole: "anyone".to_owned(),
-        authmethod: "anonymous",
-        client_id: Some(name.to_owned()),
-    }
+    Identity { client_id: Some(name.to_owned()), ..Identity::new(name, "anyone", "anonymous") }
 }
 
 /// As MQTT subscribes.

@@ -21,6 +21,8 @@ use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
 
 use crate::router::authorize::Permission;
+use crate::types::value::Value;
+
 use password::{Gate, Hash, Recall};
 
 mod password;
@@ -34,9 +36,22 @@ pub struct UserEntry {
     pub role: Arc<str>,
     /// The realms open to this user; `None`: all.
     pub realms: Option<Vec<Arc<str>>>,
+    pub credentials: Credentials,
+}
+
+/// What a user's proofs are checked against.
+#[derive(Clone, Default)]
+pub struct Credentials {
     /// An argon2id hash as PHC string; checked against MQTT passwords, WAMP tickets and HTTP basic authentication.
     pub password_hash: Option<String>,
     pub wampcra: Option<WampCra>,
+}
+
+impl UserEntry {
+    /// A user that cannot prove anything yet, to whom all realms are open.
+    pub fn new(name: impl Into<Arc<str>>, role: impl Into<Arc<str>>) -> UserEntry {
+        UserEntry { name: name.into(), role: role.into(), realms: None, credentials: Credentials::default() }
+    }
 }
 
 /// What WAMP challenge-response authentication needs to know of a user.
@@ -66,14 +81,20 @@ impl Salted {
 }
 
 /// Somebody whose identity was proved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct User {
     pub name: Arc<str>,
     pub role: Arc<str>,
     /// The realms open to this user; `None`: all.
     pub realms: Option<Vec<Arc<str>>>,
-    /// What it may do, where its proof of identity says so (JWT); `None`: what its role may.
+    /// Who vouches for it (WAMP `authprovider`): `static` is the configuration.
+    pub provider: &'static str,
+    /// What whoever vouches for it tells its client (WAMP `authextra`), a map.
+    pub extra: Option<Arc<Value>>,
+    /// What it may do, if that was said by who vouches for it (claims of a token) and not by its role.
     pub permissions: Option<Arc<[Permission]>>,
+    /// Seconds since 1970 after which the proof holds no more.
+    pub expires_s: Option<u64>,
 }
 
 /// Name and role of clients that do not say who they are.
@@ -134,12 +155,12 @@ impl Users {
         let mut by_name = HashMap::new();
         let mut dummy = None;
         for entry in entries {
-            let hash = entry.password_hash.as_deref().map(Hash::parse).transpose();
+            let hash = entry.credentials.password_hash.as_deref().map(Hash::parse).transpose();
             let hash = hash.map_err(|problem| UserError::Hash { name: entry.name.clone(), problem })?;
             dummy = dummy.or_else(|| hash.clone());
-            let user =
-                Arc::new(User { name: entry.name.clone(), role: entry.role, realms: entry.realms, permissions: None });
-            if by_name.insert(entry.name.clone(), Entry { user, hash, wampcra: entry.wampcra }).is_some() {
+            let user = Arc::new(User::new(entry.name.clone(), entry.role, entry.realms));
+            let wampcra = entry.credentials.wampcra;
+            if by_name.insert(entry.name.clone(), Entry { user, hash, wampcra }).is_some() {
                 return Err(UserError::Twice { name: entry.name });
             }
         }
@@ -155,6 +176,11 @@ impl Users {
     /// Without users every listener that admits anonymous ones takes any name and password for anonymous.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
+    }
+
+    /// Whether there is a user of this name. Not for telling clients.
+    pub fn knows(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
     }
 
     /// The name and the realm in an MQTT user name: the whole, if that is a user; else what is before and after its last
@@ -217,9 +243,15 @@ impl Users {
 }
 
 impl User {
+    /// A user of the configuration.
+    pub fn new(name: impl Into<Arc<str>>, role: impl Into<Arc<str>>, realms: Option<Vec<Arc<str>>>) -> User {
+        let (name, role) = (name.into(), role.into());
+        User { name, role, realms, provider: "static", extra: None, permissions: None, expires_s: None }
+    }
+
     /// Somebody who did not say who it is; every realm is open to it, and its role says what it may do there.
     pub fn anonymous() -> User {
-        User { name: ANONYMOUS.into(), role: ANONYMOUS.into(), realms: None, permissions: None }
+        User::new(ANONYMOUS, ANONYMOUS, None)
     }
 
     /// Whether this realm is open to the user.

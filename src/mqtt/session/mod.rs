@@ -31,11 +31,11 @@ use super::codec::{self, DecodeError, Disconnect, Level, PINGRESP, Packet, Reaso
 use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Gate, Machine, Received};
 use crate::node::Node;
+use crate::node::authenticate::{self, Check};
 use crate::node::clients::{Client, Leaving};
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
-use crate::node::users::User;
 use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::Rights;
 pub(super) use answers::Context;
@@ -57,8 +57,9 @@ const EARLY_BYTES_MAX: usize = 64 * 1024;
 pub struct MqttGate {
     node: Arc<Node>,
     settings: Arc<Settings>,
-    /// For the log.
     peer: SocketAddr,
+    /// See [`Origin`](crate::node::session::Origin).
+    transport: &'static str,
     link: Arc<Link>,
     phase: Phase,
     level: Level,
@@ -133,7 +134,8 @@ enum Halt {
     Violation(Violation),
     /// The client said goodbye.
     Goodbye(Leaving),
-    Verify(Box<Candidate>),
+    /// It has to be found out who the client is.
+    Verify(Box<Candidate>, Check),
 }
 
 impl From<Violation> for Halt {
@@ -158,6 +160,7 @@ impl MqttGate {
             node,
             settings,
             peer,
+            transport: "tcp",
             link: Arc::default(),
             phase: Phase::Fresh,
             level: Level::V4,
@@ -169,6 +172,11 @@ impl MqttGate {
             opened_ms: now_ms,
             tally: Tally::default(),
         }
+    }
+
+    /// Its packets come by WebSocket.
+    pub fn over_websocket(self) -> Self {
+        Self { transport: "websocket", ..self }
     }
 
     /// Handles packets from the front of `input`; tells how many bytes they had, and how long the next packet is if its header
@@ -306,7 +314,7 @@ impl MqttGate {
                 self.leave(leaving);
                 Flow::Close
             }
-            Err(Halt::Verify(candidate)) => self.verify(candidate),
+            Err(Halt::Verify(candidate, check)) => self.verify(candidate, check),
         }
     }
 
@@ -458,9 +466,9 @@ impl Gate for MqttGate {
 }
 
 impl Machine for MqttGate {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
+    fn verified(&mut self, answer: authenticate::Answer, now_ms: u64) -> Flow {
         let Phase::Verifying(candidate) = std::mem::replace(&mut self.phase, Phase::Fresh) else { return Flow::Close };
-        self.admit_or_refuse(*candidate, user, now_ms);
+        self.admit_or_refuse(*candidate, answer.verdict(), now_ms);
         if matches!(self.phase, Phase::Gone) { Flow::Close } else { Flow::Continue }
     }
 

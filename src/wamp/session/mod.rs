@@ -37,9 +37,9 @@ use super::serializer::{Encoding, Framing, Wire, is_text};
 use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Machine, MessageGate};
 use crate::node::Node;
+use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
-use crate::node::users::User;
 use crate::types::payload::PayloadRef;
 use hello::{Challenged, Hello};
 use open::{Leave, Open};
@@ -263,9 +263,9 @@ impl MessageGate for WampGate {
 }
 
 impl Machine for WampGate {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
+    fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Verifying(hello) => self.proved(*hello, user, None, now_ms),
+            State::Verifying(hello) => self.decided(*hello, answer, None, now_ms),
             other => {
                 self.state = other;
                 Flow::Continue
