@@ -18,7 +18,7 @@ use super::{Entrance, Server, access, call, metrics, page, publish, subscribe, w
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
 use access::Visitor;
 
@@ -33,7 +33,7 @@ pub struct Visit {
 /// Somebody in a realm.
 pub struct Guest {
     pub realm: Arc<Realm>,
-    pub role: RoleId,
+    pub rights: Rights,
     pub identity: Identity,
 }
 
@@ -188,9 +188,9 @@ impl Visit {
             let realm = asked.or(name).unwrap_or(&node.default_realm).to_owned();
             Failure::NoSuchRealm { realm }
         })?;
-        let role = realm.authorizer.role(&visitor.proved.user.role);
-        let role = role.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
-        Ok(Guest { realm, role, identity: visitor.identity() })
+        let rights = realm.rights(&visitor.proved.user, None);
+        let rights = rights.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
+        Ok(Guest { realm, rights, identity: visitor.identity() })
     }
 
     /// The body of a request that is to be JSON.

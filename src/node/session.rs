@@ -15,6 +15,7 @@ use super::peers::calls::Line;
 use super::rpc::ReplyTo;
 use super::users::User;
 use super::wire::WireRef;
+use crate::router::authorize::Rights;
 use crate::router::broker::Subscriber;
 use crate::types::event::{Qos, Terms};
 use crate::types::fields::Fields;
@@ -113,6 +114,8 @@ pub struct Session {
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
     /// Procedures that an MQTT session answers: the topic its invocations are published on, and the QoS it granted.
     pub procedures: Mutex<HashMap<RegistrationId, (Arc<Topic>, Qos)>>,
+    /// What it may do. A session that is kept gets others when its user comes back with others.
+    rights: Mutex<Rights>,
 }
 
 impl Session {
@@ -133,6 +136,7 @@ impl Session {
             line: OnceLock::new(),
             replies: Mutex::default(),
             procedures: Mutex::default(),
+            rights: Mutex::default(),
         }
     }
 
@@ -144,6 +148,16 @@ impl Session {
     /// The session's mailbox. Held for as short as can be, and never over an await.
     pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         self.mailbox.lock()
+    }
+
+    /// What it may do; nothing, until that was said.
+    pub fn rights(&self) -> Rights {
+        self.rights.lock().clone()
+    }
+
+    /// To be called before its client is told that it came in.
+    pub fn set_rights(&self, rights: Rights) {
+        *self.rights.lock() = rights;
     }
 
     /// See [`Session::sift`]. To be called before the router is told of the subscription that comes or goes.

@@ -83,7 +83,11 @@ pub fn joe(role: &str) -> UserEntry {
 /// A role that may do these things with topics and procedures under `app`, and nothing else.
 pub fn role(name: &str, actions: &[Action]) -> Role {
     let pattern = TopicPattern::from_filter("app/#").unwrap();
-    Role { name: name.into(), permissions: vec![Permission { actions: actions.to_vec(), pattern, allow: true }] }
+    Role {
+        name: name.into(),
+        permissions: vec![Permission { actions: actions.to_vec(), pattern, allow: true }],
+        asks: None,
+    }
 }
 
 /// A store in memory that cannot be written while it is broken.

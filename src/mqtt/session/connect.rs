@@ -22,7 +22,7 @@ use crate::node::realm::Realm;
 use crate::node::session::{Identity, Origin};
 use crate::node::users::{ANONYMOUS, User};
 use crate::queue::command::{PropertiesRow, WillRow};
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::router::broker::Subscriber;
 use crate::types::topic::Topic;
 
@@ -51,7 +51,7 @@ pub(super) struct Candidate {
 pub(super) struct Opening {
     candidate: Arc<Candidate>,
     realm: Arc<Realm>,
-    role: RoleId,
+    rights: Rights,
     /// How the log is asked, if it is.
     entering: Option<Arc<Entering>>,
 }
@@ -223,10 +223,10 @@ impl MqttGate {
 
     fn admit(&mut self, mut candidate: Candidate, proved: &Proved, now_ms: u64) -> Result<(), Refusal> {
         let user = &*proved.user;
-        let (realm, role) = self.enter(&candidate, user)?;
+        let (realm, rights) = self.enter(&candidate, user)?;
         let (will, will_topic) = candidate.will.take().unzip();
         if let Some(topic) = will_topic
-            && !realm.authorizer.allows(role, Action::Publish, &topic)
+            && !rights.allows(Action::Publish, &topic)
         {
             return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
         }
@@ -235,7 +235,7 @@ impl MqttGate {
                 client_id: Some(candidate.client_id.clone()),
                 ..Identity::of(user, proved.method, self.origin(now_ms))
             },
-            role,
+            rights: rights.clone(),
             clean_start: candidate.clean_start,
             expiry_s: candidate.expiry_s,
             will,
@@ -250,7 +250,7 @@ impl MqttGate {
             let (candidate, node) = (candidate.clone(), self.node.clone());
             move |present: bool, mailbox: &mut Mailbox| greet(&candidate, &node, present, mailbox)
         };
-        let opening = Opening { candidate, realm, role, entering: None };
+        let opening = Opening { candidate, realm, rights, entering: None };
         let clients = &opening.realm.clients;
         if clients.must_enter(&connecting) {
             let entering = clients.enter(&self.node, &opening.realm, connecting, Box::new(greet)).map_err(refused)?;
@@ -285,7 +285,7 @@ impl MqttGate {
 
     /// The connection has its session.
     fn open(&mut self, opening: Opening, connected: Connected, now_ms: u64) {
-        let Opening { candidate, realm, role, .. } = opening;
+        let Opening { candidate, realm, rights, .. } = opening;
         let client = connected.client;
         tracing::debug!(
             peer = %self.peer,
@@ -298,7 +298,8 @@ impl MqttGate {
         );
         self.node.metrics.handshake.observe_us(now_ms.saturating_sub(self.opened_ms) * 1000);
         let session = client.session.id;
-        let mut publisher = Publisher::new(self.node.clone(), realm, Some(session), Some(role), Protocol::Mqtt);
+        let mut publisher =
+            Publisher::new(self.node.clone(), realm, Some(session), Some(rights.clone()), Protocol::Mqtt);
         publisher.listen(self.link.clone());
         publisher.now_ms = now_ms;
         let kept = connected.logged.filter(|_| client.session.persistent());
@@ -306,7 +307,7 @@ impl MqttGate {
             client,
             link: self.link.clone(),
             publisher,
-            role,
+            rights,
             level: candidate.level,
             kept,
             answers: Answers::new(candidate.level, candidate.packet_bytes_max, candidate.wants_words),
@@ -326,7 +327,7 @@ impl MqttGate {
     }
 
     /// The realm that the candidate comes into and its role there.
-    fn enter(&self, candidate: &Candidate, user: &User) -> Result<(Arc<Realm>, RoleId), Refusal> {
+    fn enter(&self, candidate: &Candidate, user: &User) -> Result<(Arc<Realm>, Rights), Refusal> {
         let anonymous = candidate.user_name.is_none() || self.node.knows_nobody();
         let asked = candidate.asked_realm.as_deref();
         // What an anonymous client writes behind an `@` may be no realm at all.
@@ -334,8 +335,8 @@ impl MqttGate {
         let name = user.mqtt_realm(asked, self.settings.realm.as_deref(), &self.node.default_realm);
         let realm = name.and_then(|name| self.node.realm(name));
         let realm = realm.ok_or(Refusal::new(ReasonCode::NotAuthorized, "no such realm, or not open to this user"))?;
-        let role = realm.authorizer.role(&user.role).ok_or(NOT_AUTHORIZED)?;
-        Ok((realm, role))
+        let rights = realm.rights(user, Some(&candidate.client_id)).ok_or(NOT_AUTHORIZED)?;
+        Ok((realm, rights))
     }
 
     fn origin(&self, now_ms: u64) -> Origin {

@@ -36,7 +36,7 @@ use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
 use crate::queue::command::{Command, Cursor, CursorName};
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
@@ -92,7 +92,7 @@ pub(super) struct Open {
     pub(super) client: Arc<Client>,
     link: Arc<Link>,
     pub(super) publisher: Publisher,
-    pub(super) role: RoleId,
+    pub(super) rights: Rights,
     pub(super) level: Level,
     /// The log knows the session and keeps it: the number of this connection.
     kept: Option<u64>,

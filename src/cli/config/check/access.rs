@@ -7,7 +7,7 @@ use super::{Check, Realms};
 use crate::cli::config::schema::{self, File};
 use crate::cli::config::{RoleEntry, USER_ROLE, nearest};
 use crate::node::users::{Credentials, Salted, UserEntry, WampCra, check_hash};
-use crate::router::authorize::{Permission, Role};
+use crate::router::authorize::{Permission, Role, check_placeholders};
 
 /// Most rounds and bytes of a derived key: what no client would take seconds for.
 const ITERATIONS_MAX: u32 = 10_000_000;
@@ -89,7 +89,7 @@ impl Check {
             let permissions = permissions.filter_map(|(index, permission)| {
                 self.permission(&format!("{table}.permissions[{index}]"), permission)
             });
-            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect() }, realms });
+            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect(), asks: None }, realms });
         }
         roles
     }
@@ -99,6 +99,9 @@ impl Check {
             self.wrong(table, "action is missing");
         }
         let pattern = self.pattern(table, &permission.topic, &permission.uri, permission.r#match)?;
+        if let Err(problem) = check_placeholders(&pattern) {
+            self.wrong(&format!("{table}.uri"), problem);
+        }
         Some(Permission { actions: permission.action.clone(), pattern, allow: permission.allow })
     }
 

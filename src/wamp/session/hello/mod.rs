@@ -239,7 +239,7 @@ impl WampGate {
         let Some(realm) = self.node.realm(&hello.realm) else {
             return self.abort("wamp.error.no_such_realm", "there is no such realm");
         };
-        let Some(role) = realm.authorizer.role(&user.role) else {
+        let Some(rights) = realm.rights(user, None) else {
             return self.abort("wamp.error.no_such_role", "the role of this user is not configured");
         };
         let sessions: usize = self.node.realms().iter().map(|realm| realm.sessions_len()).sum();
@@ -251,6 +251,7 @@ impl WampGate {
         let id = session.unwrap_or_else(|| self.node.new_session_id());
         let wire = wire::of(self.wire);
         let session = self.node.new_session_with_id(id, identity, wire, false);
+        session.set_rights(rights.clone());
         if hello.subscription_revocation {
             session.tell_of_revocations();
         }
@@ -264,7 +265,7 @@ impl WampGate {
         realm.join(session.clone());
         let node = self.node.clone();
         let (wire, frame_bytes_max) = (self.wire, self.frame_bytes_max);
-        let mut open = Open::new(node, realm, session, role, hello.features, wire, frame_bytes_max, &self.link);
+        let mut open = Open::new(node, realm, session, rights, hello.features, wire, frame_bytes_max, &self.link);
         open.calls_in_parts = hello.calls_in_parts;
         let (authid, authmethod) = (&*user.name, proved.method);
         tracing::debug!(peer = %self.peer, session = id.0, realm = hello.realm, authid, authmethod, "WAMP session joined");

@@ -342,5 +342,5 @@ fn role(name: &str, permissions: &[(Action, &str, bool)]) -> Role {
         pattern: TopicPattern::from_filter(filter).unwrap(),
         allow: *allow,
     };
-    Role { name: name.into(), permissions: permissions.iter().map(permission).collect() }
+    Role { name: name.into(), permissions: permissions.iter().map(permission).collect(), asks: None }
 }
