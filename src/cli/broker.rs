@@ -111,6 +111,7 @@ impl Broker {
             let door = Door {
                 protocol: bound.counted_as(),
                 tls: bound.tls.clone(),
+                proxy: bound.config.proxy.clone(),
                 seats: seats.clone(),
                 workers: workers.clone(),
             };
@@ -169,7 +170,11 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             listener.serve(door, connection, stop).await;
         }
         Protocol::Http => {
-            let entrance = Arc::new(Entrance { realm: config.realm.clone(), anonymous: config.anonymous });
+            let entrance = Arc::new(Entrance {
+                realm: config.realm.clone(),
+                anonymous: config.anonymous,
+                trusted_proxies: config.trusted_proxies.clone(),
+            });
             let connection = move |stream| http.clone().serve(stream, entrance.clone());
             listener.serve(door, connection, stop).await;
         }
@@ -192,7 +197,13 @@ impl Bound {
 
 fn bind(config: &ListenerConfig) -> Result<Bound, Failure> {
     let named = |what: String| Failure::Run(format!("{}: {what}", config.key));
-    let tls = config.tls.as_ref().map(|files| Tls::from_files(&files.cert, &files.key)).transpose();
+    let alpn = match config.protocol {
+        Protocol::Mqtt => &["mqtt"][..],
+        Protocol::Http => &["http/1.1"],
+        // No name is registered for RawSocket.
+        Protocol::RawSocket => &[],
+    };
+    let tls = config.tls.clone().map(|files| Tls::load(files, alpn)).transpose();
     let tls = tls.map_err(|error| named(error.to_string()))?;
     let listener = Listener::bind(config.address).map_err(|error| named(error.to_string()))?;
     Ok(Bound { listener, tls, config: config.clone() })
