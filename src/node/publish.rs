@@ -25,7 +25,7 @@ use crate::queue::command::Command;
 use crate::queue::condition::Condition;
 use crate::queue::message::Posting;
 use crate::queue::publication::volatile;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::event::{Discloser, Event, Filter, Properties, Qos};
 use crate::types::ids::{PublicationId, SessionId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -130,7 +130,7 @@ pub struct Publisher {
     logged: Logged,
     session: Option<SessionId>,
     /// `None`: may publish anywhere.
-    role: Option<RoleId>,
+    rights: Option<Rights>,
     /// Who publishes, if that may have to be told; the role here is what trust depends on.
     discloser: Option<Arc<Discloser>>,
     protocol: Protocol,
@@ -152,7 +152,7 @@ impl Publisher {
         node: Arc<Node>,
         realm: Arc<Realm>,
         session: Option<SessionId>,
-        role: Option<RoleId>,
+        rights: Option<Rights>,
         protocol: Protocol,
     ) -> Self {
         let dice = node.random() | 1;
@@ -161,7 +161,7 @@ impl Publisher {
             realm,
             logged: Logged::new(protocol == Protocol::Wamp),
             session,
-            role,
+            rights,
             discloser: None,
             protocol,
             targets: Targets::default(),
@@ -220,7 +220,7 @@ impl Publisher {
         }
         let role_name = self.discloser.as_ref().and_then(|discloser| discloser.authrole.as_deref());
         let ruled = self.realm.rules.of(&topic, role_name);
-        let target = Target::new(&self.realm, self.role, name, topic, self.logged.forgotten());
+        let target = Target::new(&self.realm, self.rights.as_ref(), name, topic, self.logged.forgotten());
         self.targets.add(Target { rules: TopicRules::of(ruled), ..target })
     }
 

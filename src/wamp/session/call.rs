@@ -9,7 +9,7 @@ use super::options::{Entry, WrongOption};
 use super::passthru::Attributes;
 use super::subscribe::match_policy;
 use crate::node::realm::Realm;
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::router::dealer::{Call, CancelMode, Dealer, Notes, Part, Register, Said};
 use crate::router::output::{InvocationPolicy, Sink};
 use crate::router::rules::Ruled;
@@ -44,7 +44,7 @@ impl Procedures {
         &mut self,
         uri: &str,
         realm: &Realm,
-        role: RoleId,
+        rights: &Rights,
         authrole: &str,
     ) -> Result<Arc<Procedure>, TopicError> {
         if let Some(procedure) = &self.last
@@ -56,7 +56,7 @@ impl Procedures {
             Some(known) => known.clone(),
             None => {
                 let topic = Topic::from_uri(uri)?;
-                let may_call = realm.authorizer.allows(role, Action::Call, &topic);
+                let may_call = rights.allows(Action::Call, &topic);
                 let ruled = realm.rules.of(&topic, Some(authrole));
                 let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, ruled, topic });
                 if self.by_uri.len() >= PROCEDURES_MAX {
@@ -226,7 +226,7 @@ impl Open {
     ) -> Result<(CallOptions, Arc<Procedure>), (&'static str, String)> {
         let options = CallOptions::read(options).map_err(|wrong| (super::INVALID_ARGUMENT, wrong.to_string()))?;
         let authrole = &self.session.identity.authrole;
-        let procedure = self.procedures.look_up(procedure, &self.realm, self.role, authrole);
+        let procedure = self.procedures.look_up(procedure, &self.realm, &self.rights, authrole);
         let procedure = procedure.map_err(|error| (super::INVALID_URI, format!("the procedure {error}")))?;
         if !procedure.may_call {
             return Err((super::NOT_AUTHORIZED, "not authorized to call this procedure".to_owned()));
@@ -330,7 +330,7 @@ impl Open {
                 return self.error(Kind::Register, request, super::INVALID_URI, &format!("the procedure {error}"));
             }
         };
-        if !self.realm.authorizer.allows_pattern(self.role, Action::Register, &pattern) {
+        if !self.rights.allows_pattern(Action::Register, &pattern) {
             let text = "not authorized to register this procedure";
             return self.error(Kind::Register, request, super::NOT_AUTHORIZED, text);
         }

@@ -16,7 +16,7 @@ use crate::node::publish::{Publisher, Settled};
 use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::node::users::ANONYMOUS;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::router::dealer::{CalleeFeatures, Violation};
 use crate::types::event::Discloser;
 use crate::types::ids::RequestId;
@@ -47,7 +47,7 @@ pub(super) struct Open {
     pub node: Arc<Node>,
     pub realm: Arc<Realm>,
     pub session: Arc<Session>,
-    pub role: RoleId,
+    pub rights: Rights,
     pub publisher: Publisher,
     /// The session as it is told to others, where that is asked for.
     pub discloser: Arc<Discloser>,
@@ -78,7 +78,7 @@ impl Open {
         node: Arc<Node>,
         realm: Arc<Realm>,
         session: Arc<Session>,
-        role: RoleId,
+        rights: Rights,
         features: CalleeFeatures,
         wire: Wire,
         frame_bytes_max: usize,
@@ -90,7 +90,8 @@ impl Open {
             authid: Some(identity.authid.clone()),
             authrole: Some(identity.authrole.clone()),
         };
-        let mut publisher = Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
+        let mut publisher =
+            Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(rights.clone()), Protocol::Wamp);
         publisher.listen(link.clone());
         let discloser = Arc::new(discloser);
         publisher.introduce(discloser.clone());
@@ -98,7 +99,7 @@ impl Open {
             node,
             realm,
             session,
-            role,
+            rights,
             publisher,
             discloser,
             procedures: Procedures::default(),
