@@ -295,7 +295,7 @@ const BROKER_FEATURES: [&str; 9] = [
     "subscriber_blackwhite_listing",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 12] = [
+const DEALER_FEATURES: [&str; 13] = [
     "call_canceling",
     "call_reroute",
     "call_timeout",
@@ -308,6 +308,7 @@ const DEALER_FEATURES: [&str; 12] = [
     "registration_revocation",
     "sharded_registration",
     "shared_registration",
+    "testament_meta_api",
 ];
 
 fn welcome_details(hello: &Hello, proved: &Proved, with_features: bool) -> Dict<'static> {
