@@ -113,8 +113,12 @@ impl WebSocketGate for MqttDoor {
             // MQTT has a keep-alive of its own.
             let keepalive = Keepalive { interval_ms: 0, timeout_ms: 0 };
             let frame_bytes_max = house.node.limits.mqtt_packet_bytes_max;
-            let gate =
-                WebSocket::new(Stream::new(house.mqtt(&settings, upgraded.peer)), frame_bytes_max, keepalive, now_ms);
+            let gate = WebSocket::new(
+                Stream::new(house.mqtt(&settings, upgraded.peer).over_websocket()),
+                frame_bytes_max,
+                keepalive,
+                now_ms,
+            );
             drive(Pump::new(upgraded.stream, gate, house.clock).with_input(upgraded.early)).await;
         })
     }

@@ -18,7 +18,7 @@ use super::{Entrance, Server, access, call, metrics, page, publish, subscribe, w
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
 use access::Visitor;
 
@@ -33,7 +33,7 @@ pub struct Visit {
 /// Somebody in a realm.
 pub struct Guest {
     pub realm: Arc<Realm>,
-    pub role: RoleId,
+    pub rights: Rights,
     pub identity: Identity,
 }
 
@@ -175,21 +175,22 @@ impl Visit {
     }
 
     async fn identify(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
-        access::identify(&self.server.node, headers, self.may_be_anonymous(headers)).await
+        let (server, anonymous) = (&self.server, self.may_be_anonymous(headers));
+        access::identify(&server.node, headers, &self.peer, anonymous, server.clock.now_ms()).await
     }
 
     /// The realm that a visitor asks for, else the one that an MQTT client would be in; open to it, and it has a role there.
     fn enter(&self, visitor: &Visitor, asked: Option<&str>) -> Result<Guest, Failure> {
         let node = &self.server.node;
-        let name = visitor.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
+        let name = visitor.proved.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
         let realm = name.and_then(|name| node.realm(name));
         let realm = realm.ok_or_else(|| {
             let realm = asked.or(name).unwrap_or(&node.default_realm).to_owned();
             Failure::NoSuchRealm { realm }
         })?;
-        let role = realm.authorizer.role(&visitor.user.role);
-        let role = role.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
-        Ok(Guest { realm, role, identity: visitor.identity() })
+        let rights = realm.rights(&visitor.proved.user, None);
+        let rights = rights.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
+        Ok(Guest { realm, rights, identity: visitor.identity() })
     }
 
     /// The body of a request that is to be JSON.

@@ -44,6 +44,7 @@ mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod users;
 mod value;
 
 pub use reference::markdown as reference;
@@ -86,6 +87,8 @@ pub struct Config {
     pub allow_networks: Vec<Network>,
     pub hooks: Vec<Hook>,
     pub bridges: Vec<bridge::Config>,
+    /// Holds more users and roles, which are among those below.
+    pub users_file: Option<PathBuf>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }
@@ -152,7 +155,13 @@ fn sort(problems: &mut [Problem]) {
 impl Config {
     /// Reads and checks. Fails with every mistake, in the order of their places.
     pub fn load(sources: &Sources) -> Result<Config, Vec<Problem>> {
-        let (tree, mut problems) = sources.merge();
+        Config::load_with(sources, None)
+    }
+
+    /// The same, were this what the file of users holds.
+    pub fn load_with(sources: &Sources, users: Option<&str>) -> Result<Config, Vec<Problem>> {
+        let (mut tree, mut problems) = sources.merge();
+        problems.append(&mut users::include(&mut tree, users));
         let mut reader = setting::Reader::default();
         let file = reader.section::<schema::File>(&tree).unwrap_or_default();
         problems.append(&mut reader.problems);

@@ -125,6 +125,9 @@ sections! {
         services: Services = Services::default(),
         /// Where others may post events to this broker: `POST /hooks/NAME`. See docs/delivery.md.
         hook: Tables<Hook> = Tables::default(),
+        /// File with more `[[user]]` and `[[role]]` tables, and nothing else: what `fennec user` writes. The broker reads it again when
+        /// it changes. See docs/security.md.
+        users_file: Option<PathBuf> = None,
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".

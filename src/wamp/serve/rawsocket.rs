@@ -11,9 +11,9 @@ use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Gate, Machine, MessageGate, Received};
 use crate::net::websocket::Keepalive;
 use crate::node::Node;
+use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
-use crate::node::users::User;
 use crate::types::peer::Peer;
 use crate::wamp::rawsocket::{self, FrameKind, HEADER_BYTES, Handshake, HandshakeError};
 use crate::wamp::serializer::{Encoding, Wire};
@@ -159,9 +159,9 @@ impl Gate for RawSocket {
 }
 
 impl Machine for RawSocket {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
+    fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
         let Stage::Session(gate) = &mut self.stage else { return Flow::Close };
-        let flow = gate.verified(user, now_ms);
+        let flow = gate.verified(answer, now_ms);
         gate.finish(now_ms);
         flow
     }

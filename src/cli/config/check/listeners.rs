@@ -81,7 +81,7 @@ impl Check {
                 self.wrong(&listener.key, format!("{} is taken by {other}", listener.address));
             }
         }
-        if file.anonymous == Some(false) && file.user.0.is_empty() {
+        if file.anonymous == Some(false) && has_no_users(file) {
             self.wrong("anonymous", "is false and there are no users: nobody could come in");
         }
         let roles = &file.role.0;
@@ -96,7 +96,7 @@ impl Check {
     /// Whether anonymous clients may come in here. A listener that others than this machine can reach must not be open
     /// because nobody thought of it.
     fn anonymous(&mut self, file: &File, key: &str, one: &Written) -> Anonymous {
-        let no_users = file.user.0.is_empty();
+        let no_users = has_no_users(file);
         let loopback = one.address.ip().to_canonical().is_loopback();
         match one.table.anonymous.or(file.anonymous) {
             Some(said) => {
@@ -141,4 +141,9 @@ fn by_protocol(file: &File) -> [(&'static str, Protocol, bool, &Listeners); 6] {
         ("rawsocket", Protocol::RawSocket, false, &listen.rawsocket),
         ("rawsockets", Protocol::RawSocket, true, &listen.rawsockets),
     ]
+}
+
+/// Nobody can come in by name. Whoever names a file of users means to have some, and may add them any time.
+fn has_no_users(file: &File) -> bool {
+    file.user.0.is_empty() && file.users_file.is_none()
 }

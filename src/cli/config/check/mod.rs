@@ -46,6 +46,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         allow_networks: check.allow_networks(&file),
         hooks: check.hooks(&file, &realms),
         bridges: check.bridges(&file, &realms),
+        users_file: file.users_file.clone(),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,
