@@ -1,6 +1,6 @@
 //! Who sent a request, and whether a web page may have made a browser send it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +15,7 @@ use crate::node::authenticate::{Answer, Check, Denied, Evidence, Proved, Step};
 use crate::node::metrics::Protocol;
 use crate::node::session::{Identity, Origin};
 use crate::node::users::{ANONYMOUS, Anonymous, User};
+use crate::types::peer::Peer;
 
 /// By what proxies tell for whom they ask.
 static FORWARDING: [HeaderName; 5] = [
@@ -26,7 +27,7 @@ static FORWARDING: [HeaderName; 5] = [
 ];
 
 /// Whether a request may be anonymous.
-pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderMap) -> bool {
+pub fn may_be_anonymous(listener: Anonymous, peer: &Peer, headers: &HeaderMap) -> bool {
     match listener {
         Anonymous::Refused => false,
         Anonymous::Local => is_local(peer, headers),
@@ -36,9 +37,9 @@ pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderM
 
 /// Whether a request was made on this machine and for itself. A name in `Host` that is not the machine's own speaks against
 /// it: then a proxy passed it on, or a web page has its own name resolve to loopback (DNS rebinding).
-fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+fn is_local(peer: &Peer, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
-    peer.ip().to_canonical().is_loopback()
+    peer.is_local()
         && !FORWARDING.iter().any(|name| headers.contains_key(name))
         && host.is_none_or(|host| is_own_name(host_name(host)))
 }
@@ -117,11 +118,11 @@ impl Visitor {
 pub async fn identify(
     node: &Arc<Node>,
     headers: &HeaderMap,
-    peer: SocketAddr,
+    peer: &Arc<Peer>,
     anonymous: bool,
     now_ms: u64,
 ) -> Result<Visitor, Failure> {
-    let origin = Origin { peer: Some(peer), transport: "http", since_ms: now_ms };
+    let origin = Origin { peer: Some(peer.clone()), transport: "http", since_ms: now_ms };
     let asked = headers.get(AUTHORIZATION);
     if asked.is_none() || (anonymous && node.knows_nobody()) {
         let proved = Proved { user: Arc::new(User::anonymous()), method: ANONYMOUS };
@@ -162,7 +163,7 @@ fn credentials(value: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((name.to_owned(), pair[colon + 1..].to_vec()))
 }
 
-async fn check(node: &Arc<Node>, name: String, secret: Vec<u8>, peer: SocketAddr) -> Answer {
+async fn check(node: &Arc<Node>, name: String, secret: Vec<u8>, peer: &Arc<Peer>) -> Answer {
     let evidence = Evidence {
         method: "basic",
         protocol: Protocol::Http,
@@ -170,7 +171,7 @@ async fn check(node: &Arc<Node>, name: String, secret: Vec<u8>, peer: SocketAddr
         name,
         secret,
         client_id: None,
-        peer: Some(peer),
+        peer: Some(peer.clone()),
         extra: None,
     };
     match node.authenticate(evidence) {

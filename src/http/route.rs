@@ -1,6 +1,5 @@
 //! From a path to what answers it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,13 +19,14 @@ use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
 use crate::router::authorize::Rights;
+use crate::types::peer::Peer;
 use access::Visitor;
 
 /// One request's surroundings.
 pub struct Visit {
     pub server: Arc<Server>,
     pub entrance: Arc<Entrance>,
-    pub peer: SocketAddr,
+    pub peer: Arc<Peer>,
     pub tls: bool,
 }
 
@@ -64,7 +64,7 @@ impl Visit {
         if let Some((_, gate)) = self.server.settings.websockets.iter().find(|(at, _)| *at == path) {
             self.check_open(request.headers())?;
             let anonymous = self.may_be_anonymous(request.headers());
-            return websocket::open(request, gate, self.entrance.clone(), anonymous);
+            return websocket::open(request, gate, self.entrance.clone(), self.peer.clone(), anonymous);
         }
         match path {
             "/" => only(&request, "GET, HEAD").map(|()| self.page(request.headers())),
@@ -171,12 +171,12 @@ impl Visit {
     }
 
     fn may_be_anonymous(&self, headers: &HeaderMap) -> bool {
-        access::may_be_anonymous(self.entrance.anonymous, self.peer, headers)
+        access::may_be_anonymous(self.entrance.anonymous, &self.peer, headers)
     }
 
     async fn identify(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
         let (server, anonymous) = (&self.server, self.may_be_anonymous(headers));
-        access::identify(&server.node, headers, self.peer, anonymous, server.clock.now_ms()).await
+        access::identify(&server.node, headers, &self.peer, anonymous, server.clock.now_ms()).await
     }
 
     /// The realm that a visitor asks for, else the one that an MQTT client would be in; open to it, and it has a role there.

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +21,7 @@ use crate::types::event::{Qos, Terms};
 use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
+use crate::types::peer::Peer;
 use crate::types::topic::{Topic, TopicPattern};
 use crate::types::value::Value;
 
@@ -46,7 +46,7 @@ pub struct Identity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// `None`: in this process, or not known any more (a session that was there before the broker started).
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Arc<Peer>>,
     /// `tcp`, `websocket`, `rawsocket`, `http`; empty: it has none.
     pub transport: &'static str,
     /// Milliseconds on the node's clock; 0: not known.

@@ -22,6 +22,7 @@ use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
 
 use crate::router::authorize::Permission;
+use crate::types::peer::Peer;
 use crate::types::value::Value;
 
 use password::{Gate, Hash, Recall};
@@ -118,6 +119,17 @@ pub enum Anonymous {
     Local,
     /// The operator said so.
     Allowed,
+}
+
+impl Anonymous {
+    /// Whether a connection may be anonymous, as far as its other end decides; requests have headers besides.
+    pub fn lets_in(self, peer: &Peer) -> bool {
+        match self {
+            Self::Refused => false,
+            Self::Local => peer.is_local(),
+            Self::Allowed => true,
+        }
+    }
 }
 
 /// A way to prove who one is.

@@ -160,7 +160,7 @@ impl MqttGate {
             name,
             secret: candidate.password.clone(),
             client_id: Some(candidate.client_id.clone()),
-            peer: Some(self.peer),
+            peer: Some(self.peer.clone()),
             extra: None,
         })
     }
@@ -340,7 +340,7 @@ impl MqttGate {
     }
 
     fn origin(&self, now_ms: u64) -> Origin {
-        Origin { peer: Some(self.peer), transport: self.transport, since_ms: now_ms }
+        Origin { peer: Some(self.peer.clone()), transport: self.transport, since_ms: now_ms }
     }
 
     fn refuse_connect(&mut self, refusal: Refusal) {

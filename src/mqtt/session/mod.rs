@@ -21,7 +21,6 @@ mod subscribe;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -38,6 +37,7 @@ use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
 use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::Rights;
+use crate::types::peer::Peer;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
 use connect::{Candidate, Delayed, Opening};
@@ -57,7 +57,8 @@ const EARLY_BYTES_MAX: usize = 64 * 1024;
 pub struct MqttGate {
     node: Arc<Node>,
     settings: Arc<Settings>,
-    peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    peer: Arc<Peer>,
     /// See [`Origin`](crate::node::session::Origin).
     transport: &'static str,
     link: Arc<Link>,
@@ -152,7 +153,7 @@ impl From<DecodeError> for Halt {
 
 impl MqttGate {
     /// A connection from which nothing was read yet.
-    pub fn new(node: Arc<Node>, settings: Arc<Settings>, peer: SocketAddr, now_ms: u64) -> Self {
+    pub fn new(node: Arc<Node>, settings: Arc<Settings>, peer: Arc<Peer>, now_ms: u64) -> Self {
         let connect_by_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
         let mut opened = Tally { connections_opened: 1, ..Tally::default() };
         node.metrics.of(Protocol::Mqtt).add(&mut opened);

@@ -11,7 +11,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use parking_lot::RwLock;
 use super::Node;
 use super::metrics::Protocol;
 use super::users::{User, UserEntry};
+use crate::types::peer::Peer;
 use crate::types::value::Value;
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ pub struct Evidence {
     /// MQTT client id.
     pub client_id: Option<String>,
     /// Where it comes from.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Arc<Peer>>,
     /// What else it said (WAMP `authextra`).
     pub extra: Option<Value>,
 }

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::node::Node;
 use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
+use crate::types::peer::Peer;
 use crate::wamp::rawsocket::{self, FrameKind, HEADER_BYTES, Handshake, HandshakeError};
 use crate::wamp::serializer::{Encoding, Wire};
 use crate::wamp::session::{Access, WampGate};
@@ -26,7 +26,7 @@ const CONTROL_BYTES_MAX: usize = 64 * 1024;
 pub struct RawSocket {
     node: Arc<Node>,
     access: Access,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
     link: Arc<Link>,
     stage: Stage,
     /// Largest message that this side takes.
@@ -50,7 +50,7 @@ enum Stage {
 }
 
 impl RawSocket {
-    pub fn new(node: Arc<Node>, access: Access, peer: SocketAddr, keepalive: Keepalive, now_ms: u64) -> Self {
+    pub fn new(node: Arc<Node>, access: Access, peer: Arc<Peer>, keepalive: Keepalive, now_ms: u64) -> Self {
         let deadline_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
         let limit = node.limits.wamp_rawsocket_bytes_max;
         Self {
@@ -89,7 +89,7 @@ impl RawSocket {
         let frame_bytes_max = HEADER_BYTES + request.message_bytes_max;
         let (node, link) = (self.node.clone(), self.link.clone());
         let wire = Wire::rawsocket(request.format);
-        let gate = WampGate::new(node, self.access, self.peer, encoding, wire, frame_bytes_max, link, now_ms);
+        let gate = WampGate::new(node, self.access, self.peer.clone(), encoding, wire, frame_bytes_max, link, now_ms);
         self.stage = Stage::Session(Box::new(gate));
         Some(Flow::Continue)
     }

@@ -27,7 +27,6 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,6 +40,7 @@ use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::types::payload::PayloadRef;
+use crate::types::peer::Peer;
 use hello::{Challenged, Hello};
 use open::{Leave, Open};
 
@@ -68,8 +68,8 @@ pub struct Access {
 pub struct WampGate {
     node: Arc<Node>,
     access: Access,
-    /// For the log.
-    peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    peer: Arc<Peer>,
     link: Arc<Link>,
     encoding: Encoding,
     wire: Wire,
@@ -105,7 +105,7 @@ impl WampGate {
     pub fn new(
         node: Arc<Node>,
         access: Access,
-        peer: SocketAddr,
+        peer: Arc<Peer>,
         encoding: Encoding,
         wire: Wire,
         frame_bytes_max: usize,

@@ -19,6 +19,7 @@ mod bridges;
 mod durable;
 mod listeners;
 mod services;
+mod tls;
 mod uplinks;
 
 /// The configuration, and all that is wrong with it; it is to be used only if that is nothing.
@@ -42,6 +43,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         codecs: check.codecs(&file),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
+        address_header: file.http.client_address_header,
         services: check.services(&file, &realms),
         allow_networks: check.allow_networks(&file),
         hooks: check.hooks(&file, &realms),

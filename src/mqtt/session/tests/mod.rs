@@ -174,8 +174,12 @@ impl World {
 
     /// A connection on which nothing was said yet.
     fn open(&self, level: Level) -> Peer {
-        let gate =
-            MqttGate::new(self.node.clone(), self.settings.clone(), ([127, 0, 0, 1], 40000).into(), self.now_ms());
+        let gate = MqttGate::new(
+            self.node.clone(),
+            self.settings.clone(),
+            crate::types::peer::Peer::direct(([127, 0, 0, 1], 40000).into()),
+            self.now_ms(),
+        );
         Peer { gate, level, now_ms: self.now_ms.clone(), check: None, open: true, told: false, last_id: 0 }
     }
 

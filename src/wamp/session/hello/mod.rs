@@ -197,7 +197,7 @@ impl WampGate {
             name: authid,
             secret: signature.as_bytes().to_vec(),
             client_id: None,
-            peer: Some(self.peer),
+            peer: Some(self.peer.clone()),
             extra: None,
         };
         match self.node.authenticate(evidence) {
@@ -246,7 +246,7 @@ impl WampGate {
         if sessions >= self.node.limits.sessions_max {
             return self.abort(QUOTA_EXCEEDED, "there are as many sessions as there may be");
         }
-        let origin = Origin { peer: Some(self.peer), transport: self.wire.transport(), since_ms: now_ms };
+        let origin = Origin { peer: Some(self.peer.clone()), transport: self.wire.transport(), since_ms: now_ms };
         let identity = Identity::of(user, proved.method, origin);
         let id = session.unwrap_or_else(|| self.node.new_session_id());
         let wire = wire::of(self.wire);

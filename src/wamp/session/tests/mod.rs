@@ -28,6 +28,7 @@ use crate::queue::retention::Policy;
 use crate::router::authorize::{Action, Authorizer, Permission, Role};
 use crate::types::limits::Limits;
 use crate::types::payload::{Codec, Format};
+use crate::types::peer::Peer;
 use crate::types::topic::TopicPattern;
 use crate::types::value::Raw;
 use crate::wamp::serializer::{Encoding, Wire};
@@ -116,7 +117,8 @@ impl World {
     fn connect_with(&self, encoding: Encoding, frame_bytes_max: usize) -> Client {
         let wire = Wire::websocket(encoding);
         let (node, link) = (self.node.clone(), Arc::new(Link::default()));
-        let gate = WampGate::new(node, self.access, PEER, encoding, wire, frame_bytes_max, link, self.now_ms);
+        let gate =
+            WampGate::new(node, self.access, Peer::direct(PEER), encoding, wire, frame_bytes_max, link, self.now_ms);
         Client { gate, encoding, now_ms: self.now_ms, closed: false, session: 0, early: Vec::new() }
     }
 
