@@ -12,7 +12,7 @@ use super::{Failure, print};
 use crate::types::value::Value;
 use edit::{EditError, NewUser, UsersFile};
 
-mod edit;
+pub mod edit;
 pub mod procedures;
 #[cfg(test)]
 mod tests;
