@@ -30,6 +30,7 @@ pub mod config;
 mod connect;
 mod hash_password;
 mod house;
+mod import;
 mod keys;
 mod lines;
 mod lock;
@@ -139,6 +140,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::CheckConfig(args) => check_config::run(args),
         Command::HashPassword(args) => hash_password::run(args),
         Command::User(command) => user::run(command),
+        Command::Import(command) => import::run(command),
         Command::Pub(args) => pub_::run(args),
         Command::Sub(args) => sub::run(args),
         Command::Call(args) => call::run(args),

@@ -27,6 +27,7 @@ use crate::types::value::Value;
 
 use password::{Gate, Hash, Recall};
 
+mod imported;
 mod password;
 #[cfg(test)]
 mod tests;

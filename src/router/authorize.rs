@@ -78,6 +78,12 @@ pub enum Verdict {
     Ask,
 }
 
+/// Whether there are topics that both match and for which `one` is more specific: of two permissions it would decide.
+pub fn overrules(one: &TopicPattern, other: &TopicPattern) -> bool {
+    let (one, other) = (Path::of(one), Path::of(other));
+    one.meets(&other) && one.specificity() > other.specificity()
+}
+
 /// What fills the placeholders of patterns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Who<'a> {
