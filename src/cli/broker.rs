@@ -244,6 +244,7 @@ pub(super) fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
         authorize: Box::new(move |realm| roles.authorizer(realm)),
         users,
         policies: config.durable.iter().map(policy).collect(),
+        rules: config.rules.clone(),
     };
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;
