@@ -60,6 +60,8 @@ pub const USER_ROLE: &str = "user";
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where all of it was said, to be read again.
+    pub sources: Sources,
     /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets.
     pub listeners: Vec<Listener>,
     /// Where state is kept, and how safe.
@@ -172,7 +174,7 @@ impl Config {
         if problems.is_empty() {
             let (config, mut found) = check::check(file, reader);
             if found.is_empty() {
-                return Ok(config);
+                return Ok(Config { sources: sources.clone(), ..config });
             }
             problems.append(&mut found);
         }

@@ -66,7 +66,11 @@ const PROCEDURES: [(&str, Procedure); 14] = [
 ];
 
 /// Those that rooms above answer.
-const GUESTS: [&str; 11] = [
+const GUESTS: [&str; 15] = [
+    "fennec.admin.user.list",
+    "fennec.admin.user.add",
+    "fennec.admin.user.passwd",
+    "fennec.admin.user.remove",
     "fennec.bridge.status",
     "fennec.service.list",
     "fennec.service.add",

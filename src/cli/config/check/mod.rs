@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::schema::File;
 use super::setting::Reader;
+use super::sources::Sources;
 use super::value::{Origin, Problem};
 use super::{Config, nearest};
 use crate::types::limits::Limits;
@@ -30,6 +31,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
     let mut durable = check.durable(&file, &realms);
     check.kept_for_uplinks(&file, &uplinks, &mut durable);
     let config = Config {
+        sources: Sources::default(),
         listeners: check.listeners(&file, &realms),
         store: check.store(&file),
         durable,
