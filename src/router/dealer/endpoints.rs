@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use super::peers::{Offer, Rank};
 use super::registration::Chosen;
 use super::session::Slot;
-use super::shard::{NodeHash, node_of};
+use crate::router::shard::{NodeHash, node_of};
 use crate::router::output::{InvocationPolicy, RegistrationInfo};
 use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::TopicPattern;

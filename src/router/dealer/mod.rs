@@ -20,7 +20,6 @@ mod peers;
 mod registration;
 mod reroute;
 mod session;
-mod shard;
 #[cfg(test)]
 mod tests;
 

@@ -113,6 +113,7 @@ impl Options {
             "will" => self.condition().will = Some(KeyWill::read(value)),
             "watch" if entry("watch").bool()? => self.condition().watch = true,
             "stays" if entry("stays").bool()? => self.condition().stays = true,
+            "rkey" => self.properties().resource_key = Some(entry("rkey").text()?.into()),
             "timeout" => self.timeout_ms = Some(entry("timeout").uint("a number of milliseconds")?),
             name => {
                 if let Some(attribute) = Attribute::from_name(name) {

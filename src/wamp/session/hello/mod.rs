@@ -284,7 +284,7 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 9] = [
+const BROKER_FEATURES: [&str; 10] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
@@ -292,6 +292,7 @@ const BROKER_FEATURES: [&str; 9] = [
     "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
+    "sharded_subscription",
     "subscriber_blackwhite_listing",
     "subscription_revocation",
 ];
