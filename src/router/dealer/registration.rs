@@ -8,8 +8,8 @@ use super::hash::{IdHash, IdMap};
 use super::peers::{Offer, Rank, peer_session};
 use super::session::Slot;
 use crate::router::index::Index;
-use crate::router::shard::node;
 use crate::router::output::{InvocationPolicy, Refusal, RegistrationInfo};
+use crate::router::shard::node;
 use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::{PatternLevel, Topic, TopicPattern};
 

@@ -266,7 +266,11 @@ impl Open {
                 mailbox.park_reader(id, want(pattern, id));
             }
         };
-        let variant = Variant { filter: filter.clone(), name: durable.as_ref().map(|durable| durable.name.clone()), node_key: node_key.clone() };
+        let variant = Variant {
+            filter: filter.clone(),
+            name: durable.as_ref().map(|durable| durable.name.clone()),
+            node_key: node_key.clone(),
+        };
         if *snapshot {
             return self.realm.subscribe_past(&self.session, pattern, &variant, begin);
         }

@@ -168,11 +168,9 @@ impl Open {
         }
         let payload = match args.or(kwargs) {
             None => PayloadRef::NONE,
-            Some(any) => PayloadRef::Args {
-                format: any.format(),
-                args: args.map(Raw::bytes),
-                kwargs: kwargs.map(Raw::bytes),
-            },
+            Some(any) => {
+                PayloadRef::Args { format: any.format(), args: args.map(Raw::bytes), kwargs: kwargs.map(Raw::bytes) }
+            }
         };
         let options = arguments.get(3, "publish_options");
         if options.is_some_and(|options| !options.is_map()) {
