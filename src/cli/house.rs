@@ -87,7 +87,7 @@ impl WebSocketGate for WampDoor {
         let access = Access { anonymous: upgraded.anonymous };
         Box::pin(async move {
             let gate = wamp::serve::websocket(&node, access, upgraded.peer, encoding, clock.now_ms());
-            drive(Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early)).await;
+            drive(Pump::new(upgraded.stream, gate, clock).paced(&node).with_input(upgraded.early)).await;
         })
     }
 }
@@ -119,7 +119,7 @@ impl WebSocketGate for MqttDoor {
                 keepalive,
                 now_ms,
             );
-            drive(Pump::new(upgraded.stream, gate, house.clock).with_input(upgraded.early)).await;
+            drive(Pump::new(upgraded.stream, gate, house.clock).paced(&house.node).with_input(upgraded.early)).await;
         })
     }
 }

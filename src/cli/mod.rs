@@ -33,6 +33,7 @@ mod keys;
 mod lines;
 mod lock;
 pub mod log;
+mod memory;
 mod node;
 mod open_log;
 mod outbound;

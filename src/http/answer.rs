@@ -114,6 +114,8 @@ pub enum Failure {
     StoreUnavailable(String),
     #[error("as many sessions as there may be")]
     TooManySessions,
+    #[error("there is no memory for more")]
+    MemoryFull,
     #[error("this speaks WebSocket, version 13, only")]
     NoWebSocket,
     #[error("offer a WebSocket subprotocol that is spoken here, such as {example}")]
@@ -136,9 +138,11 @@ impl Failure {
             Self::ConditionFailed | Self::Conflict => StatusCode::CONFLICT,
             Self::RetainedFull | Self::TooManyDurables => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable(_) | Self::CannotAuthenticate | Self::TooManySessions | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::StoreUnavailable(_)
+            | Self::CannotAuthenticate
+            | Self::TooManySessions
+            | Self::MemoryFull
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -160,7 +164,9 @@ impl Failure {
             Self::ConditionFailed => "fennec.error.condition_failed",
             Self::Conflict => "fennec.error.conflict",
             Self::StoreUnavailable(_) => "fennec.error.store_unavailable",
-            Self::RetainedFull | Self::TooManyDurables | Self::TooManySessions => "fennec.error.quota_exceeded",
+            Self::RetainedFull | Self::TooManyDurables | Self::TooManySessions | Self::MemoryFull => {
+                "fennec.error.quota_exceeded"
+            }
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
             Self::Draining => "wamp.close.system_shutdown",
@@ -179,7 +185,7 @@ impl Failure {
                 let basic = HeaderValue::from_static("Basic realm=\"fennec\", charset=\"UTF-8\"");
                 headers.insert(WWW_AUTHENTICATE, basic);
             }
-            Self::StoreUnavailable(_) | Self::CannotAuthenticate => {
+            Self::StoreUnavailable(_) | Self::CannotAuthenticate | Self::MemoryFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }
             Self::NoWebSocket => {
@@ -217,6 +223,7 @@ impl From<PublishRefused> for Failure {
     fn from(refused: PublishRefused) -> Self {
         match refused {
             PublishRefused::NotAuthorized => Self::NotAuthorized { what: "publish to this topic" },
+            PublishRefused::MemoryFull => Self::MemoryFull,
             PublishRefused::RetainedFull => Self::RetainedFull,
             PublishRefused::ConditionWithoutRetain => Self::Invalid(refused.to_string()),
         }

@@ -146,13 +146,19 @@ impl Visit {
 
     fn check_open(&self, headers: &HeaderMap) -> Result<(), Failure> {
         access::check_origin(&self.server.settings.allowed_origins, headers)?;
-        if self.server.node.is_draining() { Err(Failure::Draining) } else { Ok(()) }
+        if self.server.node.is_draining() {
+            return Err(Failure::Draining);
+        }
+        if self.server.node.is_tight() { Err(Failure::MemoryFull) } else { Ok(()) }
     }
 
     fn ready(&self) -> Result<Answer, Failure> {
         let node = &self.server.node;
         if node.is_draining() {
             return Err(Failure::Draining);
+        }
+        if node.memory.is_tight() {
+            return Err(Failure::MemoryFull);
         }
         if let Some(why) = node.log.health() {
             return Err(Failure::StoreUnavailable(format!("durable publishing has stopped, the rest goes on: {why}")));

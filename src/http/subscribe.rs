@@ -58,6 +58,9 @@ impl Server {
         if request.patterns.len() > self.node.limits.subscriptions_per_session_max {
             return Err(Failure::Invalid("more topics than a session may subscribe to".to_owned()));
         }
+        if self.node.is_tight() {
+            return Err(Failure::MemoryFull);
+        }
         let sessions: usize = self.node.realms().iter().map(|realm| realm.sessions_len()).sum();
         if sessions >= self.node.limits.sessions_max {
             return Err(Failure::TooManySessions);
@@ -322,6 +325,7 @@ fn farewell(reason: End) -> Bytes {
     let reason = match reason {
         End::Shutdown => "the broker is stopping",
         End::NotAuthorized => "what you may do has changed: ask again",
+        End::TooFast => "too much was sent",
         End::SlowConsumer => "events were not read as fast as they came",
         End::TakenOver | End::Kicked | End::Over => "ended by the broker",
     };

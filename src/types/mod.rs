@@ -8,6 +8,7 @@ pub mod limits;
 pub mod network;
 pub mod payload;
 pub mod peer;
+pub mod rate;
 pub mod time;
 pub mod topic;
 pub mod value;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fennec::http::{AddressHeader, Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
 use fennec::net::clock::Clock;
 use fennec::net::listen::{Door, Listener};
-use fennec::net::stream::Seats;
+use fennec::net::seats::Seats;
 use fennec::net::tls::Tls;
 use fennec::net::workers::Workers;
 use fennec::node::log::Threads;
@@ -173,8 +173,15 @@ impl Broker {
         };
         let server = Server::new(node.clone(), clock, settings);
         let workers = Arc::new(Workers::start(1).unwrap());
-        let seats = Seats::new(node.clone());
-        let door = Door { protocol: Protocol::Http, tls: setup.tls, proxy: None, seats, workers: workers.clone() };
+        let seats = Seats::new(node.clone(), Clock::default());
+        let door = Door {
+            protocol: Protocol::Http,
+            tls: setup.tls,
+            proxy: None,
+            proxies: Arc::default(),
+            seats,
+            workers: workers.clone(),
+        };
         let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous, trusted_proxies: Arc::default() });
         let serving = server.clone();
         let connection = move |stream| serving.clone().serve(stream, entrance.clone());

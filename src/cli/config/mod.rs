@@ -16,6 +16,7 @@
 //! Left out on purpose: opening ports and reading certificates; whether those work is seen when the broker starts.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::http::AddressHeader;

@@ -35,6 +35,7 @@ use crate::node::clients::{Client, Leaving};
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
+use crate::node::user_seats::UserSeat;
 use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
@@ -76,6 +77,8 @@ pub struct MqttGate {
     connect_by_ms: u64,
     opened_ms: u64,
     tally: Tally,
+    /// Counts the connection as its user's.
+    seat: Option<UserSeat>,
 }
 
 enum Phase {
@@ -172,6 +175,7 @@ impl MqttGate {
             connect_by_ms,
             opened_ms: now_ms,
             tally: Tally::default(),
+            seat: None,
         }
     }
 
@@ -203,6 +207,7 @@ impl MqttGate {
                 Err(error) => return (at, 0, Err(error.into())),
             };
             let frame = &rest[..length];
+            self.link.count_message();
             let handled = match &mut self.phase {
                 Phase::Open(open) => open.packet(frame, input, &self.node, &self.settings),
                 Phase::Fresh => self.connect(frame, now_ms),
@@ -562,6 +567,7 @@ impl Machine for MqttGate {
                     End::Shutdown if self.node.has_peers() => self.say_goodbye(ReasonCode::UseAnotherServer, ""),
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
+                    End::TooFast => self.say_goodbye(ReasonCode::MessageRateTooHigh, ""),
                     End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
                     End::NotAuthorized => self.say_goodbye(ReasonCode::NotAuthorized, ""),
                     End::Over => {}

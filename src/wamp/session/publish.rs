@@ -206,7 +206,9 @@ impl Open {
                 refuse(self, super::INVALID_ARGUMENT, &refused.to_string());
             }
             Err(refused @ PublishRefused::NotAuthorized) => refuse(self, super::NOT_AUTHORIZED, &refused.to_string()),
-            Err(refused @ PublishRefused::RetainedFull) => refuse(self, super::QUOTA_EXCEEDED, &refused.to_string()),
+            Err(refused @ (PublishRefused::RetainedFull | PublishRefused::MemoryFull)) => {
+                refuse(self, super::QUOTA_EXCEEDED, &refused.to_string())
+            }
         }
     }
 

@@ -216,6 +216,9 @@ impl Open {
             let text = "the session has as many subscriptions as it may";
             return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, text);
         }
+        if self.node.is_tight() {
+            return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, "there is no memory for more");
+        }
         let Options { get_retained, after_id, filter, since, snapshot, name, row, window, .. } = options;
         let retained = get_retained.then_some(Retained { after_id });
         if let Some(name) = name {

@@ -37,7 +37,12 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         log_format: file.log_format,
         default_realm: Arc::from(&*file.default_realm),
         auto_realms: file.auto_realms,
-        limits: Limits { outbox_full: file.limits.outbox_full, ..reader.limits },
+        limits: Limits {
+            outbox_full: file.limits.outbox_full,
+            rate_exceeded: file.limits.rate_exceeded,
+            memory_bytes_max: file.limits.memory_max.map(|bytes| bytes.0),
+            ..reader.limits
+        },
         codecs: check.codecs(&file),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),

@@ -180,7 +180,7 @@ impl Client {
         match flow {
             Flow::Continue => {}
             Flow::Close => self.closed = true,
-            Flow::Verify(Check::Elsewhere(_)) => panic!("nobody elsewhere is asked here"),
+            Flow::Verify(Check::Elsewhere(_) | Check::Later { .. }) => panic!("nobody elsewhere is asked here"),
             Flow::Verify(Check::Blocking(check)) => {
                 let flow = self.gate.verified(check(), self.now_ms);
                 self.gate.finish(self.now_ms);
