@@ -199,6 +199,15 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_come_too_fast_wait() {
+        let seats = seats(Limits { connects_per_second_max: 2, ..Limits::default() });
+        let waits: Vec<_> = (0..20).map(|_| seats.pause()).collect();
+        assert_eq!(waits[..2], [None, None]);
+        assert!(waits[19].is_some_and(|wait| wait > Duration::from_secs(1)), "{waits:?}");
+        assert!(seats.node.metrics.times_limited(Limited::Connects) >= 10);
+    }
+
+    #[test]
     fn whose_address_is_told_by_a_proxy_counts_then() {
         let seats = seats(Limits { connections_per_address_max: 1, ..Limits::default() });
         let (mut first, mut second) =

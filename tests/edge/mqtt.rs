@@ -11,6 +11,8 @@ pub const QUOTA_EXCEEDED: u8 = 0x97;
 
 pub struct Client<S> {
     pub socket: S,
+    /// 0: none.
+    pub keep_alive_s: u8,
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -39,13 +41,13 @@ pub fn publish(topic: &str, payload: &[u8], retain: bool, id: u16) -> Vec<u8> {
 
 impl<S: Read + Write> Client<S> {
     pub fn new(socket: S) -> Self {
-        Self { socket }
+        Self { socket, keep_alive_s: 0 }
     }
 
     /// Sends CONNECT. `login`: user and password.
     pub fn hello(&mut self, client_id: &str, login: Option<(&str, &str)>) -> io::Result<()> {
         let flags = if login.is_some() { 0xc2 } else { 0x02 };
-        let mut body = [&text("MQTT")[..], &[5, flags, 0, 1, 0], &text(client_id)].concat();
+        let mut body = [&text("MQTT")[..], &[5, flags, 0, self.keep_alive_s, 0], &text(client_id)].concat();
         if let Some((user, password)) = login {
             body.extend([text(user), text(password)].concat());
         }

@@ -157,7 +157,8 @@ impl Node {
     ///
     /// After failures of the same user from the same address it has to wait for its turn first ([`super::throttle`]).
     pub fn authenticate(self: &Arc<Self>, evidence: Evidence) -> Step {
-        let Some(peer) = &evidence.peer else { return self.find_out(evidence) };
+        let named = evidence.peer.as_ref().filter(|_| !evidence.name.is_empty());
+        let Some(peer) = named else { return self.find_out(evidence) };
         let pair = Pair::new(peer.address.ip(), &evidence.name);
         match self.turn(&pair) {
             Turn::Now => self.watched(pair, self.find_out(evidence)),
@@ -170,8 +171,24 @@ impl Node {
         }
     }
 
-    /// When an attempt to log in has its turn. What comes of it has to be told by [`Node::attempted`].
-    pub fn turn(&self, pair: &Pair) -> Turn {
+    /// An answer to a proof that was checked already, in its turn: a signature, say.
+    pub fn answer_in_turn(&self, peer: &Peer, name: &str, answer: Answer) -> Step {
+        let pair = Pair::new(peer.address.ip(), name);
+        match self.turn(&pair) {
+            Turn::Never => Step::Done(Answer::WRONG),
+            Turn::Now => {
+                self.attempted(pair, &answer);
+                Step::Done(answer)
+            }
+            Turn::After { wait_ms } => {
+                self.attempted(pair, &answer);
+                let then: Then = Box::new(move || Step::Done(answer));
+                Step::Wait(Check::Later { wait: Duration::from_millis(wait_ms), then })
+            }
+        }
+    }
+
+    fn turn(&self, pair: &Pair) -> Turn {
         let turn = self.throttle.turn(pair, self.ticked_ms.load(Ordering::Relaxed), self.auth_delay_ms_max());
         match turn {
             Turn::Now => {}
@@ -182,7 +199,7 @@ impl Node {
     }
 
     /// An attempt to log in had this answer.
-    pub fn attempted(&self, pair: Pair, answer: &Answer) {
+    fn attempted(&self, pair: Pair, answer: &Answer) {
         match answer {
             Answer::Proved(_) => self.throttle.succeeded(&pair),
             Answer::Denied(Denied::Wrong | Denied::Refused { .. }) => {
