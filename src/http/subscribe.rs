@@ -197,7 +197,7 @@ impl Events {
     fn subscribe_single(&mut self, request: Request, place: Option<Found>) {
         let Request { patterns, retained, snapshot, durable, filter, .. } = request;
         let Some(pattern) = patterns.into_iter().next() else { return };
-        let variant = Variant { filter: filter.clone(), name: durable.clone() };
+        let variant = Variant { filter: filter.clone(), name: durable.clone(), node_key: None };
         let until = snapshot.then(|| self.node.log.history.fed());
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             let Some(place) = place else { return };

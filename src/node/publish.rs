@@ -341,7 +341,7 @@ impl Publisher {
         }
         let matched = matched_here || !reached.is_empty();
         if event.retain {
-            self.realm.retain(Arc::new(event.store(None)));
+            self.realm.retain(Arc::new(event.store(None).only_for(publication.filter.cloned())));
         }
         Published { publication: event.publication, matched }
     }

@@ -178,6 +178,10 @@ limits! {
         "After SIGTERM: how long sessions may take to receive what their outboxes hold. Then connections are closed as they are.";
     subscriptions_per_session_max: usize = 50_000, Count, "limits"."subscriptions_per_session_max", 1..=10_000_000,
         "Subscriptions of one session. Further ones are refused: SUBACK 0x97 (MQTT 3: 0x80), ERROR `fennec.error.quota_exceeded`.";
+    testaments_per_session_max: usize = 100, Count, "limits"."testaments_per_session_max", 0..=100_000,
+        "WAMP testaments of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
+    testament_bytes_max: usize = 1024 * 1024, Bytes, "limits"."testament_bytes_max", 0..=1_073_741_824,
+        "Topics and payloads of the WAMP testaments of one session. What is beyond is refused: ERROR `fennec.error.quota_exceeded`.";
     registrations_per_session_max: usize = 10_000, Count, "limits"."registrations_per_session_max", 1..=10_000_000,
         "Registrations of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`, SUBACK 0x97.";
     calls_pending_per_session_max: usize = 10_000, Count, "limits"."calls_pending_per_session_max", 1..=1_000_000,

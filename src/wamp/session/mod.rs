@@ -9,6 +9,7 @@
 //! - `hello`: who comes in, and how it proves who it is.
 //! - `open`: an open session; `publish`, `subscribe` and `call` are what its messages do.
 //! - `options`: reading options; `passthru`: those of payloads that nobody in between reads.
+//! - `testament`: what is published when the session is over.
 //! - `pending`: what waits for the durable log.
 //! - `resume`: subscriptions that ask for older events.
 //!
@@ -25,6 +26,7 @@ mod pending;
 mod publish;
 mod resume;
 mod subscribe;
+mod testament;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,8 @@
 
 mod calling;
 mod disclosing;
+mod eligible;
+mod frames;
 mod fuzz;
 mod grouping;
 mod history;
@@ -12,6 +14,7 @@ mod passing;
 mod publishing;
 mod resuming;
 mod subscribing;
+mod testaments;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
