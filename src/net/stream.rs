@@ -39,7 +39,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-/// In tests.
+/// A pipe within the process.
 impl Socket for tokio::io::DuplexStream {}
 
 impl Socket for Stream {

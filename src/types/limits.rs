@@ -221,6 +221,12 @@ limits! {
         "Silence after which a WebSocket or RawSocket client is pinged. 0: never.";
     wamp_ping_timeout_s: u32 = 20, Seconds, "wamp"."ping_timeout_s", 1..=86_400,
         "From a ping to its pong. Then the connection is closed and its session leaves.";
+    wamp_longpoll_receive_timeout_s: u32 = 10, Seconds, "wamp"."longpoll_receive_timeout_s", 1..=3600,
+        "How long a long-poll client waits for a message before it is answered 204 and has to ask again.";
+    wamp_longpoll_idle_timeout_s: u32 = 30, Seconds, "wamp"."longpoll_idle_timeout_s", 1..=86_400,
+        "Silence between two requests of a long-poll client. Then its session leaves.";
+    wamp_longpoll_transports_max: usize = 10_000, Count, "wamp"."longpoll_transports_max", 0..=1_000_000,
+        "Open long-poll transports. Further ones are answered 503 `fennec.error.quota_exceeded`.";
     http_body_bytes_max: usize = 16_777_216, Bytes, "http"."body_bytes_max", 1024..=16_777_216,
         "Largest request body. A larger one is answered 413.";
     http_call_timeout_s: u32 = 30, Seconds, "http"."call_timeout_s", 1..=86_400,

@@ -169,6 +169,7 @@ impl Broker {
             hooks: Vec::new(),
             allowed_origins: setup.allowed_origins,
             websockets: vec![("/ws", echo)],
+            long_poll: None,
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],
         };
         let server = Server::new(node.clone(), clock, settings);

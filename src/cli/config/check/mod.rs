@@ -40,6 +40,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         codecs: check.codecs(&file),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
+        ws_echo: None,
         services: check.services(&file, &realms),
         allow_networks: check.allow_networks(&file),
         hooks: check.hooks(&file, &realms),
