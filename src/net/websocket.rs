@@ -40,7 +40,8 @@ pub struct Keepalive {
 pub struct WebSocket<G> {
     context: WebSocketContext,
     inner: G,
-    /// Pongs, pings and the close frame, to go behind what the gate has to say.
+    /// Pongs and pings, to go before what the gate has to say: a pong is due as soon as can be (RFC 6455, 5.5.2). With the
+    /// close frame among them they go behind it.
     control: Vec<u8>,
     keepalive: Keepalive,
     heard_ms: u64,
@@ -190,8 +191,12 @@ impl<G: MessageGate> Machine for WebSocket<G> {
             let (header, len) = frame::header(OPCODE_BINARY, bytes);
             taken.parts.push_front(Bytes::copy_from_slice(&header[..len]));
         }
-        taken.tail.append(&mut self.control);
-        self.finished = self.closing;
+        if self.closing {
+            taken.tail.append(&mut self.control);
+            self.finished = true;
+        } else if !self.control.is_empty() {
+            taken.parts.push_front(std::mem::take(&mut self.control).into());
+        }
         taken
     }
 
