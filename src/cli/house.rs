@@ -145,9 +145,12 @@ impl WebSocketGate for MqttDoor {
         Box::pin(async move {
             let settings = house.mqtt_settings(upgraded.entrance.realm.clone(), upgraded.anonymous);
             let now_ms = house.clock.now_ms();
-            // MQTT has a keep-alive of its own.
-            let keepalive = Keepalive { interval_ms: 0, timeout_ms: 0 };
-            let frame_bytes_max = house.node.limits.mqtt_packet_bytes_max;
+            let limits = &house.node.limits;
+            let keepalive = Keepalive {
+                interval_ms: u64::from(limits.mqtt_websocket_ping_interval_s) * 1000,
+                timeout_ms: u64::from(limits.mqtt_websocket_ping_timeout_s) * 1000,
+            };
+            let frame_bytes_max = limits.mqtt_packet_bytes_max;
             let gate = WebSocket::new(
                 Stream::new(house.mqtt(&settings, upgraded.stream.peer())),
                 frame_bytes_max,

@@ -213,6 +213,11 @@ limits! {
     mqtt_takeover_delay_s_max: u32 = 5, Seconds, "mqtt"."takeover_delay_s_max", 0..=60,
         "How long a client that takes its session over from another connection may have to wait for its CONNACK. It waits only when \
          takeovers of one client id follow each other within seconds, and longer each time: two clients fight for it then. 0: never.";
+    mqtt_websocket_ping_interval_s: u32 = 0, Seconds, "mqtt"."websocket_ping_interval_s", 0..=86_400,
+        "Silence after which an MQTT client that came by WebSocket is pinged by WebSocket, beside the keep alive of MQTT. 0: never, for \
+         there are libraries that answer wrongly (paho-mqtt for Python sends a pong without a mask, which closes the connection).";
+    mqtt_websocket_ping_timeout_s: u32 = 20, Seconds, "mqtt"."websocket_ping_timeout_s", 1..=86_400,
+        "From such a ping to its pong. Then the connection is closed, and counts as lost.";
     wamp_websocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."websocket_bytes_max", 1024..=16_777_216,
         "Largest WebSocket message of a WAMP client. A larger one closes the connection with code 1009.";
     wamp_rawsocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."rawsocket_bytes_max", 512..=16_777_216,

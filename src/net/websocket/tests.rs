@@ -1,5 +1,7 @@
 //! A WebSocket machine is offered bytes as they come from a socket; what it says is read back as frames.
 
+mod cases;
+
 use std::sync::mpsc;
 
 use super::*;
