@@ -17,6 +17,7 @@ use crate::net::websocket::echo::Echo;
 use crate::net::websocket::{Keepalive, Stream, WebSocket};
 use crate::node::Node;
 use crate::types::payload::Format;
+use crate::types::peer::Peer;
 use crate::types::topic::TopicPattern;
 use crate::wamp::serializer::{self, Encoding};
 use crate::wamp::session::Access;
@@ -35,7 +36,7 @@ impl House {
         Arc::new(mqtt::Settings { realm, anonymous, refuse_filters: self.refuse_filters.clone() })
     }
 
-    pub fn mqtt(&self, settings: &Arc<mqtt::Settings>, peer: SocketAddr) -> MqttGate {
+    pub fn mqtt(&self, settings: &Arc<mqtt::Settings>, peer: Arc<Peer>) -> MqttGate {
         MqttGate::new(self.node.clone(), settings.clone(), peer, self.clock.now_ms())
     }
 
@@ -58,6 +59,7 @@ impl House {
             allowed_origins: config.allowed_origins.clone(),
             websockets,
             long_poll: Some(wamp_door),
+            address_header: config.address_header,
             places: listeners.iter().map(place).collect(),
             hooks: config.hooks.iter().map(|hook| hook.clone().open()).collect(),
             more_metrics,
@@ -94,7 +96,7 @@ impl WebSocketGate for WampDoor {
         let Some(encoding) = Encoding::from_subprotocol(upgraded.subprotocol) else { return Box::pin(async {}) };
         let access = Access { anonymous: upgraded.anonymous };
         Box::pin(async move {
-            let gate = wamp::serve::websocket(&node, access, upgraded.stream.peer(), encoding, clock.now_ms());
+            let gate = wamp::serve::websocket(&node, access, upgraded.peer, encoding, clock.now_ms());
             drive(Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early)).await;
         })
     }
@@ -152,7 +154,7 @@ impl WebSocketGate for MqttDoor {
             };
             let frame_bytes_max = limits.mqtt_packet_bytes_max;
             let gate = WebSocket::new(
-                Stream::new(house.mqtt(&settings, upgraded.stream.peer())),
+                Stream::new(house.mqtt(&settings, upgraded.peer).over_websocket()),
                 frame_bytes_max,
                 keepalive,
                 now_ms,

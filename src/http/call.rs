@@ -72,6 +72,7 @@ struct Caller {
 impl Caller {
     fn new(node: &Arc<Node>, guest: &Guest) -> Self {
         let session = node.new_session(guest.identity.clone(), sse::wire(), false);
+        session.set_rights(guest.rights.clone());
         guest.realm.join(session.clone());
         Self { node: node.clone(), realm: guest.realm.clone(), session }
     }
@@ -93,7 +94,7 @@ impl Server {
         let Some(procedure) = &request.procedure else {
             return Err(Failure::Invalid("procedure is missing".to_owned()));
         };
-        if !guest.realm.authorizer.allows(guest.role, Action::Call, procedure) {
+        if !guest.rights.allows(Action::Call, procedure) {
             return Err(Failure::NotAuthorized { what: "call this procedure" });
         }
         let longest_ms = u64::from(self.node.limits.http_call_timeout_s) * 1000;

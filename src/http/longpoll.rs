@@ -14,7 +14,6 @@ mod transport;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +29,7 @@ use tokio::io::DuplexStream;
 
 use super::answer::{self, Answer, Failure};
 use super::{Entrance, Server};
+use crate::types::peer::Peer;
 use transport::{Gone, Transport};
 
 /// Bytes on their way through a pipe. What else waits does so in the session's outbox.
@@ -65,7 +65,8 @@ pub struct Opened {
     /// Carries WebSocket frames, as the socket of a WebSocket would.
     pub pipe: DuplexStream,
     pub protocol: Protocol,
-    pub peer: SocketAddr,
+    /// Who opened it. Without a channel binding: further requests may come by other connections.
+    pub peer: Arc<Peer>,
     /// The listener it was opened by.
     pub entrance: Arc<Entrance>,
     /// Whether it may stay anonymous; the listener and the request decide.
@@ -114,7 +115,7 @@ impl Server {
     pub(super) fn open_transport(
         self: &Arc<Self>,
         body: &[u8],
-        peer: SocketAddr,
+        peer: &Peer,
         entrance: Arc<Entrance>,
         anonymous: bool,
     ) -> Result<Answer, Failure> {
@@ -132,7 +133,11 @@ impl Server {
             }
             transports.insert(id.clone().into(), transport.clone());
         }
-        let running = gate.run(Opened { pipe, protocol, peer, entrance, anonymous });
+        let mut peer = peer.clone();
+        if let Some(tls) = &mut peer.tls {
+            tls.exporter = None;
+        }
+        let running = gate.run(Opened { pipe, protocol, peer: Arc::new(peer), entrance, anonymous });
         let (server, name) = (self.clone(), id.clone());
         let idle = Duration::from_secs(self.node.limits.wamp_longpoll_idle_timeout_s.into());
         tokio::spawn(async move {

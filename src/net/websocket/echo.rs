@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::frame::{self, OPCODE_BINARY, OPCODE_TEXT};
 use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Machine, MessageGate};
+use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
-use crate::node::users::User;
 
 /// A peer that does not read what it is told is not read on.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -37,7 +37,7 @@ impl MessageGate for Echo {
 }
 
 impl Machine for Echo {
-    fn verified(&mut self, _: Option<Arc<User>>, _: u64) -> Flow {
+    fn verified(&mut self, _: Answer, _: u64) -> Flow {
         Flow::Continue
     }
 
