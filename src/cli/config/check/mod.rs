@@ -50,6 +50,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         rules: check.rules(&file, &realms),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
+        ws_echo: None,
         address_header: file.http.client_address_header,
         services: check.services(&file, &realms),
         allow_networks: check.allow_networks(&file),
