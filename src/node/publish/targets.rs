@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crate::node::realm::{Realm, SharedRoute};
-use crate::router::authorize::{Action, Rights};
+use crate::router::authorize::{Action, Rights, Verdict};
 use crate::router::interest::Reached;
 use crate::types::payload::Codec;
 use crate::types::topic::Topic;
@@ -31,7 +31,7 @@ pub(super) struct Target {
     pub name: Box<[u8]>,
     pub topic: Arc<Topic>,
     pub codec: Codec,
-    pub may_publish: bool,
+    pub may_publish: Verdict,
     pub durable: Durable,
     /// Which of the connection's logged messages was the last to this topic.
     pub logged: u64,
@@ -104,7 +104,7 @@ impl Target {
         Target {
             name: name.into(),
             codec: realm.codec(&topic),
-            may_publish: rights.is_none_or(|rights| rights.allows(Action::Publish, &topic)),
+            may_publish: rights.map_or(Verdict::Yes, |rights| rights.judge_for_long(Action::Publish, &topic)),
             durable: match realm.is_durable(&topic) {
                 true => Durable::Always,
                 false if topic.is_reserved() => Durable::Never,

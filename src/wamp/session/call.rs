@@ -8,7 +8,7 @@ use super::open::{Leave, Open};
 use super::options::{Entry, WrongOption};
 use super::subscribe::match_policy;
 use crate::node::realm::Realm;
-use crate::router::authorize::{Action, Rights};
+use crate::router::authorize::{Action, Rights, Verdict};
 use crate::router::dealer::{Call, CancelMode, Dealer, Part, Register};
 use crate::router::output::{InvocationPolicy, Sink};
 use crate::types::ids::{InvocationId, RegistrationId, RequestId};
@@ -24,7 +24,7 @@ const PROCEDURES_MAX: usize = 512;
 struct Procedure {
     topic: Topic,
     codec: Codec,
-    may_call: bool,
+    may_call: Verdict,
 }
 
 /// The procedures that a session called, by URI.
@@ -46,7 +46,7 @@ impl Procedures {
             Some(known) => known.clone(),
             None => {
                 let topic = Topic::from_uri(uri)?;
-                let may_call = rights.allows(Action::Call, &topic);
+                let may_call = rights.judge_for_long(Action::Call, &topic);
                 let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, topic });
                 if self.by_uri.len() >= PROCEDURES_MAX {
                     self.by_uri.clear();
@@ -189,7 +189,11 @@ impl Open {
         let options = CallOptions::read(options).map_err(|wrong| (super::INVALID_ARGUMENT, wrong.to_string()))?;
         let procedure = self.procedures.look_up(procedure, &self.realm, &self.rights);
         let procedure = procedure.map_err(|error| (super::INVALID_URI, format!("the procedure {error}")))?;
-        match procedure.may_call {
+        let may_call = match procedure.may_call {
+            Verdict::Ask => self.rights.allows(Action::Call, &procedure.topic),
+            verdict => verdict == Verdict::Yes,
+        };
+        match may_call {
             true => Ok((options, procedure)),
             false => Err((super::NOT_AUTHORIZED, "not authorized to call this procedure".to_owned())),
         }
