@@ -13,6 +13,8 @@ use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol}
 use super::house::House;
 use super::open_log::open_log;
 use super::outbound::Outbound;
+use super::reload;
+use super::watch::Watch;
 use super::user;
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics};
@@ -97,6 +99,7 @@ impl Broker {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
         let runtime = runtime.map_err(failed)?;
+        let hangup = reload::catch(&runtime)?;
         let bound = {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
@@ -111,7 +114,15 @@ impl Broker {
         let access = access::Access::new(node.clone(), config.clone());
         let is_alone = matches!(log, LogWork::Own(_));
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
-        let http = house.http(config, &listeners, Some(outbound.metrics(log.more_metrics())));
+        let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
+        let watch = Watch::new(tls, Vec::new());
+        let more = outbound.metrics(log.more_metrics());
+        let watched = watch.clone();
+        let more: MoreMetrics = Arc::new(move |text| {
+            more(text);
+            watched.metrics(text);
+        });
+        let http = house.http(config, &listeners, Some(more));
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
@@ -122,6 +133,7 @@ impl Broker {
             };
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
+        runtime.spawn(watch.run(hangup));
         access.follow(runtime.handle());
         user::procedures::install(&access, runtime.handle());
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
@@ -232,6 +244,7 @@ pub(super) fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
         authorize: Box::new(move |realm| roles.authorizer(realm)),
         users,
         policies: config.durable.iter().map(policy).collect(),
+        rules: config.rules.clone(),
     };
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;

@@ -23,6 +23,7 @@ use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, Unsubs
 use crate::router::dealer::{Dealer, Offer, is_reserved};
 use crate::router::interest::{PeerId, Reach, Reached, Wanted};
 use crate::router::retained::{Retained, Walk};
+use crate::router::rules::Rules;
 use crate::types::event::StoredEvent;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::limits::{CallLimits, Limits};
@@ -40,6 +41,8 @@ pub struct Realm {
     pub codecs: Vec<(TopicPattern, Codec)>,
     /// Events of topics that these match are in the durable log, all of them.
     pub durable: Vec<TopicPattern>,
+    /// Trust levels, and who is disclosed.
+    pub rules: Rules,
     /// `*` in a WAMP pattern stands for one component (realm option).
     pub star_is_wildcard: bool,
     broker: RwLock<Broker<Arc<Session>>>,
@@ -89,6 +92,7 @@ impl Realm {
             authorizer: RwLock::new(Arc::new(authorizer)),
             codecs,
             durable: Vec::new(),
+            rules: Rules::default(),
             star_is_wildcard: false,
             broker: RwLock::default(),
             version: AtomicU64::new(0),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use bytes::Bytes;
-use fennec::http::{Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
+use fennec::http::{AddressHeader, Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
 use fennec::net::clock::Clock;
 use fennec::net::listen::{Door, Listener};
 use fennec::net::stream::Seats;
@@ -23,6 +23,7 @@ use fennec::node::users::{Anonymous, Credentials, UserEntry, Users};
 use fennec::node::{Node, RealmSettings};
 use fennec::queue::retention::Policy;
 use fennec::router::authorize::{Action, Authorizer, Permission, Role};
+use fennec::router::rules::Rules;
 use fennec::store::memory::MemoryStore;
 use fennec::store::{Commit, Store, StoreError, StoreReader};
 use fennec::types::limits::Limits;
@@ -147,6 +148,7 @@ impl Broker {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(setup.users).unwrap(),
+            rules: Rules::default(),
             policies: vec![Policy {
                 realm: None,
                 pattern: TopicPattern::from_filter("log/#").unwrap(),
@@ -167,14 +169,15 @@ impl Broker {
             more_metrics: None,
             hooks: Vec::new(),
             allowed_origins: setup.allowed_origins,
+            address_header: AddressHeader::default(),
             websockets: vec![("/ws", echo)],
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],
         };
         let server = Server::new(node.clone(), clock, settings);
         let workers = Arc::new(Workers::start(1).unwrap());
         let seats = Seats::new(node.clone());
-        let door = Door { protocol: Protocol::Http, tls: setup.tls, seats, workers: workers.clone() };
-        let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous });
+        let door = Door { protocol: Protocol::Http, tls: setup.tls, proxy: None, seats, workers: workers.clone() };
+        let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous, trusted_proxies: Arc::default() });
         let serving = server.clone();
         let connection = move |stream| serving.clone().serve(stream, entrance.clone());
         tokio::spawn(listener.serve(door, connection, std::future::pending()));

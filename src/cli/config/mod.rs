@@ -28,6 +28,7 @@ use crate::outbound::bridge;
 use crate::outbound::service::Configured;
 use crate::outbound::uplink::Uplink;
 use crate::router::authorize::{Authorizer, Role};
+use crate::router::rules::Rules;
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
 use crate::types::network::Network;
@@ -80,6 +81,7 @@ pub struct Config {
     pub limits: Limits,
     /// How payloads are translated; the first pattern that matches a topic counts, else [`Codec::Auto`].
     pub codecs: Vec<(TopicPattern, Codec)>,
+    pub rules: Rules,
     /// Nobody may subscribe to a filter within one of these.
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.

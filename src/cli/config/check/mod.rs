@@ -18,6 +18,7 @@ mod access;
 mod bridges;
 mod durable;
 mod listeners;
+mod rules;
 mod services;
 mod tls;
 mod uplinks;
@@ -41,6 +42,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         auto_realms: file.auto_realms,
         limits: Limits { outbox_full: file.limits.outbox_full, ..reader.limits },
         codecs: check.codecs(&file),
+        rules: check.rules(&file, &realms),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
         address_header: file.http.client_address_header,
