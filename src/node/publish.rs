@@ -234,6 +234,13 @@ impl Publisher {
         self.publish_uncounted(at, publication)
     }
 
+    /// Whether nobody has to be asked about a topic as it was written on the wire, as far as this is known without looking it up.
+    pub fn knows_answer(&self, name: &[u8], now_ms: u64) -> bool {
+        let Some(target) = self.targets.peek(name) else { return false };
+        let remembers = |rights: &Rights| rights.remembers(Action::Publish, &target.topic, now_ms);
+        target.may_publish != Verdict::Ask || self.rights.as_ref().is_some_and(remembers)
+    }
+
     fn may_publish(&self, at: usize) -> bool {
         let target = &self.targets[at];
         match target.may_publish {

@@ -45,6 +45,15 @@ pub enum Action {
 
 impl Action {
     pub const ALL: [Action; 4] = [Action::Publish, Action::Subscribe, Action::Call, Action::Register];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Publish => "publish",
+            Action::Subscribe => "subscribe",
+            Action::Call => "call",
+            Action::Register => "register",
+        }
+    }
 }
 
 /// Allows or denies some actions on what a pattern matches.
@@ -313,6 +322,11 @@ impl Rights {
         let Some(answers) = &self.answers else { return false };
         answers.expire(action, &about_pattern(pattern), now_ms);
         self.judge_pattern(action, pattern) == Verdict::Ask
+    }
+
+    /// Whether there is an answer that may be remembered and still holds.
+    pub fn remembers(&self, action: Action, topic: &Topic, now_ms: u64) -> bool {
+        self.answers.as_ref().is_some_and(|answers| answers.holds(action, about_topic(topic), now_ms))
     }
 
     /// The message is handled that somebody was asked about.

@@ -513,6 +513,12 @@ sections! {
         realms: Option<Vec<String>> = None,
         /// What it may do and what not. The most specific that matches counts; where none does the answer is no.
         permissions: Tables<Permission> = Tables::default(),
+        /// Who is asked where no permission matches: the URI of a procedure (see docs/security.md), or `hook` for `[authorize_hook]`.
+        authorizer: Option<String> = None,
+        /// How long it may take to answer. Then, and if it cannot be asked, the answer is no.
+        authorizer_timeout_ms: u32 = 5000,
+        /// How long a session may use an answer again that says it may be remembered.
+        authorizer_cache_s: u32 = 60,
     }
 
     /// A permission.

@@ -89,6 +89,12 @@ impl Targets {
         Some(self.last)
     }
 
+    /// A topic, if it is remembered.
+    pub fn peek(&self, name: &[u8]) -> Option<&Target> {
+        let last = self.all.get(self.last).filter(|target| *target.name == *name);
+        last.or_else(|| self.by_name.get(name).map(|at| &self.all[*at]))
+    }
+
     pub fn len(&self) -> usize {
         self.all.len()
     }

@@ -35,6 +35,12 @@ impl Answers {
         known.insert(about.into(), decision);
     }
 
+    /// Whether there is an answer that holds for a time, and still does.
+    pub fn holds(&self, action: Action, about: &str, now_ms: u64) -> bool {
+        let until_ms = self.0[action as usize].lock().get(about).and_then(|decision| decision.until_ms);
+        until_ms.is_some_and(|until_ms| until_ms > now_ms)
+    }
+
     /// Forgets the answer if it holds no longer.
     pub fn expire(&self, action: Action, about: &str, now_ms: u64) {
         let mut known = self.0[action as usize].lock();

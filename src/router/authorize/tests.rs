@@ -343,11 +343,8 @@ fn sessions_of_one_role_have_their_own_topics() {
 
 #[test]
 fn somebody_is_asked_only_where_no_permission_decides() {
-    let role = Role {
-        name: "r".into(),
-        permissions: vec![rule("+a/#"), rule("-a/b"), rule("-s/x/#")],
-        asks: Some(asks()),
-    };
+    let role =
+        Role { name: "r".into(), permissions: vec![rule("+a/#"), rule("-a/b"), rule("-s/x/#")], asks: Some(asks()) };
     let rights = of(&Authorizer::new([role]));
     let judge = |name: &str| rights.judge(Action::Call, &Topic::from_name(name).unwrap());
     assert_eq!(["a/c", "a/b", "s/x", "b"].map(judge), [Verdict::Yes, Verdict::No, Verdict::No, Verdict::Ask]);

@@ -323,6 +323,11 @@ impl Open {
         Ok(())
     }
 
+    /// What a REGISTER is for; `None`: there is something wrong with it.
+    pub(super) fn offered_pattern(options: &Dict<'_>, procedure: &str) -> Option<TopicPattern> {
+        TopicPattern::from_uri(procedure, RegisterOptions::read(options).ok()?.policy).ok()
+    }
+
     pub(super) fn register(&mut self, request: RequestId, options: &Dict<'_>, procedure: &str) {
         let options = match RegisterOptions::read(options) {
             Ok(options) => options,

@@ -7,11 +7,14 @@ use super::{Check, Realms};
 use crate::cli::config::schema::{self, File};
 use crate::cli::config::{RoleEntry, USER_ROLE, nearest};
 use crate::node::users::{Credentials, Salted, UserEntry, WampCra, check_hash};
-use crate::router::authorize::{Permission, Role, check_placeholders};
+use crate::router::authorize::{Asks, Permission, Role, Whom, check_placeholders};
+use crate::types::topic::Topic;
 
 /// Most rounds and bytes of a derived key: what no client would take seconds for.
 const ITERATIONS_MAX: u32 = 10_000_000;
 const KEYLEN_MAX: u32 = 1024;
+/// The client is not read so long.
+const AUTHORIZER_MS_MAX: u32 = 60_000;
 
 impl Check {
     pub(super) fn users(&mut self, file: &File, realms: &Realms) -> Vec<UserEntry> {
@@ -85,13 +88,34 @@ impl Check {
             let table = format!("role[{index}]");
             let Some(name) = self.required(&table, "name", &role.name) else { continue };
             let realms = self.open_realms(realms, &format!("{table}.realms"), &role.realms);
+            let asks = self.asks(&table, role);
             let permissions = role.permissions.0.iter().enumerate();
             let permissions = permissions.filter_map(|(index, permission)| {
                 self.permission(&format!("{table}.permissions[{index}]"), permission)
             });
-            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect(), asks: None }, realms });
+            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect(), asks }, realms });
         }
         roles
+    }
+
+    fn asks(&mut self, table: &str, role: &schema::Role) -> Option<Asks> {
+        let authorizer = role.authorizer.as_deref()?;
+        let whom = match authorizer {
+            "hook" => Whom::Hook,
+            uri => match Topic::from_uri(uri) {
+                Ok(procedure) => Whom::Procedure(Arc::new(procedure)),
+                Err(error) => {
+                    self.wrong(&format!("{table}.authorizer"), format!("{uri:?} {error}"));
+                    return None;
+                }
+            },
+        };
+        if !(1..=AUTHORIZER_MS_MAX).contains(&role.authorizer_timeout_ms) {
+            let key = format!("{table}.authorizer_timeout_ms");
+            self.wrong(&key, format!("must be from 1 to {AUTHORIZER_MS_MAX}"));
+        }
+        let (timeout_ms, cache_ms) = (role.authorizer_timeout_ms.into(), u64::from(role.authorizer_cache_s) * 1000);
+        Some(Asks { whom, timeout_ms, cache_ms })
     }
 
     fn permission(&mut self, table: &str, permission: &schema::Permission) -> Option<Permission> {
