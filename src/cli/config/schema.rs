@@ -142,6 +142,8 @@ sections! {
         /// File with more `[[user]]` and `[[role]]` tables, and nothing else: what `fennec user` writes. The broker reads it again when
         /// it changes. See docs/security.md.
         users_file: Option<PathBuf> = None,
+        /// A web server that is asked what sessions may do, for roles with `authorizer = "hook"`. See docs/security.md.
+        authorize_hook: AuthorizeHook = AuthorizeHook::default(),
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".
@@ -477,6 +479,16 @@ sections! {
         local: String = String::new(),
         /// What their names begin with there.
         remote: String = String::new(),
+    }
+
+    /// A web server that is asked what sessions may do.
+    pub(super) struct AuthorizeHook in "authorize_hook" {
+        /// Where questions are posted: `https://host/path`.
+        url: Option<String> = None,
+        /// Sent as `Authorization: Bearer …`.
+        token: Option<String> = None,
+        /// PEM file of the authorities that are believed, instead of those of the system.
+        ca: Option<PathBuf> = None,
     }
 
     /// A user.

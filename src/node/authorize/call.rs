@@ -88,7 +88,7 @@ impl Node {
 }
 
 /// Who it is about, in the words of `wamp.session.get`.
-pub(super) fn details(question: &Question) -> Value {
+pub fn details(question: &Question) -> Value {
     let Question { realm, session, identity, .. } = question;
     let Identity { authid, authrole, authmethod, authprovider, authextra, client_id, .. } = identity;
     let mut details = vec![

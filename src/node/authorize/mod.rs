@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
+pub use call::details;
+
 use super::Node;
 use super::realm::Realm;
 use super::session::Identity;

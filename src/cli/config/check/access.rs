@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use hyper::Uri;
+use hyper::header::HeaderValue;
+
 use super::{Check, Realms};
 use crate::cli::config::schema::{self, File};
-use crate::cli::config::{RoleEntry, USER_ROLE, nearest};
+use crate::cli::config::{AuthorizeHook, RoleEntry, USER_ROLE, nearest};
 use crate::node::users::{Credentials, Salted, UserEntry, WampCra, check_hash};
 use crate::router::authorize::{Asks, Permission, Role, Whom, check_placeholders};
 use crate::types::topic::Topic;
@@ -116,6 +119,31 @@ impl Check {
         }
         let (timeout_ms, cache_ms) = (role.authorizer_timeout_ms.into(), u64::from(role.authorizer_cache_s) * 1000);
         Some(Asks { whom, timeout_ms, cache_ms })
+    }
+
+    pub(super) fn authorize_hook(&mut self, file: &File) -> Option<AuthorizeHook> {
+        let hook = &file.authorize_hook;
+        let asked = file.role.0.iter().position(|role| role.authorizer.as_deref() == Some("hook"));
+        let Some(url) = &hook.url else {
+            if let Some(index) = asked {
+                self.wrong(&format!("role[{index}].authorizer"), "there is no url in [authorize_hook]");
+            }
+            return None;
+        };
+        let is_web = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        let Some(uri) = url.parse::<Uri>().ok().filter(is_web) else {
+            self.wrong("authorize_hook.url", format!("{url:?} is no URL such as \"https://example.org/authorize\""));
+            return None;
+        };
+        let token = hook.token.as_ref().map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+        let Ok(token) = token.transpose() else {
+            self.wrong("authorize_hook.token", "cannot be sent in a header");
+            return None;
+        };
+        if let Some(ca) = &hook.ca {
+            self.readable("authorize_hook.ca", ca);
+        }
+        Some(AuthorizeHook { uri, token, ca: hook.ca.clone() })
     }
 
     fn permission(&mut self, table: &str, permission: &schema::Permission) -> Option<Permission> {
