@@ -32,6 +32,7 @@ use crate::types::network::Network;
 
 mod access;
 mod answer;
+mod asking;
 pub mod bare;
 mod call;
 mod counted;

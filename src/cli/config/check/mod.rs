@@ -57,6 +57,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         hooks: check.hooks(&file, &realms),
         bridges: check.bridges(&file, &realms),
         users_file: file.users_file.clone(),
+        authorize_hook: check.authorize_hook(&file),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,
