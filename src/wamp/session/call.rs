@@ -10,7 +10,7 @@ use super::passthru::Attributes;
 use super::subscribe::match_policy;
 use super::testament;
 use crate::node::realm::Realm;
-use crate::router::authorize::{Action, Rights};
+use crate::router::authorize::{Action, Rights, Verdict};
 use crate::router::dealer::{Call, CancelMode, Dealer, Notes, Part, Register, Said, Violation};
 use crate::router::output::{InvocationPolicy, Sink};
 use crate::router::rules::Ruled;
@@ -28,7 +28,7 @@ const PROCEDURES_MAX: usize = 512;
 struct Procedure {
     topic: Topic,
     codec: Codec,
-    may_call: bool,
+    may_call: Verdict,
     ruled: Ruled,
     /// It is answered without a callee.
     own: Option<testament::Procedure>,
@@ -62,7 +62,7 @@ impl Procedures {
             Some(known) => known.clone(),
             None => {
                 let topic = Topic::from_uri(uri)?;
-                let may_call = rights.allows(Action::Call, &topic);
+                let may_call = rights.judge_for_long(Action::Call, &topic);
                 let ruled = realm.rules.of(&topic, Some(authrole));
                 let own = testament::Procedure::from_uri(uri);
                 let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, ruled, own, topic });
@@ -254,7 +254,11 @@ impl Open {
         let authrole = &self.session.identity.authrole;
         let procedure = self.procedures.look_up(procedure, &self.realm, &self.rights, authrole);
         let procedure = procedure.map_err(|error| (super::INVALID_URI, format!("the procedure {error}")))?;
-        if !procedure.may_call {
+        let may_call = match procedure.may_call {
+            Verdict::Ask => self.rights.allows(Action::Call, &procedure.topic),
+            verdict => verdict == Verdict::Yes,
+        };
+        if !may_call {
             return Err((super::NOT_AUTHORIZED, "not authorized to call this procedure".to_owned()));
         }
         if procedure.ruled.disclosure.refuses(options.disclose_me) {
@@ -343,6 +347,11 @@ impl Open {
             dealer.invocation_error(session, InvocationId(request.0), uri, said, out)
         })?;
         Ok(())
+    }
+
+    /// What a REGISTER is for; `None`: there is something wrong with it.
+    pub(super) fn offered_pattern(options: &Dict<'_>, procedure: &str) -> Option<TopicPattern> {
+        TopicPattern::from_uri(procedure, RegisterOptions::read(options).ok()?.policy).ok()
     }
 
     pub(super) fn register(&mut self, request: RequestId, options: &Dict<'_>, procedure: &str) {

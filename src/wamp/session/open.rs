@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::asking::Held;
 use super::call::Procedures;
 use super::passthru::PassthruFeatures;
 use super::pending::Pending;
@@ -70,6 +71,9 @@ pub(super) struct Open {
     pub expected: usize,
     pub snapshots: Snapshots,
     pub awaited: Vec<Awaited>,
+    /// See [`super::asking`].
+    pub held: Option<Held>,
+    pub link: Arc<Link>,
     /// GOODBYE has come, and is answered when what was asked before is settled.
     leaving: bool,
 }
@@ -118,6 +122,8 @@ impl Open {
             expected: 0,
             snapshots: Snapshots::new(),
             awaited: Vec::new(),
+            held: None,
+            link: link.clone(),
             leaving: false,
         }
     }

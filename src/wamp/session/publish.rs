@@ -253,7 +253,9 @@ impl Open {
             }
             Err(refused @ PublishRefused::DisclosureDenied) => refuse(self, super::DISCLOSURE, &refused.to_string()),
             Err(refused @ PublishRefused::NotAuthorized) => refuse(self, super::NOT_AUTHORIZED, &refused.to_string()),
-            Err(refused @ PublishRefused::RetainedFull) => refuse(self, super::QUOTA_EXCEEDED, &refused.to_string()),
+            Err(refused @ (PublishRefused::RetainedFull | PublishRefused::MemoryFull)) => {
+                refuse(self, super::QUOTA_EXCEEDED, &refused.to_string())
+            }
         }
     }
 

@@ -202,13 +202,7 @@ impl Open {
             Ok(options) => options,
             Err(wrong) => return self.error(Kind::Subscribe, request, super::INVALID_ARGUMENT, &wrong.to_string()),
         };
-        let policy = match options.policy {
-            MatchPolicy::Exact if self.realm.star_is_wildcard && topic.split('.').any(|part| part == "*") => {
-                MatchPolicy::Fox
-            }
-            policy => policy,
-        };
-        let pattern = match TopicPattern::from_uri(topic, policy) {
+        let pattern = match TopicPattern::from_uri(topic, self.policy(&options, topic)) {
             Ok(pattern) => pattern,
             Err(error) => {
                 return self.error(Kind::Subscribe, request, super::INVALID_URI, &format!("the topic {error}"));
@@ -221,6 +215,9 @@ impl Open {
         if self.session.mailbox().subscriptions.len() >= self.node.limits.subscriptions_per_session_max {
             let text = "the session has as many subscriptions as it may";
             return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, text);
+        }
+        if self.node.is_tight() {
+            return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, "there is no memory for more");
         }
         let Options { get_retained, after_id, filter, since, snapshot, name, row, window, node_key, .. } = options;
         let retained = get_retained.then_some(Retained { after_id });
@@ -248,6 +245,21 @@ impl Open {
     }
 
     /// Whether what a group gives up may go where the client says.
+    fn policy(&self, options: &Options, topic: &str) -> MatchPolicy {
+        match options.policy {
+            MatchPolicy::Exact if self.realm.star_is_wildcard && topic.split('.').any(|part| part == "*") => {
+                MatchPolicy::Fox
+            }
+            policy => policy,
+        }
+    }
+
+    /// What a SUBSCRIBE is for; `None`: there is something wrong with it.
+    pub(super) fn wanted_pattern(&self, options: &Dict<'_>, topic: &str) -> Option<TopicPattern> {
+        let options = Options::read(options).ok()?;
+        TopicPattern::from_uri(topic, self.policy(&options, topic)).ok()
+    }
+
     fn may_bury(&self, row: &DurableRow, pattern: &TopicPattern) -> bool {
         let Some(name) = &row.dead_letter_topic else { return true };
         let Ok(topic) = Topic::from_name(name) else { return false };

@@ -252,6 +252,10 @@ impl WampGate {
         if sessions >= self.node.limits.sessions_max {
             return self.abort(QUOTA_EXCEEDED, "there are as many sessions as there may be");
         }
+        let Some(seat) = self.node.seat_of(user, false) else {
+            return self.abort(QUOTA_EXCEEDED, "the user has as many connections as it may");
+        };
+        self.seat = Some(seat);
         let origin = Origin { peer: Some(self.peer.clone()), transport: self.wire.transport(), since_ms: now_ms };
         let identity = Identity::of(user, proved.method, origin);
         let id = session.unwrap_or_else(|| self.node.new_session_id());

@@ -1,5 +1,6 @@
 //! Clients that speak JSON text to their machines, on one node, with a clock of their own.
 
+mod asking;
 mod calling;
 mod disclosing;
 mod eligible;
@@ -189,7 +190,7 @@ impl Client {
         match flow {
             Flow::Continue => {}
             Flow::Close => self.closed = true,
-            Flow::Verify(Check::Elsewhere(_)) => panic!("nobody elsewhere is asked here"),
+            Flow::Verify(Check::Elsewhere(_) | Check::Later { .. }) => panic!("nobody elsewhere is asked here"),
             Flow::Verify(Check::Blocking(check)) => {
                 let flow = self.gate.verified(check(), self.now_ms);
                 self.gate.finish(self.now_ms);
