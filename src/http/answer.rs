@@ -64,6 +64,14 @@ pub fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     answer
 }
 
+/// An answer that says only that all is well.
+pub fn nothing() -> Answer {
+    let mut answer = Response::new(Body::Whole(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
 /// An answer with a JSON text, which is given a line's end for people who read it in a terminal.
 pub fn json(status: StatusCode, mut text: Vec<u8>) -> Answer {
     text.push(b'\n');
@@ -116,6 +124,10 @@ pub enum Failure {
     TooManySessions,
     #[error("there is no memory for more")]
     MemoryFull,
+    #[error("there is no such transport, or it was closed")]
+    NoTransport,
+    #[error("too many messages wait for those that were sent before")]
+    TooManySends,
     #[error("this speaks WebSocket, version 13, only")]
     NoWebSocket,
     #[error("offer a WebSocket subprotocol that is spoken here, such as {example}")]
@@ -127,7 +139,7 @@ pub enum Failure {
 impl Failure {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NothingThere { .. } | Self::NoSuchRealm { .. } => StatusCode::NOT_FOUND,
+            Self::NothingThere { .. } | Self::NoSuchRealm { .. } | Self::NoTransport => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid(_) | Self::InvalidTopic { .. } | Self::NoSubprotocol { .. } => StatusCode::BAD_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -142,6 +154,7 @@ impl Failure {
             | Self::CannotAuthenticate
             | Self::TooManySessions
             | Self::MemoryFull
+            | Self::TooManySends
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -149,7 +162,7 @@ impl Failure {
     /// The error's URI: WAMP's where WAMP has one.
     pub fn uri(&self) -> &'static str {
         match self {
-            Self::NothingThere { .. } => "fennec.error.not_found",
+            Self::NothingThere { .. } | Self::NoTransport => "fennec.error.not_found",
             Self::WrongMethod { .. } => "fennec.error.method_not_allowed",
             Self::Invalid(_) => "wamp.error.invalid_argument",
             Self::InvalidTopic { .. } => "wamp.error.invalid_uri",
@@ -164,9 +177,11 @@ impl Failure {
             Self::ConditionFailed => "fennec.error.condition_failed",
             Self::Conflict => "fennec.error.conflict",
             Self::StoreUnavailable(_) => "fennec.error.store_unavailable",
-            Self::RetainedFull | Self::TooManyDurables | Self::TooManySessions | Self::MemoryFull => {
-                "fennec.error.quota_exceeded"
-            }
+            Self::RetainedFull
+            | Self::TooManyDurables
+            | Self::TooManySessions
+            | Self::TooManySends
+            | Self::MemoryFull => "fennec.error.quota_exceeded",
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
             Self::Draining => "wamp.close.system_shutdown",

@@ -51,6 +51,8 @@ impl Server {
     /// # Errors
     /// The guest may not subscribe to all of it, there are too many sessions, or the past cannot be read.
     pub(super) async fn subscribe(&self, guest: Guest, request: Request) -> Result<Answer, Failure> {
+        let about: Vec<_> = request.patterns.iter().map(|pattern| (Action::Subscribe, pattern.clone())).collect();
+        self.decide(&guest, &about).await;
         let allowed = |pattern| guest.rights.allows_pattern(Action::Subscribe, pattern);
         if !request.patterns.iter().all(allowed) {
             return Err(Failure::NotAuthorized { what: "subscribe to this topic" });
@@ -197,7 +199,7 @@ impl Events {
     fn subscribe_single(&mut self, request: Request, place: Option<Found>) {
         let Request { patterns, retained, snapshot, durable, filter, .. } = request;
         let Some(pattern) = patterns.into_iter().next() else { return };
-        let variant = Variant { filter: filter.clone(), name: durable.clone() };
+        let variant = Variant { filter: filter.clone(), name: durable.clone(), node_key: None };
         let until = snapshot.then(|| self.node.log.history.fed());
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             let Some(place) = place else { return };

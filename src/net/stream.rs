@@ -42,7 +42,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-/// In tests.
+/// A pipe within the process.
 impl Socket for tokio::io::DuplexStream {}
 
 impl Socket for Stream {

@@ -9,6 +9,7 @@
 
 mod access;
 pub mod authenticate;
+pub mod authorize;
 pub mod clients;
 pub mod consumer;
 pub mod durables;
@@ -129,6 +130,8 @@ pub struct Node {
     pub users: Users,
     /// Who decides about users that the configuration does not have.
     pub deciders: Deciders,
+    /// The HTTP hook that is asked what sessions may do.
+    pub authorize_hook: authorize::Hooks,
     pub default_realm: String,
     auto_realms: bool,
     authorize: RwLock<Authorize>,
@@ -165,6 +168,7 @@ impl Node {
             entry: OnceLock::new(),
             users: settings.users,
             deciders: Deciders::default(),
+            authorize_hook: authorize::Hooks::default(),
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
             realms: RwLock::default(),

@@ -178,6 +178,10 @@ limits! {
         "After SIGTERM: how long sessions may take to receive what their outboxes hold. Then connections are closed as they are.";
     subscriptions_per_session_max: usize = 50_000, Count, "limits"."subscriptions_per_session_max", 1..=10_000_000,
         "Subscriptions of one session. Further ones are refused: SUBACK 0x97 (MQTT 3: 0x80), ERROR `fennec.error.quota_exceeded`.";
+    testaments_per_session_max: usize = 100, Count, "limits"."testaments_per_session_max", 0..=100_000,
+        "WAMP testaments of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
+    testament_bytes_max: usize = 1024 * 1024, Bytes, "limits"."testament_bytes_max", 0..=1_073_741_824,
+        "Topics and payloads of the WAMP testaments of one session. What is beyond is refused: ERROR `fennec.error.quota_exceeded`.";
     registrations_per_session_max: usize = 10_000, Count, "limits"."registrations_per_session_max", 1..=10_000_000,
         "Registrations of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`, SUBACK 0x97.";
     calls_pending_per_session_max: usize = 10_000, Count, "limits"."calls_pending_per_session_max", 1..=1_000_000,
@@ -246,6 +250,11 @@ limits! {
     mqtt_takeover_delay_s_max: u32 = 5, Seconds, "mqtt"."takeover_delay_s_max", 0..=60,
         "How long a client that takes its session over from another connection may have to wait for its CONNACK. It waits only when \
          takeovers of one client id follow each other within seconds, and longer each time: two clients fight for it then. 0: never.";
+    mqtt_websocket_ping_interval_s: u32 = 0, Seconds, "mqtt"."websocket_ping_interval_s", 0..=86_400,
+        "Silence after which an MQTT client that came by WebSocket is pinged by WebSocket, beside the keep alive of MQTT. 0: never, for \
+         there are libraries that answer wrongly (paho-mqtt for Python sends a pong without a mask, which closes the connection).";
+    mqtt_websocket_ping_timeout_s: u32 = 20, Seconds, "mqtt"."websocket_ping_timeout_s", 1..=86_400,
+        "From such a ping to its pong. Then the connection is closed, and counts as lost.";
     wamp_websocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."websocket_bytes_max", 1024..=16_777_216,
         "Largest WebSocket message of a WAMP client. A larger one closes the connection with code 1009.";
     wamp_rawsocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."rawsocket_bytes_max", 512..=16_777_216,
@@ -254,6 +263,12 @@ limits! {
         "Silence after which a WebSocket or RawSocket client is pinged. 0: never.";
     wamp_ping_timeout_s: u32 = 20, Seconds, "wamp"."ping_timeout_s", 1..=86_400,
         "From a ping to its pong. Then the connection is closed and its session leaves.";
+    wamp_longpoll_receive_timeout_s: u32 = 10, Seconds, "wamp"."longpoll_receive_timeout_s", 1..=3600,
+        "How long a long-poll client waits for a message before it is answered 204 and has to ask again.";
+    wamp_longpoll_idle_timeout_s: u32 = 30, Seconds, "wamp"."longpoll_idle_timeout_s", 1..=86_400,
+        "Silence between two requests of a long-poll client. Then its session leaves.";
+    wamp_longpoll_transports_max: usize = 10_000, Count, "wamp"."longpoll_transports_max", 0..=1_000_000,
+        "Open long-poll transports. Further ones are answered 503 `fennec.error.quota_exceeded`.";
     http_body_bytes_max: usize = 16_777_216, Bytes, "http"."body_bytes_max", 1024..=16_777_216,
         "Largest request body. A larger one is answered 413.";
     http_call_timeout_s: u32 = 30, Seconds, "http"."call_timeout_s", 1..=86_400,

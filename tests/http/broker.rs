@@ -171,6 +171,7 @@ impl Broker {
             allowed_origins: setup.allowed_origins,
             address_header: AddressHeader::default(),
             websockets: vec![("/ws", echo)],
+            long_poll: None,
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],
         };
         let server = Server::new(node.clone(), clock, settings);

@@ -143,6 +143,8 @@ sections! {
         /// File with more `[[user]]` and `[[role]]` tables, and nothing else: what `fennec user` writes. The broker reads it again when
         /// it changes. See docs/security.md.
         users_file: Option<PathBuf> = None,
+        /// A web server that is asked what sessions may do, for roles with `authorizer = "hook"`. See docs/security.md.
+        authorize_hook: AuthorizeHook = AuthorizeHook::default(),
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".
@@ -487,6 +489,16 @@ sections! {
         remote: String = String::new(),
     }
 
+    /// A web server that is asked what sessions may do.
+    pub(super) struct AuthorizeHook in "authorize_hook" {
+        /// Where questions are posted: `https://host/path`.
+        url: Option<String> = None,
+        /// Sent as `Authorization: Bearer …`.
+        token: Option<String> = None,
+        /// PEM file of the authorities that are believed, instead of those of the system.
+        ca: Option<PathBuf> = None,
+    }
+
     /// A user.
     pub(super) struct User in "" {
         /// Its name: MQTT user name, WAMP `authid`. Required.
@@ -521,6 +533,12 @@ sections! {
         realms: Option<Vec<String>> = None,
         /// What it may do and what not. The most specific that matches counts; where none does the answer is no.
         permissions: Tables<Permission> = Tables::default(),
+        /// Who is asked where no permission matches: the URI of a procedure (see docs/security.md), or `hook` for `[authorize_hook]`.
+        authorizer: Option<String> = None,
+        /// How long it may take to answer. Then, and if it cannot be asked, the answer is no.
+        authorizer_timeout_ms: u32 = 5000,
+        /// How long a session may use an answer again that says it may be remembered.
+        authorizer_cache_s: u32 = 60,
     }
 
     /// A permission.

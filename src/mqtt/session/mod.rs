@@ -11,6 +11,7 @@
 
 mod acknowledge;
 mod answers;
+mod asking;
 mod connect;
 mod filters;
 mod looking;
@@ -41,6 +42,7 @@ use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
+use asking::Asked;
 use connect::{Candidate, Delayed, Opening};
 use looking::Looking;
 pub(super) use publish::Verdict;
@@ -104,6 +106,8 @@ pub(super) struct Open {
     silent: bool,
     /// A SUBSCRIBE that waits for what it asks of the past.
     looking: Option<Box<Looking>>,
+    /// See [`asking`].
+    asked: Asked,
     /// Topics that the client gave numbers to.
     aliases: HashMap<u16, Box<[u8]>>,
     /// 0: never silent for too long.
@@ -209,7 +213,14 @@ impl MqttGate {
             let frame = &rest[..length];
             self.link.count_message();
             let handled = match &mut self.phase {
-                Phase::Open(open) => open.packet(frame, input, &self.node, &self.settings),
+                Phase::Open(open) => {
+                    if open.must_hold(frame, now_ms) {
+                        return (at, 0, Ok(()));
+                    }
+                    let handled = open.packet(frame, input, &self.node, &self.settings);
+                    open.spend(frame, now_ms);
+                    handled
+                }
                 Phase::Fresh => self.connect(frame, now_ms),
                 Phase::Verifying(_) | Phase::Delayed(_) | Phase::Opening(_) | Phase::Gone => return (at, 0, Ok(())),
             };
@@ -273,7 +284,7 @@ impl MqttGate {
     fn is_suspended(&self) -> bool {
         match &self.phase {
             Phase::Delayed(_) | Phase::Opening(_) => true,
-            Phase::Open(open) => open.looking.is_some(),
+            Phase::Open(open) => open.looking.is_some() || open.is_asking(),
             _ => false,
         }
     }
@@ -348,6 +359,13 @@ impl MqttGate {
             open.heard_ms = now_ms;
             let subscribed = open.go_on(&self.settings);
             self.resume(subscribed.map_err(Halt::from), now_ms);
+        }
+        if let Phase::Open(open) = &mut self.phase
+            && open.take_answered()
+        {
+            open.publisher.now_ms = now_ms;
+            open.heard_ms = now_ms;
+            self.resume(Ok(()), now_ms);
         }
         let Phase::Open(open) = &mut self.phase else { return };
         if let Some(violation) = open.hear(now_ms) {
@@ -437,7 +455,7 @@ impl Open {
     }
 
     fn must_wait(&self) -> bool {
-        self.publisher.must_wait() || self.answers.must_wait() || self.looking.is_some()
+        self.publisher.must_wait() || self.answers.must_wait() || self.looking.is_some() || self.is_asking()
     }
 
     /// Hands deliveries over and puts the answers into the mailbox.

@@ -288,7 +288,7 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 9] = [
+const BROKER_FEATURES: [&str; 10] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
@@ -296,10 +296,11 @@ const BROKER_FEATURES: [&str; 9] = [
     "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
+    "sharded_subscription",
     "subscriber_blackwhite_listing",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 12] = [
+const DEALER_FEATURES: [&str; 13] = [
     "call_canceling",
     "call_reroute",
     "call_timeout",
@@ -312,6 +313,7 @@ const DEALER_FEATURES: [&str; 12] = [
     "registration_revocation",
     "sharded_registration",
     "shared_registration",
+    "testament_meta_api",
 ];
 
 fn welcome_details(hello: &Hello, proved: &Proved, with_features: bool) -> Dict<'static> {

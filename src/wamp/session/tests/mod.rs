@@ -1,7 +1,10 @@
 //! Clients that speak JSON text to their machines, on one node, with a clock of their own.
 
+mod asking;
 mod calling;
 mod disclosing;
+mod eligible;
+mod frames;
 mod fuzz;
 mod grouping;
 mod history;
@@ -12,6 +15,7 @@ mod passing;
 mod publishing;
 mod resuming;
 mod subscribing;
+mod testaments;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
