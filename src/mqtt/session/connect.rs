@@ -231,13 +231,14 @@ impl MqttGate {
         {
             return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
         }
+        let clean_start = candidate.clean_start || !realm.clients.may_resume(&candidate.client_id, &rights);
         let connecting = Connecting {
             identity: Identity {
                 client_id: Some(candidate.client_id.clone()),
                 ..Identity::of(user, proved.method, self.origin(now_ms))
             },
             rights: rights.clone(),
-            clean_start: candidate.clean_start,
+            clean_start,
             expiry_s: candidate.expiry_s,
             will,
             link: self.link.clone(),
