@@ -201,8 +201,7 @@ impl Server {
         let publication = Publication {
             payload: request.payload(),
             qos: Node::UNSAID_QOS,
-            // As over WAMP: a retained value is for whoever subscribes later, so one that is not for all is not kept.
-            retain: request.retain && request.filter.is_none(),
+            retain: request.retain,
             properties: properties.as_ref(),
             publisher: discloser.as_ref(),
             expires_in_s: request.expires_in_s,

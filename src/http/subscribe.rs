@@ -60,6 +60,9 @@ impl Server {
         if request.patterns.len() > self.node.limits.subscriptions_per_session_max {
             return Err(Failure::Invalid("more topics than a session may subscribe to".to_owned()));
         }
+        if self.node.is_tight() {
+            return Err(Failure::MemoryFull);
+        }
         let sessions: usize = self.node.realms().iter().map(|realm| realm.sessions_len()).sum();
         if sessions >= self.node.limits.sessions_max {
             return Err(Failure::TooManySessions);
@@ -196,7 +199,7 @@ impl Events {
     fn subscribe_single(&mut self, request: Request, place: Option<Found>) {
         let Request { patterns, retained, snapshot, durable, filter, .. } = request;
         let Some(pattern) = patterns.into_iter().next() else { return };
-        let variant = Variant { filter: filter.clone(), name: durable.clone() };
+        let variant = Variant { filter: filter.clone(), name: durable.clone(), node_key: None };
         let until = snapshot.then(|| self.node.log.history.fed());
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             let Some(place) = place else { return };
@@ -324,6 +327,7 @@ fn farewell(reason: End) -> Bytes {
     let reason = match reason {
         End::Shutdown => "the broker is stopping",
         End::NotAuthorized => "what you may do has changed: ask again",
+        End::TooFast => "too much was sent",
         End::SlowConsumer => "events were not read as fast as they came",
         End::TakenOver | End::Kicked | End::Over => "ended by the broker",
     };

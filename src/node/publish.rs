@@ -17,7 +17,7 @@ use super::Node;
 use super::link::Link;
 use super::log::tickets::Tickets;
 use super::mailbox::Offered;
-use super::metrics::{Drop, Protocol, Tally};
+use super::metrics::{Drop, Limited, Protocol, Tally};
 use super::peers::Staged;
 use super::realm::Realm;
 use super::session::Touched;
@@ -99,6 +99,8 @@ pub enum PublishRefused {
     NotAuthorized,
     #[error("the store of retained values is full")]
     RetainedFull,
+    #[error("there is no memory for more")]
+    MemoryFull,
     #[error("publishers are not disclosed here")]
     DisclosureDenied,
     #[error("only a retained publication can have a condition")]
@@ -231,6 +233,12 @@ impl Publisher {
     pub fn publish(&mut self, target: TargetId, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         let TargetId(at) = target;
         self.tally.publishes_in += 1;
+        // What clears a retained value makes room.
+        if self.node.memory.is_tight() && !(publication.retain && publication.payload.is_empty()) {
+            self.tally.drop(Drop::MemoryFull, 1);
+            self.node.metrics.limited(Limited::MemoryRequests, 1);
+            return Err(PublishRefused::MemoryFull);
+        }
         self.publish_uncounted(at, publication)
     }
 
@@ -350,7 +358,7 @@ impl Publisher {
         }
         let matched = matched_here || !reached.is_empty();
         if event.retain {
-            self.realm.retain(Arc::new(event.store(None)));
+            self.realm.retain(Arc::new(event.store(None).only_for(publication.filter.cloned())));
         }
         Published { publication: event.publication, matched }
     }

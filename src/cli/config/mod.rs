@@ -89,6 +89,8 @@ pub struct Config {
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
     pub allowed_origins: Vec<String>,
+    /// Path of a WebSocket that says everything back; by a flag only, for test suites.
+    pub ws_echo: Option<String>,
     pub address_header: AddressHeader,
     pub services: Vec<Configured>,
     /// Where services may be that are added at run time, beside the public internet.

@@ -14,7 +14,7 @@ use crate::outbound::bridge::rules::Direction;
 use crate::router::authorize::Action;
 use crate::router::rules::Disclosure;
 use crate::store::SyncMode;
-use crate::types::limits::OutboxFull;
+use crate::types::limits::{OutboxFull, RateExceeded};
 use crate::types::payload::Codec;
 use crate::types::topic::MatchPolicy;
 
@@ -29,6 +29,7 @@ pub enum LogFormat {
 }
 
 choices!(LogFormat { "human" => LogFormat::Human, "json" => LogFormat::Json, });
+choices!(RateExceeded { "pause" => RateExceeded::Pause, "disconnect" => RateExceeded::Disconnect, });
 choices!(OutboxFull { "drop" => OutboxFull::Drop, "disconnect" => OutboxFull::Disconnect, });
 choices!(SyncMode { "always" => SyncMode::Always, "interval" => SyncMode::Interval, "never" => SyncMode::Never, });
 choices!(Codec {
@@ -231,6 +232,13 @@ sections! {
         /// dropped for that session and counted) or `disconnect` (the session is closed: DISCONNECT 0x97, GOODBYE
         /// `fennec.error.quota_exceeded`).
         outbox_full: OutboxFull = OutboxFull::Drop,
+        /// What happens to a client that sends more than `messages_per_second_max` or `bytes_per_second_max`: `pause` (it is not read
+        /// for as long as it was too fast; nothing is lost) or `disconnect` (DISCONNECT 0x96, GOODBYE `fennec.error.quota_exceeded`).
+        rate_exceeded: RateExceeded = RateExceeded::Pause,
+        /// Memory that the process may use. Above it, connections, subscriptions and publications are refused: CONNECT is not
+        /// answered, SUBACK and PUBACK 0x97, ERROR `fennec.error.quota_exceeded`, HTTP 503. Unless said: three quarters of what the
+        /// process's control group or the machine has.
+        memory_max: Option<ByteCount> = None,
     }
 
     /// MQTT only.

@@ -232,6 +232,11 @@ impl MqttGate {
             return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
         }
         let clean_start = candidate.clean_start || !realm.clients.may_resume(&candidate.client_id, &rights);
+        let replaces = realm.clients.is_connected(&candidate.client_id);
+        let Some(seat) = self.node.seat_of(user, replaces) else {
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "the user has as many connections as it may"));
+        };
+        self.seat = Some(seat);
         let connecting = Connecting {
             identity: Identity {
                 client_id: Some(candidate.client_id.clone()),

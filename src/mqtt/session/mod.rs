@@ -36,6 +36,7 @@ use crate::node::clients::{Client, Leaving};
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
+use crate::node::user_seats::UserSeat;
 use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
@@ -78,6 +79,8 @@ pub struct MqttGate {
     connect_by_ms: u64,
     opened_ms: u64,
     tally: Tally,
+    /// Counts the connection as its user's.
+    seat: Option<UserSeat>,
 }
 
 enum Phase {
@@ -176,6 +179,7 @@ impl MqttGate {
             connect_by_ms,
             opened_ms: now_ms,
             tally: Tally::default(),
+            seat: None,
         }
     }
 
@@ -207,6 +211,7 @@ impl MqttGate {
                 Err(error) => return (at, 0, Err(error.into())),
             };
             let frame = &rest[..length];
+            self.link.count_message();
             let handled = match &mut self.phase {
                 Phase::Open(open) => {
                     if open.must_hold(frame, now_ms) {
@@ -580,6 +585,7 @@ impl Machine for MqttGate {
                     End::Shutdown if self.node.has_peers() => self.say_goodbye(ReasonCode::UseAnotherServer, ""),
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
+                    End::TooFast => self.say_goodbye(ReasonCode::MessageRateTooHigh, ""),
                     End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
                     End::NotAuthorized => self.say_goodbye(ReasonCode::NotAuthorized, ""),
                     End::Over => {}

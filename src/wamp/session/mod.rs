@@ -10,6 +10,7 @@
 //! - `open`: an open session; `publish`, `subscribe` and `call` are what its messages do.
 //! - `asking`: messages that wait until somebody has decided about them.
 //! - `options`: reading options; `passthru`: those of payloads that nobody in between reads.
+//! - `testament`: what is published when the session is over.
 //! - `pending`: what waits for the durable log.
 //! - `resume`: subscriptions that ask for older events.
 //!
@@ -27,6 +28,7 @@ mod pending;
 mod publish;
 mod resume;
 mod subscribe;
+mod testament;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,7 @@ use crate::node::Node;
 use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
+use crate::node::user_seats::UserSeat;
 use crate::types::payload::PayloadRef;
 use crate::types::peer::Peer;
 use asking::About;
@@ -88,6 +91,8 @@ pub struct WampGate {
     began_ms: u64,
     /// There was a session on this connection.
     welcomed: bool,
+    /// Counts the connection as its user's, as long as there is a session.
+    seat: Option<UserSeat>,
 }
 
 enum State {
@@ -131,6 +136,7 @@ impl WampGate {
             tally: Tally::default(),
             began_ms: now_ms,
             welcomed: false,
+            seat: None,
         }
     }
 
@@ -144,6 +150,7 @@ impl WampGate {
                 self.wire.framing = Framing::WebSocketBatched { separator };
             }
             self.tally.messages_in += 1;
+            self.link.count_message();
             flow = match message {
                 Ok(message) => self.message(message, backing, now_ms),
                 Err(error) => self.violate(&error.to_string()),
@@ -264,6 +271,7 @@ impl WampGate {
 
     /// Leaves the realm, if there is a session; what its mailbox held is still written. `orderly`: the client has said GOODBYE.
     fn close_session(&mut self, orderly: bool) {
+        self.seat = None;
         if let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) {
             tracing::debug!(peer = %self.peer, session = open.session.id.0, realm = &*open.realm.name, "WAMP session left");
             let taken = open.leave(&self.link, orderly);
@@ -389,6 +397,7 @@ impl Machine for WampGate {
             End::Kicked | End::TakenOver | End::Over => ("wamp.close.killed", "an administrator ended the session"),
             End::NotAuthorized => (NOT_AUTHORIZED, "what this session may do has changed: come in again"),
             End::SlowConsumer => (QUOTA_EXCEEDED, "the client does not read what it subscribed to"),
+            End::TooFast => (QUOTA_EXCEEDED, "the client sends more than it may"),
         };
         match &self.state {
             State::Open(_) => {

@@ -40,11 +40,17 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         log_format: file.log_format,
         default_realm: Arc::from(&*file.default_realm),
         auto_realms: file.auto_realms,
-        limits: Limits { outbox_full: file.limits.outbox_full, ..reader.limits },
+        limits: Limits {
+            outbox_full: file.limits.outbox_full,
+            rate_exceeded: file.limits.rate_exceeded,
+            memory_bytes_max: file.limits.memory_max.map(|bytes| bytes.0),
+            ..reader.limits
+        },
         codecs: check.codecs(&file),
         rules: check.rules(&file, &realms),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
+        ws_echo: None,
         address_header: file.http.client_address_header,
         services: check.services(&file, &realms),
         allow_networks: check.allow_networks(&file),

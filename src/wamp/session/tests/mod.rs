@@ -3,6 +3,8 @@
 mod asking;
 mod calling;
 mod disclosing;
+mod eligible;
+mod frames;
 mod fuzz;
 mod grouping;
 mod history;
@@ -13,6 +15,7 @@ mod passing;
 mod publishing;
 mod resuming;
 mod subscribing;
+mod testaments;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -187,7 +190,7 @@ impl Client {
         match flow {
             Flow::Continue => {}
             Flow::Close => self.closed = true,
-            Flow::Verify(Check::Elsewhere(_)) => panic!("nobody elsewhere is asked here"),
+            Flow::Verify(Check::Elsewhere(_) | Check::Later { .. }) => panic!("nobody elsewhere is asked here"),
             Flow::Verify(Check::Blocking(check)) => {
                 let flow = self.gate.verified(check(), self.now_ms);
                 self.gate.finish(self.now_ms);
