@@ -244,6 +244,7 @@ impl Clients {
                     known.read_log(node, realm, Some(connecting.role));
                 }
                 known.attach(realm, connecting, number, |mailbox| greet(true, mailbox));
+                realm.note_joined(&known.session);
                 return Ok(Connected { client: known, present: true, logged: number });
             }
             inner.end(node, realm, connecting.client_id(), End::TakenOver);
@@ -278,6 +279,7 @@ impl Clients {
         let progress = mailbox.take_progress();
         drop(mailbox);
         realm.set_away(&client.session, true);
+        realm.note_left(&client.session);
         let client_id = client.client_id();
         // A callee that is away answers nothing: its calls fail now, and further ones go to others.
         realm.leave_calls(node, &client.session);

@@ -9,8 +9,9 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::house::Inbox;
-use super::link::Link;
+use super::link::{Kick, Link};
 use super::mailbox::Mailbox;
+use super::metrics::Protocol;
 use super::peers::calls::Line;
 use super::rpc::ReplyTo;
 use super::wire::WireRef;
@@ -20,6 +21,7 @@ use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::{Topic, TopicPattern};
+use crate::types::value::Value;
 
 /// Who stands behind a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,10 @@ pub struct Session {
     /// It has its connection at another entry of the cluster, or had it there last; a change must be noted in the realm
     /// ([`super::realm::Realm::note_interest`]).
     pub(super) mirrored: AtomicBool,
+    /// It has a connection, as far as others have been told.
+    present: AtomicBool,
+    /// What else is told of it as long as it has a connection ([`super::house`]).
+    pub(super) extra: Mutex<Vec<(String, Value)>>,
     mailbox: Mutex<Mailbox>,
     /// It may have waits, locks or wills: the log is told when it goes.
     holds: AtomicBool,
@@ -82,6 +88,8 @@ impl Session {
             persistent: AtomicBool::new(mailbox.keeps),
             away: AtomicBool::new(false),
             mirrored: AtomicBool::new(false),
+            present: AtomicBool::new(false),
+            extra: Mutex::default(),
             mailbox: Mutex::new(mailbox),
             holds: AtomicBool::new(false),
             sieves: Mutex::default(),
@@ -97,6 +105,32 @@ impl Session {
     /// Whether it outlives its connection.
     pub fn is_persistent(&self) -> bool {
         self.persistent.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is a client's, and not of a part of the broker.
+    pub fn is_clients(&self) -> bool {
+        self.identity.authmethod != "internal"
+    }
+
+    /// Whether it has a connection.
+    pub fn is_present(&self) -> bool {
+        self.present.load(Ordering::Acquire)
+    }
+
+    /// Whether it was before.
+    pub(super) fn set_present(&self, present: bool) -> bool {
+        self.present.swap(present, Ordering::AcqRel)
+    }
+
+    /// What its client speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.wire.lock().0.0.protocol()
+    }
+
+    /// Asks its connection to end; `false`: it has none, or one that ends already.
+    pub fn kick(&self, kick: &Kick) -> bool {
+        let link = self.mailbox().online().map(|online| online.link.clone());
+        link.is_some_and(|link| link.kick(kick.clone()))
     }
 
     /// The session's mailbox. Held for as short as can be, and never over an await.

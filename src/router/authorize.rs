@@ -9,6 +9,9 @@
 //! A subscription or registration by pattern is allowed only if everything it can match is allowed; see
 //! [`Authorizer::allows_pattern`].
 //!
+//! What ends sessions and runs the broker ([`is_guarded`]) may be called only by who is allowed it by a pattern that begins with its
+//! name, not with a wildcard.
+//!
 //! Left out on purpose: who a session is and which role it has (`node::users`), and placeholders for user and client id.
 //! They will be filled in when a session gets its role, so that asking stays a walk over ready patterns.
 
@@ -121,7 +124,9 @@ impl Authorizer {
         if provides(action) && topic.is_reserved() {
             return false;
         }
-        self.rules(role, action).iter().find(|rule| rule.pattern.matches(topic)).is_some_and(|rule| rule.allow)
+        let guarded = action == Action::Call && is_guarded(topic);
+        let says = |rule: &&Rule| rule.pattern.matches(topic) && !(guarded && rule.pattern.passes_hidden_by());
+        self.rules(role, action).iter().find(says).is_some_and(|rule| rule.allow)
     }
 
     /// Whether `role` may do `action` (subscribe or register) on everything that `pattern` matches.
@@ -173,6 +178,13 @@ impl ReadyRole {
             self.rules[action as usize].push(rule);
         }
     }
+}
+
+/// Whether it is a procedure that only those may call whose role names it: with it sessions are ended, and the broker is run. Who may
+/// call everything (`#`) may not call these.
+pub fn is_guarded(procedure: &Topic) -> bool {
+    let name = procedure.name();
+    name.starts_with("fennec/admin/") || name.starts_with("wamp/session/kill") || name == "wamp/session/modify_details"
 }
 
 /// Whether the action puts something under a name, rather than asking for what is there.

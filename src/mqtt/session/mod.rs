@@ -229,7 +229,7 @@ impl MqttGate {
         if self.level == Level::V5 && self.greeted {
             let mut disconnect = Disconnect::new(reason);
             disconnect.diagnostics.reason_string = (!what.is_empty()).then_some(what);
-            // Cannot fail: the strings are ours.
+            // Words that are too long are left out.
             let _ = disconnect.encode_within(self.packet_bytes_max, self.level, &mut self.last_words.tail);
         }
     }
@@ -553,7 +553,11 @@ impl Machine for MqttGate {
                     End::Shutdown if self.node.has_peers() => self.say_goodbye(ReasonCode::UseAnotherServer, ""),
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
-                    End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
+                    End::Kicked => {
+                        let kick = self.link.kicked().cloned();
+                        let words = kick.map(|kick| kick.message.unwrap_or(kick.reason)).unwrap_or_default();
+                        self.say_goodbye(ReasonCode::AdministrativeAction, &words);
+                    }
                     End::Over => {}
                 }
             }

@@ -263,23 +263,27 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 7] = [
+const BROKER_FEATURES: [&str; 9] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
     "publisher_exclusion",
     "publisher_identification",
+    "session_meta_api",
     "subscriber_blackwhite_listing",
+    "subscription_meta_api",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 8] = [
+const DEALER_FEATURES: [&str; 10] = [
     "call_canceling",
     "call_timeout",
     "caller_identification",
     "pattern_based_registration",
     "progressive_call_invocations",
     "progressive_call_results",
+    "registration_meta_api",
     "registration_revocation",
+    "session_meta_api",
     "shared_registration",
 ];
 
