@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::Failure;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::open_log::open_log;
 use super::outbound::Outbound;
+use super::{Failure, admin};
 use crate::cluster::process::EntryHandle;
-use crate::http::{self, Entrance, MoreMetrics};
+use crate::http::{self, Entrance, MoreMetrics, Scope};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::{Pump, drive};
@@ -105,6 +105,7 @@ impl Broker {
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
         let is_alone = matches!(log, LogWork::Own(_));
+        admin::offer(&node);
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
         let http = house.http(config, &listeners, Some(outbound.metrics(log.more_metrics())));
         for bound in bound {
@@ -167,8 +168,13 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             };
             listener.serve(door, connection, stop).await;
         }
-        Protocol::Http => {
-            let entrance = Arc::new(Entrance { realm: config.realm.clone(), anonymous: config.anonymous });
+        Protocol::Http | Protocol::Admin | Protocol::Metrics => {
+            let scope = match config.protocol {
+                Protocol::Admin => Scope::Admin,
+                Protocol::Metrics => Scope::Metrics,
+                _ => Scope::All,
+            };
+            let entrance = Arc::new(Entrance { realm: config.realm.clone(), anonymous: config.anonymous, scope });
             let connection = move |stream| http.clone().serve(stream, entrance.clone());
             listener.serve(door, connection, stop).await;
         }
@@ -183,7 +189,7 @@ impl Bound {
     fn counted_as(&self) -> metrics::Protocol {
         match self.config.protocol {
             Protocol::Mqtt => metrics::Protocol::Mqtt,
-            Protocol::Http => metrics::Protocol::Http,
+            Protocol::Http | Protocol::Admin | Protocol::Metrics => metrics::Protocol::Http,
             Protocol::RawSocket => metrics::Protocol::Wamp,
         }
     }

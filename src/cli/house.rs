@@ -48,7 +48,8 @@ impl House {
         let settings = http::Settings {
             allowed_origins: config.allowed_origins.clone(),
             websockets: vec![("/ws", wamp.clone()), ("/wamp", wamp), ("/mqtt", mqtt)],
-            places: listeners.iter().map(place).collect(),
+            places: listeners.iter().filter_map(place).collect(),
+            admin_apart: listeners.iter().any(|(protocol, ..)| *protocol == Protocol::Admin),
             hooks: config.hooks.iter().map(|hook| hook.clone().open()).collect(),
             more_metrics,
         };
@@ -56,7 +57,8 @@ impl House {
     }
 }
 
-fn place((protocol, tls, address): &(Protocol, bool, SocketAddr)) -> Place {
+/// What clients are told of.
+fn place((protocol, tls, address): &(Protocol, bool, SocketAddr)) -> Option<Place> {
     let (what, scheme) = match (protocol, tls) {
         (Protocol::Mqtt, false) => ("MQTT", "mqtt"),
         (Protocol::Mqtt, true) => ("MQTT over TLS", "mqtts"),
@@ -64,8 +66,9 @@ fn place((protocol, tls, address): &(Protocol, bool, SocketAddr)) -> Place {
         (Protocol::Http, true) => ("HTTP and WebSocket over TLS", "https"),
         (Protocol::RawSocket, false) => ("WAMP over RawSocket", "rs"),
         (Protocol::RawSocket, true) => ("WAMP over RawSocket and TLS", "rss"),
+        (Protocol::Admin | Protocol::Metrics, _) => return None,
     };
-    Place { what: what.to_owned(), url: format!("{scheme}://{address}") }
+    Some(Place { what: what.to_owned(), url: format!("{scheme}://{address}") })
 }
 
 struct WampDoor(House);

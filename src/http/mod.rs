@@ -3,6 +3,7 @@
 //! ```text
 //! connection --hyper--> route --/publish, /call--> node          --JSON--> answer
 //!                            \--/subscribe-------> node session  --events-> body, until the client goes
+//!                           |--/admin/…-----> `fennec.admin.*`   --JSON--> answer
 //!                             \-WebSocket--------> WebSocketGate (`cli` gives it): from here on no HTTP any more
 //! ```
 //!
@@ -27,6 +28,7 @@ use crate::node::Node;
 use crate::node::users::Anonymous;
 
 mod access;
+mod admin;
 mod answer;
 pub mod bare;
 mod call;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub places: Vec<Place>,
     /// What answers `POST /hooks/NAME`.
     pub hooks: Vec<hooks::Open>,
+    /// A listener is for `/admin/…`: the others do not have it.
+    pub admin_apart: bool,
     /// Writes what else `/metrics` tells.
     pub more_metrics: Option<MoreMetrics>,
 }
@@ -81,6 +85,19 @@ pub struct Entrance {
     /// Realm of requests that name none, instead of the default one.
     pub realm: Option<Arc<str>>,
     pub anonymous: Anonymous,
+    pub scope: Scope,
+}
+
+/// What a listener answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything, but what another listener is for.
+    #[default]
+    All,
+    /// Who runs the broker: `/admin/…`, and what the next has.
+    Admin,
+    /// Who watches it: `/metrics`, `/healthz`, `/readyz`, without credentials.
+    Metrics,
 }
 
 /// See the module.

@@ -55,7 +55,7 @@ pub const USER_ROLE: &str = "user";
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets.
+    /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets, admin, metrics.
     pub listeners: Vec<Listener>,
     /// Where state is kept, and how safe.
     pub store: StoreSettings,
@@ -65,6 +65,8 @@ pub struct Config {
     /// What is logged, as a filter of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,
+    /// The file of the audit log; none: it is logged with the rest alone.
+    pub audit_log: Option<PathBuf>,
     /// The realm of those who name none.
     pub default_realm: Arc<str>,
     /// Whether a realm is made when somebody first enters it.
@@ -94,6 +96,10 @@ pub enum Protocol {
     /// WebSocket too.
     Http,
     RawSocket,
+    /// HTTP for who runs the broker.
+    Admin,
+    /// HTTP for who watches it.
+    Metrics,
 }
 
 /// A place where connections are taken.
