@@ -43,6 +43,8 @@ const BAR: &[&str] = &[
     "mqtt/session",
     "mqtt/topic",
     "mqtt/wire",
+    "net/proxy/header",
+    "net/x509",
     "outbound/bridge/echo",
     "outbound/bridge/inward",
     "outbound/bridge/machine",

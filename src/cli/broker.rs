@@ -22,7 +22,7 @@ use crate::net::tls::Tls;
 use crate::net::workers::Workers;
 use crate::node::log::Threads;
 use crate::node::metrics;
-use crate::node::users::{Anonymous, Users};
+use crate::node::users::Users;
 use crate::node::{Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
@@ -112,6 +112,7 @@ impl Broker {
             let door = Door {
                 protocol: bound.counted_as(),
                 tls: bound.tls.clone(),
+                proxy: bound.config.proxy.clone(),
                 seats: seats.clone(),
                 workers: workers.clone(),
             };
@@ -150,20 +151,21 @@ impl Broker {
 /// Serves one listener until `stop`.
 async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, stop: impl Future<Output = ()>) {
     let Bound { listener, config, .. } = bound;
-    let anonymous = config.anonymous != Anonymous::Refused;
+    let anonymous = config.anonymous;
     match config.protocol {
         Protocol::Mqtt => {
-            let settings = house.mqtt_settings(config.realm.clone(), anonymous);
+            let [known, anybody] = [false, true].map(|anybody| house.mqtt_settings(config.realm.clone(), anybody));
             let connection = move |stream: Stream| {
-                let gate = house.mqtt(&settings, stream.peer());
+                let settings = if anonymous.lets_in(stream.peer()) { &anybody } else { &known };
+                let gate = house.mqtt(settings, stream.peer().clone());
                 drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;
         }
         Protocol::RawSocket => {
-            let access = Access { anonymous };
             let connection = move |stream: Stream| {
-                let gate = wamp::serve::rawsocket(&house.node, access, stream.peer(), house.clock.now_ms());
+                let access = Access { anonymous: anonymous.lets_in(stream.peer()) };
+                let gate = wamp::serve::rawsocket(&house.node, access, stream.peer().clone(), house.clock.now_ms());
                 drive(Pump::new(stream, gate, house.clock))
             };
             listener.serve(door, connection, stop).await;
@@ -174,7 +176,12 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
                 Protocol::Metrics => Scope::Metrics,
                 _ => Scope::All,
             };
-            let entrance = Arc::new(Entrance { realm: config.realm.clone(), anonymous: config.anonymous, scope });
+            let entrance = Arc::new(Entrance {
+                realm: config.realm.clone(),
+                anonymous: config.anonymous,
+                trusted_proxies: config.trusted_proxies.clone(),
+                scope,
+            });
             let connection = move |stream| http.clone().serve(stream, entrance.clone());
             listener.serve(door, connection, stop).await;
         }
@@ -197,7 +204,13 @@ impl Bound {
 
 fn bind(config: &ListenerConfig) -> Result<Bound, Failure> {
     let named = |what: String| Failure::Run(format!("{}: {what}", config.key));
-    let tls = config.tls.as_ref().map(|files| Tls::from_files(&files.cert, &files.key)).transpose();
+    let alpn = match config.protocol {
+        Protocol::Mqtt => &["mqtt"][..],
+        Protocol::Http | Protocol::Admin | Protocol::Metrics => &["http/1.1"],
+        // No name is registered for RawSocket.
+        Protocol::RawSocket => &[],
+    };
+    let tls = config.tls.clone().map(|files| Tls::load(files, alpn)).transpose();
     let tls = tls.map_err(|error| named(error.to_string()))?;
     let listener = Listener::bind(config.address).map_err(|error| named(error.to_string()))?;
     Ok(Bound { listener, tls, config: config.clone() })

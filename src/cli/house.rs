@@ -14,6 +14,7 @@ use crate::net::clock::Clock;
 use crate::net::pump::{Pump, drive};
 use crate::net::websocket::{Keepalive, Stream, WebSocket};
 use crate::node::Node;
+use crate::types::peer::Peer;
 use crate::types::topic::TopicPattern;
 use crate::wamp::serializer::Encoding;
 use crate::wamp::session::Access;
@@ -32,7 +33,7 @@ impl House {
         Arc::new(mqtt::Settings { realm, anonymous, refuse_filters: self.refuse_filters.clone() })
     }
 
-    pub fn mqtt(&self, settings: &Arc<mqtt::Settings>, peer: SocketAddr) -> MqttGate {
+    pub fn mqtt(&self, settings: &Arc<mqtt::Settings>, peer: Arc<Peer>) -> MqttGate {
         MqttGate::new(self.node.clone(), settings.clone(), peer, self.clock.now_ms())
     }
 
@@ -47,6 +48,7 @@ impl House {
         let mqtt: Arc<dyn WebSocketGate> = Arc::new(MqttDoor(self.clone()));
         let settings = http::Settings {
             allowed_origins: config.allowed_origins.clone(),
+            address_header: config.address_header,
             websockets: vec![("/ws", wamp.clone()), ("/wamp", wamp), ("/mqtt", mqtt)],
             places: listeners.iter().filter_map(place).collect(),
             admin_apart: listeners.iter().any(|(protocol, ..)| *protocol == Protocol::Admin),
@@ -87,7 +89,7 @@ impl WebSocketGate for WampDoor {
         let Some(encoding) = Encoding::from_subprotocol(upgraded.subprotocol) else { return Box::pin(async {}) };
         let access = Access { anonymous: upgraded.anonymous };
         Box::pin(async move {
-            let gate = wamp::serve::websocket(&node, access, upgraded.stream.peer(), encoding, clock.now_ms());
+            let gate = wamp::serve::websocket(&node, access, upgraded.peer, encoding, clock.now_ms());
             drive(Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early)).await;
         })
     }
@@ -115,7 +117,7 @@ impl WebSocketGate for MqttDoor {
             let keepalive = Keepalive { interval_ms: 0, timeout_ms: 0 };
             let frame_bytes_max = house.node.limits.mqtt_packet_bytes_max;
             let gate = WebSocket::new(
-                Stream::new(house.mqtt(&settings, upgraded.stream.peer())),
+                Stream::new(house.mqtt(&settings, upgraded.peer).over_websocket()),
                 frame_bytes_max,
                 keepalive,
                 now_ms,

@@ -1,6 +1,6 @@
 //! Who sent a request, and whether a web page may have made a browser send it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,9 +11,11 @@ use hyper::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName, HeaderValue, ORI
 
 use super::answer::Failure;
 use crate::node::Node;
+use crate::node::authenticate::{Answer, Check, Denied, Evidence, Proved, Step};
 use crate::node::metrics::Protocol;
-use crate::node::session::Identity;
-use crate::node::users::{Anonymous, User};
+use crate::node::session::{Identity, Origin};
+use crate::node::users::{ANONYMOUS, Anonymous, User};
+use crate::types::peer::Peer;
 
 /// By what proxies tell for whom they ask.
 static FORWARDING: [HeaderName; 5] = [
@@ -25,7 +27,7 @@ static FORWARDING: [HeaderName; 5] = [
 ];
 
 /// Whether a request may be anonymous.
-pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderMap) -> bool {
+pub fn may_be_anonymous(listener: Anonymous, peer: &Peer, headers: &HeaderMap) -> bool {
     match listener {
         Anonymous::Refused => false,
         Anonymous::Local => is_local(peer, headers),
@@ -35,9 +37,9 @@ pub fn may_be_anonymous(listener: Anonymous, peer: SocketAddr, headers: &HeaderM
 
 /// Whether a request was made on this machine and for itself. A name in `Host` that is not the machine's own speaks against
 /// it: then a proxy passed it on, or a web page has its own name resolve to loopback (DNS rebinding).
-fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+fn is_local(peer: &Peer, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
-    peer.ip().to_canonical().is_loopback()
+    peer.is_local()
         && !FORWARDING.iter().any(|name| headers.contains_key(name))
         && host.is_none_or(|host| is_own_name(host_name(host)))
 }
@@ -97,23 +99,14 @@ fn is_same_origin(origin: &str, headers: &HeaderMap) -> bool {
 /// Somebody who may come in.
 #[derive(Clone, Debug)]
 pub struct Visitor {
-    pub user: Arc<User>,
-    authmethod: &'static str,
+    pub proved: Proved,
+    origin: Origin,
 }
 
 impl Visitor {
-    fn anonymous() -> Self {
-        Self { user: Arc::new(User::anonymous()), authmethod: "anonymous" }
-    }
-
     /// As the router knows it.
     pub fn identity(&self) -> Identity {
-        Identity {
-            authid: self.user.name.to_string(),
-            authrole: self.user.role.to_string(),
-            authmethod: self.authmethod,
-            client_id: None,
-        }
+        Identity::of(&self.proved.user, self.proved.method, self.origin.clone())
     }
 }
 
@@ -122,20 +115,40 @@ impl Visitor {
 ///
 /// # Errors
 /// The credentials are wrong, or there are none and `anonymous` ones may not come in.
-pub async fn identify(node: &Arc<Node>, headers: &HeaderMap, anonymous: bool) -> Result<Visitor, Failure> {
+pub async fn identify(
+    node: &Arc<Node>,
+    headers: &HeaderMap,
+    peer: &Arc<Peer>,
+    anonymous: bool,
+    now_ms: u64,
+) -> Result<Visitor, Failure> {
+    let origin = Origin { peer: Some(peer.clone()), transport: "http", since_ms: now_ms };
     let asked = headers.get(AUTHORIZATION);
-    if asked.is_none() || (anonymous && node.users.is_empty()) {
-        return if anonymous { Ok(Visitor::anonymous()) } else { Err(Failure::NoCredentials) };
+    if asked.is_none() || (anonymous && node.knows_nobody()) {
+        let proved = Proved { user: Arc::new(User::anonymous()), method: ANONYMOUS };
+        return if anonymous { Ok(Visitor { proved, origin }) } else { Err(Failure::NoCredentials) };
     }
-    let user = match asked.and_then(|value| credentials(value.as_bytes())) {
-        Some((name, password)) => check(node, name, password).await,
-        None => None,
+    let verdict = match asked.and_then(|value| credentials(value.as_bytes())) {
+        Some((name, password)) => check(node, name, password, peer).await.verdict(),
+        None => Err(Denied::Wrong),
     };
-    let Some(user) = user else {
-        node.metrics.of(Protocol::Http).auth_failures.fetch_add(1, Ordering::Relaxed);
-        return Err(Failure::WrongCredentials);
-    };
-    Ok(Visitor { user, authmethod: "basic" })
+    match verdict {
+        Ok(proved) => Ok(Visitor { proved, origin }),
+        Err(denied) => {
+            node.metrics.of(Protocol::Http).auth_failures.fetch_add(1, Ordering::Relaxed);
+            Err(refused(denied))
+        }
+    }
+}
+
+fn refused(denied: Denied) -> Failure {
+    match denied {
+        Denied::Unavailable(why) => {
+            tracing::warn!(why, "an HTTP client cannot be authenticated");
+            Failure::CannotAuthenticate
+        }
+        Denied::Wrong | Denied::Refused { .. } => Failure::WrongCredentials,
+    }
 }
 
 /// Name and password of an `Authorization` header, if it is one of the Basic scheme.
@@ -150,12 +163,24 @@ fn credentials(value: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((name.to_owned(), pair[colon + 1..].to_vec()))
 }
 
-async fn check(node: &Arc<Node>, name: String, password: Vec<u8>) -> Option<Arc<User>> {
-    if let Some(user) = node.users.recall(&name, &password) {
-        return Some(user);
+async fn check(node: &Arc<Node>, name: String, secret: Vec<u8>, peer: &Arc<Peer>) -> Answer {
+    let evidence = Evidence {
+        method: "basic",
+        protocol: Protocol::Http,
+        realm: None,
+        name,
+        secret,
+        client_id: None,
+        peer: Some(peer.clone()),
+        extra: None,
+    };
+    match node.authenticate(evidence) {
+        Step::Done(answer) => answer,
+        Step::Wait(Check::Elsewhere(waiting)) => waiting.await,
+        // A hash takes tens of milliseconds: not on the thread that serves others.
+        Step::Wait(Check::Blocking(check)) => match tokio::task::spawn_blocking(check).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::Denied(Denied::Unavailable(error.to_string())),
+        },
     }
-    let node = node.clone();
-    // A hash takes tens of milliseconds: not on the thread that serves others.
-    let checked = tokio::task::spawn_blocking(move || node.users.check_password(&name, &password)).await;
-    checked.ok().flatten()
 }

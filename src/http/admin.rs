@@ -114,14 +114,14 @@ impl Visit {
             asked.args.push(filter_of(&body)?);
         }
         let guest = match self.enter(&visitor, asked.realm.as_deref()) {
-            Err(Failure::NotAuthorized { .. }) if *visitor.user.name == *ANONYMOUS => {
+            Err(Failure::NotAuthorized { .. }) if *visitor.proved.user.name == *ANONYMOUS => {
                 return Err(Failure::NoCredentials);
             }
             entered => entered?,
         };
         let procedure = Topic::from_uri(asked.procedure);
         let procedure = procedure.map_err(|error| Failure::InvalidTopic { field: "procedure", error })?;
-        if *visitor.user.name == *ANONYMOUS && !guest.realm.authorizer.allows(guest.role, Action::Call, &procedure) {
+        if *visitor.proved.user.name == *ANONYMOUS && !guest.rights.allows(Action::Call, &procedure) {
             return Err(Failure::NoCredentials);
         }
         self.server.administer(&guest, procedure, &asked.args).await

@@ -91,6 +91,9 @@ pub enum Failure {
     NoCredentials,
     #[error("no such user, or another password")]
     WrongCredentials,
+    /// Who decides does not answer.
+    #[error("it cannot be found out now who you are")]
+    CannotAuthenticate,
     #[error("the request does not prove where it comes from, or is too old")]
     NotProved,
     #[error("web pages of {origin} may not ask here; an operator can allow them (http.allowed_origins)")]
@@ -133,7 +136,9 @@ impl Failure {
             Self::ConditionFailed | Self::Conflict => StatusCode::CONFLICT,
             Self::RetainedFull | Self::TooManyDurables => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable(_) | Self::TooManySessions | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable(_) | Self::CannotAuthenticate | Self::TooManySessions | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -148,7 +153,7 @@ impl Failure {
             Self::TooLarge { .. } => "wamp.error.payload_size_exceeded",
             Self::TooSlow => "wamp.error.timeout",
             Self::NoCredentials => "wamp.error.authentication_required",
-            Self::WrongCredentials | Self::NotProved => "wamp.error.authentication_failed",
+            Self::WrongCredentials | Self::CannotAuthenticate | Self::NotProved => "wamp.error.authentication_failed",
             Self::ForeignOrigin { .. } => "fennec.error.foreign_origin",
             Self::NotAuthorized { .. } => "wamp.error.not_authorized",
             Self::NoSuchRealm { .. } => "wamp.error.no_such_realm",
@@ -174,7 +179,7 @@ impl Failure {
                 let basic = HeaderValue::from_static("Basic realm=\"fennec\", charset=\"UTF-8\"");
                 headers.insert(WWW_AUTHENTICATE, basic);
             }
-            Self::StoreUnavailable(_) => {
+            Self::StoreUnavailable(_) | Self::CannotAuthenticate => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }
             Self::NoWebSocket => {

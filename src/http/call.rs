@@ -77,6 +77,7 @@ struct Caller {
 impl Caller {
     fn new(node: &Arc<Node>, guest: &Guest) -> Self {
         let session = node.new_session(guest.identity.clone(), sse::wire(), false);
+        session.set_rights(guest.rights.clone());
         guest.realm.join(session.clone());
         Self { node: node.clone(), realm: guest.realm.clone(), session }
     }
@@ -112,7 +113,7 @@ impl Server {
         procedure: &Topic,
         request: &Request<'_>,
     ) -> Result<Option<Answer>, Failure> {
-        if !guest.realm.authorizer.allows(guest.role, Action::Call, procedure) {
+        if !guest.rights.allows(Action::Call, procedure) {
             return Err(Failure::NotAuthorized { what: "call this procedure" });
         }
         let longest_ms = u64::from(self.node.limits.http_call_timeout_s) * 1000;

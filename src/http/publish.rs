@@ -157,7 +157,7 @@ impl Server {
     pub(super) async fn publish(&self, guest: &Guest, request: Request<'_>, body: &Bytes) -> Result<Answer, Failure> {
         let (node, realm) = (self.node.clone(), guest.realm.clone());
         let link = Arc::new(Link::default());
-        let mut publisher = Publisher::new(node, realm, None, Some(guest.role), Protocol::Http);
+        let mut publisher = Publisher::new(node, realm, None, Some(guest.rights.clone()), Protocol::Http);
         publisher.listen(link.clone());
         publisher.now_ms = self.clock.now_ms();
         let settled = match self.hand_over(&mut publisher, guest, &request, body)? {

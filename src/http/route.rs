@@ -1,6 +1,5 @@
 //! From a path to what answers it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,21 +18,22 @@ use super::{Entrance, Scope, Server, access, admin, call, metrics, page, publish
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
+use crate::types::peer::Peer;
 use access::Visitor;
 
 /// One request's surroundings.
 pub struct Visit {
     pub server: Arc<Server>,
     pub entrance: Arc<Entrance>,
-    pub peer: SocketAddr,
+    pub peer: Arc<Peer>,
     pub tls: bool,
 }
 
 /// Somebody in a realm.
 pub struct Guest {
     pub realm: Arc<Realm>,
-    pub role: RoleId,
+    pub rights: Rights,
     pub identity: Identity,
 }
 
@@ -80,7 +80,7 @@ impl Visit {
         if let Some((_, gate)) = self.server.settings.websockets.iter().find(|(at, _)| *at == path) {
             self.check_open(request.headers())?;
             let anonymous = self.may_be_anonymous(request.headers());
-            return websocket::open(request, gate, self.entrance.clone(), anonymous);
+            return websocket::open(request, gate, self.entrance.clone(), self.peer.clone(), anonymous);
         }
         match path {
             "/" => only(&request, "GET, HEAD").map(|()| self.page(request.headers())),
@@ -190,25 +190,26 @@ impl Visit {
     }
 
     fn may_be_anonymous(&self, headers: &HeaderMap) -> bool {
-        access::may_be_anonymous(self.entrance.anonymous, self.peer, headers)
+        access::may_be_anonymous(self.entrance.anonymous, &self.peer, headers)
     }
 
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
-        access::identify(&self.server.node, headers, self.may_be_anonymous(headers)).await
+        let (server, anonymous) = (&self.server, self.may_be_anonymous(headers));
+        access::identify(&server.node, headers, &self.peer, anonymous, server.clock.now_ms()).await
     }
 
     /// The realm that a visitor asks for, else the one that an MQTT client would be in; open to it, and it has a role there.
     pub(super) fn enter(&self, visitor: &Visitor, asked: Option<&str>) -> Result<Guest, Failure> {
         let node = &self.server.node;
-        let name = visitor.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
+        let name = visitor.proved.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
         let realm = name.and_then(|name| node.realm(name));
         let realm = realm.ok_or_else(|| {
             let realm = asked.or(name).unwrap_or(&node.default_realm).to_owned();
             Failure::NoSuchRealm { realm }
         })?;
-        let role = realm.authorizer.role(&visitor.user.role);
-        let role = role.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
-        Ok(Guest { realm, role, identity: visitor.identity() })
+        let rights = realm.rights(&visitor.proved.user, None);
+        let rights = rights.ok_or(Failure::NotAuthorized { what: "enter this realm" })?;
+        Ok(Guest { realm, rights, identity: visitor.identity() })
     }
 
     /// The body of a request that is to be JSON.

@@ -31,7 +31,7 @@ use crate::node::realm::Realm;
 use crate::node::revoke::Revoked;
 use crate::node::session::Session;
 use crate::queue::state::rows::pattern_text;
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::router::broker::{Options, Subscribed, Variant};
 use crate::types::event::{Qos, Terms};
 use crate::types::ids::SubscriptionId;
@@ -51,7 +51,7 @@ impl Server {
     /// # Errors
     /// The guest may not subscribe to all of it, there are too many sessions, or the past cannot be read.
     pub(super) async fn subscribe(&self, guest: Guest, request: Request) -> Result<Answer, Failure> {
-        let allowed = |pattern| guest.realm.authorizer.allows_pattern(guest.role, Action::Subscribe, pattern);
+        let allowed = |pattern| guest.rights.allows_pattern(Action::Subscribe, pattern);
         if !request.patterns.iter().all(allowed) {
             return Err(Failure::NotAuthorized { what: "subscribe to this topic" });
         }
@@ -85,7 +85,7 @@ pub struct Events {
     node: Arc<Node>,
     clock: Clock,
     realm: Arc<Realm>,
-    role: RoleId,
+    rights: Rights,
     session: Arc<Session>,
     link: Arc<Link>,
     patterns: Vec<TopicPattern>,
@@ -105,8 +105,9 @@ struct Single {
 
 impl Events {
     fn begin(node: &Arc<Node>, clock: Clock, guest: Guest, request: Request, places: &[Option<Found>]) -> Self {
-        let Guest { realm, role, identity } = guest;
+        let Guest { realm, rights, identity } = guest;
         let session = node.new_session(identity, sse::wire(), false);
+        session.set_rights(rights.clone());
         let link = Arc::new(Link::default());
         {
             let mut mailbox = session.mailbox();
@@ -122,7 +123,7 @@ impl Events {
             node: node.clone(),
             clock,
             realm,
-            role,
+            rights,
             session,
             link,
             patterns: Vec::new(),
@@ -161,7 +162,7 @@ impl Events {
             node: Arc::downgrade(&self.node),
             realm: Arc::downgrade(&self.realm),
             session: Arc::downgrade(&self.session),
-            role: Some(self.role),
+            rights: Some(self.rights.clone()),
             recorded: false,
         }
     }
@@ -229,7 +230,7 @@ impl Events {
 
     fn replay(&self, subscription: SubscriptionId, pattern: &TopicPattern) {
         let terms = Terms { retain: true, ..Terms::default() };
-        self.realm.replay(&self.session, subscription, pattern, self.role, terms);
+        self.realm.replay(&self.session, subscription, pattern, &self.rights, terms);
     }
 
     /// The next bytes of the body; `None` when it is over.
@@ -320,6 +321,7 @@ fn resumed(places: &[Option<Found>]) -> Option<Vec<u8>> {
 fn farewell(reason: End, kick: Option<&Kick>) -> Bytes {
     let reason = match (reason, kick) {
         (End::Shutdown, _) => "the broker is stopping",
+        (End::NotAuthorized, _) => "what you may do has changed: ask again",
         (End::SlowConsumer, _) => "events were not read as fast as they came",
         (End::Kicked, Some(kick)) => kick.message.as_deref().unwrap_or(&kick.reason),
         (End::TakenOver | End::Kicked | End::Over, _) => "ended by the broker",

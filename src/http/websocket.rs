@@ -18,6 +18,7 @@ use super::Entrance;
 use super::answer::{Answer, Body, Failure};
 use super::counted::Counted;
 use crate::net::stream::Stream;
+use crate::types::peer::Peer;
 
 /// Takes the sockets of a path after their WebSocket handshake. `cli` makes one for each gate, for rooms of one floor do not
 /// know each other.
@@ -36,6 +37,8 @@ pub trait WebSocketGate: Send + Sync {
 /// A connection that speaks WebSocket frames from here on.
 pub struct Upgraded {
     pub stream: Stream,
+    /// Who asked: what the request told of a trusted proxy's client counts, too.
+    pub peer: Arc<Peer>,
     /// What came behind the request already.
     pub early: Bytes,
     pub subprotocol: &'static str,
@@ -58,6 +61,7 @@ pub fn open<B>(
     mut request: Request<B>,
     gate: &Arc<dyn WebSocketGate>,
     entrance: Arc<Entrance>,
+    peer: Arc<Peer>,
     anonymous: bool,
 ) -> Result<Answer, Failure> {
     let headers = request.headers();
@@ -78,7 +82,7 @@ pub fn open<B>(
     let (upgrade, gate) = (hyper::upgrade::on(&mut request), gate.clone());
     tokio::spawn(async move {
         if let Some((stream, early)) = take_over(upgrade).await {
-            gate.run(Upgraded { stream, early, subprotocol, entrance, anonymous }).await;
+            gate.run(Upgraded { stream, peer, early, subprotocol, entrance, anonymous }).await;
         }
     });
     Ok(switching(&accept, subprotocol))

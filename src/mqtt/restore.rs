@@ -108,8 +108,8 @@ pub(super) fn session_of(node: &Node, key: RowKey, row: SessionRow) -> Option<(A
         return None;
     };
     let SessionRow { session, authid, authrole, authmethod, expiry_s, created, .. } = row;
-    let authmethod = if authmethod == "password" { "password" } else { "anonymous" };
-    let identity = Identity { authid, authrole, authmethod, client_id: Some(client_id) };
+    let authmethod = known_method(&authmethod);
+    let identity = Identity { client_id: Some(client_id), ..Identity::new(authid, authrole, authmethod) };
     let (session, wire) = (SessionId(session), wire::of(Level::V4));
     Some((realm, Restored { identity, session, expiry_s, created, wire }))
 }
@@ -174,4 +174,10 @@ pub(super) fn subscription_of(client: &Client, row: SubscriptionRow) -> Option<R
     let fields = row.fields.as_deref().and_then(Fields::parse).map(Arc::new);
     let group = filter.group.map(Into::into);
     Some(Restoring::Subscription(Held { group, pattern: filter.pattern, options, fields, since }))
+}
+
+/// One of the ways in which MQTT clients prove who they are.
+fn known_method(name: &str) -> &'static str {
+    const METHODS: [&str; 5] = ["password", "scram", "jwt", "tls", "http"];
+    METHODS.into_iter().find(|known| *known == name).unwrap_or("anonymous")
 }

@@ -61,8 +61,7 @@ impl Open {
         let Ok(response) = Topic::from_name(response) else {
             return Verdict::new(ReasonCode::TopicNameInvalid, "the response topic");
         };
-        let allowed = realm.authorizer.allows(self.role, Action::Call, procedure)
-            && realm.authorizer.allows(self.role, Action::Publish, &response);
+        let allowed = self.rights.allows(Action::Call, procedure) && self.rights.allows(Action::Publish, &response);
         if !allowed {
             return Verdict::new(ReasonCode::NotAuthorized, "");
         }
@@ -136,7 +135,7 @@ impl Open {
         let realm = self.publisher.realm.clone();
         let node = self.publisher.node.clone();
         // Without a response topic it could not be told where to answer.
-        if self.level < Level::V5 || !realm.authorizer.allows(self.role, Action::Register, &procedure) {
+        if self.level < Level::V5 || !self.rights.allows(Action::Register, &procedure) {
             return ReasonCode::NotAuthorized;
         }
         if self.has_registered(filter, qos) {

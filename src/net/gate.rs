@@ -5,18 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::delivery::outbox::Taken;
+use crate::node::authenticate::{Answer, Check};
 use crate::node::link::{End, Link};
-use crate::node::users::User;
-
-/// A check that takes long (a password hash) and is run on a thread of its own.
-pub type Check = Box<dyn FnOnce() -> Option<Arc<User>> + Send>;
 
 /// How a connection goes on.
 pub enum Flow {
     Continue,
     /// Write what waits, then close.
     Close,
-    /// Run this check, read nothing meanwhile, then call [`Machine::verified`].
+    /// Wait for this check, read nothing meanwhile, then call [`Machine::verified`].
     Verify(Check),
 }
 
@@ -40,7 +37,7 @@ impl Received {
 /// A connection's session machine: bytes in, bytes out, no IO. Times are milliseconds on the node's clock.
 pub trait Machine: Send {
     /// A [`Flow::Verify`] has its answer.
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow;
+    fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow;
 
     /// What is to be written now. `spare` is an empty buffer to put in the outbox's place.
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken;

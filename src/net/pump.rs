@@ -20,8 +20,8 @@ use super::read_buffer::{READ_BYTES, ReadBuffer};
 use super::stream::{Socket, Stream};
 use super::workers::{self, Destination};
 use crate::delivery::outbox::Taken;
+use crate::node::authenticate::{Answer, Check, Denied, Waiting};
 use crate::node::link::Link;
-use crate::node::users::User;
 
 #[cfg(test)]
 mod tests;
@@ -82,12 +82,37 @@ pub fn drive<G: Gate + Unpin + 'static>(mut pump: Pump<Stream, G>) -> Pin<Box<dy
 enum State {
     Open,
     /// A check runs; nothing is read.
-    Verifying(JoinHandle<Option<Arc<User>>>),
+    Verifying(Verifying),
     /// What waits is written, then the socket is shut down.
     Closing,
     /// Shut down; the peer's close is awaited, and what it still sends thrown away.
     Lingering,
     Closed,
+}
+
+/// A check under way.
+enum Verifying {
+    Blocking(JoinHandle<Answer>),
+    Elsewhere(Waiting),
+}
+
+impl Verifying {
+    fn start(check: Check) -> Self {
+        match check {
+            Check::Blocking(check) => Self::Blocking(tokio::task::spawn_blocking(check)),
+            Check::Elsewhere(waiting) => Self::Elsewhere(waiting),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        match self {
+            Self::Elsewhere(waiting) => waiting.as_mut().poll(cx),
+            Self::Blocking(check) => Pin::new(check).poll(cx).map(|answer| {
+                // A check that broke off, or that the stopping runtime did not run, has proved nothing.
+                answer.unwrap_or_else(|error| Answer::Denied(Denied::Unavailable(error.to_string())))
+            }),
+        }
+    }
 }
 
 /// What was taken to be written, and how far that is.
@@ -139,7 +164,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         match flow {
             Flow::Continue => {}
             Flow::Close => self.begin_closing(),
-            Flow::Verify(check) => self.state = State::Verifying(tokio::task::spawn_blocking(check)),
+            Flow::Verify(check) => self.state = State::Verifying(Verifying::start(check)),
         }
     }
 
@@ -218,9 +243,9 @@ impl<I: Socket, G: Gate> Pump<I, G> {
 
     fn verify(&mut self, cx: &mut Context<'_>) -> Step {
         let State::Verifying(check) = &mut self.state else { return Step::Waits };
-        let Poll::Ready(answer) = Pin::new(check).poll(cx) else { return Step::Waits };
+        let Poll::Ready(answer) = check.poll(cx) else { return Step::Waits };
         self.state = State::Open;
-        let flow = self.gate.verified(answer.ok().flatten(), self.clock.now_ms());
+        let flow = self.gate.verified(answer, self.clock.now_ms());
         self.due = true;
         self.follow(flow);
         // What was read behind the request that was verified waits still.

@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketC
 
 use super::gate::{Flow, Gate, Machine, MessageGate, Received};
 use crate::delivery::outbox::Taken;
+use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
-use crate::node::users::User;
 
 #[cfg(test)]
 mod tests;
@@ -165,8 +165,8 @@ impl<G: MessageGate> Gate for WebSocket<G> {
 }
 
 impl<G: MessageGate> Machine for WebSocket<G> {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
-        match self.inner.verified(user, now_ms) {
+    fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
+        match self.inner.verified(answer, now_ms) {
             Flow::Continue => self.drain(&[], now_ms).1,
             Flow::Close => {
                 self.close(CloseCode::Normal, "");
@@ -298,10 +298,10 @@ impl<G: Gate> MessageGate for Stream<G> {
 }
 
 impl<G: Gate> Machine for Stream<G> {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
+    fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
         // Packets behind CONNECT in the same read: `finish` comes next.
         self.needs = 0;
-        self.inner.verified(user, now_ms)
+        self.inner.verified(answer, now_ms)
     }
 
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {

@@ -28,7 +28,7 @@ use super::session::{Identity, Session, Sieve};
 use super::wire::WireRef;
 use crate::queue::command::{Command, Cursor, CursorName, Farewell, WillRow};
 use crate::queue::message::Batch;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::router::broker::{Options, Subscribed};
 use crate::types::event::Qos;
 use crate::types::fields::Fields;
@@ -113,7 +113,7 @@ struct Inner {
 /// What a CONNECT brings that the session needs.
 pub struct Connecting {
     pub identity: Identity,
-    pub role: RoleId,
+    pub rights: Rights,
     pub clean_start: bool,
     pub expiry_s: u32,
     pub will: Option<WillRow>,
@@ -241,7 +241,7 @@ impl Clients {
             }
             if logged.is_some_and(|logged| logged.present) {
                 if known.session.mailbox().reads_log() {
-                    known.read_log(node, realm, Some(connecting.role));
+                    known.read_log(node, realm, connecting.rights.clone());
                 }
                 known.attach(realm, connecting, number, |mailbox| greet(true, mailbox));
                 realm.note_joined(&known.session);
@@ -254,7 +254,7 @@ impl Clients {
         let session = node.new_session_with_id(id, connecting.identity.clone(), connecting.wire, keeps);
         let client = Arc::new(Client { session, record: Mutex::default() });
         if keeps {
-            client.read_log(node, realm, Some(connecting.role));
+            client.read_log(node, realm, connecting.rights.clone());
         }
         inner.by_id.insert(connecting.client_id().to_owned(), client.clone());
         client.attach(realm, connecting, number, |mailbox| greet(false, mailbox));
@@ -363,24 +363,24 @@ impl Client {
         self.session.identity.client_id.as_deref().unwrap_or_default()
     }
 
-    /// Has the session read the log, with the permissions of a role: it is kept, and so is what it is owed.
-    fn read_log(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: Option<RoleId>) {
-        self.session.mailbox().read_log(self.reading(node, realm, role, true));
+    /// Has the session read the log, with these rights: it is kept, and so is what it is owed.
+    fn read_log(&self, node: &Arc<Node>, realm: &Arc<Realm>, rights: Rights) {
+        self.session.mailbox().read_log(self.reading(node, realm, rights, true));
     }
 
-    fn reading(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: Option<RoleId>, recorded: bool) -> Reading {
+    fn reading(&self, node: &Arc<Node>, realm: &Arc<Realm>, rights: Rights, recorded: bool) -> Reading {
         let (node, realm) = (Arc::downgrade(node), Arc::downgrade(realm));
-        Reading { node, realm, session: Arc::downgrade(&self.session), role, recorded }
+        Reading { node, realm, session: Arc::downgrade(&self.session), rights: Some(rights), recorded }
     }
 
     /// Has a session read the log that is not kept, for it asks for older events.
-    pub fn read_past(&self, node: &Arc<Node>, realm: &Arc<Realm>, role: RoleId) {
+    pub fn read_past(&self, node: &Arc<Node>, realm: &Arc<Realm>, rights: Rights) {
         let record = self.record.lock();
         let mut mailbox = self.session.mailbox();
         if mailbox.reads_log() {
             return;
         }
-        mailbox.read_log(self.reading(node, realm, Some(role), false));
+        mailbox.read_log(self.reading(node, realm, rights, false));
         for (filter, held) in record.subscriptions.iter().filter(|(_, held)| held.group.is_none()) {
             mailbox.want(filter, held.want(), None);
         }
@@ -459,6 +459,7 @@ impl Client {
 
     fn attach(&self, realm: &Realm, connecting: Connecting, logged: Option<u64>, greet: impl FnOnce(&mut Mailbox)) {
         let Connecting { link, wire, receive_max, frame_bytes_max, alias_max, .. } = connecting;
+        self.session.set_rights(connecting.rights);
         let mut record = self.record.lock();
         record.expiry_s = connecting.expiry_s;
         record.logged = logged;

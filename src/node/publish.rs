@@ -25,7 +25,7 @@ use crate::queue::command::Command;
 use crate::queue::condition::Condition;
 use crate::queue::message::Posting;
 use crate::queue::publication::volatile;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::event::{Discloser, Event, Filter, Properties, Qos};
 use crate::types::ids::{PublicationId, SessionId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -128,7 +128,7 @@ pub struct Publisher {
     logged: Logged,
     session: Option<SessionId>,
     /// `None`: may publish anywhere.
-    role: Option<RoleId>,
+    rights: Option<Rights>,
     protocol: Protocol,
     targets: Targets,
     run: Run,
@@ -148,7 +148,7 @@ impl Publisher {
         node: Arc<Node>,
         realm: Arc<Realm>,
         session: Option<SessionId>,
-        role: Option<RoleId>,
+        rights: Option<Rights>,
         protocol: Protocol,
     ) -> Self {
         let dice = node.random() | 1;
@@ -157,7 +157,7 @@ impl Publisher {
             realm,
             logged: Logged::new(protocol == Protocol::Wamp),
             session,
-            role,
+            rights,
             protocol,
             targets: Targets::default(),
             run: Run::default(),
@@ -208,7 +208,7 @@ impl Publisher {
             self.targets.clear();
             self.logged.forget_topics();
         }
-        self.targets.add(Target::new(&self.realm, self.role, name, topic, self.logged.forgotten()))
+        self.targets.add(Target::new(&self.realm, self.rights.as_ref(), name, topic, self.logged.forgotten()))
     }
 
     /// Takes one publication. If it is not durable, its copies reach outboxes at the latest with the next [`Publisher::finish`].

@@ -15,9 +15,10 @@ use super::house::{Bell, Herald};
 use super::link::End;
 use super::mailbox::Mailbox;
 use super::peers::Peers;
-use super::session::Session;
+use super::session::{Identity, Session};
+use super::users::User;
 use super::wire::WireRef;
-use crate::router::authorize::{Authorizer, covers};
+use crate::router::authorize::{Authorizer, Rights, Who, covers};
 use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, SubscriptionInfo, Unsubscribed, Variant};
 use crate::router::dealer::{Dealer, Offer, is_reserved};
 use crate::router::interest::{PeerId, Reach, Reached, Wanted};
@@ -34,7 +35,7 @@ pub type SharedRoute = Arc<Route<Arc<Session>>>;
 /// See the module. Lock order: clients, broker or dealer, a session's mailbox, retained.
 pub struct Realm {
     pub name: Arc<str>,
-    pub authorizer: Authorizer,
+    authorizer: RwLock<Arc<Authorizer>>,
     /// First match counts; else [`Codec::Auto`].
     pub codecs: Vec<(TopicPattern, Codec)>,
     /// Events of topics that these match are in the durable log, all of them.
@@ -87,7 +88,7 @@ impl Realm {
         };
         Self {
             name: name.into(),
-            authorizer,
+            authorizer: RwLock::new(Arc::new(authorizer)),
             codecs,
             durable: Vec::new(),
             star_is_wildcard: false,
@@ -110,6 +111,30 @@ impl Realm {
             peers: Arc::default(),
             reach: RwLock::default(),
         }
+    }
+
+    /// Who may do what here, as of now.
+    pub fn authorizer(&self) -> Arc<Authorizer> {
+        self.authorizer.read().clone()
+    }
+
+    pub(super) fn set_authorizer(&self, authorizer: Authorizer) {
+        *self.authorizer.write() = Arc::new(authorizer);
+    }
+
+    /// What somebody may do here that comes in now. `None`: its role does not hold in this realm.
+    pub fn rights(&self, user: &User, client_id: Option<&str>) -> Option<Rights> {
+        let who = Who { user: &user.name, client_id };
+        if let Some(permissions) = &user.permissions {
+            return Some(Rights::claimed(permissions, who));
+        }
+        self.authorizer().rights(&user.role, who)
+    }
+
+    /// The same for a session that was here before. Nothing, if its role does not hold any more.
+    pub fn rights_of(&self, identity: &Identity) -> Rights {
+        let who = Who { user: &identity.authid, client_id: identity.client_id.as_deref() };
+        self.authorizer().rights(&identity.authrole, who).unwrap_or_default()
     }
 
     /// A route from before this number has to be looked up again.

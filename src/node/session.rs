@@ -14,24 +14,66 @@ use super::mailbox::Mailbox;
 use super::metrics::Protocol;
 use super::peers::calls::Line;
 use super::rpc::ReplyTo;
+use super::users::User;
 use super::wire::WireRef;
+use crate::router::authorize::Rights;
 use crate::router::broker::Subscriber;
 use crate::types::event::{Qos, Terms};
 use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
+use crate::types::peer::Peer;
 use crate::types::topic::{Topic, TopicPattern};
 use crate::types::value::Value;
 
 /// Who stands behind a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// User name; `anonymous` for nobody in particular.
     pub authid: String,
     pub authrole: String,
     pub authmethod: &'static str,
+    /// Who vouches for it; see [`User::provider`].
+    pub authprovider: &'static str,
+    /// What its client was told beside; a map.
+    pub authextra: Option<Arc<Value>>,
     /// MQTT client id.
     pub client_id: Option<String>,
+    /// Where it was when the session began.
+    pub origin: Origin,
+}
+
+/// Where the client of a session is, and since when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `None`: in this process, or not known any more (a session that was there before the broker started).
+    pub peer: Option<Arc<Peer>>,
+    /// `tcp`, `websocket`, `rawsocket`, `http`; empty: it has none.
+    pub transport: &'static str,
+    /// Milliseconds on the node's clock; 0: not known.
+    pub since_ms: u64,
+}
+
+impl Identity {
+    /// Somebody of this house, or whose proof is not known any more.
+    pub fn new(authid: impl Into<String>, authrole: impl Into<String>, authmethod: &'static str) -> Identity {
+        Identity {
+            authid: authid.into(),
+            authrole: authrole.into(),
+            authmethod,
+            authprovider: "static",
+            authextra: None,
+            client_id: None,
+            origin: Origin::default(),
+        }
+    }
+
+    /// A user who proved to be it by `method`.
+    pub fn of(user: &User, method: &'static str, origin: Origin) -> Identity {
+        let authprovider = user.provider;
+        let new = Identity::new(&*user.name, &*user.role, method);
+        Identity { authprovider, authextra: user.extra.clone(), origin, ..new }
+    }
 }
 
 /// What one subscription of a session with merged copies (MQTT) is for.
@@ -77,6 +119,8 @@ pub struct Session {
     pub replies: Mutex<HashMap<RequestId, ReplyTo>>,
     /// Procedures that an MQTT session answers: the topic its invocations are published on, and the QoS it granted.
     pub procedures: Mutex<HashMap<RegistrationId, (Arc<Topic>, Qos)>>,
+    /// What it may do. A session that is kept gets others when its user comes back with others.
+    rights: Mutex<Rights>,
 }
 
 impl Session {
@@ -99,6 +143,7 @@ impl Session {
             line: OnceLock::new(),
             replies: Mutex::default(),
             procedures: Mutex::default(),
+            rights: Mutex::default(),
         }
     }
 
@@ -136,6 +181,16 @@ impl Session {
     /// The session's mailbox. Held for as short as can be, and never over an await.
     pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         self.mailbox.lock()
+    }
+
+    /// What it may do; nothing, until that was said.
+    pub fn rights(&self) -> Rights {
+        self.rights.lock().clone()
+    }
+
+    /// To be called before its client is told that it came in.
+    pub fn set_rights(&self, rights: Rights) {
+        *self.rights.lock() = rights;
     }
 
     /// See [`Session::sift`]. To be called before the router is told of the subscription that comes or goes.

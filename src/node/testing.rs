@@ -13,7 +13,7 @@ use super::users::Users;
 use super::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use super::{Node, RealmSettings, Settings};
 use crate::delivery::outbox::Taken;
-use crate::router::authorize::{Authorizer, Role};
+use crate::router::authorize::{Authorizer, Role, Who};
 use crate::router::broker::Options;
 use crate::router::output::Output;
 
@@ -281,12 +281,7 @@ pub fn node() -> (Arc<Node>, Arc<Realm>) {
 }
 
 pub fn identity(name: &str) -> Identity {
-    Identity {
-        authid: name.to_owned(),
-        authrole: "anyone".to_owned(),
-        authmethod: "anonymous",
-        client_id: Some(name.to_owned()),
-    }
+    Identity { client_id: Some(name.to_owned()), ..Identity::new(name, "anyone", "anonymous") }
 }
 
 /// As MQTT subscribes.
@@ -323,9 +318,9 @@ pub fn publication(payload: &[u8], qos: Qos) -> Publication<'_> {
 
 /// A publisher for this session that may publish everywhere.
 pub fn publisher(node: &Arc<Node>, realm: &Arc<Realm>, session: Option<&Session>) -> Publisher {
-    let role = realm.authorizer.role("anyone");
+    let rights = realm.authorizer().rights("anyone", Who::default());
     let mut publisher =
-        Publisher::new(node.clone(), realm.clone(), session.map(|session| session.id), role, Protocol::Mqtt);
+        Publisher::new(node.clone(), realm.clone(), session.map(|session| session.id), rights, Protocol::Mqtt);
     publisher.now_ms = NOW_MS;
     publisher
 }

@@ -10,15 +10,20 @@
 //!
 //! Left out on purpose: what a user may do (`router::authorize`) and whether a listener lets anonymous ones in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
+use parking_lot::RwLock;
 use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
+
+use crate::router::authorize::Permission;
+use crate::types::peer::Peer;
+use crate::types::value::Value;
 
 use password::{Gate, Hash, Recall};
 
@@ -33,9 +38,22 @@ pub struct UserEntry {
     pub role: Arc<str>,
     /// The realms open to this user; `None`: all.
     pub realms: Option<Vec<Arc<str>>>,
+    pub credentials: Credentials,
+}
+
+/// What a user's proofs are checked against.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
     /// An argon2id hash as PHC string; checked against MQTT passwords, WAMP tickets and HTTP basic authentication.
     pub password_hash: Option<String>,
     pub wampcra: Option<WampCra>,
+}
+
+impl UserEntry {
+    /// A user that cannot prove anything yet, to whom all realms are open.
+    pub fn new(name: impl Into<Arc<str>>, role: impl Into<Arc<str>>) -> UserEntry {
+        UserEntry { name: name.into(), role: role.into(), realms: None, credentials: Credentials::default() }
+    }
 }
 
 /// What WAMP challenge-response authentication needs to know of a user.
@@ -65,12 +83,20 @@ impl Salted {
 }
 
 /// Somebody whose identity was proved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct User {
     pub name: Arc<str>,
     pub role: Arc<str>,
     /// The realms open to this user; `None`: all.
     pub realms: Option<Vec<Arc<str>>>,
+    /// Who vouches for it (WAMP `authprovider`): `static` is the configuration.
+    pub provider: &'static str,
+    /// What whoever vouches for it tells its client (WAMP `authextra`), a map.
+    pub extra: Option<Arc<Value>>,
+    /// What it may do, if that was said by who vouches for it (claims of a token) and not by its role.
+    pub permissions: Option<Arc<[Permission]>>,
+    /// Seconds since 1970 after which the proof holds no more.
+    pub expires_s: Option<u64>,
 }
 
 /// Name and role of clients that do not say who they are.
@@ -85,6 +111,17 @@ pub enum Anonymous {
     Local,
     /// The operator said so.
     Allowed,
+}
+
+impl Anonymous {
+    /// Whether a connection may be anonymous, as far as its other end decides; requests have headers besides.
+    pub fn lets_in(self, peer: &Peer) -> bool {
+        match self {
+            Self::Refused => false,
+            Self::Local => peer.is_local(),
+            Self::Allowed => true,
+        }
+    }
 }
 
 /// A way to prove who one is.
@@ -107,50 +144,83 @@ pub enum UserError {
     NoRandomness(getrandom::Error),
 }
 
-/// All users. Immutable but for what it remembers of right passwords; shared by all connections.
+/// All users; shared by all connections. They are replaced as a whole, and what is remembered of right passwords goes with them.
 pub struct Users {
+    table: RwLock<Arc<Table>>,
+    gate: Gate,
+    /// Key of the salts made up for names that nobody has.
+    salt_key: [u8; 32],
+}
+
+/// The users of one moment.
+struct Table {
     by_name: HashMap<Arc<str>, Entry>,
     /// What names that nobody has are checked against.
     dummy: Hash,
-    gate: Gate,
     recall: Recall,
-    /// Key of the salts made up for names that nobody has.
-    salt_key: [u8; 32],
 }
 
 struct Entry {
     user: Arc<User>,
     hash: Option<Hash>,
-    wampcra: Option<WampCra>,
+    credentials: Credentials,
+}
+
+impl Table {
+    fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Table, UserError> {
+        let mut by_name = HashMap::new();
+        let mut dummy = None;
+        for UserEntry { name, role, realms, credentials } in entries {
+            let hash = credentials.password_hash.as_deref().map(Hash::parse).transpose();
+            let hash = hash.map_err(|problem| UserError::Hash { name: name.clone(), problem })?;
+            dummy = dummy.or_else(|| hash.clone());
+            let user = Arc::new(User::new(name.clone(), role, realms));
+            if by_name.insert(name.clone(), Entry { user, hash, credentials }).is_some() {
+                return Err(UserError::Twice { name });
+            }
+        }
+        Ok(Table { by_name, dummy: dummy.unwrap_or_else(Hash::dummy), recall: Recall::new(random_key()?) })
+    }
 }
 
 impl Users {
     /// Checks the entries and makes them ready. Fails on a name that is there twice, on a hash that is not a sensible
-    /// argon2id one, and where there are no random numbers.
+    /// one, and where there are no random numbers.
     pub fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Users, UserError> {
-        let mut by_name = HashMap::new();
-        let mut dummy = None;
-        for entry in entries {
-            let hash = entry.password_hash.as_deref().map(Hash::parse).transpose();
-            let hash = hash.map_err(|problem| UserError::Hash { name: entry.name.clone(), problem })?;
-            dummy = dummy.or_else(|| hash.clone());
-            let user = Arc::new(User { name: entry.name.clone(), role: entry.role, realms: entry.realms });
-            if by_name.insert(entry.name.clone(), Entry { user, hash, wampcra: entry.wampcra }).is_some() {
-                return Err(UserError::Twice { name: entry.name });
-            }
-        }
         Ok(Users {
-            by_name,
-            dummy: dummy.unwrap_or_else(Hash::dummy),
+            table: RwLock::new(Arc::new(Table::new(entries)?)),
             gate: Gate::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            recall: Recall::new(random_key()?),
             salt_key: random_key()?,
         })
     }
 
+    /// Puts others in their place. Returns the names of those that are gone or are not what they were: in their names nobody
+    /// should stay connected who came in before.
+    ///
+    /// # Errors
+    /// As [`Users::new`]; nothing is changed then.
+    pub fn replace(&self, entries: impl IntoIterator<Item = UserEntry>) -> Result<HashSet<Arc<str>>, UserError> {
+        let new = Arc::new(Table::new(entries)?);
+        let old = std::mem::replace(&mut *self.table.write(), new.clone());
+        let is_same = |name: &Arc<str>, was: &Entry| {
+            new.by_name.get(name).is_some_and(|is| is.user == was.user && is.credentials == was.credentials)
+        };
+        let gone = old.by_name.iter().filter(|(name, was)| !is_same(name, was));
+        Ok(gone.map(|(name, _)| name.clone()).collect())
+    }
+
+    fn table(&self) -> Arc<Table> {
+        self.table.read().clone()
+    }
+
     /// Without users every listener that admits anonymous ones takes any name and password for anonymous.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.table().by_name.is_empty()
+    }
+
+    /// Whether there is a user of this name. Not for telling clients.
+    pub fn knows(&self, name: &str) -> bool {
+        self.table().by_name.contains_key(name)
     }
 
     /// The name and the realm in an MQTT user name: the whole, if that is a user; else what is before and after its last
@@ -158,7 +228,9 @@ impl Users {
     /// is one, since what is before and after the `@` was made up.
     pub fn split_name<'a>(&self, username: &'a str) -> (&'a str, Option<&'a str>) {
         match username.rsplit_once('@') {
-            Some((name, realm)) if !self.by_name.contains_key(username) && !realm.is_empty() => (name, Some(realm)),
+            Some((name, realm)) if !self.table().by_name.contains_key(username) && !realm.is_empty() => {
+                (name, Some(realm))
+            }
             _ => (username, None),
         }
     }
@@ -166,17 +238,18 @@ impl Users {
     /// Whether this password was found right lately. Cheap; `None` only means that [`check_password`](Self::check_password)
     /// must be asked.
     pub fn recall(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
-        self.recall.get(name, password)
+        self.table().recall.get(name, password)
     }
 
     /// The user of this name, if the password (MQTT) or ticket (WAMP) is right. Takes some 20 ms, longer if many ask at
     /// once: call it where blocking hurts nobody. Takes as long for a user that does not exist or has no password.
     pub fn check_password(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
-        let entry = self.by_name.get(name);
+        let table = self.table();
+        let entry = table.by_name.get(name);
         let hash = entry.and_then(|entry| entry.hash.as_ref());
-        let right = self.gate.pass(|| hash.unwrap_or(&self.dummy).verify(password));
+        let right = self.gate.pass(|| hash.unwrap_or(&table.dummy).verify(password));
         let user = entry.filter(|_| hash.is_some() && right)?.user.clone();
-        self.recall.put(name, password, user.clone());
+        table.recall.put(name, password, user.clone());
         Some(user)
     }
 
@@ -184,18 +257,20 @@ impl Users {
     pub fn offers(&self, name: &str, method: Method) -> bool {
         let has = |entry: &Entry| match method {
             Method::Password => entry.hash.is_some(),
-            Method::WampCra => entry.wampcra.is_some(),
+            Method::WampCra => entry.credentials.wampcra.is_some(),
         };
-        self.by_name.get(name).map_or_else(|| self.by_name.values().any(has), has)
+        let table = self.table();
+        table.by_name.get(name).map_or_else(|| table.by_name.values().any(has), has)
     }
 
     /// How this user derives the key it signs a WAMP-CRA challenge with; for the extra of CHALLENGE. A name that nobody has
     /// gets a salt too, always the same.
     pub fn wampcra_salt(&self, name: &str) -> Option<Salted> {
-        if let Some(wampcra) = self.by_name.get(name).and_then(|entry| entry.wampcra.as_ref()) {
+        let table = self.table();
+        if let Some(wampcra) = table.by_name.get(name).and_then(|entry| entry.credentials.wampcra.as_ref()) {
             return wampcra.salted.clone();
         }
-        let like = self.by_name.values().find_map(|entry| entry.wampcra.as_ref()?.salted.as_ref())?;
+        let like = table.by_name.values().find_map(|entry| entry.credentials.wampcra.as_ref()?.salted.as_ref())?;
         let made_up = BASE64.encode(&mac(&self.salt_key, &[name.as_bytes()])[..SALT_BYTES]);
         Some(Salted { salt: made_up, ..like.clone() })
     }
@@ -203,8 +278,9 @@ impl Users {
     /// The user of this name, if `signature` is the base64 of its HMAC-SHA256 over `challenge` (WAMP, Challenge Response
     /// Authentication).
     pub fn check_wampcra(&self, name: &str, challenge: &str, signature: &str) -> Option<Arc<User>> {
-        let entry = self.by_name.get(name);
-        let wampcra = entry.and_then(|entry| entry.wampcra.as_ref());
+        let table = self.table();
+        let entry = table.by_name.get(name);
+        let wampcra = entry.and_then(|entry| entry.credentials.wampcra.as_ref());
         let key = wampcra.map_or(&self.salt_key[..], |wampcra| wampcra.key.as_bytes());
         let signature = BASE64.decode(signature).unwrap_or_default();
         let right = hmac(key, &[challenge.as_bytes()]).verify_slice(&signature).is_ok();
@@ -213,9 +289,15 @@ impl Users {
 }
 
 impl User {
+    /// A user of the configuration.
+    pub fn new(name: impl Into<Arc<str>>, role: impl Into<Arc<str>>, realms: Option<Vec<Arc<str>>>) -> User {
+        let (name, role) = (name.into(), role.into());
+        User { name, role, realms, provider: "static", extra: None, permissions: None, expires_s: None }
+    }
+
     /// Somebody who did not say who it is; every realm is open to it, and its role says what it may do there.
     pub fn anonymous() -> User {
-        User { name: ANONYMOUS.into(), role: ANONYMOUS.into(), realms: None }
+        User::new(ANONYMOUS, ANONYMOUS, None)
     }
 
     /// Whether this realm is open to the user.
@@ -288,6 +370,6 @@ impl fmt::Debug for WampCra {
 
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Users").field("count", &self.by_name.len()).finish_non_exhaustive()
+        f.debug_struct("Users").field("count", &self.table().by_name.len()).finish_non_exhaustive()
     }
 }

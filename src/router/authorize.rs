@@ -12,16 +12,23 @@
 //! What ends sessions and runs the broker ([`is_guarded`]) may be called only by who is allowed it by a pattern that begins with its
 //! name, not with a wildcard.
 //!
-//! Left out on purpose: who a session is and which role it has (`node::users`), and placeholders for user and client id.
-//! They will be filled in when a session gets its role, so that asking stays a walk over ready patterns.
+//! A pattern may hold `%u` (user name) and `%c` (client id). They are filled in once, when a session gets its [`Rights`]
+//! (`fill`), so that asking stays a walk over ready patterns.
+//!
+//! A role may leave what its permissions say nothing about to somebody who is asked at run time ([`Asks`]). Asking takes time, so
+//! it is done elsewhere (`node::authorize`); here the answer is [`Verdict::Ask`], and where nobody can wait that is a no.
+//!
+//! Left out on purpose: who a session is and which role it has (`node::users`).
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::types::topic::{Topic, TopicPattern};
 
+pub use fill::check_placeholders;
 use path::Path;
 
+mod fill;
 mod path;
 #[cfg(test)]
 mod tests;
@@ -47,21 +54,45 @@ pub struct Permission {
     pub allow: bool,
 }
 
-/// A named set of permissions. Without any it may do nothing.
+/// A named set of permissions. Without any it may do nothing, unless somebody is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub name: Arc<str>,
     pub permissions: Vec<Permission>,
+    /// Decides where no permission matches; `None`: the answer is no.
+    pub asks: Option<Asks>,
+}
+
+/// Who decides at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Asks {
+    /// A procedure of the session's realm.
+    Procedure(Arc<Topic>),
+    /// The HTTP hook of the configuration.
+    Hook,
+}
+
+/// What a session may do with something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Yes,
+    No,
+    /// No permission matches, and [`Rights::asks`] has somebody who decides.
+    Ask,
+}
+
+/// What fills the placeholders of patterns.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Who<'a> {
+    pub user: &'a str,
+    /// MQTT client id; other sessions have none.
+    pub client_id: Option<&'a str>,
 }
 
 /// Whether all topics that `narrow` matches are matched by `wide`.
 pub fn covers(wide: &TopicPattern, narrow: &TopicPattern) -> bool {
     Path::of(wide).covers(&Path::of(narrow))
 }
-
-/// A role of one [`Authorizer`]; means nothing to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RoleId(u32);
 
 /// The roles of a realm, made ready for asking. Immutable and shared by all sessions.
 #[derive(Clone, Debug, Default)]
@@ -71,12 +102,25 @@ pub struct Authorizer {
 
 #[derive(Clone, Debug)]
 struct ReadyRole {
-    name: Arc<str>,
-    /// By action; the most specific rule first, deny before allow.
-    rules: [Vec<Rule>; 4],
+    role: Role,
+    /// `None`: they depend on who has it.
+    rights: Option<Rights>,
 }
 
-#[derive(Clone, Debug)]
+/// What one session may do. Cheap to clone: sessions of one role share it, unless the role's patterns hold placeholders.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rights(Arc<Rules>);
+
+#[derive(Debug, Default, PartialEq)]
+struct Rules {
+    /// By action; the most specific rule first, deny before allow.
+    by_action: [Vec<Rule>; 4],
+    asks: Option<Asks>,
+    /// See [`Rights::claimed`].
+    claimed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 struct Rule {
     pattern: TopicPattern,
     path: Path,
@@ -84,76 +128,139 @@ struct Rule {
 }
 
 impl Authorizer {
-    /// Makes roles ready. Roles of one name are one role with the permissions of all.
+    /// Makes roles ready. Roles of one name are one role with the permissions of all; the last that has somebody to ask counts.
     pub fn new(roles: impl IntoIterator<Item = Role>) -> Authorizer {
-        let mut authorizer = Authorizer::default();
+        let mut all: Vec<Role> = Vec::new();
         for role in roles {
-            let index = authorizer.index_of(&role.name);
-            for permission in role.permissions {
-                authorizer.roles[index].add(permission);
+            match all.iter_mut().find(|known| known.name == role.name) {
+                Some(known) => {
+                    known.permissions.extend(role.permissions);
+                    known.asks = role.asks.or(known.asks.take());
+                }
+                None => all.push(role),
             }
         }
-        for role in &mut authorizer.roles {
-            for rules in &mut role.rules {
-                rules.sort_by_cached_key(|rule| (Reverse(rule.path.specificity()), rule.allow));
+        let ready = |role: Role| {
+            let depends = role.permissions.iter().any(|permission| fill::has_placeholder(&permission.pattern));
+            let rights = (!depends).then(|| Rights::new(&role.permissions, role.asks.clone(), Who::default()));
+            ReadyRole { role, rights }
+        };
+        Authorizer { roles: all.into_iter().map(ready).collect() }
+    }
+
+    /// What somebody of this role may do; asked once, when a session joins. `None`: the role does not hold in this realm, so
+    /// whoever has it may do nothing here.
+    pub fn rights(&self, role: &str, who: Who<'_>) -> Option<Rights> {
+        let ReadyRole { role, rights } = self.roles.iter().find(|known| &*known.role.name == role)?;
+        Some(rights.clone().unwrap_or_else(|| Rights::new(&role.permissions, role.asks.clone(), who)))
+    }
+}
+
+impl Rights {
+    /// Rights that came with a proof of identity: they do not change with a role.
+    pub fn claimed(permissions: &[Permission], who: Who<'_>) -> Rights {
+        Rights::made(permissions, Rules { claimed: true, ..Rules::default() }, who)
+    }
+
+    /// Whether they came with a proof of identity.
+    pub fn is_claimed(&self) -> bool {
+        self.0.claimed
+    }
+
+    fn new(permissions: &[Permission], asks: Option<Asks>, who: Who<'_>) -> Rights {
+        Rights::made(permissions, Rules { asks, ..Rules::default() }, who)
+    }
+
+    fn made(permissions: &[Permission], mut rules: Rules, who: Who<'_>) -> Rights {
+        for Permission { actions, pattern, allow } in permissions {
+            let Some(pattern) = fill::fill(pattern, *allow, who) else { continue };
+            for action in actions {
+                let rule = Rule { path: Path::of(&pattern), pattern: pattern.clone(), allow: *allow };
+                rules.by_action[*action as usize].push(rule);
             }
         }
-        authorizer
-    }
-
-    fn index_of(&mut self, name: &Arc<str>) -> usize {
-        match self.roles.iter().position(|role| role.name == *name) {
-            Some(index) => index,
-            None => {
-                self.roles.push(ReadyRole { name: name.clone(), rules: Default::default() });
-                self.roles.len() - 1
-            }
+        for rules in &mut rules.by_action {
+            rules.sort_by_cached_key(|rule| (Reverse(rule.path.specificity()), rule.allow));
         }
+        Rights(Arc::new(rules))
     }
 
-    /// The role of this name; asked once, when a session joins. `None`: it does not hold in this realm, so whoever has it may
-    /// do nothing here.
-    pub fn role(&self, name: &str) -> Option<RoleId> {
-        self.roles.iter().position(|role| &*role.name == name).map(|index| RoleId(index as u32))
+    /// Nothing is allowed.
+    pub fn none() -> Rights {
+        Rights::default()
     }
 
-    /// Whether `role` may do `action` on this very topic or procedure: publish to it, call it, register it, subscribe to it,
-    /// receive its retained value. What belongs to the broker ([`Topic::is_reserved`]) may be published to and registered by
-    /// no role.
-    pub fn allows(&self, role: RoleId, action: Action, topic: &Topic) -> bool {
+    /// Who decides where the answer is [`Verdict::Ask`].
+    pub fn asks(&self) -> Option<&Asks> {
+        self.0.asks.as_ref()
+    }
+
+    /// Whether `action` is allowed, without asking anybody, on this very topic or procedure: to publish to it, call it, register
+    /// it, subscribe to it. What belongs to the broker ([`Topic::is_reserved`]) may be published to and registered by nobody.
+    pub fn allows(&self, action: Action, topic: &Topic) -> bool {
+        self.judge(action, topic) == Verdict::Yes
+    }
+
+    /// Whether `action` (subscribe or register) is allowed, without asking anybody, on everything that `pattern` matches; see
+    /// [`judge_pattern`](Self::judge_pattern).
+    pub fn allows_pattern(&self, action: Action, pattern: &TopicPattern) -> bool {
+        self.judge_pattern(action, pattern) == Verdict::Yes
+    }
+
+    /// Whether an event of this topic may be delivered for a subscription that was allowed: its permissions do not say no.
+    pub fn delivers(&self, topic: &Topic) -> bool {
+        self.judge(Action::Subscribe, topic) != Verdict::No
+    }
+
+    /// As [`allows`](Self::allows).
+    pub fn judge(&self, action: Action, topic: &Topic) -> Verdict {
         if provides(action) && topic.is_reserved() {
-            return false;
+            return Verdict::No;
         }
         let guarded = action == Action::Call && is_guarded(topic);
         let says = |rule: &&Rule| rule.pattern.matches(topic) && !(guarded && rule.pattern.passes_hidden_by());
-        self.rules(role, action).iter().find(says).is_some_and(|rule| rule.allow)
+        match self.rules(action).iter().find(says) {
+            Some(rule) if rule.allow => Verdict::Yes,
+            Some(_) => Verdict::No,
+            None => self.unsaid(),
+        }
     }
 
-    /// Whether `role` may do `action` (subscribe or register) on everything that `pattern` matches.
+    /// Whether `action` (subscribe or register) is allowed on everything that `pattern` matches.
     ///
-    /// True if one allowing permission covers the whole pattern, and every denying permission that meets the pattern
+    /// Yes if one allowing permission covers the whole pattern, and every denying permission that meets the pattern
     /// loses, wherever they meet, to a more specific allowing one that covers the pattern or that denial. This never says
-    /// yes where [`allows`](Self::allows) says no for a topic; it does say no where only several permissions together would
-    /// cover the pattern.
-    pub fn allows_pattern(&self, role: RoleId, action: Action, pattern: &TopicPattern) -> bool {
+    /// yes where [`judge`](Self::judge) does not for a topic; it does say no where only several permissions together would
+    /// cover the pattern. Somebody is asked only if no denying permission meets the pattern.
+    pub fn judge_pattern(&self, action: Action, pattern: &TopicPattern) -> Verdict {
         if let Some(topic) = pattern.exact_name().and_then(|name| Topic::from_name(name).ok()) {
-            return self.allows(role, action, &topic);
+            return self.judge(action, &topic);
         }
         let asked = Path::of(pattern);
         if provides(action) && asked.is_reserved() {
-            return false;
+            return Verdict::No;
         }
-        let rules = self.rules(role, action);
+        let rules = self.rules(action);
         let allowed = |rule: &Rule| rule.allow && rule.path.covers(&asked);
-        let Some(covered) = rules.iter().position(allowed) else { return false };
+        let covered = rules.iter().position(allowed);
         // Rules are sorted, so a rule beats all that stand after it: what follows `covered` has no say.
-        let mut denials =
-            rules[..covered].iter().enumerate().filter(|(_, rule)| !rule.allow && rule.path.meets(&asked));
-        denials.all(|(at, denial)| rules[..at].iter().any(|rule| rule.allow && rule.path.covers(&denial.path)))
+        let before = &rules[..covered.unwrap_or(rules.len())];
+        let mut denials = before.iter().enumerate().filter(|(_, rule)| !rule.allow && rule.path.meets(&asked));
+        let answered =
+            |at: usize, denial: &Rule| rules[..at].iter().any(|rule| rule.allow && rule.path.covers(&denial.path));
+        match (denials.all(|(at, denial)| answered(at, denial)), covered) {
+            (false, _) => Verdict::No,
+            (true, Some(_)) => Verdict::Yes,
+            (true, None) => self.unsaid(),
+        }
     }
 
-    fn rules(&self, role: RoleId, action: Action) -> &[Rule] {
-        self.roles.get(role.0 as usize).map_or(&[], |role| &role.rules[action as usize])
+    fn unsaid(&self) -> Verdict {
+        if self.0.asks.is_some() { Verdict::Ask } else { Verdict::No }
+    }
+
+    fn rules(&self, action: Action) -> &[Rule] {
+        &self.0.by_action[action as usize]
     }
 }
 
@@ -166,17 +273,7 @@ impl Role {
         };
         // Leading wildcards do not match `$` topics (MQTT 5, 4.7.2), so those for everybody are named.
         let permissions = [allow(&Action::ALL, "#"), allow(&[Action::Subscribe], "$SYS/#")];
-        Role { name: name.into(), permissions: permissions.into_iter().flatten().collect() }
-    }
-}
-
-impl ReadyRole {
-    fn add(&mut self, permission: Permission) {
-        let Permission { actions, pattern, allow } = permission;
-        for action in actions {
-            let rule = Rule { path: Path::of(&pattern), pattern: pattern.clone(), allow };
-            self.rules[action as usize].push(rule);
-        }
+        Role { name: name.into(), permissions: permissions.into_iter().flatten().collect(), asks: None }
     }
 }
 

@@ -178,6 +178,14 @@ impl Wire {
         Wire { format, framing: Framing::RawSocket }
     }
 
+    /// What it goes through, in a word.
+    pub fn transport(self) -> &'static str {
+        match self.framing {
+            Framing::WebSocket | Framing::WebSocketBatched { .. } => "websocket",
+            Framing::RawSocket => "rawsocket",
+        }
+    }
+
     /// Appends a whole frame with `message`. Returns how many bytes the message has without the frame, to be compared with
     /// what the peer is willing to receive.
     ///

@@ -2,7 +2,6 @@
 
 mod rawsocket;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use rawsocket::RawSocket;
@@ -12,13 +11,14 @@ use super::session::{Access, WampGate};
 use crate::net::websocket::{Keepalive, WebSocket};
 use crate::node::Node;
 use crate::node::metrics::{Protocol, Tally};
+use crate::types::peer::Peer;
 
 /// The gate of a WebSocket whose client and server agreed on the subprotocol of `encoding`. TLS, `Origin` and the upgrade
 /// are done.
 pub fn websocket(
     node: &Arc<Node>,
     access: Access,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
     encoding: Encoding,
     now_ms: u64,
 ) -> WebSocket<WampGate> {
@@ -30,7 +30,7 @@ pub fn websocket(
 }
 
 /// The gate of a connection that begins with a RawSocket handshake.
-pub fn rawsocket(node: &Arc<Node>, access: Access, peer: SocketAddr, now_ms: u64) -> RawSocket {
+pub fn rawsocket(node: &Arc<Node>, access: Access, peer: Arc<Peer>, now_ms: u64) -> RawSocket {
     count_opened(node);
     RawSocket::new(node.clone(), access, peer, keepalive(node), now_ms)
 }

@@ -19,7 +19,7 @@ use fennec::net::workers::Workers;
 use fennec::node::log::Threads;
 use fennec::node::metrics::Protocol;
 use fennec::node::realm::Realm;
-use fennec::node::users::{Anonymous, UserEntry, Users};
+use fennec::node::users::{Anonymous, Credentials, UserEntry, Users};
 use fennec::node::{Node, RealmSettings};
 use fennec::queue::retention::Policy;
 use fennec::router::authorize::{Action, Authorizer, Permission, Role};
@@ -76,19 +76,18 @@ pub fn joe(role: &str) -> UserEntry {
     let params = Params::new(8, 1, 1, None).unwrap();
     let salt = SaltString::encode_b64(b"salt of a test").unwrap();
     let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password(b"secret", &salt).unwrap();
-    UserEntry {
-        name: "joe".into(),
-        role: role.into(),
-        realms: None,
-        password_hash: Some(hash.to_string()),
-        wampcra: None,
-    }
+    let credentials = Credentials { password_hash: Some(hash.to_string()), ..Credentials::default() };
+    UserEntry { credentials, ..UserEntry::new("joe", role) }
 }
 
 /// A role that may do these things with topics and procedures under `app`, and nothing else.
 pub fn role(name: &str, actions: &[Action]) -> Role {
     let pattern = TopicPattern::from_filter("app/#").unwrap();
-    Role { name: name.into(), permissions: vec![Permission { actions: actions.to_vec(), pattern, allow: true }] }
+    Role {
+        name: name.into(),
+        permissions: vec![Permission { actions: actions.to_vec(), pattern, allow: true }],
+        asks: None,
+    }
 }
 
 /// A store in memory that cannot be written while it is broken.

@@ -64,12 +64,7 @@ impl<'b> Callee<'b> {
     fn register(broker: &'b Broker, procedure: &str) -> Self {
         let (sender, told) = mpsc::unbounded_channel();
         let wire = WireRef(Box::leak(Box::new(CalleeWire { told: sender })));
-        let identity = Identity {
-            authid: "callee".to_owned(),
-            authrole: "user".to_owned(),
-            authmethod: "anonymous",
-            client_id: None,
-        };
+        let identity = Identity::new("callee", "user", "anonymous");
         let session = broker.node.new_session(identity, wire, false);
         broker.realm().join(session.clone());
         let pattern = TopicPattern::exact(&Topic::from_uri(procedure).unwrap());

@@ -12,9 +12,9 @@ use fennec::net::pump::{Pump, drive};
 use fennec::net::stream::Seats;
 use fennec::net::tls::Tls;
 use fennec::net::workers::Workers;
+use fennec::node::authenticate::Answer;
 use fennec::node::link::{End, Link};
 use fennec::node::metrics::Protocol;
-use fennec::node::users::User;
 use fennec::types::limits::Limits;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,7 +66,7 @@ struct Talker {
 }
 
 impl Machine for Talker {
-    fn verified(&mut self, _: Option<Arc<User>>, _: u64) -> Flow {
+    fn verified(&mut self, _: Answer, _: u64) -> Flow {
         Flow::Continue
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::client::machine::{CallError, InvocationNumber, Opened};
-use crate::node::users::{Salted, UserEntry, Users, WampCra};
+use crate::node::users::{Credentials, Salted, UserEntry, Users, WampCra};
 use crate::types::event::Properties;
 use crate::types::ids::{PublicationId, RegistrationId, SessionId, SubscriptionId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -131,11 +131,11 @@ fn a_wampcra_challenge_is_signed_as_the_broker_checks_it() {
     for salted in [None, Some(Salted { salt: "salt".to_owned(), iterations: 7, keylen: 32 })] {
         let key = salted.as_ref().map_or("secret".to_owned(), |salted| salted.derive("secret"));
         let entry = UserEntry {
-            name: "alice".into(),
-            role: "user".into(),
-            realms: None,
-            password_hash: None,
-            wampcra: Some(WampCra { key, salted: salted.clone() }),
+            credentials: Credentials {
+                wampcra: Some(WampCra { key, salted: salted.clone() }),
+                ..Credentials::default()
+            },
+            ..UserEntry::new("alice", "user")
         };
         let users = Users::new([entry]).unwrap();
         let mut entries = vec![("challenge", Value::from("{\"nonce\":1}"))];

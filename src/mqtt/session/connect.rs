@@ -12,16 +12,17 @@ use crate::mqtt::codec::{
 use crate::mqtt::{rpc, wire};
 use crate::net::gate::Flow;
 use crate::node::Node;
+use crate::node::authenticate::{Answer, Check, Denied, Evidence, Proved, Step};
 use crate::node::clients::{ConnectRefused, Connected, Connecting, EnterRefused, Entering, NEVER_S};
 use crate::node::link::End;
 use crate::node::mailbox::Mailbox;
 use crate::node::metrics::Protocol;
 use crate::node::publish::Publisher;
 use crate::node::realm::Realm;
-use crate::node::session::Identity;
-use crate::node::users::User;
+use crate::node::session::{Identity, Origin};
+use crate::node::users::{ANONYMOUS, User};
 use crate::queue::command::{PropertiesRow, WillRow};
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::router::broker::Subscriber;
 use crate::types::topic::Topic;
 
@@ -50,7 +51,7 @@ pub(super) struct Candidate {
 pub(super) struct Opening {
     candidate: Arc<Candidate>,
     realm: Arc<Realm>,
-    role: RoleId,
+    rights: Rights,
     /// How the log is asked, if it is.
     entering: Option<Arc<Entering>>,
 }
@@ -58,7 +59,7 @@ pub(super) struct Opening {
 /// A candidate that would take a session over, and is slowed down.
 pub(super) struct Delayed {
     candidate: Candidate,
-    user: Arc<User>,
+    proved: Proved,
     pub until_ms: u64,
 }
 
@@ -87,12 +88,12 @@ impl MqttGate {
                 return Ok(());
             }
         };
-        match self.known_user(&candidate) {
-            Some(user) => {
-                self.admit_or_refuse(candidate, user, now_ms);
+        match self.identify(&candidate) {
+            Step::Done(answer) => {
+                self.admit_or_refuse(candidate, answer.verdict(), now_ms);
                 Ok(())
             }
-            None => Err(Halt::Verify(Box::new(candidate))),
+            Step::Wait(check) => Err(Halt::Verify(Box::new(candidate), check)),
         }
     }
 
@@ -142,45 +143,58 @@ impl MqttGate {
         })
     }
 
-    /// The user behind a candidate, as far as that can be said at once: `None` if a password has to be checked first,
-    /// `Some(None)` if it is nobody who may come in.
-    fn known_user(&self, candidate: &Candidate) -> Option<Option<Arc<User>>> {
-        let users = &self.node.users;
-        let anonymous = || self.settings.anonymous.then(|| Arc::new(User::anonymous()));
-        match &candidate.user_name {
-            None => Some(anonymous()),
+    /// The user behind a candidate, as far as that can be said at once.
+    fn identify(&self, candidate: &Candidate) -> Step {
+        let name = match &candidate.user_name {
             // Without users any name is taken for anonymous, as Mosquitto does.
-            Some(_) if users.is_empty() => Some(anonymous()),
-            Some(name) => users.recall(name, &candidate.password).map(Some),
-        }
+            Some(name) if !self.node.knows_nobody() => name.clone(),
+            _ => {
+                let user = self.settings.anonymous.then(|| Arc::new(User::anonymous()));
+                return Step::Done(Answer::of(user, ANONYMOUS));
+            }
+        };
+        self.node.authenticate(Evidence {
+            method: "password",
+            protocol: Protocol::Mqtt,
+            realm: candidate.asked_realm.clone(),
+            name,
+            secret: candidate.password.clone(),
+            client_id: Some(candidate.client_id.clone()),
+            peer: Some(self.peer.clone()),
+            extra: None,
+        })
     }
 
-    /// Has the password checked on a thread of its own.
-    pub(super) fn verify(&mut self, candidate: Box<Candidate>) -> Flow {
-        let node = self.node.clone();
-        let name = candidate.user_name.clone().unwrap_or_default();
-        let password = candidate.password.clone();
+    /// Waits until it is known who a candidate is.
+    pub(super) fn verify(&mut self, candidate: Box<Candidate>, check: Check) -> Flow {
         self.phase = Phase::Verifying(candidate);
-        Flow::Verify(Box::new(move || node.users.check_password(&name, &password)))
+        Flow::Verify(check)
     }
 
     /// Gives the candidate its session, asks the log for it, or says in a CONNACK why not.
-    pub(super) fn admit_or_refuse(&mut self, candidate: Candidate, user: Option<Arc<User>>, now_ms: u64) {
-        let admitted = match user {
-            Some(user) => match self.takeover_delay_ms(&candidate, &user, now_ms) {
-                0 => self.admit(candidate, &user, now_ms),
+    pub(super) fn admit_or_refuse(&mut self, candidate: Candidate, verdict: Result<Proved, Denied>, now_ms: u64) {
+        let admitted = match verdict {
+            Ok(proved) => match self.takeover_delay_ms(&candidate, &proved.user, now_ms) {
+                0 => self.admit(candidate, &proved, now_ms),
                 delay_ms => {
                     let client_id = candidate.client_id.as_str();
                     tracing::info!(peer = %self.peer, client_id, delay_ms, "clients fight for a client id");
                     let until_ms = now_ms + delay_ms;
-                    self.phase = Phase::Delayed(Box::new(Delayed { candidate, user, until_ms }));
+                    self.phase = Phase::Delayed(Box::new(Delayed { candidate, proved, until_ms }));
                     return;
                 }
             },
-            None => {
+            Err(denied) => {
                 self.tally.auth_failures += 1;
                 let named = candidate.user_name.is_some();
-                Err(if named { Refusal::new(ReasonCode::BadUserNameOrPassword, "") } else { NOT_AUTHORIZED })
+                Err(match denied {
+                    Denied::Unavailable(why) => {
+                        tracing::warn!(peer = %self.peer, why, "an MQTT client cannot be authenticated");
+                        Refusal::new(ReasonCode::ServerUnavailable, "")
+                    }
+                    _ if named => Refusal::new(ReasonCode::BadUserNameOrPassword, ""),
+                    _ => NOT_AUTHORIZED,
+                })
             }
         };
         if let Err(refusal) = admitted {
@@ -201,28 +215,27 @@ impl MqttGate {
         let Phase::Delayed(delayed) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
         // That it waited is not its fault.
         self.connect_by_ms = now_ms + u64::from(self.node.limits.handshake_timeout_s) * 1000;
-        let Delayed { candidate, user, .. } = *delayed;
-        if let Err(refusal) = self.admit(candidate, &user, now_ms) {
+        let Delayed { candidate, proved, .. } = *delayed;
+        if let Err(refusal) = self.admit(candidate, &proved, now_ms) {
             self.refuse_connect(refusal);
         }
     }
 
-    fn admit(&mut self, mut candidate: Candidate, user: &User, now_ms: u64) -> Result<(), Refusal> {
-        let (realm, role) = self.enter(&candidate, user)?;
+    fn admit(&mut self, mut candidate: Candidate, proved: &Proved, now_ms: u64) -> Result<(), Refusal> {
+        let user = &*proved.user;
+        let (realm, rights) = self.enter(&candidate, user)?;
         let (will, will_topic) = candidate.will.take().unzip();
         if let Some(topic) = will_topic
-            && !realm.authorizer.allows(role, Action::Publish, &topic)
+            && !rights.allows(Action::Publish, &topic)
         {
             return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
         }
         let connecting = Connecting {
             identity: Identity {
-                authid: user.name.to_string(),
-                authrole: user.role.to_string(),
-                authmethod: if candidate.user_name.is_some() { "password" } else { "anonymous" },
                 client_id: Some(candidate.client_id.clone()),
+                ..Identity::of(user, proved.method, self.origin(now_ms))
             },
-            role,
+            rights: rights.clone(),
             clean_start: candidate.clean_start,
             expiry_s: candidate.expiry_s,
             will,
@@ -237,7 +250,7 @@ impl MqttGate {
             let (candidate, node) = (candidate.clone(), self.node.clone());
             move |present: bool, mailbox: &mut Mailbox| greet(&candidate, &node, present, mailbox)
         };
-        let opening = Opening { candidate, realm, role, entering: None };
+        let opening = Opening { candidate, realm, rights, entering: None };
         let clients = &opening.realm.clients;
         if clients.must_enter(&connecting) {
             let entering = clients.enter(&self.node, &opening.realm, connecting, Box::new(greet)).map_err(refused)?;
@@ -272,7 +285,7 @@ impl MqttGate {
 
     /// The connection has its session.
     fn open(&mut self, opening: Opening, connected: Connected, now_ms: u64) {
-        let Opening { candidate, realm, role, .. } = opening;
+        let Opening { candidate, realm, rights, .. } = opening;
         let client = connected.client;
         tracing::debug!(
             peer = %self.peer,
@@ -285,7 +298,8 @@ impl MqttGate {
         );
         self.node.metrics.handshake.observe_us(now_ms.saturating_sub(self.opened_ms) * 1000);
         let session = client.session.id;
-        let mut publisher = Publisher::new(self.node.clone(), realm, Some(session), Some(role), Protocol::Mqtt);
+        let mut publisher =
+            Publisher::new(self.node.clone(), realm, Some(session), Some(rights.clone()), Protocol::Mqtt);
         publisher.listen(self.link.clone());
         publisher.now_ms = now_ms;
         let kept = connected.logged.filter(|_| client.session.persistent());
@@ -293,7 +307,7 @@ impl MqttGate {
             client,
             link: self.link.clone(),
             publisher,
-            role,
+            rights,
             level: candidate.level,
             kept,
             answers: Answers::new(candidate.level, candidate.packet_bytes_max, candidate.wants_words),
@@ -313,16 +327,20 @@ impl MqttGate {
     }
 
     /// The realm that the candidate comes into and its role there.
-    fn enter(&self, candidate: &Candidate, user: &User) -> Result<(Arc<Realm>, RoleId), Refusal> {
-        let anonymous = candidate.user_name.is_none() || self.node.users.is_empty();
+    fn enter(&self, candidate: &Candidate, user: &User) -> Result<(Arc<Realm>, Rights), Refusal> {
+        let anonymous = candidate.user_name.is_none() || self.node.knows_nobody();
         let asked = candidate.asked_realm.as_deref();
         // What an anonymous client writes behind an `@` may be no realm at all.
         let asked = asked.filter(|realm| !anonymous || self.node.realm(realm).is_some());
         let name = user.mqtt_realm(asked, self.settings.realm.as_deref(), &self.node.default_realm);
         let realm = name.and_then(|name| self.node.realm(name));
         let realm = realm.ok_or(Refusal::new(ReasonCode::NotAuthorized, "no such realm, or not open to this user"))?;
-        let role = realm.authorizer.role(&user.role).ok_or(NOT_AUTHORIZED)?;
-        Ok((realm, role))
+        let rights = realm.rights(user, Some(&candidate.client_id)).ok_or(NOT_AUTHORIZED)?;
+        Ok((realm, rights))
+    }
+
+    fn origin(&self, now_ms: u64) -> Origin {
+        Origin { peer: Some(self.peer.clone()), transport: self.transport, since_ms: now_ms }
     }
 
     fn refuse_connect(&mut self, refusal: Refusal) {

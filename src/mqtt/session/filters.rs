@@ -15,7 +15,7 @@ use crate::node::past::Found;
 use crate::node::publish::Settled;
 use crate::queue::command::DurableRow;
 use crate::queue::outcome::Done;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::event::Terms;
 use crate::types::event_id::EventId;
 use crate::types::fields::Fields;
@@ -81,14 +81,14 @@ pub(super) struct Replay {
     pub subscription: SubscriptionId,
     pub pattern: TopicPattern,
     pub fields: Option<Arc<Fields>>,
-    pub role: RoleId,
+    pub rights: Rights,
     pub terms: Terms,
 }
 
 impl Replay {
     pub fn start(self, context: &Context<'_>) {
-        let Self { subscription, pattern, fields, role, terms } = self;
-        context.realm.replay_those(&context.client.session, subscription, &pattern, fields, role, terms);
+        let Self { subscription, pattern, fields, rights, terms } = self;
+        context.realm.replay_those(&context.client.session, subscription, &pattern, fields, &rights, terms);
     }
 }
 

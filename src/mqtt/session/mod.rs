@@ -21,7 +21,6 @@ mod subscribe;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -31,13 +30,14 @@ use super::codec::{self, DecodeError, Disconnect, Level, PINGRESP, Packet, Reaso
 use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Gate, Machine, Received};
 use crate::node::Node;
+use crate::node::authenticate::{self, Check};
 use crate::node::clients::{Client, Leaving};
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
-use crate::node::users::User;
 use crate::queue::command::{Command, Cursor, CursorName};
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
+use crate::types::peer::Peer;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
 use connect::{Candidate, Delayed, Opening};
@@ -57,8 +57,10 @@ const EARLY_BYTES_MAX: usize = 64 * 1024;
 pub struct MqttGate {
     node: Arc<Node>,
     settings: Arc<Settings>,
-    /// For the log.
-    peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    peer: Arc<Peer>,
+    /// See [`Origin`](crate::node::session::Origin).
+    transport: &'static str,
     link: Arc<Link>,
     phase: Phase,
     level: Level,
@@ -90,7 +92,7 @@ pub(super) struct Open {
     pub(super) client: Arc<Client>,
     link: Arc<Link>,
     pub(super) publisher: Publisher,
-    pub(super) role: RoleId,
+    pub(super) rights: Rights,
     pub(super) level: Level,
     /// The log knows the session and keeps it: the number of this connection.
     kept: Option<u64>,
@@ -133,7 +135,8 @@ enum Halt {
     Violation(Violation),
     /// The client said goodbye.
     Goodbye(Leaving),
-    Verify(Box<Candidate>),
+    /// It has to be found out who the client is.
+    Verify(Box<Candidate>, Check),
 }
 
 impl From<Violation> for Halt {
@@ -150,7 +153,7 @@ impl From<DecodeError> for Halt {
 
 impl MqttGate {
     /// A connection from which nothing was read yet.
-    pub fn new(node: Arc<Node>, settings: Arc<Settings>, peer: SocketAddr, now_ms: u64) -> Self {
+    pub fn new(node: Arc<Node>, settings: Arc<Settings>, peer: Arc<Peer>, now_ms: u64) -> Self {
         let connect_by_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
         let mut opened = Tally { connections_opened: 1, ..Tally::default() };
         node.metrics.of(Protocol::Mqtt).add(&mut opened);
@@ -158,6 +161,7 @@ impl MqttGate {
             node,
             settings,
             peer,
+            transport: "tcp",
             link: Arc::default(),
             phase: Phase::Fresh,
             level: Level::V4,
@@ -169,6 +173,11 @@ impl MqttGate {
             opened_ms: now_ms,
             tally: Tally::default(),
         }
+    }
+
+    /// Its packets come by WebSocket.
+    pub fn over_websocket(self) -> Self {
+        Self { transport: "websocket", ..self }
     }
 
     /// Handles packets from the front of `input`; tells how many bytes they had, and how long the next packet is if its header
@@ -306,7 +315,7 @@ impl MqttGate {
                 self.leave(leaving);
                 Flow::Close
             }
-            Err(Halt::Verify(candidate)) => self.verify(candidate),
+            Err(Halt::Verify(candidate, check)) => self.verify(candidate, check),
         }
     }
 
@@ -458,9 +467,9 @@ impl Gate for MqttGate {
 }
 
 impl Machine for MqttGate {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
+    fn verified(&mut self, answer: authenticate::Answer, now_ms: u64) -> Flow {
         let Phase::Verifying(candidate) = std::mem::replace(&mut self.phase, Phase::Fresh) else { return Flow::Close };
-        self.admit_or_refuse(*candidate, user, now_ms);
+        self.admit_or_refuse(*candidate, answer.verdict(), now_ms);
         if matches!(self.phase, Phase::Gone) { Flow::Close } else { Flow::Continue }
     }
 
@@ -558,6 +567,7 @@ impl Machine for MqttGate {
                         let words = kick.map(|kick| kick.message.unwrap_or(kick.reason)).unwrap_or_default();
                         self.say_goodbye(ReasonCode::AdministrativeAction, &words);
                     }
+                    End::NotAuthorized => self.say_goodbye(ReasonCode::NotAuthorized, ""),
                     End::Over => {}
                 }
             }

@@ -134,7 +134,7 @@ impl Open {
             subscription: subscribed.id,
             pattern: filter.pattern.clone(),
             fields,
-            role: self.role,
+            rights: self.rights.clone(),
             terms: Terms {
                 qos: wanted.qos,
                 retain: true,
@@ -185,7 +185,7 @@ impl Open {
             Some(Place::Found(found)) => {
                 let all = Resumed { recovered: true, first_available: None };
                 filters.resumed = Some(filters.resumed.unwrap_or(all).and(&found));
-                self.client.read_past(&self.publisher.node, &self.publisher.realm, self.role);
+                self.client.read_past(&self.publisher.node, &self.publisher.realm, self.rights.clone());
                 return Ok(Some(found.after));
             }
             Some(Place::Unreadable) => "the past cannot be read now",
@@ -239,7 +239,7 @@ impl Open {
     fn may_bury(&self, asked: &Asked, pattern: &TopicPattern) -> bool {
         let name = asked.group.dead_letter_topic.as_deref();
         let Some(topic) = name.and_then(|name| Topic::from_name(name).ok()) else { return name.is_none() };
-        let allowed = self.publisher.realm.authorizer.allows(self.role, Action::Publish, &topic);
+        let allowed = self.rights.allows(Action::Publish, &topic);
         allowed && !topic.is_reserved() && !pattern.matches(&topic)
     }
 
@@ -247,8 +247,7 @@ impl Open {
     fn admit_filter<'f>(&self, text: &'f str, settings: &Settings) -> Result<Filter<'f>, ReasonCode> {
         let filter = Filter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
         let refused = settings.refuse_filters.iter().any(|refused| covers(refused, &filter.pattern));
-        let realm = &self.publisher.realm;
-        if refused || !realm.authorizer.allows_pattern(self.role, Action::Subscribe, &filter.pattern) {
+        if refused || !self.rights.allows_pattern(Action::Subscribe, &filter.pattern) {
             return Err(ReasonCode::NotAuthorized);
         }
         let record = self.client.record.lock();

@@ -20,7 +20,7 @@ struct Flood {
 }
 
 impl Machine for Flood {
-    fn verified(&mut self, _: Option<Arc<User>>, _: u64) -> Flow {
+    fn verified(&mut self, _: Answer, _: u64) -> Flow {
         Flow::Continue
     }
 

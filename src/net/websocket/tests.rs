@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::node::users::User;
+use crate::node::authenticate::{Answer, Check};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 const TEXT: u8 = 1;
@@ -35,15 +35,15 @@ impl Script {
         }
         match text {
             "close" => Flow::Close,
-            "verify" => Flow::Verify(Box::new(|| None)),
+            "verify" => Flow::Verify(Check::Blocking(Box::new(|| Answer::WRONG))),
             _ => Flow::Continue,
         }
     }
 }
 
 impl Machine for Script {
-    fn verified(&mut self, user: Option<Arc<User>>, _: u64) -> Flow {
-        self.say(format!("verified {}", user.is_some()));
+    fn verified(&mut self, answer: Answer, _: u64) -> Flow {
+        self.say(format!("verified {}", answer.verdict().is_ok()));
         Flow::Continue
     }
 
@@ -345,7 +345,7 @@ fn messages_behind_one_that_has_to_be_verified_wait_for_that() {
     let flow = desk.offer(&[message(TEXT, "verify"), many].concat());
     assert!(matches!(flow, Flow::Verify(_)));
     assert_eq!(desk.lines(), ["text verify", "finish"]);
-    desk.socket.verified(None, NOW_MS);
+    desk.socket.verified(Answer::WRONG, NOW_MS);
     desk.offer(&[]);
     let lines: Vec<_> = desk.lines().into_iter().filter(|line| line != "finish").collect();
     let expected: Vec<_> =
@@ -401,7 +401,7 @@ fn packets_behind_a_connect_that_has_to_be_verified_wait_for_that() {
     let flow = desk.offer(&[message(OPCODE_BINARY, "verifysecond"), message(OPCODE_BINARY, "third ")].concat());
     assert!(matches!(flow, Flow::Verify(_)));
     assert_eq!(desk.lines(), ["receive 18", "verify"]);
-    desk.socket.verified(None, NOW_MS);
+    desk.socket.verified(Answer::WRONG, NOW_MS);
     assert_eq!(desk.lines(), ["verified false", "receive 12", "second", "third"]);
 }
 

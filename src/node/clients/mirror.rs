@@ -146,8 +146,7 @@ impl Client {
         drop(record);
         self.session.mirrored.store(false, Ordering::Release);
         realm.note_interest(held.values().map(|held| &held.pattern));
-        let role = realm.authorizer.role(&self.session.identity.authrole);
-        self.read_log(node, realm, role);
+        self.read_log(node, realm, realm.rights_of(&self.session.identity));
         let mut mailbox = self.session.mailbox();
         mailbox.keeps = true;
         for (filter, held) in held.iter().filter(|(_, held)| held.group.is_none()) {

@@ -38,12 +38,13 @@ impl Clients {
             return;
         }
         let keeps = expiry_s > 0;
-        let role = realm.authorizer.role(&identity.authrole);
+        let rights = realm.rights_of(&identity);
         let session = node.new_session_with_id(session, identity, wire, keeps);
+        session.set_rights(rights.clone());
         let record = Record { expiry_s, logged: Some(0), ..Record::default() };
         let client = Arc::new(Client { session, record: Mutex::new(record) });
         if keeps {
-            client.read_log(node, realm, role);
+            client.read_log(node, realm, rights);
             client.restore_cursor(&Cursor { sent_to: created, ..Cursor::default() });
             realm.set_away(&client.session, true);
         }

@@ -134,7 +134,7 @@ impl Place {
             if !reading.spend() {
                 return Ok(Some(Stopped::Later));
             }
-            let eyes = Eyes { realm: reading.realm, role: None };
+            let eyes = Eyes { realm: reading.realm, rights: None };
             let is_there = *head.realm == *reading.realm.name && !reading.node.log.is_given_up(segment, &head);
             let target = if is_there { self.wants.look_up(head.topic, self.next, eyes).0 } else { None };
             let Some(target) = target else {

@@ -309,7 +309,7 @@ impl Node {
         let (mut is_busy, mut later) = (false, false);
         for realm in self.realms() {
             for group in realm.groups.marked() {
-                let around = Around { node: self, realm: &realm, session: None, role: None, now_ms, link };
+                let around = Around { node: self, realm: &realm, session: None, rights: None, now_ms, link };
                 later |= group.pump(&around);
                 match group.is_busy() {
                     true => is_busy = true,

@@ -85,7 +85,7 @@ impl Realm {
             let (node, realm) = (Arc::downgrade(node), Arc::downgrade(self));
             let session = Arc::downgrade(session);
             // Whether it may subscribe to all that matches was asked when it did.
-            mailbox.read_log(Reading { node, realm, session, role: None, recorded: false });
+            mailbox.read_log(Reading { node, realm, session, rights: None, recorded: false });
         }
         mailbox.join_group(filter, group.clone(), want, MEMBER_WINDOW);
     }

@@ -291,7 +291,7 @@ fn working_member(node: &Arc<Node>, realm: &Arc<Realm>, group: &Arc<Group>) -> (
         node: Arc::downgrade(node),
         realm: Arc::downgrade(realm),
         session: Arc::downgrade(&session),
-        role: None,
+        rights: None,
         recorded: true,
     };
     let link = Arc::new(Link::default());

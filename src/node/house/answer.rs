@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::node::realm::Realm;
 use crate::node::session::Touched;
 use crate::queue::outcome::{Refused, Void, WaitEnd};
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::Topic;
 use crate::types::value::Value;
@@ -109,15 +109,16 @@ impl Room<'_> {
         self.node.realm(&call.key.0).ok_or_else(|| Failure::new("wamp.error.no_such_realm", "the realm is gone"))
     }
 
-    /// The role of a caller.
-    pub fn role(&self, realm: &Realm, call: &Call) -> Result<RoleId, Failure> {
-        let role = call.caller.authrole.as_deref().and_then(|name| realm.authorizer.role(name));
-        role.ok_or_else(|| Failure::new("wamp.error.not_authorized", "the caller has no role here"))
+    /// What a caller may do.
+    pub fn rights(&self, realm: &Realm, call: &Call) -> Result<Rights, Failure> {
+        let caller = realm.session(call.caller.session);
+        let gone = || Failure::new("wamp.error.not_authorized", "the caller is gone");
+        caller.map(|session| session.rights()).ok_or_else(gone)
     }
 
     /// Whether the caller may do this with a topic itself.
     pub fn authorize(&self, realm: &Realm, call: &Call, action: Action, topic: &Topic) -> Result<(), Failure> {
-        if realm.authorizer.allows(self.role(realm, call)?, action, topic) {
+        if self.rights(realm, call)?.allows(action, topic) {
             return Ok(());
         }
         let verb = if action == Action::Publish { "publish to" } else { "subscribe to" };

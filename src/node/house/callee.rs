@@ -117,12 +117,7 @@ impl Call {
 
 /// Offers all procedures in a realm.
 pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
-    let identity = Identity {
-        authid: "fennec".to_owned(),
-        authrole: "fennec".to_owned(),
-        authmethod: "internal",
-        client_id: None,
-    };
+    let identity = Identity::new("fennec", "fennec", "internal");
     let mailbox = Mailbox::new(Outbox::new(0), Backlog::new(0, 0), false);
     let session = Arc::new(Session::new(CALLEE, identity, WireRef(&CALLS), mailbox));
     let mut procedures = HashMap::new();

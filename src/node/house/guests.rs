@@ -11,7 +11,7 @@ use super::callee::{CALLEE, Call};
 use crate::node::Node;
 use crate::node::realm::Realm;
 use crate::node::session::Touched;
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::types::event::Discloser;
 use crate::types::payload::{Format, PayloadRef};
 use crate::types::topic::{Topic, TopicPattern};
@@ -103,19 +103,19 @@ impl GuestCall {
         read.map(Arguments::into_parts).map_err(|Failure { uri, text }| Declined { uri, text })
     }
 
-    /// The caller's role; `None`: it has none, so it may do nothing.
-    pub fn role(&self) -> Option<RoleId> {
-        self.call.caller.authrole.as_deref().and_then(|name| self.realm.authorizer.role(name))
+    /// What the caller may do; nothing if it has gone.
+    pub fn rights(&self) -> Rights {
+        self.realm.session(self.call.caller.session).map_or_else(Rights::none, |session| session.rights())
     }
 
     /// Whether the caller may do this with a topic itself.
     pub fn may(&self, action: Action, topic: &Topic) -> bool {
-        self.role().is_some_and(|role| self.realm.authorizer.allows(role, action, topic))
+        self.rights().allows(action, topic)
     }
 
     /// Whether the caller may do this with all topics of a pattern.
     pub fn may_all(&self, action: Action, pattern: &TopicPattern) -> bool {
-        self.role().is_some_and(|role| self.realm.authorizer.allows_pattern(role, action, pattern))
+        self.rights().allows_pattern(action, pattern)
     }
 
     /// Answers with one value that is MessagePack already.

@@ -36,16 +36,16 @@ impl Room<'_> {
         let subscription = SubscriptionId(arguments.id("subscription")?);
         let mut options = arguments.options(&OPTIONS)?;
         let realm = self.realm(call)?;
-        let role = self.role(&realm, call)?;
+        let rights = self.rights(&realm, call)?;
         let pattern = realm.pattern(subscription).ok_or_else(Failure::no_such_subscription)?;
-        if !realm.authorizer.allows_pattern(role, Action::Subscribe, &pattern) {
+        if !rights.allows_pattern(Action::Subscribe, &pattern) {
             return Err(Failure::new("wamp.error.not_authorized", "not authorized to subscribe to this topic"));
         }
         let filter = realm.variant(subscription).filter;
         let with_topic = pattern.exact_name().is_none();
         let query = Query {
             target: Target { realm: realm.name.clone(), pattern, filter },
-            viewer: Viewer { role, authid: call.caller.authid.clone(), authrole: call.caller.authrole.clone() },
+            viewer: Viewer { rights, authid: call.caller.authid.clone(), authrole: call.caller.authrole.clone() },
             topic: options.topic("topic")?,
             numbers: self.numbers(&mut options)?,
             times_us: times(&mut options)?,

@@ -68,10 +68,10 @@ impl Room<'_> {
         let limit = usize::try_from(limit).map_or(max, |limit| limit.min(max));
         let after = options.topic("after")?;
         let realm = self.realm(call)?;
-        let role = self.role(&realm, call)?;
+        let rights = self.rights(&realm, call)?;
         let (mut found, mut bytes) = (Vec::new(), 0);
         let more = realm.walk_retained(&pattern, after.as_ref(), self.now_ms, &mut |event| {
-            if !realm.authorizer.allows(role, Action::Subscribe, &event.topic) || !wanted(event) {
+            if !rights.allows(Action::Subscribe, &event.topic) || !wanted(event) {
                 return true;
             }
             bytes += event.bytes();

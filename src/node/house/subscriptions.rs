@@ -56,7 +56,7 @@ impl Room<'_> {
             node: Arc::downgrade(self.node),
             realm: Arc::downgrade(&realm),
             session: Arc::downgrade(&session),
-            role: Some(self.role(&realm, call)?),
+            rights: Some(self.rights(&realm, call)?),
             recorded: false,
         };
         let recovery = found.recovery();

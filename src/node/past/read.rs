@@ -8,7 +8,7 @@ use crate::node::log::Details;
 use crate::node::reader::walk::Walker;
 use crate::queue::message::{Head, Malformed, Message};
 use crate::queue::segment::Segment;
-use crate::router::authorize::{Action, Authorizer, RoleId};
+use crate::router::authorize::Rights;
 use crate::store::{StoreError, StoreReader};
 use crate::types::event::{Event, Filter, Place, StoredEvent};
 use crate::types::topic::Topic;
@@ -26,7 +26,7 @@ pub const TIME_MAX_US: u64 = 253_402_300_800_000_000;
 /// Who reads.
 #[derive(Clone, Debug)]
 pub struct Viewer {
-    pub role: RoleId,
+    pub rights: Rights,
     pub authid: Option<String>,
     pub authrole: Option<String>,
 }
@@ -168,7 +168,7 @@ impl Reading<'_> {
         let Some(realm) = self.node.realm(&target.realm) else { return };
         let mut walker = Walker::new(segment, None);
         while let Ok(Some(head)) = walker.head() {
-            let topic = self.topic(&head, &realm.authorizer).filter(|_| !self.node.log.is_given_up(segment, &head));
+            let topic = self.topic(&head).filter(|_| !self.node.log.is_given_up(segment, &head));
             let Some(topic) = topic else {
                 walker.skip_run();
                 continue;
@@ -186,11 +186,11 @@ impl Reading<'_> {
     }
 
     /// The topic of a run, if its events are asked for and the viewer may see them.
-    fn topic(&self, head: &Head<'_>, authorizer: &Authorizer) -> Option<Arc<Topic>> {
+    fn topic(&self, head: &Head<'_>) -> Option<Arc<Topic>> {
         let Query { target, viewer, topic: only, .. } = self.query;
         let topic = Topic::from_name(head.topic).ok().filter(|_| *head.realm == *target.realm)?;
         let wanted = target.pattern.matches(&topic) && only.as_ref().is_none_or(|only| *only == topic);
-        (wanted && authorizer.allows(viewer.role, Action::Subscribe, &topic)).then(|| Arc::new(topic))
+        (wanted && viewer.rights.delivers(&topic)).then(|| Arc::new(topic))
     }
 
     fn event(

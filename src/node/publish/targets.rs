@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crate::node::realm::{Realm, SharedRoute};
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::router::interest::Reached;
 use crate::types::payload::Codec;
 use crate::types::topic::Topic;
@@ -98,13 +98,13 @@ impl IndexMut<usize> for Targets {
 }
 
 impl Target {
-    /// `name`: the topic as the connection writes it. `role`: whose may publish it is; `None` may anywhere.
-    pub fn new(realm: &Realm, role: Option<RoleId>, name: &[u8], topic: Arc<Topic>, logged: u64) -> Self {
+    /// `name`: the topic as the connection writes it. `rights`: those of the publisher; `None`: it may publish anywhere.
+    pub fn new(realm: &Realm, rights: Option<&Rights>, name: &[u8], topic: Arc<Topic>, logged: u64) -> Self {
         let (route, version) = realm.route(&topic);
         Target {
             name: name.into(),
             codec: realm.codec(&topic),
-            may_publish: role.is_none_or(|role| realm.authorizer.allows(role, Action::Publish, &topic)),
+            may_publish: rights.is_none_or(|rights| rights.allows(Action::Publish, &topic)),
             durable: match realm.is_durable(&topic) {
                 true => Durable::Always,
                 false if topic.is_reserved() => Durable::Never,

@@ -33,7 +33,7 @@ use crate::node::mailbox::Membership;
 use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::queue::command::{Cursor, CursorName};
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::event::Recovery;
 use crate::types::fields::Fields;
 use crate::types::ids::SubscriptionId;
@@ -49,7 +49,7 @@ pub struct Reading {
     pub realm: Weak<Realm>,
     pub session: Weak<Session>,
     /// `None`: may see everything.
-    pub role: Option<RoleId>,
+    pub rights: Option<Rights>,
     /// The session survives the broker: its cursor is recorded in the log, and what it gets with QoS 1 or 2 is read there.
     pub recorded: bool,
 }
@@ -59,7 +59,7 @@ pub struct Surroundings {
     pub node: Arc<Node>,
     pub realm: Arc<Realm>,
     pub session: Arc<Session>,
-    pub role: Option<RoleId>,
+    pub rights: Option<Rights>,
 }
 
 impl Reading {
@@ -69,15 +69,15 @@ impl Reading {
             node: self.node.upgrade()?,
             realm: self.realm.upgrade()?,
             session: self.session.upgrade()?,
-            role: self.role,
+            rights: self.rights.clone(),
         })
     }
 }
 
 impl Surroundings {
     pub fn around<'a>(&'a self, now_ms: u64, link: &'a Arc<Link>) -> Around<'a> {
-        let Self { node, realm, session, role } = self;
-        Around { node, realm, session: Some(session), role: *role, now_ms, link }
+        let Self { node, realm, session, rights } = self;
+        Around { node, realm, session: Some(session), rights: rights.as_ref(), now_ms, link }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::queue::message::{Head, Malformed, Message};
 use crate::queue::segment::Segment;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::types::event::{Event, Filter, Place, Terms};
 use crate::types::fields::Fields;
 use crate::types::payload::Codec;
@@ -28,7 +28,7 @@ pub struct Around<'a> {
     pub realm: &'a Realm,
     /// `None`: it is read for all of a group.
     pub session: Option<&'a Session>,
-    pub role: Option<RoleId>,
+    pub rights: Option<&'a Rights>,
     pub now_ms: u64,
     /// Woken when what is waited for is there.
     pub link: &'a Arc<Link>,
@@ -191,7 +191,7 @@ impl Reader {
         let mut walker = Walker::new(segment, Some(self.mark));
         walker.seek(self.position.next())?;
         let until = self.position.until();
-        let eyes = Eyes { realm: around.realm, role: around.role };
+        let eyes = Eyes { realm: around.realm, rights: around.rights };
         while let Some(head) = walker.head()? {
             let number = walker.number();
             self.leave_at(walker.mark(), number);
@@ -414,7 +414,7 @@ impl Seeker {
         let Some(head) = walker.head()? else { return Ok(None) };
         (self.mark, self.at) = (walker.mark(), walker.number());
         let Some((_, message)) = walker.message()?.filter(|(found, _)| *found == number) else { return Ok(None) };
-        let eyes = Eyes { realm: around.realm, role: around.role };
+        let eyes = Eyes { realm: around.realm, rights: around.rights };
         let details = Details::read(&message)?;
         let own = around.is_publisher(&head);
         let admitted = !(own && head.exclude_publisher)

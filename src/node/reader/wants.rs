@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::node::realm::Realm;
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::Rights;
 use crate::router::broker::{Form, Options};
 use crate::router::index::Index;
 use crate::types::event::{Qos, Terms};
@@ -57,7 +57,7 @@ impl Target {
 pub struct Eyes<'a> {
     pub realm: &'a Realm,
     /// `None`: may see everything.
-    pub role: Option<RoleId>,
+    pub rights: Option<&'a Rights>,
 }
 
 /// See the module.
@@ -185,7 +185,7 @@ impl View {
             }
         });
         let (form, no_local, follows) = merged?;
-        if !eyes.role.is_none_or(|role| eyes.realm.authorizer.allows(role, Action::Subscribe, &topic)) {
+        if !eyes.rights.is_none_or(|rights| rights.delivers(&topic)) {
             return None;
         }
         let codec = eyes.realm.codec(&topic);
@@ -221,7 +221,7 @@ mod tests {
     /// QoS and identifiers of what is got of a topic.
     fn got(wants: &mut Wants, topic: &str, number: u64) -> Option<(Qos, Vec<u32>)> {
         let (_node, realm) = node();
-        let target = wants.look_up(topic, number, Eyes { realm: &realm, role: None }).0?;
+        let target = wants.look_up(topic, number, Eyes { realm: &realm, rights: None }).0?;
         let terms = target.form.terms(ExactlyOnce, false);
         let mut identifiers = terms.identifiers.to_vec();
         identifiers.sort_unstable();

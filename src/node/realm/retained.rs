@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::Realm;
 use crate::delivery::replay::{Fetched, Source};
 use crate::node::session::Session;
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::Rights;
 use crate::router::dealer::is_reserved;
 use crate::router::retained::Walk;
 use crate::types::event::{StoredEvent, Terms};
@@ -172,7 +172,7 @@ impl Realm {
         };
     }
 
-    /// Owes a subscription the retained values that `pattern` matches and `role` may be sent, on these terms (`terms.qos` is the
+    /// Owes a subscription the retained values that `pattern` matches and `rights` let it have, on these terms (`terms.qos` is the
     /// granted one). The first of them are looked up now, or in a cluster as soon as this entry has what was acknowledged before; the
     /// others when the session has room for them, with the value they have then.
     pub fn replay(
@@ -180,11 +180,11 @@ impl Realm {
         session: &Session,
         subscription: SubscriptionId,
         pattern: &TopicPattern,
-        role: RoleId,
+        rights: &Rights,
         terms: Terms,
     ) {
         let filter = self.variant(subscription).filter;
-        self.replay_those(session, subscription, pattern, filter, role, terms);
+        self.replay_those(session, subscription, pattern, filter, rights, terms);
     }
 
     /// The same, of values with these fields.
@@ -194,12 +194,12 @@ impl Realm {
         subscription: SubscriptionId,
         pattern: &TopicPattern,
         filter: Option<Arc<Fields>>,
-        role: RoleId,
+        rights: &Rights,
         terms: Terms,
     ) {
         // What is the broker's own is each entry's own.
         let fresh = if is_reserved(pattern) { None } else { self.bell.await_fresh(&self.name, session.id) };
-        let realm = self.clone();
+        let (realm, rights) = (self.clone(), rights.clone());
         let mut walk = Walk::new(pattern.clone());
         let mut fetch = move |events: &mut VecDeque<_>| {
             if fresh.as_ref().is_some_and(|fresh| !fresh.is_there()) {
@@ -207,8 +207,7 @@ impl Realm {
             }
             let wanted = |event: &StoredEvent| {
                 let filter = filter.as_ref();
-                filter.is_none_or(|filter| filter.hold(event.payload.as_ref()))
-                    && realm.authorizer.allows(role, Action::Subscribe, &event.topic)
+                filter.is_none_or(|filter| filter.hold(event.payload.as_ref())) && rights.delivers(&event.topic)
             };
             realm.fetch_retained(&mut walk, &wanted, events)
         };

@@ -13,16 +13,18 @@ fn hash(password: &str) -> String {
 }
 
 fn entry(name: &str) -> UserEntry {
-    UserEntry { name: name.into(), role: "user".into(), realms: None, password_hash: None, wampcra: None }
+    UserEntry::new(name, "user")
 }
 
 fn with_password(name: &str, password: &str) -> UserEntry {
-    UserEntry { password_hash: Some(hash(password)), ..entry(name) }
+    let credentials = Credentials { password_hash: Some(hash(password)), ..Credentials::default() };
+    UserEntry { credentials, ..entry(name) }
 }
 
 fn with_key(name: &str, key: &str, salt: Option<&str>) -> UserEntry {
     let salted = salt.map(|salt| Salted { salt: salt.into(), iterations: 1000, keylen: 32 });
-    UserEntry { wampcra: Some(WampCra { key: key.into(), salted }), ..entry(name) }
+    let wampcra = Some(WampCra { key: key.into(), salted });
+    UserEntry { credentials: Credentials { wampcra, ..Credentials::default() }, ..entry(name) }
 }
 
 fn sign(key: &str, challenge: &str) -> String {
@@ -109,7 +111,8 @@ fn hashes_that_are_not_sensible_argon2id_are_refused() {
     ];
     for (text, expected) in cases {
         assert_eq!(check_hash(text), Err(expected.to_owned()), "{text}");
-        let entry = UserEntry { password_hash: Some(text.into()), ..entry("alice") };
+        let mut entry = entry("alice");
+        entry.credentials.password_hash = Some(text.into());
         let error = Users::new([entry]).unwrap_err();
         assert_eq!(error.to_string(), format!("the password hash of user \"alice\" {expected}"));
     }
@@ -219,8 +222,9 @@ fn the_realm_of_an_mqtt_client_is_one_that_is_open_to_it() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let entry = UserEntry { password_hash: Some("$argon2id$HASH".into()), ..with_key("alice", "KEY", Some("salt")) };
-    let shown = format!("{entry:?} {:?}", entry.wampcra);
+    let mut entry = with_key("alice", "KEY", Some("salt"));
+    entry.credentials.password_hash = Some("$argon2id$HASH".into());
+    let shown = format!("{entry:?} {:?}", entry.credentials.wampcra);
     assert!(shown.contains("alice") && !shown.contains("HASH") && !shown.contains("KEY"), "{shown}");
 }
 

@@ -65,12 +65,7 @@ pub struct Live {
 impl Live {
     /// Subscribes to what goes out. `link` is woken when there is something.
     pub fn begin(node: &Arc<Node>, realm: &Arc<Realm>, name: &str, rules: &Rules, link: &Arc<Link>) -> Self {
-        let identity = Identity {
-            authid: format!("bridge/{name}"),
-            authrole: "bridge".to_owned(),
-            authmethod: "internal",
-            client_id: None,
-        };
+        let identity = Identity::new(format!("bridge/{name}"), "bridge", "internal");
         let session = node.new_session(identity, WireRef(&LIVE), false);
         session.mailbox().attach(link.clone(), WireRef(&LIVE), 0, usize::MAX, 0);
         realm.join(session.clone());

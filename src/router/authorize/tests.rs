@@ -18,28 +18,27 @@ fn pattern_of(text: &str) -> TopicPattern {
     }
 }
 
-fn authorizer(rules: &[&str]) -> (Authorizer, RoleId) {
-    let role = Role { name: "r".into(), permissions: rules.iter().map(|text| rule(text)).collect() };
-    let authorizer = Authorizer::new([role]);
-    let id = authorizer.role("r").unwrap();
-    (authorizer, id)
+fn rights(rules: &[&str]) -> Rights {
+    let role = Role { name: "r".into(), permissions: rules.iter().map(|text| rule(text)).collect(), asks: None };
+    of(&Authorizer::new([role]))
+}
+
+/// What the role `r` may do.
+fn of(authorizer: &Authorizer) -> Rights {
+    authorizer.rights("r", Who::default()).unwrap()
 }
 
 /// Checks, in any order of the rules, which topics may be used and which not.
 fn check(rules: &[&str], yes: &[&str], no: &[&str]) {
     let backwards: Vec<&str> = rules.iter().rev().copied().collect();
     for rules in [rules, &backwards] {
-        let (authorizer, role) = authorizer(rules);
+        let rights = rights(rules);
         for (topics, expected) in [(yes, true), (no, false)] {
             for name in topics {
                 let topic = Topic::from_name(name).unwrap();
-                assert_eq!(authorizer.allows(role, Action::Call, &topic), expected, "{name} under {rules:?}");
+                assert_eq!(rights.allows(Action::Call, &topic), expected, "{name} under {rules:?}");
                 let pattern = TopicPattern::exact(&topic);
-                assert_eq!(
-                    authorizer.allows_pattern(role, Action::Call, &pattern),
-                    expected,
-                    "= {name} under {rules:?}"
-                );
+                assert_eq!(rights.allows_pattern(Action::Call, &pattern), expected, "= {name} under {rules:?}");
             }
         }
     }
@@ -49,10 +48,10 @@ fn check(rules: &[&str], yes: &[&str], no: &[&str]) {
 fn check_patterns(rules: &[&str], yes: &[&str], no: &[&str]) {
     let backwards: Vec<&str> = rules.iter().rev().copied().collect();
     for rules in [rules, &backwards] {
-        let (authorizer, role) = authorizer(rules);
+        let rights = rights(rules);
         for (patterns, expected) in [(yes, true), (no, false)] {
             for text in patterns {
-                let allowed = authorizer.allows_pattern(role, Action::Subscribe, &pattern_of(text));
+                let allowed = rights.allows_pattern(Action::Subscribe, &pattern_of(text));
                 assert_eq!(allowed, expected, "{text} under {rules:?}");
             }
         }
@@ -67,13 +66,12 @@ fn without_a_matching_permission_nothing_is_allowed() {
 }
 
 #[test]
-fn an_unknown_role_has_no_id_and_a_foreign_id_may_nothing() {
-    let (authorizer, role) = authorizer(&["+#"]);
-    assert_eq!(authorizer.role("nobody"), None);
+fn an_unknown_role_has_no_rights_and_no_rights_are_none() {
+    assert_eq!(Authorizer::new([Role::unrestricted("r")]).rights("nobody", Who::default()), None);
     let topic = Topic::from_name("a").unwrap();
-    assert!(authorizer.allows(role, Action::Publish, &topic));
-    assert!(!Authorizer::default().allows(role, Action::Publish, &topic));
-    assert!(!Authorizer::default().allows_pattern(role, Action::Publish, &TopicPattern::exact(&topic)));
+    assert!(rights(&["+#"]).allows(Action::Publish, &topic));
+    assert!(!Rights::none().allows(Action::Publish, &topic));
+    assert!(!Rights::none().allows_pattern(Action::Publish, &TopicPattern::exact(&topic)));
 }
 
 #[test]
@@ -109,18 +107,18 @@ fn deny_beats_allow_at_equal_specificity() {
 #[test]
 fn a_permission_is_for_its_actions_alone() {
     let permission = Permission { actions: vec![Action::Subscribe], ..rule("+a") };
-    let authorizer = Authorizer::new([Role { name: "r".into(), permissions: vec![permission] }]);
-    let (role, topic) = (authorizer.role("r").unwrap(), Topic::from_name("a").unwrap());
-    let allowed = Action::ALL.map(|action| authorizer.allows(role, action, &topic));
+    let rights = Rights::new(&[permission], None, Who::default());
+    let topic = Topic::from_name("a").unwrap();
+    let allowed = Action::ALL.map(|action| rights.allows(action, &topic));
     assert_eq!(allowed, [false, true, false, false]);
 }
 
 #[test]
 fn roles_of_one_name_add_up_and_others_stay_apart() {
-    let role = |name: &str, text| Role { name: name.into(), permissions: vec![rule(text)] };
+    let role = |name: &str, text| Role { name: name.into(), permissions: vec![rule(text)], asks: None };
     let authorizer = Authorizer::new([role("r", "+a"), role("s", "+b"), role("r", "+c")]);
     let may = |role: &str, name: &str| {
-        authorizer.allows(authorizer.role(role).unwrap(), Action::Call, &Topic::from_name(name).unwrap())
+        authorizer.rights(role, Who::default()).unwrap().allows(Action::Call, &Topic::from_name(name).unwrap())
     };
     assert!(may("r", "a") && may("r", "c") && may("s", "b"));
     assert!(!may("r", "b") && !may("s", "a"));
@@ -164,16 +162,15 @@ fn a_denial_that_loses_everywhere_does_not_count() {
 
 #[test]
 fn what_belongs_to_the_broker_is_provided_by_no_role() {
-    let authorizer = Authorizer::new([Role::unrestricted("r")]);
-    let role = authorizer.role("r").unwrap();
+    let rights = of(&Authorizer::new([Role::unrestricted("r")]));
     for name in ["wamp/session/count", "fennec/key/get", "$SYS/broker/uptime", "$other"] {
         let topic = Topic::from_name(name).unwrap();
         for action in [Action::Publish, Action::Register] {
-            assert!(!authorizer.allows(role, action, &topic), "{action:?} {name}");
-            assert!(!authorizer.allows_pattern(role, action, &TopicPattern::exact(&topic)), "{action:?} {name}");
+            assert!(!rights.allows(action, &topic), "{action:?} {name}");
+            assert!(!rights.allows_pattern(action, &TopicPattern::exact(&topic)), "{action:?} {name}");
         }
     }
-    let may = |action, text| authorizer.allows_pattern(role, action, &pattern_of(text));
+    let may = |action, text| rights.allows_pattern(action, &pattern_of(text));
     assert!(
         !may(Action::Register, "prefix wamp.")
             && !may(Action::Register, "fennec/+")
@@ -239,11 +236,11 @@ proptest! {
         topics in prop::collection::vec(any_topic(), 20),
     ) {
         let permission = |(pattern, allow)| Permission { actions: vec![Action::Subscribe], pattern, allow };
-        let authorizer = Authorizer::new([Role { name: "r".into(), permissions: rules.into_iter().map(permission).collect() }]);
-        let role = authorizer.role("r").unwrap();
-        if authorizer.allows_pattern(role, Action::Subscribe, &asked) {
+        let permissions: Vec<_> = rules.into_iter().map(permission).collect();
+        let rights = Rights::new(&permissions, None, Who::default());
+        if rights.allows_pattern(Action::Subscribe, &asked) {
             for topic in topics.iter().filter(|topic| asked.matches(topic)) {
-                prop_assert!(authorizer.allows(role, Action::Subscribe, topic), "{asked:?} is allowed but {topic:?} is not");
+                prop_assert!(rights.allows(Action::Subscribe, topic), "{asked:?} is allowed but {topic:?} is not");
             }
         }
     }
@@ -266,9 +263,100 @@ proptest! {
         topic in any_topic(),
     ) {
         let permission = |(pattern, allow)| Permission { actions: vec![Action::Call], pattern, allow };
-        let authorizer = Authorizer::new([Role { name: "r".into(), permissions: rules.into_iter().map(permission).collect() }]);
-        let role = authorizer.role("r").unwrap();
-        let exact = authorizer.allows_pattern(role, Action::Call, &TopicPattern::exact(&topic));
-        prop_assert_eq!(exact, authorizer.allows(role, Action::Call, &topic));
+        let permissions: Vec<_> = rules.into_iter().map(permission).collect();
+        let rights = Rights::new(&permissions, None, Who::default());
+        let exact = rights.allows_pattern(Action::Call, &TopicPattern::exact(&topic));
+        prop_assert_eq!(exact, rights.allows(Action::Call, &topic));
     }
+}
+
+/// What a permission for `pattern` is for somebody, as MQTT filter or URI; `None`: it fell away.
+fn filled(pattern: &str, allow: bool, user: &str, client_id: Option<&str>) -> Option<String> {
+    let filled = fill::fill(&pattern_of(pattern), allow, Who { user, client_id })?;
+    Some(filled.filter().map_or_else(|| format!("prefix {}", filled.uri().0), str::to_owned))
+}
+
+#[test]
+fn placeholders_stand_for_the_names_of_who_asks() {
+    for (pattern, expected) in [
+        ("home/%u/#", "home/ann/#"),
+        ("%c", "d-1"),
+        ("a/%u-%c/+", "a/ann-d-1/+"),
+        ("exact com.%u.x", "com/ann/x"),
+        ("wildcard com..%u", "com/+/ann"),
+        ("prefix com.%u.", "prefix com.ann."),
+        ("prefix %c.x", "prefix d-1.x"),
+        ("a/%x/50%", "a/%x/50%"),
+    ] {
+        assert_eq!(filled(pattern, true, "ann", Some("d-1")).as_deref(), Some(expected), "{pattern}");
+    }
+    // What was filled in is not looked through for more.
+    assert_eq!(filled("a/%u", true, "%c", Some("d")).as_deref(), Some("a/%c"));
+    assert_eq!(filled("a/%u/b", true, "a.b", None).as_deref(), Some("a/a.b/b"));
+    assert_eq!(filled("prefix a.%u.b", true, "a.b", None).as_deref(), Some("prefix a.a%2Eb.b"));
+}
+
+#[test]
+fn a_name_never_makes_a_pattern_mean_more() {
+    for name in ["", "a/b", "+", "#", "a+", "x#", "a\u{0}", "a\nb"] {
+        for pattern in ["home/%u/x", "home/%u", "%u/#", "prefix home.%u.x", "home/a-%u"] {
+            assert_eq!(filled(pattern, true, name, None), None, "{pattern} for {name:?}");
+        }
+        assert_eq!(
+            filled("home/%u/x", false, name, None).as_deref(),
+            Some("home/+/x"),
+            "a denial becomes wider: {name:?}"
+        );
+        assert_eq!(filled("prefix a.%u.x", false, name, None).as_deref(), Some("prefix a."), "{name:?}");
+    }
+    assert_eq!(filled("home/%c", true, "ann", None), None, "no client id");
+    for name in ["$SYS", "wamp", "fennec", "$x"] {
+        assert_eq!(filled("%u/#", true, name, None), None, "{name}");
+        assert_eq!(filled("a/%u/#", true, name, None), Some(format!("a/{name}/#")));
+    }
+}
+
+#[test]
+fn a_prefix_must_not_end_within_a_name() {
+    for (pattern, good) in [
+        ("prefix com.%u", false),
+        ("prefix com.x%c", false),
+        ("prefix com.%u.", true),
+        ("prefix com.", true),
+        ("a/%u", true),
+    ] {
+        assert_eq!(check_placeholders(&pattern_of(pattern)).is_ok(), good, "{pattern}");
+    }
+}
+
+#[test]
+fn sessions_of_one_role_have_their_own_topics() {
+    let role = Role { name: "r".into(), permissions: vec![rule("+home/%u/#"), rule("-home/%u/secret")], asks: None };
+    let authorizer = Authorizer::new([role]);
+    let may = |user, topic| {
+        let rights = authorizer.rights("r", Who { user, client_id: None }).unwrap();
+        rights.allows(Action::Publish, &Topic::from_name(topic).unwrap())
+    };
+    assert!(may("ann", "home/ann/x") && may("bob", "home/bob/x"));
+    assert!(!may("ann", "home/bob/x") && !may("ann", "home/ann/secret") && !may("+", "home/ann/x"));
+}
+
+#[test]
+fn somebody_is_asked_only_where_no_permission_decides() {
+    let role = Role {
+        name: "r".into(),
+        permissions: vec![rule("+a/#"), rule("-a/b"), rule("-s/x/#")],
+        asks: Some(Asks::Hook),
+    };
+    let rights = of(&Authorizer::new([role]));
+    let judge = |name: &str| rights.judge(Action::Call, &Topic::from_name(name).unwrap());
+    assert_eq!(["a/c", "a/b", "s/x", "b"].map(judge), [Verdict::Yes, Verdict::No, Verdict::No, Verdict::Ask]);
+    assert!(rights.delivers(&Topic::from_name("b").unwrap()) && !rights.delivers(&Topic::from_name("a/b").unwrap()));
+    let judge_all = |text: &str| rights.judge_pattern(Action::Subscribe, &pattern_of(text));
+    assert_eq!(
+        ["a/c/+", "a/+", "s/#", "b/#", "#"].map(judge_all),
+        [Verdict::Yes, Verdict::No, Verdict::No, Verdict::Ask, Verdict::No]
+    );
+    let reserved = Topic::from_name("fennec/x").unwrap();
+    assert_eq!(rights.judge(Action::Register, &reserved), Verdict::No, "nobody is asked about the broker's own");
 }

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,9 +11,10 @@ use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Gate, Machine, MessageGate, Received};
 use crate::net::websocket::Keepalive;
 use crate::node::Node;
+use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
-use crate::node::users::User;
+use crate::types::peer::Peer;
 use crate::wamp::rawsocket::{self, FrameKind, HEADER_BYTES, Handshake, HandshakeError};
 use crate::wamp::serializer::{Encoding, Wire};
 use crate::wamp::session::{Access, WampGate};
@@ -26,7 +26,7 @@ const CONTROL_BYTES_MAX: usize = 64 * 1024;
 pub struct RawSocket {
     node: Arc<Node>,
     access: Access,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
     link: Arc<Link>,
     stage: Stage,
     /// Largest message that this side takes.
@@ -50,7 +50,7 @@ enum Stage {
 }
 
 impl RawSocket {
-    pub fn new(node: Arc<Node>, access: Access, peer: SocketAddr, keepalive: Keepalive, now_ms: u64) -> Self {
+    pub fn new(node: Arc<Node>, access: Access, peer: Arc<Peer>, keepalive: Keepalive, now_ms: u64) -> Self {
         let deadline_ms = now_ms + u64::from(node.limits.handshake_timeout_s) * 1000;
         let limit = node.limits.wamp_rawsocket_bytes_max;
         Self {
@@ -89,7 +89,7 @@ impl RawSocket {
         let frame_bytes_max = HEADER_BYTES + request.message_bytes_max;
         let (node, link) = (self.node.clone(), self.link.clone());
         let wire = Wire::rawsocket(request.format);
-        let gate = WampGate::new(node, self.access, self.peer, encoding, wire, frame_bytes_max, link, now_ms);
+        let gate = WampGate::new(node, self.access, self.peer.clone(), encoding, wire, frame_bytes_max, link, now_ms);
         self.stage = Stage::Session(Box::new(gate));
         Some(Flow::Continue)
     }
@@ -159,9 +159,9 @@ impl Gate for RawSocket {
 }
 
 impl Machine for RawSocket {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
+    fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
         let Stage::Session(gate) = &mut self.stage else { return Flow::Close };
-        let flow = gate.verified(user, now_ms);
+        let flow = gate.verified(answer, now_ms);
         gate.finish(now_ms);
         flow
     }

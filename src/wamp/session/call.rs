@@ -8,7 +8,7 @@ use super::open::{Leave, Open};
 use super::options::{Entry, WrongOption};
 use super::subscribe::match_policy;
 use crate::node::realm::Realm;
-use crate::router::authorize::{Action, RoleId};
+use crate::router::authorize::{Action, Rights};
 use crate::router::dealer::{Call, CancelMode, Dealer, Part, Register};
 use crate::router::output::{InvocationPolicy, Sink};
 use crate::types::ids::{InvocationId, RegistrationId, RequestId};
@@ -36,7 +36,7 @@ pub(super) struct Procedures {
 }
 
 impl Procedures {
-    fn look_up(&mut self, uri: &str, realm: &Realm, role: RoleId) -> Result<Arc<Procedure>, TopicError> {
+    fn look_up(&mut self, uri: &str, realm: &Realm, rights: &Rights) -> Result<Arc<Procedure>, TopicError> {
         if let Some(procedure) = &self.last
             && procedure.topic.uri() == uri
         {
@@ -46,7 +46,7 @@ impl Procedures {
             Some(known) => known.clone(),
             None => {
                 let topic = Topic::from_uri(uri)?;
-                let may_call = realm.authorizer.allows(role, Action::Call, &topic);
+                let may_call = rights.allows(Action::Call, &topic);
                 let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, topic });
                 if self.by_uri.len() >= PROCEDURES_MAX {
                     self.by_uri.clear();
@@ -187,7 +187,7 @@ impl Open {
         procedure: &str,
     ) -> Result<(CallOptions, Arc<Procedure>), (&'static str, String)> {
         let options = CallOptions::read(options).map_err(|wrong| (super::INVALID_ARGUMENT, wrong.to_string()))?;
-        let procedure = self.procedures.look_up(procedure, &self.realm, self.role);
+        let procedure = self.procedures.look_up(procedure, &self.realm, &self.rights);
         let procedure = procedure.map_err(|error| (super::INVALID_URI, format!("the procedure {error}")))?;
         match procedure.may_call {
             true => Ok((options, procedure)),
@@ -273,7 +273,7 @@ impl Open {
                 return self.error(Kind::Register, request, super::INVALID_URI, &format!("the procedure {error}"));
             }
         };
-        if !self.realm.authorizer.allows_pattern(self.role, Action::Register, &pattern) {
+        if !self.rights.allows_pattern(Action::Register, &pattern) {
             let text = "not authorized to register this procedure";
             return self.error(Kind::Register, request, super::NOT_AUTHORIZED, text);
         }

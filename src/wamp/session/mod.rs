@@ -27,7 +27,6 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,10 +36,11 @@ use super::serializer::{Encoding, Framing, Wire, is_text};
 use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Machine, MessageGate};
 use crate::node::Node;
+use crate::node::authenticate::Answer;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
-use crate::node::users::User;
 use crate::types::payload::PayloadRef;
+use crate::types::peer::Peer;
 use hello::{Challenged, Hello};
 use open::{Leave, Open};
 
@@ -68,8 +68,8 @@ pub struct Access {
 pub struct WampGate {
     node: Arc<Node>,
     access: Access,
-    /// For the log.
-    peer: SocketAddr,
+    /// Who is at the other end of the connection.
+    peer: Arc<Peer>,
     link: Arc<Link>,
     encoding: Encoding,
     wire: Wire,
@@ -105,7 +105,7 @@ impl WampGate {
     pub fn new(
         node: Arc<Node>,
         access: Access,
-        peer: SocketAddr,
+        peer: Arc<Peer>,
         encoding: Encoding,
         wire: Wire,
         frame_bytes_max: usize,
@@ -263,9 +263,9 @@ impl MessageGate for WampGate {
 }
 
 impl Machine for WampGate {
-    fn verified(&mut self, user: Option<Arc<User>>, now_ms: u64) -> Flow {
+    fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Verifying(hello) => self.proved(*hello, user, None, now_ms),
+            State::Verifying(hello) => self.decided(*hello, answer, None, now_ms),
             other => {
                 self.state = other;
                 Flow::Continue
@@ -345,6 +345,7 @@ impl Machine for WampGate {
                 .as_ref()
                 .map_or(("", ""), |kick| (kick.reason.as_str(), kick.message.as_deref().unwrap_or_default())),
             End::Kicked | End::TakenOver | End::Over => ("wamp.close.killed", "an administrator ended the session"),
+            End::NotAuthorized => (NOT_AUTHORIZED, "what this session may do has changed: come in again"),
             End::SlowConsumer => (QUOTA_EXCEEDED, "the client does not read what it subscribed to"),
         };
         match &self.state {

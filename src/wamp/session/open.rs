@@ -15,7 +15,7 @@ use crate::node::publish::{Publisher, Settled};
 use crate::node::realm::Realm;
 use crate::node::session::Session;
 use crate::node::users::ANONYMOUS;
-use crate::router::authorize::RoleId;
+use crate::router::authorize::Rights;
 use crate::router::dealer::{CalleeFeatures, Violation};
 use crate::types::event::Discloser;
 use crate::types::ids::RequestId;
@@ -46,7 +46,7 @@ pub(super) struct Open {
     pub node: Arc<Node>,
     pub realm: Arc<Realm>,
     pub session: Arc<Session>,
-    pub role: RoleId,
+    pub rights: Rights,
     pub publisher: Publisher,
     /// The session as it is told to others, where that is asked for.
     pub discloser: Arc<Discloser>,
@@ -76,7 +76,7 @@ impl Open {
         node: Arc<Node>,
         realm: Arc<Realm>,
         session: Arc<Session>,
-        role: RoleId,
+        rights: Rights,
         features: CalleeFeatures,
         wire: Wire,
         frame_bytes_max: usize,
@@ -88,13 +88,14 @@ impl Open {
             authid: Some(identity.authid.clone()),
             authrole: Some(identity.authrole.clone()),
         };
-        let mut publisher = Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(role), Protocol::Wamp);
+        let mut publisher =
+            Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(rights.clone()), Protocol::Wamp);
         publisher.listen(link.clone());
         Self {
             node,
             realm,
             session,
-            role,
+            rights,
             publisher,
             discloser: Arc::new(discloser),
             procedures: Procedures::default(),

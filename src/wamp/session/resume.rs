@@ -107,7 +107,7 @@ impl Open {
             node: Arc::downgrade(&self.node),
             realm: Arc::downgrade(&self.realm),
             session: Arc::downgrade(&self.session),
-            role: Some(self.role),
+            rights: Some(self.rights.clone()),
             recorded: false,
         }
     }

@@ -208,7 +208,7 @@ impl Open {
                 return self.error(Kind::Subscribe, request, super::INVALID_URI, &format!("the topic {error}"));
             }
         };
-        if !self.realm.authorizer.allows_pattern(self.role, Action::Subscribe, &pattern) {
+        if !self.rights.allows_pattern(Action::Subscribe, &pattern) {
             let text = "not authorized to subscribe to this topic";
             return self.error(Kind::Subscribe, request, super::NOT_AUTHORIZED, text);
         }
@@ -245,7 +245,7 @@ impl Open {
     fn may_bury(&self, row: &DurableRow, pattern: &TopicPattern) -> bool {
         let Some(name) = &row.dead_letter_topic else { return true };
         let Ok(topic) = Topic::from_name(name) else { return false };
-        let allowed = self.realm.authorizer.allows(self.role, Action::Publish, &topic);
+        let allowed = self.rights.allows(Action::Publish, &topic);
         allowed && !topic.is_reserved() && !pattern.matches(&topic)
     }
 
@@ -300,7 +300,7 @@ impl Open {
             with_topic: pattern.exact_name().is_none(),
             ..Terms::default()
         };
-        self.realm.replay(&self.session, subscription, pattern, self.role, terms);
+        self.realm.replay(&self.session, subscription, pattern, &self.rights, terms);
         // The first of them at once, so that live events rarely get ahead of older values.
         let offered = self.session.mailbox().refill(self.publisher.now_ms);
         self.publisher.count(offered);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Check, Realms};
 use crate::cli::config::schema::{self, File};
 use crate::cli::config::{RoleEntry, USER_ROLE, nearest};
-use crate::node::users::{Salted, UserEntry, WampCra, check_hash};
-use crate::router::authorize::{Permission, Role};
+use crate::node::users::{Credentials, Salted, UserEntry, WampCra, check_hash};
+use crate::router::authorize::{Permission, Role, check_placeholders};
 
 /// Most rounds and bytes of a derived key: what no client would take seconds for.
 const ITERATIONS_MAX: u32 = 10_000_000;
@@ -28,11 +28,17 @@ impl Check {
                 name,
                 role: self.user_role(file, &table, &user.role),
                 realms: self.open_realms(realms, &format!("{table}.realms"), &user.realms),
-                password_hash: user.password_hash.clone(),
-                wampcra: user.wampcra.as_ref().and_then(|wampcra| self.wampcra(&format!("{table}.wampcra"), wampcra)),
+                credentials: self.credentials(&table, user),
             });
         }
         users
+    }
+
+    fn credentials(&mut self, table: &str, user: &schema::User) -> Credentials {
+        Credentials {
+            password_hash: user.password_hash.clone(),
+            wampcra: user.wampcra.as_ref().and_then(|wampcra| self.wampcra(&format!("{table}.wampcra"), wampcra)),
+        }
     }
 
     fn password_hash(&mut self, table: &str, user: &schema::User) {
@@ -83,7 +89,7 @@ impl Check {
             let permissions = permissions.filter_map(|(index, permission)| {
                 self.permission(&format!("{table}.permissions[{index}]"), permission)
             });
-            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect() }, realms });
+            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect(), asks: None }, realms });
         }
         roles
     }
@@ -93,6 +99,9 @@ impl Check {
             self.wrong(table, "action is missing");
         }
         let pattern = self.pattern(table, &permission.topic, &permission.uri, permission.r#match)?;
+        if let Err(problem) = check_placeholders(&pattern) {
+            self.wrong(&format!("{table}.uri"), problem);
+        }
         Some(Permission { actions: permission.action.clone(), pattern, allow: permission.allow })
     }
 

@@ -1,7 +1,7 @@
 //! What keys mean together: listeners, realms, users, roles.
 
 use super::*;
-use crate::router::authorize::Action;
+use crate::router::authorize::{Action, Who};
 use crate::types::topic::{MatchPolicy, Topic};
 
 #[test]
@@ -226,7 +226,7 @@ fn without_roles_everything_is_allowed_and_with_them_what_they_say() {
     let may = |config: &Config, realm: &str, role: &str, action, name: &str| {
         let authorizer = config.authorizer(realm);
         let topic = Topic::from_name(name).unwrap();
-        authorizer.role(role).is_some_and(|role| authorizer.allows(role, action, &topic))
+        authorizer.rights(role, Who::default()).is_some_and(|rights| rights.allows(action, &topic))
     };
     let open = Scene::new("").load();
     assert!(

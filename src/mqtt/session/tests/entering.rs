@@ -15,8 +15,7 @@ fn user(name: &str, password: &str, realms: &[&str]) -> UserEntry {
         name: name.into(),
         role: "user".into(),
         realms: (!realms.is_empty()).then(|| realms.iter().map(|realm| (*realm).into()).collect()),
-        password_hash: Some(hash.to_string()),
-        wampcra: None,
+        credentials: Credentials { password_hash: Some(hash.to_string()), ..Credentials::default() },
     }
 }
 

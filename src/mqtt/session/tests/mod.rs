@@ -30,11 +30,12 @@ use crate::mqtt::codec::{
     PropertySource, Publish, PublishProperties, ReasonCode, Role as Side, Subscribe, Subscription, Subscriptions,
     TopicFilters, Unsubscribe, UserProperties, Will, decode, frame_length,
 };
-use crate::net::gate::{Check, Flow, Gate, Machine};
+use crate::net::gate::{Flow, Gate, Machine};
+use crate::node::authenticate::Check;
 use crate::node::metrics::{Drop, Protocol};
 use crate::node::realm::Realm;
 use crate::node::testing::{let_time_pass, recover, run_log_on};
-use crate::node::users::{UserEntry, Users};
+use crate::node::users::{Credentials, UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings as NodeSettings};
 use crate::queue::retention::Policy;
 use crate::router::authorize::{Authorizer, Role};
@@ -173,8 +174,12 @@ impl World {
 
     /// A connection on which nothing was said yet.
     fn open(&self, level: Level) -> Peer {
-        let gate =
-            MqttGate::new(self.node.clone(), self.settings.clone(), ([127, 0, 0, 1], 40000).into(), self.now_ms());
+        let gate = MqttGate::new(
+            self.node.clone(),
+            self.settings.clone(),
+            crate::types::peer::Peer::direct(([127, 0, 0, 1], 40000).into()),
+            self.now_ms(),
+        );
         Peer { gate, level, now_ms: self.now_ms.clone(), check: None, open: true, told: false, last_id: 0 }
     }
 
@@ -317,8 +322,8 @@ impl Peer {
 
     /// Runs the password check that the machine asked for.
     fn verify(&mut self) {
-        let user = self.check.take().expect("a check")();
-        let flow = self.gate.verified(user, self.now_ms());
+        let Some(Check::Blocking(check)) = self.check.take() else { panic!("no check of a password") };
+        let flow = self.gate.verified(check(), self.now_ms());
         self.follow(flow);
     }
 

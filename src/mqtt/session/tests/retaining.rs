@@ -199,6 +199,7 @@ fn retained_message_is_not_sent_to_those_who_may_not_read_it() {
     let reader = Role {
         name: "anonymous".into(),
         permissions: vec![rule(&[Action::Subscribe], "a/#"), rule(&[Action::Publish], "#")],
+        asks: None,
     };
     let world = Setup { roles: vec![reader], ..Setup::default() }.build();
     world.retain("a/b", "x");

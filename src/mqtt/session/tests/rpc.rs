@@ -110,7 +110,7 @@ fn calls_and_registrations_need_permission() {
         rule(&[Action::Register], "math/add"),
         rule(&[Action::Publish, Action::Subscribe], "answers"),
     ];
-    let role = Role { name: "anonymous".into(), permissions };
+    let role = Role { name: "anonymous".into(), permissions, asks: None };
     let world = Setup { roles: vec![role], ..Setup::default() }.build();
     let mut peer = world.join(v5("c"));
     peer.send_subscribe(

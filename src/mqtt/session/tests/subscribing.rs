@@ -181,7 +181,7 @@ fn world_with_secrets() -> World {
         rule(&[Action::Subscribe], "open/secret", false),
         rule(&[Action::Publish], "open/#", true),
     ];
-    let role = Role { name: "anonymous".into(), permissions };
+    let role = Role { name: "anonymous".into(), permissions, asks: None };
     Setup { roles: vec![role], ..Setup::default() }.build()
 }
 

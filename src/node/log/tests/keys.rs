@@ -41,7 +41,13 @@ fn subscriber(node: &Arc<Node>, realm: &Arc<Realm>) -> (Arc<Session>, Arc<Link>)
     realm.join(session.clone());
     let subscribed = realm.subscribe(&session, &filter("#"), None, merged(Qos::AtMostOnce), |_, _| {});
     let terms = Terms { qos: Qos::AtMostOnce, retain: true, ..Terms::default() };
-    realm.replay(&session, subscribed.id, &filter("#"), realm.authorizer.role("anyone").unwrap(), terms);
+    realm.replay(
+        &session,
+        subscribed.id,
+        &filter("#"),
+        &realm.authorizer().rights("anyone", Default::default()).unwrap(),
+        terms,
+    );
     (session, link)
 }
 

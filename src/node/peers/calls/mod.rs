@@ -328,12 +328,7 @@ fn said(caller: &Discloser) -> Caller<'_> {
 
 /// The session that a peer is in a realm.
 fn session(id: SessionId, line: Line) -> Arc<Session> {
-    let identity = Identity {
-        authid: "fennec".to_owned(),
-        authrole: "fennec".to_owned(),
-        authmethod: "internal",
-        client_id: None,
-    };
+    let identity = Identity::new("fennec", "fennec", "internal");
     let mailbox = Mailbox::new(Outbox::new(0), Backlog::new(0, 0), false);
     let session = Arc::new(Session::new(id, identity, WireRef(&FRAMES), mailbox));
     // Nobody else has had the session yet.

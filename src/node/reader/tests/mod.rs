@@ -296,7 +296,7 @@ impl Peer {
             node: Arc::downgrade(&world.node),
             realm: Arc::downgrade(&world.realm),
             session: Arc::downgrade(&session),
-            role: None,
+            rights: None,
             recorded,
         };
         session.mailbox().read_log(reading);

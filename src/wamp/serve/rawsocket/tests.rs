@@ -3,6 +3,7 @@ use crate::node::users::Users;
 use crate::node::{RealmSettings, Settings};
 use crate::router::authorize::{Authorizer, Role};
 use crate::types::limits::Limits;
+use crate::types::peer::Peer;
 
 const NOW_MS: u64 = 1_700_000_000_000;
 const HELLO: &[u8] = br#"[1,"realm1",{"roles":{"caller":{}}}]"#;
@@ -20,7 +21,7 @@ fn gate_with(limits: Limits) -> RawSocket {
     };
     let node = Node::new(settings, 1);
     crate::node::testing::run_log(&node);
-    super::super::rawsocket(&node, Access { anonymous: true }, ([127, 0, 0, 1], 50_000).into(), NOW_MS)
+    super::super::rawsocket(&node, Access { anonymous: true }, Peer::direct(([127, 0, 0, 1], 50_000).into()), NOW_MS)
 }
 
 fn gate() -> RawSocket {

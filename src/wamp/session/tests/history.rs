@@ -25,7 +25,7 @@ fn check_fails(client: &mut Client, procedure: &str, arguments: &str, uri: &str)
 
 fn joe() -> UserEntry {
     let password_hash = Some(super::joining::hash("secret"));
-    UserEntry { name: "joe".into(), role: "few".into(), realms: None, password_hash, wampcra: None }
+    UserEntry { credentials: Credentials { password_hash, ..Credentials::default() }, ..UserEntry::new("joe", "few") }
 }
 
 const GET_EVENTS: &str = "wamp.subscription.get_events";

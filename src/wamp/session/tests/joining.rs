@@ -24,8 +24,13 @@ pub(super) fn hash(password: &str) -> String {
     argon2.hash_password(password.as_bytes(), &salt).unwrap().to_string()
 }
 
-fn user(name: &str) -> UserEntry {
-    UserEntry { name: name.into(), role: "user".into(), realms: None, password_hash: None, wampcra: None }
+fn with_password(name: &str, password: &str) -> UserEntry {
+    let credentials = Credentials { password_hash: Some(hash(password)), ..Credentials::default() };
+    UserEntry { credentials, ..UserEntry::new(name, "user") }
+}
+
+fn with_key(name: &str, wampcra: Option<WampCra>) -> UserEntry {
+    UserEntry { credentials: Credentials { wampcra, ..Credentials::default() }, ..UserEntry::new(name, "user") }
 }
 
 /// A node with users: alice (ticket), bob (salted wampcra), carol (wampcra), dave (ticket, of another realm), erin (ticket, of a
@@ -36,11 +41,11 @@ fn with_users(anonymous: bool) -> World {
     let bob = cra(&salted.derive("b0b"), Some(salted.clone()));
     Setup {
         users: vec![
-            UserEntry { password_hash: Some(hash("s3cret")), ..user("alice") },
-            UserEntry { wampcra: bob, ..user("bob") },
-            UserEntry { wampcra: cra("c4rol", None), ..user("carol") },
-            UserEntry { password_hash: Some(hash("d4ve")), realms: Some(vec!["realm2".into()]), ..user("dave") },
-            UserEntry { password_hash: Some(hash("er1n")), role: "ghost".into(), ..user("erin") },
+            with_password("alice", "s3cret"),
+            with_key("bob", bob),
+            with_key("carol", cra("c4rol", None)),
+            UserEntry { realms: Some(vec!["realm2".into()]), ..with_password("dave", "d4ve") },
+            UserEntry { role: "ghost".into(), ..with_password("erin", "er1n") },
         ],
         roles: vec![Role::unrestricted("anonymous"), Role::unrestricted("user")],
         anonymous,

@@ -20,14 +20,16 @@ use bytes::Bytes;
 
 use super::{Access, WampGate};
 use crate::net::gate::{Flow, Machine, MessageGate};
+use crate::node::authenticate::Check;
 use crate::node::link::Link;
 use crate::node::testing::{Flaky, recover, run_due, run_log_at};
-use crate::node::users::{UserEntry, Users};
+use crate::node::users::{Credentials, UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
 use crate::router::authorize::{Action, Authorizer, Permission, Role};
 use crate::types::limits::Limits;
 use crate::types::payload::{Codec, Format};
+use crate::types::peer::Peer;
 use crate::types::topic::TopicPattern;
 use crate::types::value::Raw;
 use crate::wamp::serializer::{Encoding, Wire};
@@ -116,7 +118,8 @@ impl World {
     fn connect_with(&self, encoding: Encoding, frame_bytes_max: usize) -> Client {
         let wire = Wire::websocket(encoding);
         let (node, link) = (self.node.clone(), Arc::new(Link::default()));
-        let gate = WampGate::new(node, self.access, PEER, encoding, wire, frame_bytes_max, link, self.now_ms);
+        let gate =
+            WampGate::new(node, self.access, Peer::direct(PEER), encoding, wire, frame_bytes_max, link, self.now_ms);
         Client { gate, encoding, now_ms: self.now_ms, closed: false, session: 0, early: Vec::new() }
     }
 
@@ -178,9 +181,9 @@ impl Client {
         match flow {
             Flow::Continue => {}
             Flow::Close => self.closed = true,
-            Flow::Verify(check) => {
-                let user = check();
-                let flow = self.gate.verified(user, self.now_ms);
+            Flow::Verify(Check::Elsewhere(_)) => panic!("nobody elsewhere is asked here"),
+            Flow::Verify(Check::Blocking(check)) => {
+                let flow = self.gate.verified(check(), self.now_ms);
                 self.gate.finish(self.now_ms);
                 self.follow(flow);
             }
@@ -340,5 +343,5 @@ fn role(name: &str, permissions: &[(Action, &str, bool)]) -> Role {
         pattern: TopicPattern::from_filter(filter).unwrap(),
         allow: *allow,
     };
-    Role { name: name.into(), permissions: permissions.iter().map(permission).collect() }
+    Role { name: name.into(), permissions: permissions.iter().map(permission).collect(), asks: None }
 }

@@ -11,8 +11,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::open::Open;
 use super::options::Entry;
 use super::{INVALID_URI, NOT_AUTHORIZED, QUOTA_EXCEEDED, State, WampGate};
-use crate::net::gate::{Check, Flow};
-use crate::node::session::Identity;
+use crate::net::gate::Flow;
+use crate::node::authenticate::{Answer, Denied, Evidence, Proved, Step};
+use crate::node::metrics::Protocol;
+use crate::node::session::{Identity, Origin};
 use crate::node::users::{ANONYMOUS, Method, User};
 use crate::router::dealer::CalleeFeatures;
 use crate::types::ids::SessionId;
@@ -125,7 +127,8 @@ impl WampGate {
             None => return self.refuse_methods(&hello),
         }
         if hello.method == AuthMethod::Anonymous {
-            return self.welcome(hello, &User::anonymous(), None, now_ms);
+            let proved = Proved { user: Arc::new(User::anonymous()), method: ANONYMOUS };
+            return self.welcome(hello, &proved, None, now_ms);
         }
         self.challenge(hello, now_ms)
     }
@@ -133,7 +136,7 @@ impl WampGate {
     fn choose_method(&self, hello: &Hello) -> Option<AuthMethod> {
         let anonymous = self.access.anonymous;
         // Without users nobody can prove anything: whoever may be anonymous is. The same holds for MQTT.
-        if anonymous && (hello.methods.is_empty() || self.node.users.is_empty()) {
+        if anonymous && (hello.methods.is_empty() || self.node.knows_nobody()) {
             return Some(AuthMethod::Anonymous);
         }
         let can_prove = |how| hello.authid.as_deref().is_some_and(|authid| self.node.users.offers(authid, how));
@@ -185,36 +188,50 @@ impl WampGate {
         let authid = hello.authid.clone().unwrap_or_default();
         if hello.method == AuthMethod::WampCra {
             let user = self.node.users.check_wampcra(&authid, &challenge, signature);
-            return self.proved(hello, user, Some(session), now_ms);
+            return self.decided(hello, Answer::of(user, "wampcra"), Some(session), now_ms);
         }
-        if let Some(user) = self.node.users.recall(&authid, signature.as_bytes()) {
-            return self.proved(hello, Some(user), None, now_ms);
+        let evidence = Evidence {
+            method: hello.method.name(),
+            protocol: Protocol::Wamp,
+            realm: Some(hello.realm.clone()),
+            name: authid,
+            secret: signature.as_bytes().to_vec(),
+            client_id: None,
+            peer: Some(self.peer.clone()),
+            extra: None,
+        };
+        match self.node.authenticate(evidence) {
+            Step::Done(answer) => self.decided(hello, answer, None, now_ms),
+            Step::Wait(check) => {
+                self.state = State::Verifying(Box::new(hello));
+                Flow::Verify(check)
+            }
         }
-        self.state = State::Verifying(Box::new(hello));
-        let (node, ticket) = (self.node.clone(), signature.to_owned());
-        let check: Check = Box::new(move || node.users.check_password(&authid, ticket.as_bytes()));
-        Flow::Verify(check)
     }
 
-    /// The client has proved to be `user`, or (`None`) has not proved what it said.
-    pub(super) fn proved(
-        &mut self,
-        hello: Hello,
-        user: Option<Arc<User>>,
-        session: Option<SessionId>,
-        now_ms: u64,
-    ) -> Flow {
-        match user {
-            Some(user) => self.welcome(hello, &user, session, now_ms),
-            None => {
-                self.tally.auth_failures += 1;
-                self.abort("wamp.error.authentication_failed", "the authid or its secret is wrong")
+    /// It is known whether the client is who it says.
+    pub(super) fn decided(&mut self, hello: Hello, answer: Answer, session: Option<SessionId>, now_ms: u64) -> Flow {
+        match answer.verdict() {
+            Ok(proved) => self.welcome(hello, &proved, session, now_ms),
+            Err(denied) => self.deny(&denied),
+        }
+    }
+
+    fn deny(&mut self, denied: &Denied) -> Flow {
+        self.tally.auth_failures += 1;
+        match denied {
+            Denied::Wrong => self.abort("wamp.error.authentication_failed", "the authid or its secret is wrong"),
+            Denied::Refused { uri, text } => self.abort(uri, text),
+            Denied::Unavailable(why) => {
+                tracing::warn!(peer = %self.peer, why, "a WAMP client cannot be authenticated");
+                self.abort("wamp.error.authentication_failed", "it cannot be found out now who this is")
             }
         }
     }
 
     /// Opens the session, unless realm, role or a limit is against it.
-    fn welcome(&mut self, hello: Hello, user: &User, session: Option<SessionId>, now_ms: u64) -> Flow {
+    fn welcome(&mut self, hello: Hello, proved: &Proved, session: Option<SessionId>, now_ms: u64) -> Flow {
+        let user = &*proved.user;
         // Asked first, so that nobody learns which realms there are that are not open to it.
         if !user.may_enter(&hello.realm) {
             return self.abort(NOT_AUTHORIZED, "the realm is not open to this user");
@@ -222,38 +239,35 @@ impl WampGate {
         let Some(realm) = self.node.realm(&hello.realm) else {
             return self.abort("wamp.error.no_such_realm", "there is no such realm");
         };
-        let Some(role) = realm.authorizer.role(&user.role) else {
+        let Some(rights) = realm.rights(user, None) else {
             return self.abort("wamp.error.no_such_role", "the role of this user is not configured");
         };
         let sessions: usize = self.node.realms().iter().map(|realm| realm.sessions_len()).sum();
         if sessions >= self.node.limits.sessions_max {
             return self.abort(QUOTA_EXCEEDED, "there are as many sessions as there may be");
         }
-        let identity = Identity {
-            authid: user.name.to_string(),
-            authrole: user.role.to_string(),
-            authmethod: hello.method.name(),
-            client_id: None,
-        };
+        let origin = Origin { peer: Some(self.peer.clone()), transport: self.wire.transport(), since_ms: now_ms };
+        let identity = Identity::of(user, proved.method, origin);
         let id = session.unwrap_or_else(|| self.node.new_session_id());
         let wire = wire::of(self.wire);
         let session = self.node.new_session_with_id(id, identity, wire, false);
+        session.set_rights(rights.clone());
         if hello.subscription_revocation {
             session.tell_of_revocations();
         }
         session.mailbox().attach(self.link.clone(), wire, u16::MAX, self.frame_bytes_max, 0);
         let before = self.out.tail.len();
-        self.say(&Message::Welcome { session: id, details: welcome_details(&hello, user, true) });
+        self.say(&Message::Welcome { session: id, details: welcome_details(&hello, proved, true) });
         if self.out.tail.len() == before {
             // The client takes messages of 512 bytes only, say. It gets what it cannot do without.
-            self.say(&Message::Welcome { session: id, details: welcome_details(&hello, user, false) });
+            self.say(&Message::Welcome { session: id, details: welcome_details(&hello, proved, false) });
         }
         realm.join(session.clone());
         let node = self.node.clone();
         let (wire, frame_bytes_max) = (self.wire, self.frame_bytes_max);
-        let mut open = Open::new(node, realm, session, role, hello.features, wire, frame_bytes_max, &self.link);
+        let mut open = Open::new(node, realm, session, rights, hello.features, wire, frame_bytes_max, &self.link);
         open.calls_in_parts = hello.calls_in_parts;
-        let (authid, authmethod) = (&*user.name, hello.method.name());
+        let (authid, authmethod) = (&*user.name, proved.method);
         tracing::debug!(peer = %self.peer, session = id.0, realm = hello.realm, authid, authmethod, "WAMP session joined");
         self.state = State::Open(Box::new(open));
         self.welcomed = true;
@@ -287,21 +301,26 @@ const DEALER_FEATURES: [&str; 10] = [
     "shared_registration",
 ];
 
-fn welcome_details(hello: &Hello, user: &User, with_features: bool) -> Dict<'static> {
+fn welcome_details(hello: &Hello, proved: &Proved, with_features: bool) -> Dict<'static> {
     let role = |features: &[&str]| {
         let all = Value::map(features.iter().map(|name| (*name, Value::Bool(true))));
         if with_features { Value::map([("features", all)]) } else { Value::Map(Vec::new()) }
     };
     let roles = Value::map([("broker", role(&BROKER_FEATURES)), ("dealer", role(&DEALER_FEATURES))]);
-    Dict::new([
+    let user = &*proved.user;
+    let mut details = vec![
         ("realm", Value::from(hello.realm.as_str())),
         ("authid", Value::from(&*user.name)),
         ("authrole", Value::from(&*user.role)),
-        ("authmethod", Value::from(hello.method.name())),
-        ("authprovider", Value::from("static")),
+        ("authmethod", Value::from(proved.method)),
+        ("authprovider", Value::from(user.provider)),
         ("agent", Value::from(concat!("fennec-", env!("CARGO_PKG_VERSION")))),
         ("roles", roles),
-    ])
+    ];
+    if let Some(extra) = &user.extra {
+        details.push(("authextra", Value::clone(extra)));
+    }
+    Dict::new(details)
 }
 
 /// The JSON object that a WAMP-CRA client signs. Unlike the specification's it has no `authrole`, which would tell the users that

@@ -1,0 +1,177 @@
+//! How it is found out who somebody is: what is said to prove it, who decides, and what comes of it.
+//!
+//! ```text
+//! gate --Evidence--> Node::authenticate --> Answer at once
+//!                                      \--> Check: hashing on a thread of its own, or a Decider elsewhere --> Answer
+//! ```
+//!
+//! Every gate asks the same way. Whatever goes wrong on the way (nobody decides, too late, nonsense) is a denial.
+//!
+//! Left out on purpose: what a user may do (`router::authorize`), and how a proof goes over the wire.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::Node;
+use super::metrics::Protocol;
+use super::users::{User, UserEntry};
+use crate::types::peer::Peer;
+use crate::types::value::Value;
+
+#[cfg(test)]
+mod tests;
+
+/// What somebody says to prove who it is, with one message.
+#[derive(Clone)]
+pub struct Evidence {
+    /// How it proves it, in the words of the protocol: `password`, `ticket`, `basic`, `bearer`, …
+    pub method: &'static str,
+    pub protocol: Protocol,
+    /// The realm that is asked for; `None`: the protocol names none, or the client did not.
+    pub realm: Option<String>,
+    /// As whom it wants to come in; empty: it did not say.
+    pub name: String,
+    /// Password, ticket or token.
+    pub secret: Vec<u8>,
+    /// MQTT client id.
+    pub client_id: Option<String>,
+    /// Where it comes from.
+    pub peer: Option<Arc<Peer>>,
+    /// What else it said (WAMP `authextra`).
+    pub extra: Option<Value>,
+}
+
+/// Somebody who proved who it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proved {
+    pub user: Arc<User>,
+    /// By what: WAMP `authmethod`.
+    pub method: &'static str,
+}
+
+/// Why somebody is not let in. Clients are told no more than the protocol has words for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The proof is wrong, or there is no such user: nobody is told which.
+    #[error("the name or its secret is wrong")]
+    Wrong,
+    /// Who had to decide did not, or not in time.
+    #[error("it cannot be found out now who this is: {0}")]
+    Unavailable(String),
+    /// Who decides has said why.
+    #[error("{uri}: {text}")]
+    Refused { uri: String, text: String },
+}
+
+/// What comes of a check.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Proved(Proved),
+    Denied(Denied),
+    /// A user that is known elsewhere, with what its proof is to be checked against: the proof is still to be asked for.
+    Known(Box<UserEntry>),
+}
+
+/// A check that takes its time. Nothing of the connection is read meanwhile.
+pub enum Check {
+    /// It costs processor time (a password hash): for a thread of its own.
+    Blocking(Box<dyn FnOnce() -> Answer + Send>),
+    /// Somebody elsewhere decides.
+    Elsewhere(Waiting),
+}
+
+/// An answer that comes from elsewhere, by a deadline of its own. Dropped, nobody waits for it any more.
+pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Who decides for users that the configuration does not have: an HTTP hook, say.
+pub trait Decider: Send + Sync {
+    /// `None`: it is none of its business. The answer must come by itself, at the latest as a denial when a deadline is over.
+    fn decide(&self, evidence: &Evidence) -> Option<Waiting>;
+}
+
+/// How far it is.
+pub enum Step {
+    Done(Answer),
+    /// To be run; see [`Check`].
+    Wait(Check),
+}
+
+/// Those that decide, in the order in which they are asked.
+#[derive(Default)]
+pub struct Deciders(RwLock<Vec<Arc<dyn Decider>>>);
+
+impl Deciders {
+    /// Asks this one, too, behind those that are there.
+    pub fn add(&self, decider: Arc<dyn Decider>) {
+        self.0.write().push(decider);
+    }
+
+    /// Whether nobody is there to be asked.
+    pub fn is_empty(&self) -> bool {
+        self.0.read().is_empty()
+    }
+
+    fn decide(&self, evidence: &Evidence) -> Option<Waiting> {
+        self.0.read().iter().find_map(|decider| decider.decide(evidence))
+    }
+}
+
+impl Answer {
+    pub const WRONG: Answer = Answer::Denied(Denied::Wrong);
+
+    /// `None`: the proof is wrong.
+    pub fn of(user: Option<Arc<User>>, method: &'static str) -> Answer {
+        user.map_or(Answer::WRONG, |user| Answer::Proved(Proved { user, method }))
+    }
+
+    /// Who it is, where nothing can be asked any more: a proof that is still to be asked for counts as wrong.
+    pub fn verdict(self) -> Result<Proved, Denied> {
+        match self {
+            Answer::Proved(proved) => Ok(proved),
+            Answer::Denied(denied) => Err(denied),
+            Answer::Known(_) => Err(Denied::Wrong),
+        }
+    }
+}
+
+impl Node {
+    /// Whether nobody can prove to be anybody here. Then whoever may be anonymous is, whatever it says.
+    pub fn knows_nobody(&self) -> bool {
+        self.users.is_empty() && self.deciders.is_empty()
+    }
+
+    /// Who somebody is that says all there is to say at once: a name and a password or token. Those who decide elsewhere are asked
+    /// about names that no user here has.
+    pub fn authenticate(self: &Arc<Self>, evidence: Evidence) -> Step {
+        let method = evidence.method;
+        if let Some(user) = self.users.recall(&evidence.name, &evidence.secret) {
+            return Step::Done(Answer::of(Some(user), method));
+        }
+        if !self.users.knows(&evidence.name)
+            && let Some(waiting) = self.deciders.decide(&evidence)
+        {
+            return Step::Wait(Check::Elsewhere(waiting));
+        }
+        let node = self.clone();
+        let check = move || Answer::of(node.users.check_password(&evidence.name, &evidence.secret), method);
+        Step::Wait(Check::Blocking(Box::new(check)))
+    }
+}
+
+/// The secret never reaches a log.
+impl fmt::Debug for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Evidence")
+            .field("method", &self.method)
+            .field("protocol", &self.protocol)
+            .field("realm", &self.realm)
+            .field("name", &self.name)
+            .field("client_id", &self.client_id)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
