@@ -458,6 +458,7 @@ impl Client {
     }
 
     fn attach(&self, realm: &Realm, connecting: Connecting, logged: Option<u64>, greet: impl FnOnce(&mut Mailbox)) {
+        self.session.set_origin(connecting.identity.origin.clone());
         let Connecting { link, wire, receive_max, frame_bytes_max, alias_max, .. } = connecting;
         self.session.set_rights(connecting.rights);
         let mut record = self.record.lock();

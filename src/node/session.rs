@@ -101,6 +101,8 @@ pub struct Session {
     pub(super) mirrored: AtomicBool,
     /// It has a connection, as far as others have been told.
     present: AtomicBool,
+    /// Where its client is, or was last.
+    origin: Mutex<Origin>,
     /// What else is told of it as long as it has a connection ([`super::house`]).
     pub(super) extra: Mutex<Vec<(String, Value)>>,
     mailbox: Mutex<Mailbox>,
@@ -127,6 +129,7 @@ impl Session {
     pub fn new(id: SessionId, identity: Identity, wire: WireRef, mailbox: Mailbox) -> Self {
         Self {
             id,
+            origin: Mutex::new(identity.origin.clone()),
             identity,
             wire: Mutex::new((wire, false)),
             persistent: AtomicBool::new(mailbox.keeps),
@@ -165,6 +168,16 @@ impl Session {
     /// Whether it was before.
     pub(super) fn set_present(&self, present: bool) -> bool {
         self.present.swap(present, Ordering::AcqRel)
+    }
+
+    /// Where its client is, or was last.
+    pub fn origin(&self) -> Origin {
+        self.origin.lock().clone()
+    }
+
+    /// It has another connection.
+    pub(super) fn set_origin(&self, origin: Origin) {
+        *self.origin.lock() = origin;
     }
 
     /// What its client speaks.

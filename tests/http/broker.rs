@@ -10,7 +10,7 @@ use std::time::Duration;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use bytes::Bytes;
-use fennec::http::{Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
+use fennec::http::{Entrance, Place, Scope, Server, Settings, Upgraded, WebSocketGate};
 use fennec::net::clock::Clock;
 use fennec::net::listen::{Door, Listener};
 use fennec::net::stream::Seats;
@@ -56,6 +56,9 @@ pub struct Setup {
     pub anonymous: Anonymous,
     pub allowed_origins: Vec<String>,
     pub tls: Option<Tls>,
+    pub scope: Scope,
+    /// Another listener has the admin API.
+    pub admin_apart: bool,
 }
 
 impl Default for Setup {
@@ -67,6 +70,8 @@ impl Default for Setup {
             anonymous: Anonymous::Local,
             allowed_origins: Vec::new(),
             tls: None,
+            scope: Scope::All,
+            admin_apart: false,
         }
     }
 }
@@ -165,6 +170,7 @@ impl Broker {
         let echo: Arc<dyn WebSocketGate> = Arc::new(Echo);
         let settings = Settings {
             more_metrics: None,
+            admin_apart: setup.admin_apart,
             hooks: Vec::new(),
             allowed_origins: setup.allowed_origins,
             websockets: vec![("/ws", echo)],
@@ -174,7 +180,12 @@ impl Broker {
         let workers = Arc::new(Workers::start(1).unwrap());
         let seats = Seats::new(node.clone());
         let door = Door { protocol: Protocol::Http, tls: setup.tls, seats, workers: workers.clone() };
-        let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous });
+        let entrance = Arc::new(Entrance {
+            realm: None,
+            anonymous: setup.anonymous,
+            trusted_proxies: Arc::default(),
+            scope: setup.scope,
+        });
         let serving = server.clone();
         let connection = move |stream| serving.clone().serve(stream, entrance.clone());
         tokio::spawn(listener.serve(door, connection, std::future::pending()));

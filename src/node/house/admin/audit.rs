@@ -46,13 +46,15 @@ pub(in crate::node::house) fn note(node: &Arc<Node>, call: &Call, answer: &Resul
         return;
     }
     let session = node.realm(&call.key.0).and_then(|realm| realm.session(call.caller.session));
-    let from = session.map_or_else(String::new, |session| session.protocol().name().to_owned());
+    let origin = session.map(|session| session.origin()).unwrap_or_default();
+    let from = origin.peer.map(|peer| peer.to_string()).unwrap_or_default();
     tracing::info!(
         target: "fennec::audit",
         who = call.caller.authid.as_deref().unwrap_or_default(),
         role = call.caller.authrole.as_deref().unwrap_or_default(),
         session = call.caller.session.0,
         from,
+        transport = origin.transport,
         realm = &*call.key.0,
         procedure = call.uri,
         what = what.unwrap_or_default(),

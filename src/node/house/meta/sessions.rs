@@ -9,9 +9,10 @@ use crate::node::house::arguments::{Arguments, Options};
 use crate::node::house::callee::Call;
 use crate::node::link::Kick;
 use crate::node::realm::Realm;
-use crate::node::session::Session;
+use crate::node::session::{Origin, Session};
 use crate::types::ids::SessionId;
 use crate::types::payload::Format;
+use crate::types::time::rfc3339;
 use crate::types::topic::Topic;
 use crate::types::value::Value;
 
@@ -42,12 +43,30 @@ pub(in crate::node::house) fn details(session: &Session) -> Value {
         ("authid".to_owned(), Value::from(&*identity.authid)),
         ("authrole".to_owned(), Value::from(&*identity.authrole)),
         ("authmethod".to_owned(), Value::from(identity.authmethod)),
-        ("authprovider".to_owned(), Value::from("static")),
+        ("authprovider".to_owned(), Value::from(identity.authprovider)),
         ("protocol".to_owned(), Value::from(session.protocol().name())),
     ];
     details.extend(identity.client_id.as_deref().map(|id| ("client_id".to_owned(), Value::from(id))));
+    details.extend(transport(&session.origin()).map(|transport| ("transport".to_owned(), transport)));
     details.extend(session.extra.lock().iter().cloned());
     Value::Map(details)
+}
+
+/// Where its client is, and since when.
+fn transport(origin: &Origin) -> Option<Value> {
+    let peer = origin.peer.as_ref()?;
+    let mut transport = vec![
+        ("type", Value::from(origin.transport)),
+        ("peer", Value::from(peer.address.to_string())),
+        ("tls", Value::Bool(peer.tls.is_some())),
+    ];
+    transport.extend(peer.proxy.map(|proxy| ("proxy", Value::from(proxy.to_string()))));
+    let name = peer.certificate().and_then(|certificate| certificate.common_name.as_deref());
+    transport.extend(name.map(|name| ("certificate", Value::from(name))));
+    if origin.since_ms > 0 {
+        transport.push(("since", Value::from(rfc3339(origin.since_ms * 1000))));
+    }
+    Some(Value::map(transport))
 }
 
 pub(in crate::node::house) fn no_such_session() -> Failure {

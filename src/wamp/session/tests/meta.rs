@@ -19,8 +19,8 @@ fn mqtt(world: &World, client_id: &str, expiry_s: u32) -> (Arc<crate::node::clie
     let link = Arc::new(Link::default());
     let identity = Identity { client_id: Some(client_id.to_owned()), ..crate::node::testing::identity("dev") };
     let connecting = Connecting {
+        rights: realm.rights_of(&identity),
         identity,
-        role: realm.authorizer.role("anonymous").unwrap(),
         clean_start: true,
         expiry_s,
         will: None,
