@@ -11,7 +11,8 @@ use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol}
 use super::house::House;
 use super::open_log::open_log;
 use super::outbound::Outbound;
-use super::{Failure, admin};
+use super::watch::Watch;
+use super::{Failure, admin, reload};
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics, Scope};
 use crate::net::clock::Clock;
@@ -93,6 +94,7 @@ impl Broker {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
         let runtime = runtime.map_err(failed)?;
+        let hangup = reload::catch(&runtime)?;
         let bound = {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
@@ -105,9 +107,17 @@ impl Broker {
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
         let is_alone = matches!(log, LogWork::Own(_));
-        admin::offer(&node);
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
-        let http = house.http(config, &listeners, Some(outbound.metrics(log.more_metrics())));
+        let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
+        let watch = Watch::new(tls, Vec::new());
+        admin::offer(&node, &watch, runtime.handle());
+        let more = outbound.metrics(log.more_metrics());
+        let watched = watch.clone();
+        let more: MoreMetrics = Arc::new(move |text| {
+            more(text);
+            watched.metrics(text);
+        });
+        let http = house.http(config, &listeners, Some(more));
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
@@ -118,6 +128,7 @@ impl Broker {
             };
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
+        runtime.spawn(watch.run(hangup));
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
         Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })

@@ -88,8 +88,9 @@ mod tests {
     /// The client that a request of `from` with these header lines is believed to be, where 10.0.0.0/8 is trusted.
     fn check(header: AddressHeader, from: &str, lines: &[&str], expected: &str) {
         let mut headers = HeaderMap::new();
-        let values = lines.iter().map(|line| HeaderValue::from_str(line).unwrap());
-        values.for_each(|value| drop(headers.append(header.name(), value)));
+        for line in lines {
+            headers.append(header.name(), HeaderValue::from_str(line).unwrap());
+        }
         let peer = Peer::direct(SocketAddr::new(from.parse().unwrap(), 7));
         let client = client(&peer, &headers, header, &["10.0.0.0/8".parse().unwrap()]);
         assert_eq!(client.address.to_string(), expected, "{header:?} {lines:?}");

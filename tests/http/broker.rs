@@ -10,7 +10,7 @@ use std::time::Duration;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use bytes::Bytes;
-use fennec::http::{Entrance, Place, Scope, Server, Settings, Upgraded, WebSocketGate};
+use fennec::http::{AddressHeader, Entrance, Place, Scope, Server, Settings, Upgraded, WebSocketGate};
 use fennec::net::clock::Clock;
 use fennec::net::listen::{Door, Listener};
 use fennec::net::stream::Seats;
@@ -173,13 +173,14 @@ impl Broker {
             admin_apart: setup.admin_apart,
             hooks: Vec::new(),
             allowed_origins: setup.allowed_origins,
+            address_header: AddressHeader::default(),
             websockets: vec![("/ws", echo)],
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],
         };
         let server = Server::new(node.clone(), clock, settings);
         let workers = Arc::new(Workers::start(1).unwrap());
         let seats = Seats::new(node.clone());
-        let door = Door { protocol: Protocol::Http, tls: setup.tls, seats, workers: workers.clone() };
+        let door = Door { protocol: Protocol::Http, tls: setup.tls, proxy: None, seats, workers: workers.clone() };
         let entrance = Arc::new(Entrance {
             realm: None,
             anonymous: setup.anonymous,

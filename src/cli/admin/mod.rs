@@ -207,7 +207,11 @@ async fn answer(link: &mut Link, command: &AdminCommand) -> Result<Vec<String>, 
             let answer = call(link, "log_level", filter).await?;
             Ok(answer.get("filter").and_then(Value::as_str).map(str::to_owned).into_iter().collect())
         }
-        AdminCommand::Reload(_) => call(link, "reload", Vec::new()).await.map(|_| Vec::new()),
+        AdminCommand::Reload(_) => {
+            let answer = call(link, "reload", Vec::new()).await?;
+            let names = answer.get("reloaded").and_then(Value::as_list).unwrap_or_default();
+            Ok(names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::cli::log;
+use crate::cli::watch::Watch;
 use crate::node::Node;
 use crate::node::house::{Declined, Guest, GuestCall};
 use crate::types::value::Value;
@@ -33,7 +36,45 @@ fn log_level(call: &GuestCall) -> Result<Value, Declined> {
     Ok(Value::map([("filter", Value::from(filter.get()))]))
 }
 
+/// Answers `fennec.admin.reload`.
+struct Reload {
+    watch: Watch,
+    runtime: Handle,
+}
+
+impl Guest for Reload {
+    fn take(&self, call: GuestCall) {
+        let watch = self.watch.clone();
+        // Files are read.
+        self.runtime.spawn_blocking(move || {
+            let answer = reload(&call, &watch);
+            call.answer(answer);
+        });
+    }
+}
+
+/// Reads all files again, as SIGHUP does, and tells which they were.
+fn reload(call: &GuestCall, watch: &Watch) -> Result<Value, Declined> {
+    if call.arguments()? != (Vec::new(), Vec::new()) {
+        let text = "there are no arguments".to_owned();
+        return Err(Declined { uri: "wamp.error.invalid_argument", text });
+    }
+    let done = watch.look(true);
+    if call.node().entry.get().is_some() {
+        // The links of a cluster follow their file by the signal, which every broker catches.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP);
+    }
+    let failed: Vec<String> =
+        done.iter().filter_map(|(what, done)| Some(format!("{what}: {}", done.as_ref().err()?))).collect();
+    if !failed.is_empty() {
+        return Err(Declined { uri: "fennec.error.reload_failed", text: failed.join("; ") });
+    }
+    let names = done.into_iter().map(|(what, _)| Value::from(what)).collect();
+    Ok(Value::map([("reloaded", Value::List(names))]))
+}
+
 /// Offers them.
-pub(in crate::cli) fn offer(node: &Node) {
+pub(in crate::cli) fn offer(node: &Node, watch: &Watch, runtime: &Handle) {
     node.offer("fennec.admin.log_level", Arc::new(LogLevel));
+    node.offer("fennec.admin.reload", Arc::new(Reload { watch: watch.clone(), runtime: runtime.clone() }));
 }

@@ -14,7 +14,6 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio_rustls::TlsAcceptor;
@@ -80,8 +79,6 @@ struct Shared {
     current: RwLock<Loaded>,
     looked: Mutex<Looked>,
     cuts: Cuts,
-    reloads: AtomicU64,
-    failures: AtomicU64,
 }
 
 /// What was read of the files.
@@ -106,16 +103,6 @@ struct Looked {
     tried: Stamp,
     /// As they were last seen.
     seen: Stamp,
-    failed: bool,
-}
-
-/// How often the files were read again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reloads {
-    pub done: u64,
-    pub failed: u64,
-    /// The files as they are now could not be used: those of before are.
-    pub stale: bool,
 }
 
 impl Tls {
@@ -128,9 +115,8 @@ impl Tls {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stamp = files.stamp();
         let current = RwLock::new(Loaded::load(&files, &alpn)?);
-        let looked = Mutex::new(Looked { tried: stamp.clone(), seen: stamp, failed: false });
-        let (cuts, reloads, failures) = (Cuts::default(), AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { shared: Arc::new(Shared { files, alpn, current, looked, cuts, reloads, failures }) })
+        let looked = Mutex::new(Looked { tried: stamp.clone(), seen: stamp });
+        Ok(Self { shared: Arc::new(Shared { files, alpn, current, looked, cuts: Cuts::default() }) })
     }
 
     /// The handshake.
@@ -167,17 +153,7 @@ impl Tls {
         }
         looked.tried = stamp;
         let loaded = Loaded::load(&self.shared.files, &self.shared.alpn);
-        looked.failed = loaded.is_err();
-        Some(
-            loaded
-                .map(|loaded| *self.shared.current.write() = loaded)
-                .inspect_err(|_| {
-                    self.shared.failures.fetch_add(1, Ordering::Relaxed);
-                })
-                .inspect(|()| {
-                    self.shared.reloads.fetch_add(1, Ordering::Relaxed);
-                }),
-        )
+        Some(loaded.map(|loaded| *self.shared.current.write() = loaded))
     }
 
     /// Ends the connections whose certificate is not believed any more, if it is to. Takes some microseconds for each that
@@ -191,14 +167,6 @@ impl Tls {
     /// The certificates that are shown now.
     pub fn shown(&self) -> Arc<[Shown]> {
         self.shared.current.read().certificates.clone()
-    }
-
-    pub fn reloads(&self) -> Reloads {
-        Reloads {
-            done: self.shared.reloads.load(Ordering::Relaxed),
-            failed: self.shared.failures.load(Ordering::Relaxed),
-            stale: self.shared.looked.lock().failed,
-        }
     }
 }
 

@@ -88,8 +88,7 @@ fn changed_files_are_loaded_when_they_have_settled_and_tried_once() {
     assert!(tls.look(false).is_some_and(|done| done.is_err()));
     assert!(tls.look(false).is_none(), "what cannot be used is not tried again");
     assert_eq!(expiry(), Some(2_240_611_200), "what was loaded before stays");
-    assert_eq!(tls.reloads(), Reloads { done: 1, failed: 1, stale: true });
     write(2042);
     assert!(tls.look(true).is_some_and(|done| done.is_ok()), "whoever asks is not made to wait");
-    assert_eq!(tls.reloads(), Reloads { done: 2, failed: 1, stale: false });
+    assert_eq!(expiry(), Some(2_272_147_200));
 }
