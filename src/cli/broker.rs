@@ -12,7 +12,7 @@ use super::house::House;
 use super::open_log::open_log;
 use super::outbound::Outbound;
 use super::watch::Watch;
-use super::{Failure, admin, reload};
+use super::{Failure, access, admin, reload, user};
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics, Scope};
 use crate::net::clock::Clock;
@@ -49,6 +49,8 @@ pub struct Broker {
     drain: Duration,
     log: LogWork,
     outbound: Outbound,
+    /// Answers `fennec.admin.user.*`.
+    _access: Arc<access::Access>,
 }
 
 /// Who works the log.
@@ -106,11 +108,12 @@ impl Broker {
         let seats = Seats::new(node.clone());
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
+        let access = access::Access::new(node.clone(), config.clone());
         let is_alone = matches!(log, LogWork::Own(_));
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
         let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
         let watch = Watch::new(tls, Vec::new());
-        admin::offer(&node, &watch, runtime.handle());
+        admin::offer(&node, &watch, &access, runtime.handle());
         let more = outbound.metrics(log.more_metrics());
         let watched = watch.clone();
         let more: MoreMetrics = Arc::new(move |text| {
@@ -129,9 +132,11 @@ impl Broker {
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
         runtime.spawn(watch.run(hangup));
+        access.follow(runtime.handle());
+        user::procedures::install(&access, runtime.handle());
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound, _access: access })
     }
 
     /// The address of the first listener of this kind.
@@ -243,6 +248,7 @@ pub(super) fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
         authorize: Box::new(move |realm| roles.authorizer(realm)),
         users,
         policies: config.durable.iter().map(policy).collect(),
+        rules: config.rules.clone(),
     };
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;

@@ -27,12 +27,13 @@ use crate::types::value::Value;
 
 use password::{Gate, Hash, Recall};
 
+mod imported;
 mod password;
 #[cfg(test)]
 mod tests;
 
 /// A user as configured. Its secrets never reach a log: `Debug` leaves them out.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UserEntry {
     pub name: Arc<str>,
     pub role: Arc<str>,
@@ -47,6 +48,14 @@ pub struct Credentials {
     /// An argon2id hash as PHC string; checked against MQTT passwords, WAMP tickets and HTTP basic authentication.
     pub password_hash: Option<String>,
     pub wampcra: Option<WampCra>,
+}
+
+impl Credentials {
+    /// The names of the ways in which it can prove who it is.
+    pub fn methods(&self) -> Vec<&'static str> {
+        let all = [("password", self.password_hash.is_some()), ("wampcra", self.wampcra.is_some())];
+        all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+    }
 }
 
 impl UserEntry {

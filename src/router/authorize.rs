@@ -9,9 +9,6 @@
 //! A subscription or registration by pattern is allowed only if everything it can match is allowed; see
 //! [`Authorizer::allows_pattern`].
 //!
-//! What ends sessions and runs the broker ([`is_guarded`]) may be called only by who is allowed it by a pattern that begins with its
-//! name, not with a wildcard.
-//!
 //! A pattern may hold `%u` (user name) and `%c` (client id). They are filled in once, when a session gets its [`Rights`]
 //! (`fill`), so that asking stays a walk over ready patterns.
 //!
@@ -79,6 +76,12 @@ pub enum Verdict {
     No,
     /// No permission matches, and [`Rights::asks`] has somebody who decides.
     Ask,
+}
+
+/// Whether there are topics that both match and for which `one` is more specific: of two permissions it would decide.
+pub fn overrules(one: &TopicPattern, other: &TopicPattern) -> bool {
+    let (one, other) = (Path::of(one), Path::of(other));
+    one.meets(&other) && one.specificity() > other.specificity()
 }
 
 /// What fills the placeholders of patterns.
@@ -196,7 +199,8 @@ impl Rights {
     }
 
     /// Whether `action` is allowed, without asking anybody, on this very topic or procedure: to publish to it, call it, register
-    /// it, subscribe to it. What belongs to the broker ([`Topic::is_reserved`]) may be published to and registered by nobody.
+    /// it, subscribe to it. What belongs to the broker ([`Topic::is_reserved`]) may be published to and registered by nobody;
+    /// and what is for those who run the broker may be called only where a permission names it, which `#` does not.
     pub fn allows(&self, action: Action, topic: &Topic) -> bool {
         self.judge(action, topic) == Verdict::Yes
     }
@@ -217,9 +221,10 @@ impl Rights {
         if provides(action) && topic.is_reserved() {
             return Verdict::No;
         }
-        let guarded = action == Action::Call && is_guarded(topic);
-        let says = |rule: &&Rule| rule.pattern.matches(topic) && !(guarded && rule.pattern.passes_hidden_by());
-        match self.rules(action).iter().find(says) {
+        let named = action == Action::Call && is_administrative(topic);
+        let counts =
+            |rule: &&Rule| rule.pattern.matches(topic) && !(named && rule.allow && rule.path.begins_with_wildcard());
+        match self.rules(action).iter().find(counts) {
             Some(rule) if rule.allow => Verdict::Yes,
             Some(_) => Verdict::No,
             None => self.unsaid(),
@@ -277,11 +282,14 @@ impl Role {
     }
 }
 
-/// Whether it is a procedure that only those may call whose role names it: with it sessions are ended, and the broker is run. Who may
-/// call everything (`#`) may not call these.
-pub fn is_guarded(procedure: &Topic) -> bool {
-    let name = procedure.name();
-    name.starts_with("fennec/admin/") || name.starts_with("wamp/session/kill") || name == "wamp/session/modify_details"
+/// Whether a procedure is for those who run the broker: a role that may call everything was not meant to.
+fn is_administrative(procedure: &Topic) -> bool {
+    let mut levels = procedure.levels();
+    match (levels.next(), levels.next(), levels.next()) {
+        (Some("fennec"), Some("admin"), _) => true,
+        (Some("wamp"), Some("session"), Some(what)) => what.starts_with("kill") || what == "modify_details",
+        _ => false,
+    }
 }
 
 /// Whether the action puts something under a name, rather than asking for what is there.

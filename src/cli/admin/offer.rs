@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::cli::access::Access;
 use crate::cli::log;
 use crate::cli::watch::Watch;
 use crate::node::Node;
@@ -39,27 +40,29 @@ fn log_level(call: &GuestCall) -> Result<Value, Declined> {
 /// Answers `fennec.admin.reload`.
 struct Reload {
     watch: Watch,
+    access: Arc<Access>,
     runtime: Handle,
 }
 
 impl Guest for Reload {
     fn take(&self, call: GuestCall) {
-        let watch = self.watch.clone();
+        let (watch, access) = (self.watch.clone(), self.access.clone());
         // Files are read.
         self.runtime.spawn_blocking(move || {
-            let answer = reload(&call, &watch);
+            let answer = reload(&call, &watch, &access);
             call.answer(answer);
         });
     }
 }
 
 /// Reads all files again, as SIGHUP does, and tells which they were.
-fn reload(call: &GuestCall, watch: &Watch) -> Result<Value, Declined> {
+fn reload(call: &GuestCall, watch: &Watch, access: &Access) -> Result<Value, Declined> {
     if call.arguments()? != (Vec::new(), Vec::new()) {
         let text = "there are no arguments".to_owned();
         return Err(Declined { uri: "wamp.error.invalid_argument", text });
     }
-    let done = watch.look(true);
+    let mut done = watch.look(true);
+    done.push(("users".to_owned(), access.reload().map_err(|mistakes| mistakes.join("; "))));
     if call.node().entry.get().is_some() {
         // The links of a cluster follow their file by the signal, which every broker catches.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP);
@@ -74,7 +77,8 @@ fn reload(call: &GuestCall, watch: &Watch) -> Result<Value, Declined> {
 }
 
 /// Offers them.
-pub(in crate::cli) fn offer(node: &Node, watch: &Watch, runtime: &Handle) {
+pub(in crate::cli) fn offer(node: &Node, watch: &Watch, access: &Arc<Access>, runtime: &Handle) {
     node.offer("fennec.admin.log_level", Arc::new(LogLevel));
-    node.offer("fennec.admin.reload", Arc::new(Reload { watch: watch.clone(), runtime: runtime.clone() }));
+    let reload = Reload { watch: watch.clone(), access: access.clone(), runtime: runtime.clone() };
+    node.offer("fennec.admin.reload", Arc::new(reload));
 }

@@ -69,9 +69,13 @@ const PROCEDURES: [(&str, Procedure); 14] = [
 ];
 
 /// Those that rooms above answer.
-const GUESTS: [&str; 13] = [
+const GUESTS: [&str; 17] = [
     "fennec.admin.log_level",
     "fennec.admin.reload",
+    "fennec.admin.user.list",
+    "fennec.admin.user.add",
+    "fennec.admin.user.passwd",
+    "fennec.admin.user.remove",
     "fennec.bridge.status",
     "fennec.service.list",
     "fennec.service.add",
@@ -136,6 +140,7 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            node_key: None,
             client_id: None,
             features: CalleeFeatures {
                 call_canceling: true,
@@ -143,6 +148,8 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
                 call_timeout: false,
                 progressive_call_invocations: false,
                 registration_revocation: false,
+                payload_passthru_mode: false,
+                call_reroute: false,
             },
         };
         procedures.insert(dealer.provide(CALLEE, &session, &command, 0), (uri, procedure));

@@ -1,6 +1,6 @@
 //! What can be told of subscriptions (WAMP, Subscription Meta API). A subscription is there as long as it has a subscriber.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Broker, Options, Subscriber, Subscription, Variant};
 use crate::types::ids::{SessionId, SubscriptionId};
@@ -53,6 +53,18 @@ impl<S: Subscriber> Broker<S> {
     pub fn subscribers(&self, id: SubscriptionId) -> Option<Vec<SessionId>> {
         let sessions = self.index.get(self.by_id.get(&id)?)?.sessions(id);
         (!sessions.is_empty()).then(|| sessions.into_iter().collect())
+    }
+
+    /// What some sessions have, by session. Looks at all that there is.
+    pub fn held_by(&self, sessions: &[SessionId]) -> HashMap<SessionId, Vec<SubscriptionInfo>> {
+        let mut held: HashMap<SessionId, Vec<SubscriptionInfo>> = HashMap::new();
+        for info in self.subscriptions() {
+            let Some(subscription) = self.index.get(&info.pattern) else { continue };
+            for session in sessions.iter().filter(|session| subscription.times_held(info.id, **session) > 0) {
+                held.entry(*session).or_default().push(info.clone());
+            }
+        }
+        held
     }
 
     /// How often a session has a subscription: for itself, and as a member of groups.

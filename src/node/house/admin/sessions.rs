@@ -1,5 +1,6 @@
 //! Sessions, and what is kept for them: connected ones, and those that are kept without a connection.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Page, limit, listed};
@@ -8,8 +9,10 @@ use crate::node::house::answer::{Answer, Failure, Given};
 use crate::node::house::arguments::{Arguments, Options};
 use crate::node::house::callee::Call;
 use crate::node::house::meta::{self, no_such_session};
+use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Session;
+use crate::router::broker::SubscriptionInfo;
 use crate::router::output::RegistrationInfo;
 use crate::types::ids::SessionId;
 use crate::types::value::Value;
@@ -73,6 +76,35 @@ impl Filter {
     }
 }
 
+/// What sessions are subscribed to.
+struct Held<'r> {
+    realm: &'r Realm,
+    /// Of those over HTTP, which do not know it themselves.
+    over_http: HashMap<SessionId, Vec<SubscriptionInfo>>,
+}
+
+impl<'r> Held<'r> {
+    fn of(realm: &'r Realm, sessions: &[&Session]) -> Self {
+        let http = sessions.iter().filter(|session| session.protocol() == Protocol::Http).map(|session| session.id);
+        let http: Vec<_> = http.collect();
+        Self { realm, over_http: if http.is_empty() { HashMap::new() } else { realm.held_by(&http) } }
+    }
+
+    /// MQTT filters as the client has written them, else what is told of subscriptions.
+    fn by(&self, session: &Session) -> Vec<Value> {
+        if let Some(client) = session.identity.client_id.as_deref().and_then(|id| self.realm.clients.get(id)) {
+            let record = client.record.lock();
+            return record.subscriptions.keys().take(THINGS_MAX).map(|filter| Value::from(&**filter)).collect();
+        }
+        if let Some(infos) = self.over_http.get(&session.id) {
+            return infos.iter().take(THINGS_MAX).map(meta::subscription).collect();
+        }
+        let ids: Vec<_> = session.mailbox().subscriptions.iter().take(THINGS_MAX).copied().collect();
+        let infos = ids.into_iter().filter_map(|id| self.realm.subscription_info(id));
+        infos.map(|info| meta::subscription(&info)).collect()
+    }
+}
+
 impl Room<'_> {
     pub fn admin_sessions(&mut self, call: &Call) -> Result<Given, Failure> {
         const KNOWN: [&str; 7] = ["limit", "after", "order_by", "protocol", "authid", "client_id", "connected"];
@@ -96,11 +128,13 @@ impl Room<'_> {
             }
             Some(_) => return Err(Failure::invalid("order_by must be session or bytes")),
         };
-        let entries = holdings.iter().map(|holding| Value::map(self.holding(&realm, holding))).collect();
+        let sessions: Vec<_> = holdings.iter().map(|holding| &*holding.session).collect();
+        let held = Held::of(&realm, &sessions);
+        let entries = holdings.iter().map(|holding| Value::map(self.holding(&held, holding))).collect();
         Ok(Answer::one(listed("sessions", entries, next.map(Value::from))).into())
     }
 
-    fn holding(&self, realm: &Realm, holding: &Holding) -> Vec<(String, Value)> {
+    fn holding(&self, held: &Held<'_>, holding: &Holding) -> Vec<(String, Value)> {
         let session = &holding.session;
         let mut entry = match meta::details(session) {
             Value::Map(details) => details,
@@ -109,7 +143,7 @@ impl Room<'_> {
         let number = |count: usize| Value::from(count as u64);
         let mut push = |name: &str, value| entry.push((name.to_owned(), value));
         push("connected", Value::Bool(session.is_present()));
-        push("subscriptions", number(self.subscriptions_of(realm, session).len()));
+        push("subscriptions", number(held.by(session).len()));
         push("outbox_bytes", number(holding.outbox_bytes));
         push("backlog_messages", number(holding.backlog_messages));
         push("backlog_bytes", number(holding.backlog_bytes));
@@ -144,9 +178,10 @@ impl Room<'_> {
         let realm = self.realm(call)?;
         let session = self.named(&realm, &mut arguments)?;
         arguments.options(&[])?;
-        let mut entry = self.holding(&realm, &Holding::of(session.clone()));
+        let held = Held::of(&realm, &[&session]);
+        let mut entry = self.holding(&held, &Holding::of(session.clone()));
         entry.retain(|(name, _)| name != "subscriptions");
-        entry.push(("subscriptions".to_owned(), Value::List(self.subscriptions_of(&realm, &session))));
+        entry.push(("subscriptions".to_owned(), Value::List(held.by(&session))));
         let dealer = realm.dealer.lock();
         let is_callee = |info: &RegistrationInfo<'_>| {
             let mut callees = dealer.callees(info.registration).into_iter().flatten();
@@ -156,17 +191,6 @@ impl Room<'_> {
         let own = own.map(|info| meta::registration(&info)).collect();
         entry.push(("registrations".to_owned(), Value::List(own)));
         Ok(Answer::one(Value::Map(entry)).into())
-    }
-
-    /// What a session is subscribed to: MQTT filters as its client has written them, else URIs with their ids.
-    fn subscriptions_of(&self, realm: &Realm, session: &Session) -> Vec<Value> {
-        if let Some(client) = session.identity.client_id.as_deref().and_then(|id| realm.clients.get(id)) {
-            let record = client.record.lock();
-            return record.subscriptions.keys().take(THINGS_MAX).map(|filter| Value::from(&**filter)).collect();
-        }
-        let ids: Vec<_> = session.mailbox().subscriptions.iter().take(THINGS_MAX).copied().collect();
-        let infos = ids.into_iter().filter_map(|id| realm.subscription_info(id));
-        infos.map(|info| meta::subscription(&info)).collect()
     }
 
     /// Ends the connection of a session.

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::open::Open;
 use super::options::Entry;
+use super::passthru::PassthruFeatures;
 use super::{INVALID_URI, NOT_AUTHORIZED, QUOTA_EXCEEDED, State, WampGate};
 use crate::net::gate::Flow;
 use crate::node::authenticate::{Answer, Denied, Evidence, Proved, Step};
@@ -35,6 +36,8 @@ pub(super) struct Hello {
     /// It may call in parts.
     calls_in_parts: bool,
     subscription_revocation: bool,
+    /// What it has announced of payload passthru mode.
+    passthru: PassthruFeatures,
     /// How it is to prove who it is.
     method: AuthMethod,
 }
@@ -87,6 +90,7 @@ impl Hello {
             methods,
             features: callee_features(roles.value),
             calls_in_parts: feature(roles.value, "caller", "progressive_call_invocations"),
+            passthru: PassthruFeatures::read(roles.value),
             subscription_revocation: feature(roles.value, "subscriber", "subscription_revocation"),
             method: AuthMethod::Anonymous,
         })
@@ -101,11 +105,13 @@ fn callee_features(roles: Raw<'_>) -> CalleeFeatures {
         call_timeout: has("call_timeout"),
         progressive_call_invocations: has("progressive_call_invocations"),
         registration_revocation: has("registration_revocation"),
+        payload_passthru_mode: has("payload_passthru_mode"),
+        call_reroute: has("call_reroute"),
     }
 }
 
 /// Whether a feature of a role is announced.
-fn feature(roles: Raw<'_>, role: &str, name: &str) -> bool {
+pub(super) fn feature(roles: Raw<'_>, role: &str, name: &str) -> bool {
     let found = roles.get(role).and_then(|role| role.get("features")?.get(name)?.as_bool());
     found.unwrap_or(false)
 }
@@ -267,6 +273,7 @@ impl WampGate {
         let (wire, frame_bytes_max) = (self.wire, self.frame_bytes_max);
         let mut open = Open::new(node, realm, session, rights, hello.features, wire, frame_bytes_max, &self.link);
         open.calls_in_parts = hello.calls_in_parts;
+        open.passthru = hello.passthru;
         let (authid, authmethod) = (&*user.name, proved.method);
         tracing::debug!(peer = %self.peer, session = id.0, realm = hello.realm, authid, authmethod, "WAMP session joined");
         self.state = State::Open(Box::new(open));
@@ -277,10 +284,12 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 9] = [
+const BROKER_FEATURES: [&str; 11] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
+    "payload_passthru_mode",
+    "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
     "session_meta_api",
@@ -288,16 +297,20 @@ const BROKER_FEATURES: [&str; 9] = [
     "subscription_meta_api",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 10] = [
+const DEALER_FEATURES: [&str; 14] = [
     "call_canceling",
+    "call_reroute",
     "call_timeout",
+    "call_trustlevels",
     "caller_identification",
     "pattern_based_registration",
+    "payload_passthru_mode",
     "progressive_call_invocations",
     "progressive_call_results",
     "registration_meta_api",
     "registration_revocation",
     "session_meta_api",
+    "sharded_registration",
     "shared_registration",
 ];
 
