@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 use super::answer::{self, Answer, Failure};
-use super::fields::{decoded, fields, parameters};
+use super::fields::{decoded, parameters};
 use super::route::Visit;
 use super::{Server, call};
 use crate::node::users::ANONYMOUS;
@@ -52,6 +52,11 @@ fn place(path: &str) -> Option<Place> {
         }
         ("durables", None) => things(&[("GET", "fennec.admin.durables")], "GET"),
         ("durables", Some(name)) => thing(&[("DELETE", "fennec.admin.durable_delete")], "DELETE", name),
+        ("users", None) => things(&[("GET", "fennec.admin.user.list"), ("POST", "fennec.admin.user.add")], "GET, POST"),
+        ("users", Some(name)) => {
+            let methods = &[("PUT", "fennec.admin.user.passwd"), ("DELETE", "fennec.admin.user.remove")];
+            thing(methods, "PUT, DELETE", name)
+        }
         ("log-level", None) => {
             things(&[("GET", "fennec.admin.log_level"), ("PUT", "fennec.admin.log_level")], "GET, PUT")
         }
@@ -109,9 +114,9 @@ impl Visit {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut asked = read(request.method(), request.uri().path(), &query)?;
         let visitor = self.identify(request.headers()).await?;
-        if request.method() == Method::PUT {
+        if request.method() == Method::PUT || asked.procedure == "fennec.admin.user.add" {
             let body = self.read_json(request).await?;
-            asked.args.push(filter_of(&body)?);
+            asked.args.push(options_of(&body)?);
         }
         let guest = match self.enter(&visitor, asked.realm.as_deref()) {
             Err(Failure::NotAuthorized { .. }) if *visitor.proved.user.name == *ANONYMOUS => {
@@ -128,16 +133,10 @@ impl Visit {
     }
 }
 
-/// `{"filter": "info"}`.
-fn filter_of(body: &[u8]) -> Result<Value, Failure> {
-    let mut filter = None;
-    for field in fields(body, &[])? {
-        match &*field.name {
-            "filter" => filter = Some(Value::from(field.text()?)),
-            _ => return field.unknown("filter"),
-        }
-    }
-    filter.ok_or_else(|| Failure::Invalid("filter is missing".to_owned()))
+/// The object that is the body.
+fn options_of(body: &[u8]) -> Result<Value, Failure> {
+    let value = Value::decode(Format::Json, body).ok().filter(|value| value.as_map().is_some());
+    value.ok_or_else(|| Failure::Invalid("the body must be a JSON object".to_owned()))
 }
 
 impl Server {
@@ -191,6 +190,9 @@ mod tests {
             ("DELETE", "/admin/durables/d", "", "durable_delete", r#"["d"]"#),
             ("GET", "/admin/log-level", "", "log_level", "[]"),
             ("POST", "/admin/reload", "", "reload", "[]"),
+            ("GET", "/admin/users", "", "user.list", "[]"),
+            ("POST", "/admin/users", "", "user.add", "[]"),
+            ("DELETE", "/admin/users/ann", "", "user.remove", r#"["ann"]"#),
         ] {
             let expected = (format!("fennec.admin.{procedure}"), args.to_owned());
             assert_eq!(asked(method, path, query), Ok(expected), "{method} {path}?{query}");

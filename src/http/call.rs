@@ -218,8 +218,12 @@ fn status(uri: &str) -> StatusCode {
         "wamp.error.payload_size_exceeded" => StatusCode::PAYLOAD_TOO_LARGE,
         // The callee left before it answered.
         "wamp.error.canceled" => StatusCode::BAD_GATEWAY,
-        "fennec.error.condition_failed" | "fennec.error.conflict" | "fennec.error.not_held" => StatusCode::CONFLICT,
+        "fennec.error.condition_failed"
+        | "fennec.error.conflict"
+        | "fennec.error.not_held"
+        | "fennec.error.user_exists" => StatusCode::CONFLICT,
         "fennec.error.no_such_durable"
+        | "fennec.error.no_such_user"
         | "fennec.error.no_such_value"
         | "wamp.error.no_such_session"
         | "wamp.error.no_such_registration"

@@ -76,8 +76,7 @@ fn an_operator_looks_at_a_broker_and_steers_it_and_the_audit_log_has_every_chang
     assert_eq!(run(&["admin", "log-level", "warn,fennec::mqtt=debug", "--wamp", &ann]), "warn,fennec::mqtt=debug\n");
     let (code, why) = fail(&["admin", "log-level", "fennec=loud", "--wamp", &ann]);
     assert!(code == 6 && why.contains("is no log filter"), "{code} {why}");
-    // There are no files but the configuration.
-    assert_eq!(run(&["admin", "reload", "--wamp", &ann]), "");
+    assert_eq!(run(&["admin", "reload", "--wamp", &ann]), "users\n");
     assert!(run(&["admin", "durables", "list", "--wamp", &ann]).starts_with("NAME"));
 
     run(&["admin", "kick", &id, "--message", "out", "--wamp", &ann]);

@@ -2,6 +2,7 @@
 
 mod offer;
 mod table;
+mod users;
 
 use clap::{Args, Subcommand};
 
@@ -15,6 +16,7 @@ use crate::client::url::Protocol;
 use crate::types::value::Value;
 
 pub(super) use offer::offer;
+use users::UsersCommand;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AdminCommand {
@@ -34,6 +36,9 @@ pub(super) enum AdminCommand {
     /// List named durable subscriptions, and how far each is behind; delete one
     #[command(subcommand)]
     Durables(DurablesCommand),
+    /// List, add and remove users, and give them passwords
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Tell or change what is logged
     LogLevel(LogLevelArgs),
     /// Have the broker read its files again, as it does on SIGHUP
@@ -151,6 +156,7 @@ impl AdminCommand {
             Self::Retained(RetainedCommand::Get(args) | RetainedCommand::Delete(args)) => &args.connect,
             Self::Durables(DurablesCommand::List(args)) => &args.connect,
             Self::Durables(DurablesCommand::Delete(args)) => &args.connect,
+            Self::Users(command) => command.connect(),
             Self::LogLevel(args) => &args.connect,
             Self::Reload(args) => &args.connect,
         }
@@ -202,6 +208,7 @@ async fn answer(link: &mut Link, command: &AdminCommand) -> Result<Vec<String>, 
         AdminCommand::Durables(DurablesCommand::Delete(args)) => {
             call(link, "durable_delete", vec![args.name.as_str().into()]).await.map(|_| Vec::new())
         }
+        AdminCommand::Users(command) => users::answer(link, command).await,
         AdminCommand::LogLevel(args) => {
             let filter = args.filter.as_deref().map(Value::from).into_iter().collect();
             let answer = call(link, "log_level", filter).await?;

@@ -26,12 +26,15 @@ fn log_level(call: &GuestCall) -> Result<Value, Declined> {
     let invalid = |text: String| Declined { uri: "wamp.error.invalid_argument", text };
     let filter = log::started();
     let filter = filter.ok_or_else(|| Declined { uri: "wamp.error.unavailable", text: "nothing is logged".into() })?;
-    let (positional, named) = call.arguments()?;
-    let mut given =
-        positional.into_iter().chain(named.into_iter().filter(|(name, _)| name == "filter").map(|(_, v)| v));
-    match (given.next(), given.next()) {
-        (None | Some(Value::Null), None) => {}
-        (Some(Value::Text(text)), None) => filter.set(&text).map_err(invalid)?,
+    let (mut positional, mut named) = call.arguments()?;
+    if let Some(Value::Map(options)) = positional.pop_if(|last| last.as_map().is_some()) {
+        named.extend(options);
+    }
+    let by_place = positional.into_iter().map(|value| ("filter".to_owned(), value));
+    let given: Vec<_> = by_place.chain(named).filter(|(_, value)| !value.is_null()).collect();
+    match &given[..] {
+        [] => {}
+        [(name, Value::Text(text))] if name == "filter" => filter.set(text).map_err(invalid)?,
         _ => return Err(invalid("filter must be a string, and is the only argument".to_owned())),
     }
     Ok(Value::map([("filter", Value::from(filter.get()))]))

@@ -38,6 +38,8 @@ pub(super) const DURABLES: [Column; 6] = [
     ("LAG", "lag"),
     ("TOPIC", "topic"),
 ];
+pub(super) const USERS: [Column; 4] =
+    [("NAME", "name"), ("ROLE", "role"), ("REALMS", "realms"), ("METHODS", "methods")];
 
 pub(super) fn table(entries: &[Value], columns: &[Column]) -> Vec<String> {
     let heads: Vec<String> = columns.iter().map(|(head, _)| (*head).to_owned()).collect();

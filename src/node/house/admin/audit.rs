@@ -19,7 +19,7 @@ const LOOKS: [&str; 8] = [
     "fennec.admin.retained",
     "fennec.admin.retained_get",
     "fennec.admin.durables",
-    "fennec.admin.users",
+    "fennec.admin.user.list",
 ];
 /// What else is noted.
 const CHANGES: [&str; 12] = [
@@ -78,8 +78,13 @@ fn first_argument(call: &Call) -> Option<String> {
     let first = positional.into_iter().next().or_else(by_name)?;
     let text = match first {
         Value::Text(text) => text,
-        // Options: nothing was named.
-        Value::Map(_) | Value::Null => return None,
+        Value::Map(options) => {
+            return options.into_iter().find_map(|(name, value)| {
+                let text = value.as_str().filter(|_| NAMES.contains(&name.as_str()));
+                text.map(|text| text.chars().take(WHAT_MAX).collect())
+            });
+        }
+        Value::Null => return None,
         other => String::from_utf8_lossy(&other.to_bytes(Format::Json)).into_owned(),
     };
     Some(text.chars().take(WHAT_MAX).collect())
