@@ -7,14 +7,14 @@ use crate::node::testing::wire;
 use crate::types::event::Qos;
 
 /// A world whose anonymous clients may end sessions, too.
-fn world() -> World {
+pub fn world() -> World {
     let all = [Action::Publish, Action::Subscribe, Action::Call, Action::Register].map(|action| (action, "#", true));
     let named = [(Action::Call, "wamp/#", true), (Action::Call, "fennec/#", true)];
     Setup { roles: vec![role("anonymous", &[&all[..], &named].concat())], ..Setup::default() }.build()
 }
 
 /// A client of MQTT that is connected until the link is given back.
-fn mqtt(world: &World, client_id: &str, expiry_s: u32) -> (Arc<crate::node::clients::Client>, Arc<Link>) {
+pub fn mqtt(world: &World, client_id: &str, expiry_s: u32) -> (Arc<crate::node::clients::Client>, Arc<Link>) {
     let realm = world.node.realm("realm1").unwrap();
     let link = Arc::new(Link::default());
     let identity = Identity { client_id: Some(client_id.to_owned()), ..crate::node::testing::identity("dev") };
@@ -34,7 +34,7 @@ fn mqtt(world: &World, client_id: &str, expiry_s: u32) -> (Arc<crate::node::clie
     (connected.client, link)
 }
 
-fn leave(world: &World, client: &Arc<crate::node::clients::Client>, link: &Arc<Link>) {
+pub fn leave(world: &World, client: &Arc<crate::node::clients::Client>, link: &Arc<Link>) {
     let realm = world.node.realm("realm1").unwrap();
     realm.clients.disconnect(&world.node, &realm, client, link, Leaving::Orderly);
 }
@@ -42,7 +42,7 @@ fn leave(world: &World, client: &Arc<crate::node::clients::Client>, link: &Arc<L
 impl Client {
     /// Calls, and compares the RESULT or ERROR behind its request.
     #[track_caller]
-    fn asks(&mut self, procedure: &str, arguments: &str, expected: &str) {
+    pub fn asks(&mut self, procedure: &str, arguments: &str, expected: &str) {
         self.send(&format!(r#"[48,9,{{}},"{procedure}"{arguments}]"#));
         let answer = self.received_answer();
         let begins = if expected.starts_with('"') { "[8,48,9,{}," } else { "[50,9,{}" };
@@ -53,7 +53,7 @@ impl Client {
 
     /// Calls, and compares the URI of the ERROR.
     #[track_caller]
-    fn is_refused(&mut self, procedure: &str, arguments: &str, uri: &str) {
+    pub fn is_refused(&mut self, procedure: &str, arguments: &str, uri: &str) {
         self.send(&format!(r#"[48,9,{{}},"{procedure}"{arguments}]"#));
         let answer = self.received_answer();
         assert!(answer.starts_with(&format!(r#"[8,48,9,{{}},"{uri}","#)), "{procedure}{arguments}: {answer}");

@@ -1,5 +1,6 @@
 //! Clients that speak JSON text to their machines, on one node, with a clock of their own.
 
+mod admin;
 mod calling;
 mod disclosing;
 mod fuzz;
