@@ -36,6 +36,7 @@ mod keys;
 mod lines;
 mod lock;
 pub mod log;
+mod memory;
 mod node;
 mod open_log;
 mod outbound;

@@ -10,7 +10,7 @@ use super::fields::{decoded, parameters};
 use super::route::Visit;
 use super::{Server, call};
 use crate::node::users::ANONYMOUS;
-use crate::router::authorize::Action;
+use crate::router::authorize::{Action, Verdict};
 use crate::types::payload::Format;
 use crate::types::topic::Topic;
 use crate::types::value::Value;
@@ -126,7 +126,7 @@ impl Visit {
         };
         let procedure = Topic::from_uri(asked.procedure);
         let procedure = procedure.map_err(|error| Failure::InvalidTopic { field: "procedure", error })?;
-        if *visitor.proved.user.name == *ANONYMOUS && !guest.rights.allows(Action::Call, &procedure) {
+        if *visitor.proved.user.name == *ANONYMOUS && guest.rights.judge(Action::Call, &procedure) == Verdict::No {
             return Err(Failure::NoCredentials);
         }
         self.server.administer(&guest, procedure, &asked.args).await

@@ -3,6 +3,7 @@
 //! ```text
 //! connection --hyper--> route --/publish, /call--> node          --JSON--> answer
 //!                            \--/subscribe-------> node session  --events-> body, until the client goes
+//!                            |-/lp/…-------------> LongPollGate (`cli` gives it), through a pipe
 //!                           |--/admin/…-----> `fennec.admin.*`   --JSON--> answer
 //!                             \-WebSocket--------> WebSocketGate (`cli` gives it): from here on no HTTP any more
 //! ```
@@ -10,7 +11,7 @@
 //! Every request stands for itself: it says who it is (`access`), gets a session in a realm for as long as it takes, and
 //! is allowed by the same authorizer what MQTT and WAMP clients are.
 //!
-//! Left out on purpose: cookies and logins, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
+//! Left out on purpose: cookies and logins, and HTTP/2 (a proxy in front speaks it).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -33,12 +34,14 @@ use crate::types::network::Network;
 mod access;
 mod admin;
 mod answer;
+mod asking;
 pub mod bare;
 mod call;
 mod counted;
 mod fields;
 mod forwarded;
 pub mod hooks;
+pub mod longpoll;
 pub mod metrics;
 mod page;
 mod publish;
@@ -64,6 +67,8 @@ pub struct Settings {
     pub address_header: AddressHeader,
     /// Paths that speak WebSocket, each with the gate that gets its sockets.
     pub websockets: Vec<(&'static str, Arc<dyn WebSocketGate>)>,
+    /// What speaks WAMP with those who cannot use a WebSocket.
+    pub long_poll: Option<Arc<dyn longpoll::LongPollGate>>,
     /// What the page at `/` tells.
     pub places: Vec<Place>,
     /// What answers `POST /hooks/NAME`.
@@ -115,11 +120,13 @@ pub struct Server {
     clock: Clock,
     settings: Settings,
     draining: watch::Sender<bool>,
+    transports: longpoll::Transports,
 }
 
 impl Server {
     pub fn new(node: Arc<Node>, clock: Clock, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { node, clock, settings, draining: watch::Sender::new(false) })
+        let (draining, transports) = (watch::Sender::new(false), longpoll::Transports::default());
+        Arc::new(Self { node, clock, settings, draining, transports })
     }
 
     /// Closes connections as soon as no request is under way on them. To be called when the node drains, which ends
