@@ -1,6 +1,9 @@
 //! PUBLISH from clients: how it is answered and what is passed on (MQTT 5, 3.3 to 3.7, 4.3).
 
 use super::*;
+use crate::router::rules::{Disclosure, Scope};
+use crate::types::payload::Codec;
+use crate::types::topic::Topic;
 
 #[test]
 fn publish_is_answered_by_its_qos() {
@@ -203,6 +206,50 @@ fn properties_are_passed_on_unaltered() {
     assert_eq!(level_4.hear(), ["publish a x", "publish a x q1 #1"]);
     level_4.publish("a", "plain", Q0);
     assert_eq!(level_5.hear(), ["publish a plain"]);
+}
+
+#[test]
+fn attributes_of_payloads_that_are_passed_through_are_user_properties() {
+    let world = World::new();
+    let mut subscriber = world.join(v5("s"));
+    subscriber.subscribe("#", Q0);
+    let pairs = owned(&[("k", "1"), ("ppt_scheme", "mqtt"), ("ppt_keyid", "x")]);
+    let properties = PublishProperties { user_properties: UserProperties::new(&pairs), ..PublishProperties::default() };
+    let mut publisher = world.join(v5("p"));
+    publisher.publish_with(Publish { retain: true, ..publish("a", "[1]", Q1) }, &properties);
+    let heard = subscriber.hear();
+    assert!(heard.len() == 1 && heard[0].ends_with("k:1 ppt_scheme:mqtt ppt_keyid:x"), "{heard:?}");
+    let event = realm(&world).retained(&Topic::from_name("a").unwrap(), NOW_MS).unwrap();
+    let passthru = event.properties.as_ref().unwrap().passthru.as_ref().unwrap();
+    assert_eq!(passthru.iter().collect::<Vec<_>>(), [("ppt_scheme", "mqtt"), ("ppt_keyid", "x")]);
+    // WAMP subscribers get one binary argument, though it could be read as JSON.
+    assert_eq!(event.as_event(NOW_MS).translation(), Codec::Raw);
+    // Without a scheme they are properties like all others.
+    let pairs = owned(&[("ppt_keyid", "x")]);
+    let properties = PublishProperties { user_properties: UserProperties::new(&pairs), ..PublishProperties::default() };
+    publisher.publish_with(publish("b", "x", Q0), &properties);
+    assert_eq!(subscriber.hear(), ["publish b x ppt_keyid:x"]);
+}
+
+#[test]
+fn what_mqtt_clients_publish_has_the_trust_level_of_their_role() {
+    let scope = |filter: &str, role: &str| Scope {
+        realm: None,
+        pattern: TopicPattern::from_filter(filter).unwrap(),
+        roles: vec![role.into()],
+    };
+    let trust = vec![(scope("app/#", "user"), 9), (scope("app/#", "anonymous"), 2)];
+    let disclosure = vec![(scope("app/#", "anonymous"), Disclosure::Forced)];
+    let world = Setup { rules: Rules { trust, disclosure }, ..Setup::default() }.build();
+    let mut publisher = world.join(v5("p"));
+    for (topic, trust) in [("app/t", Some(2)), ("other", None)] {
+        publisher.publish_with(Publish { retain: true, ..publish(topic, "x", Q1) }, &PublishProperties::default());
+        publisher.hear();
+        let event = realm(&world).retained(&Topic::from_name(topic).unwrap(), NOW_MS).unwrap();
+        assert_eq!(event.properties.as_ref().and_then(|properties| properties.trust), trust, "{topic}");
+        let told = event.publisher.as_ref().and_then(|publisher| publisher.authrole.as_deref());
+        assert_eq!(told, trust.map(|_| "anonymous"), "{topic}");
+    }
 }
 
 /// MQTT 5, 3.3.2.3.2.

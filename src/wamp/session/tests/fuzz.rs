@@ -41,6 +41,12 @@ fn any_message() -> impl Strategy<Value = String> {
             r#""mode":"skip""#,
             r#""eligible":[1]"#,
             r#""user_properties":{"a":["b","c"]}"#,
+            r#""rkey":"r""#,
+            r#""nkey":"n""#,
+            r#""runmode":"partition""#,
+            r#""ppt_keyid":"k""#,
+            r#""enc_algo":"x_a""#,
+            r#""ppt_scheme":"x_a""#,
             r#""x":null"#,
         ]);
         proptest::collection::vec(one, 0..3).prop_map(|all| format!("{{{}}}", all.join(",")))
@@ -57,6 +63,11 @@ fn any_message() -> impl Strategy<Value = String> {
         4 => (id(), options(), args()).prop_map(|(id, options, args)| format!("[70,{id},{options}{args}]")),
         2 => (id(), args()).prop_map(|(id, args)| format!(r#"[8,68,{id},{{}},"com.error"{args}]"#)),
         2 => (id(), options()).prop_map(|(id, options)| format!("[49,{id},{options}]")),
+        2 => (id(), name(), args()).prop_map(|(id, name, args)| {
+            format!(r#"[48,{id},{{}},"wamp.session.add_testament",["{name}"{args}],{{"scope":"detached"}}]"#)
+        }),
+        1 => id().prop_map(|id| format!(r#"[48,{id},{{}},"wamp.session.flush_testaments"]"#)),
+        2 => id().prop_map(|id| format!(r#"[8,68,{id},{{}},"wamp.error.unavailable"]"#)),
         1 => Just(r#"[6,{},"wamp.close.close_realm"]"#.to_owned()),
         1 => Just(HELLO.to_owned()),
         1 => select(vec!["[2,1,{}]", "[3,{},\"a\"]", "[5,\"x\",{}]", "[36,1,1,{}]", "[50,1,{}]", "[17,1,1]"])
