@@ -265,6 +265,7 @@ impl Clients {
                     known.read_log(node, realm, connecting.rights.clone());
                 }
                 known.attach(realm, connecting, number, |mailbox| greet(true, mailbox));
+                realm.note_joined(&known.session);
                 return Ok(Connected { client: known, present: true, logged: number });
             }
             inner.end(node, realm, connecting.client_id(), End::TakenOver);
@@ -299,6 +300,7 @@ impl Clients {
         let progress = mailbox.take_progress();
         drop(mailbox);
         realm.set_away(&client.session, true);
+        realm.note_left(&client.session);
         let client_id = client.client_id();
         // A callee that is away answers nothing: its calls fail now, and further ones go to others.
         realm.leave_calls(node, &client.session);
@@ -477,6 +479,7 @@ impl Client {
     }
 
     fn attach(&self, realm: &Realm, connecting: Connecting, logged: Option<u64>, greet: impl FnOnce(&mut Mailbox)) {
+        self.session.set_origin(connecting.identity.origin.clone());
         let Connecting { link, wire, receive_max, frame_bytes_max, alias_max, .. } = connecting;
         self.session.set_rights(connecting.rights);
         let mut record = self.record.lock();
