@@ -28,12 +28,12 @@ use super::session::{Identity, Session, Sieve};
 use super::wire::WireRef;
 use crate::queue::command::{Command, Cursor, CursorName, Farewell, WillRow};
 use crate::queue::message::Batch;
-use crate::router::authorize::Rights;
+use crate::router::authorize::{Action, Rights, Verdict};
 use crate::router::broker::{Options, Subscribed};
 use crate::types::event::Qos;
 use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, SessionId, SubscriptionId};
-use crate::types::topic::TopicPattern;
+use crate::types::topic::{Topic, TopicPattern};
 
 mod entering;
 pub mod mirror;
@@ -183,6 +183,21 @@ impl Clients {
         let Some(session) = inner.by_id.get(client_id).map(|client| client.session.clone()) else { return 0 };
         let takes_over = session.identity.authid == authid && session.mailbox().online().is_some();
         if takes_over { inner.takeovers.delay_ms(client_id, now_ms, max_ms) } else { 0 }
+    }
+
+    /// Whether the session of a client id, if there is one, has only what these rights allow. Else it is not taken up again: what was
+    /// subscribed to would go on coming.
+    pub fn may_resume(&self, client_id: &str, rights: &Rights) -> bool {
+        let inner = self.inner.lock();
+        let Some(client) = inner.by_id.get(client_id) else { return true };
+        let record = client.record.lock();
+        let may = |action, pattern: &TopicPattern| rights.judge_pattern(action, pattern) != Verdict::No;
+        let offered = |filter: &str| {
+            let name = filter.split_once('/').and_then(|(_, name)| Topic::from_name(name).ok());
+            name.is_none_or(|name| may(Action::Register, &TopicPattern::exact(&name)))
+        };
+        record.subscriptions.values().all(|held| may(Action::Subscribe, &held.pattern))
+            && record.procedures.keys().all(|filter| offered(filter))
     }
 
     /// Whether the session of a client id has a connection.

@@ -128,6 +128,7 @@ async fn talk(bytes: usize) -> (TlsStream<TcpStream>, oneshot::Receiver<usize>, 
         protocol: Protocol::Mqtt,
         tls: Some(tls),
         proxy: None,
+        proxies: Arc::default(),
         seats: Seats::new(node, Clock::default()),
         workers: workers.clone(),
     };
