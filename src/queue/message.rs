@@ -416,7 +416,7 @@ pub fn without(bytes: &[u8], dead: impl Fn(&Head<'_>) -> bool) -> Result<Bytes, 
 /// # Errors
 /// It is none.
 pub fn read_command(bytes: &[u8]) -> Result<Command, Malformed> {
-    rmp_serde::from_slice(bytes).map_err(|_| Malformed)
+    crate::types::packed::from_slice(bytes).map_err(|_| Malformed)
 }
 
 impl<'a> Events<'a> {
@@ -483,7 +483,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The bytes are damaged.
     pub fn extras(&self) -> Result<Option<Extras>, Malformed> {
-        self.extras.map(|bytes| rmp_serde::from_slice(bytes).map_err(|_| Malformed)).transpose()
+        self.extras.map(|bytes| crate::types::packed::from_slice(bytes).map_err(|_| Malformed)).transpose()
     }
 }
 
