@@ -1,5 +1,4 @@
-//! The README says which state survives what; `docs/durable.md` names the tests that say so. `docs/mqtt.md` names them for the
-//! features and the normative statements of MQTT.
+//! The README says which state survives what; `docs/durable.md` names the tests that say so.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,11 +37,38 @@ fn every_row_of_the_table_of_what_survives_has_tests() {
     assert_eq!(first_cells(&durable, "## How it is tested"), rows);
 }
 
+/// All functions without arguments.
+fn all_functions() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["src", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut names));
+    names
+}
+
 #[test]
-fn tests_that_are_named_exist() {
+fn tests_that_the_pages_of_tls_and_limits_name_exist() {
     let mut functions_of_all = BTreeSet::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     ["src", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut functions_of_all));
+    let (tls, limits) = (read("docs/tls.md"), read("docs/limits.md"));
+    let of_tls = tls.split_once("## How it is tested").unwrap().1.to_owned();
+    // The last cell of tables with five columns.
+    let of_limits: String =
+        limits.lines().filter_map(|line| line.strip_suffix('|')?.split('|').nth(5)).collect::<Vec<_>>().join(" ");
+    let named: Vec<_> = [&of_tls, &of_limits]
+        .iter()
+        .flat_map(|text| text.split('`'))
+        .filter(|word| word.contains('_') && !word.contains(' '))
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(functions_of_all.contains(name), "{name} is named, but no test");
+    }
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let functions_of_all = all_functions();
     let durable = read("docs/durable.md");
     let tested = durable.split_once("## How it is tested").unwrap().1;
     // Names of tests are sentences; others are short.
@@ -53,109 +79,65 @@ fn tests_that_are_named_exist() {
     }
 }
 
+/// The cells of the rows of all tables behind a heading.
+fn rows<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let behind = page.split_once(heading).expect("the heading").1;
+    let cells = |line: &'a str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
+    let mut rows = Vec::new();
+    for table in behind.split("\n\n").filter(|part| part.trim_start().starts_with('|')) {
+        rows.extend(table.trim().lines().skip(2).map(cells));
+    }
+    rows
+}
+
+#[test]
+fn every_row_of_the_wamp_specification_names_tests_that_exist() {
+    let functions_of_all = all_functions();
+    let wamp = read("docs/wamp.md");
+    let rows = rows(&wamp, "## What of the specification, and how it is tested");
+    assert!(rows.len() > 40, "{}", rows.len());
+    for row in rows {
+        let [what, status, tests] = row[..] else { panic!("three cells: {row:?}") };
+        assert!(status.starts_with("yes") || status.starts_with("differs"), "{what}: {status}");
+        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{what} has no test");
+        for name in tests {
+            assert!(functions_of_all.contains(name), "docs/wamp.md names {name}, which is no test");
+        }
+    }
+}
+
+#[test]
+fn every_feature_that_welcome_announces_is_documented() {
+    let (wamp, hello) = (read("docs/wamp.md"), read("src/wamp/session/hello/mod.rs"));
+    let announced: Vec<&str> = hello
+        .split("_FEATURES: [&str;")
+        .skip(1)
+        .flat_map(|list| list.split_once("];").expect("an end").0.split('"').skip(1).step_by(2))
+        .collect();
+    assert!(announced.len() > 20, "{announced:?}");
+    for feature in announced {
+        assert!(wamp.contains(&format!("`{feature}`")), "docs/wamp.md does not name {feature}");
+    }
+}
+
 /// Sections of MQTT 5.0 with normative statements: the numbers of the first and the last.
-const MQTT_5: &[(&str, u32, u32)] = &[
-    ("1.5.4", 1, 3),
-    ("1.5.5", 1, 1),
-    ("1.5.7", 1, 1),
-    ("2.1.3", 1, 1),
-    ("2.2.1", 2, 6),
-    ("2.2.2", 1, 1),
-    ("3.1.0", 1, 2),
-    ("3.1.2", 1, 30),
-    ("3.1.3", 1, 12),
-    ("3.1.4", 1, 6),
-    ("3.2.0", 1, 2),
-    ("3.2.2", 1, 22),
-    ("3.3.1", 1, 13),
-    ("3.3.2", 1, 20),
-    ("3.3.4", 1, 10),
-    ("3.4.2", 1, 3),
-    ("3.5.2", 1, 3),
-    ("3.6.1", 1, 1),
-    ("3.6.2", 1, 3),
-    ("3.7.2", 1, 3),
-    ("3.8.1", 1, 1),
-    ("3.8.3", 1, 5),
-    ("3.8.4", 1, 8),
-    ("3.9.2", 1, 2),
-    ("3.9.3", 1, 2),
-    ("3.10.1", 1, 1),
-    ("3.10.3", 1, 2),
-    ("3.10.4", 1, 6),
-    ("3.11.2", 1, 2),
-    ("3.11.3", 1, 2),
-    ("3.12.4", 1, 1),
-    ("3.14.0", 1, 1),
-    ("3.14.1", 1, 1),
-    ("3.14.2", 1, 4),
-    ("3.14.4", 1, 3),
-    ("3.15.1", 1, 1),
-    ("3.15.2", 1, 3),
-    ("4.1.0", 1, 2),
-    ("4.2", 1, 1),
-    ("4.3.1", 1, 1),
-    ("4.3.2", 1, 5),
-    ("4.3.3", 1, 13),
-    ("4.4.0", 1, 2),
-    ("4.5.0", 1, 2),
-    ("4.6.0", 1, 6),
-    ("4.7.0", 1, 1),
-    ("4.7.1", 1, 2),
-    ("4.7.2", 1, 1),
-    ("4.7.3", 1, 4),
-    ("4.8.2", 1, 6),
-    ("4.9.0", 1, 3),
-    ("4.12.0", 1, 7),
-    ("4.12.1", 1, 2),
-    ("4.13.1", 1, 1),
-    ("4.13.2", 1, 1),
-    ("6.0.0", 1, 4),
-];
+const MQTT_5: &str = "\
+    1.5.4-1..3 1.5.5-1..1 1.5.7-1..1 2.1.3-1..1 2.2.1-2..6 2.2.2-1..1 3.1.0-1..2 3.1.2-1..30 3.1.3-1..12 \
+    3.1.4-1..6 3.2.0-1..2 3.2.2-1..22 3.3.1-1..13 3.3.2-1..20 3.3.4-1..10 3.4.2-1..3 3.5.2-1..3 3.6.1-1..1 \
+    3.6.2-1..3 3.7.2-1..3 3.8.1-1..1 3.8.3-1..5 3.8.4-1..8 3.9.2-1..2 3.9.3-1..2 3.10.1-1..1 3.10.3-1..2 \
+    3.10.4-1..6 3.11.2-1..2 3.11.3-1..2 3.12.4-1..1 3.14.0-1..1 3.14.1-1..1 3.14.2-1..4 3.14.4-1..3 3.15.1-1..1 \
+    3.15.2-1..3 4.1.0-1..2 4.2-1..1 4.3.1-1..1 4.3.2-1..5 4.3.3-1..13 4.4.0-1..2 4.5.0-1..2 4.6.0-1..6 \
+    4.7.0-1..1 4.7.1-1..2 4.7.2-1..1 4.7.3-1..4 4.8.2-1..6 4.9.0-1..3 4.12.0-1..7 4.12.1-1..2 4.13.1-1..1 \
+    4.13.2-1..1 6.0.0-1..4";
 
 /// The same of 3.1.1.
-const MQTT_3_1_1: &[(&str, u32, u32)] = &[
-    ("1.5.3", 1, 3),
-    ("2.2.2", 1, 2),
-    ("2.3.1", 1, 7),
-    ("3.1.0", 1, 2),
-    ("3.1.2", 1, 24),
-    ("3.1.3", 1, 11),
-    ("3.1.4", 1, 5),
-    ("3.2.0", 1, 1),
-    ("3.2.2", 1, 6),
-    ("3.3.1", 1, 12),
-    ("3.3.2", 1, 3),
-    ("3.3.4", 1, 1),
-    ("3.3.5", 1, 2),
-    ("3.6.1", 1, 1),
-    ("3.8.1", 1, 1),
-    ("3.8.3", 1, 4),
-    ("3.8.4", 1, 6),
-    ("3.9.3", 1, 2),
-    ("3.10.1", 1, 1),
-    ("3.10.3", 1, 2),
-    ("3.10.4", 1, 6),
-    ("3.12.4", 1, 1),
-    ("3.14.1", 1, 1),
-    ("3.14.4", 1, 3),
-    ("4.1.0", 1, 2),
-    ("4.2.0", 1, 1),
-    ("4.3.1", 1, 1),
-    ("4.3.2", 1, 2),
-    ("4.3.3", 1, 2),
-    ("4.4.0", 1, 1),
-    ("4.5.0", 1, 2),
-    ("4.6.0", 1, 6),
-    ("4.7.1", 1, 3),
-    ("4.7.2", 1, 1),
-    ("4.7.3", 1, 4),
-    ("4.8.0", 1, 2),
-    ("6.0.0", 1, 4),
-    ("7.0.0", 1, 2),
-    ("7.1.1", 1, 1),
-    ("7.1.2", 1, 1),
-];
+const MQTT_3_1_1: &str = "\
+    1.5.3-1..3 2.2.2-1..2 2.3.1-1..7 3.1.0-1..2 3.1.2-1..24 3.1.3-1..11 3.1.4-1..5 3.2.0-1..1 3.2.2-1..6 \
+    3.3.1-1..12 3.3.2-1..3 3.3.4-1..1 3.3.5-1..2 3.6.1-1..1 3.8.1-1..1 3.8.3-1..4 3.8.4-1..6 3.9.3-1..2 \
+    3.10.1-1..1 3.10.3-1..2 3.10.4-1..6 3.12.4-1..1 3.14.1-1..1 3.14.4-1..3 4.1.0-1..2 4.2.0-1..1 4.3.1-1..1 \
+    4.3.2-1..2 4.3.3-1..2 4.4.0-1..1 4.5.0-1..2 4.6.0-1..6 4.7.1-1..3 4.7.2-1..1 4.7.3-1..4 4.8.0-1..2 \
+    6.0.0-1..4 7.0.0-1..2 7.1.1-1..1 7.1.2-1..1";
 
 /// The statements of a cell: `3.1.0-1, 2; 3.1.4-3`.
 fn statements(cell: &str) -> Vec<String> {
@@ -167,22 +149,25 @@ fn statements(cell: &str) -> Vec<String> {
     all
 }
 
+/// What `1.5.4-1..3` stands for.
+fn statements_of(section: &str) -> Vec<String> {
+    let (name, numbers) = section.split_once('-').expect("a section and its numbers");
+    let (first, last) = numbers.split_once("..").expect("the first and the last");
+    let numbers = first.parse::<u32>().unwrap()..=last.parse().unwrap();
+    numbers.map(|number| format!("{name}-{number}")).collect()
+}
+
 #[test]
 fn every_normative_statement_of_mqtt_stands_in_the_table_once() {
     let page = read("docs/mqtt.md");
     let behind = page.split_once("## Statement by statement").expect("the heading").1;
     let section = behind.split("\n## ").next().unwrap_or_default();
-    let rows: Vec<Vec<&str>> = section
-        .lines()
-        .filter(|line| line.starts_with('|') && !line.starts_with("|---") && !line.starts_with("| 5.0 "))
-        .map(|line| line.split('|').map(str::trim).collect())
-        .collect();
+    let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|---") && !line.starts_with("| 5.0 ");
+    let rows: Vec<Vec<&str>> =
+        section.lines().filter(is_row).map(|line| line.split('|').map(str::trim).collect()).collect();
     for (column, sections) in [(1, MQTT_5), (2, MQTT_3_1_1)] {
         let mut found: Vec<String> = rows.iter().flat_map(|row| statements(row[column])).collect();
-        let of_section = |(section, first, last): &(&str, u32, u32)| {
-            (*first..=*last).map(|number| format!("{section}-{number}")).collect::<Vec<_>>()
-        };
-        let mut expected: Vec<String> = sections.iter().flat_map(of_section).collect();
+        let mut expected: Vec<String> = sections.split_whitespace().flat_map(statements_of).collect();
         found.sort();
         expected.sort();
         let missing: Vec<_> = expected.iter().filter(|one| !found.contains(one)).collect();
@@ -191,18 +176,14 @@ fn every_normative_statement_of_mqtt_stands_in_the_table_once() {
         assert!(missing.is_empty() && unknown.is_empty() && twice.is_empty(), "{missing:?} {unknown:?} {twice:?}");
     }
     for row in rows {
-        let needs_none = row[3].starts_with("client") && !row[3].contains(';')
-            || row[3].starts_with("none")
-            || row[3].starts_with("conformance");
+        let needs_none = row[3] == "client" || ["none", "conformance"].iter().any(|word| row[3].starts_with(word));
         assert!(needs_none || row[4].contains('`'), "no test is named for {row:?}");
     }
 }
 
 #[test]
 fn tests_that_the_page_of_mqtt_names_exist() {
-    let mut functions_of_all = BTreeSet::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    ["src", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut functions_of_all));
+    let functions_of_all = all_functions();
     let page = read("docs/mqtt.md");
     let is_name = |word: &&str| {
         word.matches('_').count() > 2 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

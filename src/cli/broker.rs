@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::Failure;
-use super::access;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
+use super::memory::MemoryWatch;
 use super::open_log::open_log;
 use super::outbound::Outbound;
-use super::reload;
-use super::user;
 use super::watch::Watch;
+use super::{Failure, access, admin, reload, user};
 use crate::cluster::process::EntryHandle;
-use crate::http::{self, Entrance, MoreMetrics};
+use crate::http::{self, Entrance, MoreMetrics, Scope};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::{Pump, drive};
-use crate::net::stream::{Seats, Stream};
+use crate::net::seats::Seats;
+use crate::net::stream::Stream;
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
 use crate::node::log::Threads;
@@ -108,7 +107,7 @@ impl Broker {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
-        let seats = Seats::new(node.clone());
+        let seats = Seats::new(node.clone(), clock);
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
         let access = access::Access::new(node.clone(), config.clone());
@@ -116,6 +115,7 @@ impl Broker {
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
         let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
         let watch = Watch::new(tls, Vec::new());
+        admin::offer(&node, &watch, &access, runtime.handle());
         let more = outbound.metrics(log.more_metrics());
         let watched = watch.clone();
         let more: MoreMetrics = Arc::new(move |text| {
@@ -128,6 +128,7 @@ impl Broker {
                 protocol: bound.counted_as(),
                 tls: bound.tls.clone(),
                 proxy: bound.config.proxy.clone(),
+                proxies: bound.config.trusted_proxies.clone(),
                 seats: seats.clone(),
                 workers: workers.clone(),
             };
@@ -176,7 +177,7 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             let connection = move |stream: Stream| {
                 let settings = if anonymous.lets_in(stream.peer()) { &anybody } else { &known };
                 let gate = house.mqtt(settings, stream.peer().clone());
-                drive(Pump::new(stream, gate, house.clock))
+                drive(Pump::new(stream, gate, house.clock).paced(&house.node))
             };
             listener.serve(door, connection, stop).await;
         }
@@ -184,15 +185,21 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             let connection = move |stream: Stream| {
                 let access = Access { anonymous: anonymous.lets_in(stream.peer()) };
                 let gate = wamp::serve::rawsocket(&house.node, access, stream.peer().clone(), house.clock.now_ms());
-                drive(Pump::new(stream, gate, house.clock))
+                drive(Pump::new(stream, gate, house.clock).paced(&house.node))
             };
             listener.serve(door, connection, stop).await;
         }
-        Protocol::Http => {
+        Protocol::Http | Protocol::Admin | Protocol::Metrics => {
+            let scope = match config.protocol {
+                Protocol::Admin => Scope::Admin,
+                Protocol::Metrics => Scope::Metrics,
+                _ => Scope::All,
+            };
             let entrance = Arc::new(Entrance {
                 realm: config.realm.clone(),
                 anonymous: config.anonymous,
                 trusted_proxies: config.trusted_proxies.clone(),
+                scope,
             });
             let connection = move |stream| http.clone().serve(stream, entrance.clone());
             listener.serve(door, connection, stop).await;
@@ -208,7 +215,7 @@ impl Bound {
     fn counted_as(&self) -> metrics::Protocol {
         match self.config.protocol {
             Protocol::Mqtt => metrics::Protocol::Mqtt,
-            Protocol::Http => metrics::Protocol::Http,
+            Protocol::Http | Protocol::Admin | Protocol::Metrics => metrics::Protocol::Http,
             Protocol::RawSocket => metrics::Protocol::Wamp,
         }
     }
@@ -218,7 +225,7 @@ fn bind(config: &ListenerConfig) -> Result<Bound, Failure> {
     let named = |what: String| Failure::Run(format!("{}: {what}", config.key));
     let alpn = match config.protocol {
         Protocol::Mqtt => &["mqtt"][..],
-        Protocol::Http => &["http/1.1"],
+        Protocol::Http | Protocol::Admin | Protocol::Metrics => &["http/1.1"],
         // No name is registered for RawSocket.
         Protocol::RawSocket => &[],
     };
@@ -264,11 +271,13 @@ fn policy(durable: &DurablePolicy) -> Policy {
 async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {
     let mut ticks = tokio::time::interval(TICK);
     let mut sys_at_ms = 0;
+    let mut memory = MemoryWatch::new();
     loop {
         ticks.tick().await;
         let now_ms = clock.now_ms();
         node.tick(now_ms);
         workers.balance();
+        memory.look(&node, now_ms);
         if now_ms >= sys_at_ms {
             node.publish_sys(clock.uptime_ms() / 1000, now_ms);
             sys_at_ms = now_ms + SYS_MS;

@@ -122,6 +122,8 @@ pub enum Failure {
     StoreUnavailable(String),
     #[error("as many sessions as there may be")]
     TooManySessions,
+    #[error("there is no memory for more")]
+    MemoryFull,
     #[error("there is no such transport, or it was closed")]
     NoTransport,
     #[error("too many messages wait for those that were sent before")]
@@ -151,6 +153,7 @@ impl Failure {
             Self::StoreUnavailable(_)
             | Self::CannotAuthenticate
             | Self::TooManySessions
+            | Self::MemoryFull
             | Self::TooManySends
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -174,9 +177,11 @@ impl Failure {
             Self::ConditionFailed => "fennec.error.condition_failed",
             Self::Conflict => "fennec.error.conflict",
             Self::StoreUnavailable(_) => "fennec.error.store_unavailable",
-            Self::RetainedFull | Self::TooManyDurables | Self::TooManySessions | Self::TooManySends => {
-                "fennec.error.quota_exceeded"
-            }
+            Self::RetainedFull
+            | Self::TooManyDurables
+            | Self::TooManySessions
+            | Self::TooManySends
+            | Self::MemoryFull => "fennec.error.quota_exceeded",
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
             Self::Draining => "wamp.close.system_shutdown",
@@ -195,7 +200,7 @@ impl Failure {
                 let basic = HeaderValue::from_static("Basic realm=\"fennec\", charset=\"UTF-8\"");
                 headers.insert(WWW_AUTHENTICATE, basic);
             }
-            Self::StoreUnavailable(_) | Self::CannotAuthenticate => {
+            Self::StoreUnavailable(_) | Self::CannotAuthenticate | Self::MemoryFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }
             Self::NoWebSocket => {
@@ -236,6 +241,7 @@ impl From<PublishRefused> for Failure {
                 Self::NotAuthorized { what: "be disclosed to those who subscribe here" }
             }
             PublishRefused::NotAuthorized => Self::NotAuthorized { what: "publish to this topic" },
+            PublishRefused::MemoryFull => Self::MemoryFull,
             PublishRefused::RetainedFull => Self::RetainedFull,
             PublishRefused::ConditionWithoutRetain => Self::Invalid(refused.to_string()),
         }

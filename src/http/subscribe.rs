@@ -21,7 +21,7 @@ use super::write::Object;
 use super::{Server, sse};
 use crate::net::clock::Clock;
 use crate::node::Node;
-use crate::node::link::{End, Link};
+use crate::node::link::{End, Kick, Link};
 use crate::node::mailbox::Mailbox;
 use crate::node::metrics::{Drop as Dropped, Protocol, Tally};
 use crate::node::past::Found;
@@ -51,12 +51,17 @@ impl Server {
     /// # Errors
     /// The guest may not subscribe to all of it, there are too many sessions, or the past cannot be read.
     pub(super) async fn subscribe(&self, guest: Guest, request: Request) -> Result<Answer, Failure> {
+        let about: Vec<_> = request.patterns.iter().map(|pattern| (Action::Subscribe, pattern.clone())).collect();
+        self.decide(&guest, &about).await;
         let allowed = |pattern| guest.rights.allows_pattern(Action::Subscribe, pattern);
         if !request.patterns.iter().all(allowed) {
             return Err(Failure::NotAuthorized { what: "subscribe to this topic" });
         }
         if request.patterns.len() > self.node.limits.subscriptions_per_session_max {
             return Err(Failure::Invalid("more topics than a session may subscribe to".to_owned()));
+        }
+        if self.node.is_tight() {
+            return Err(Failure::MemoryFull);
         }
         let sessions: usize = self.node.realms().iter().map(|realm| realm.sessions_len()).sum();
         if sessions >= self.node.limits.sessions_max {
@@ -194,7 +199,7 @@ impl Events {
     fn subscribe_single(&mut self, request: Request, place: Option<Found>) {
         let Request { patterns, retained, snapshot, durable, filter, .. } = request;
         let Some(pattern) = patterns.into_iter().next() else { return };
-        let variant = Variant { filter: filter.clone(), name: durable.clone() };
+        let variant = Variant { filter: filter.clone(), name: durable.clone(), node_key: None };
         let until = snapshot.then(|| self.node.log.history.fed());
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             let Some(place) = place else { return };
@@ -245,7 +250,7 @@ impl Events {
         }
         if let Some(reason) = self.link.asked_to_end() {
             self.ended = true;
-            return Poll::Ready(Some(farewell(reason)));
+            return Poll::Ready(Some(farewell(reason, self.link.kicked())));
         }
         if self.end_single() {
             return self.poll(cx);
@@ -318,14 +323,21 @@ fn resumed(places: &[Option<Found>]) -> Option<Vec<u8>> {
 }
 
 /// The last event, which says why there are no more.
-fn farewell(reason: End) -> Bytes {
-    let reason = match reason {
-        End::Shutdown => "the broker is stopping",
-        End::NotAuthorized => "what you may do has changed: ask again",
-        End::SlowConsumer => "events were not read as fast as they came",
-        End::TakenOver | End::Kicked | End::Over => "ended by the broker",
+fn farewell(reason: End, kick: Option<&Kick>) -> Bytes {
+    let reason = match (reason, kick) {
+        (End::Shutdown, _) => "the broker is stopping",
+        (End::NotAuthorized, _) => "what you may do has changed: ask again",
+        (End::TooFast, _) => "too much was sent",
+        (End::SlowConsumer, _) => "events were not read as fast as they came",
+        (End::Kicked, Some(kick)) => kick.message.as_deref().unwrap_or(&kick.reason),
+        (End::TakenOver | End::Kicked | End::Over, _) => "ended by the broker",
     };
-    Bytes::from(format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n"))
+    let mut out = b"event: end\ndata: ".to_vec();
+    let mut object = Object::begin(&mut out);
+    object.text("reason", reason);
+    object.end();
+    out.extend_from_slice(b"\n\n");
+    Bytes::from(out)
 }
 
 impl Drop for Events {

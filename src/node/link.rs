@@ -1,6 +1,7 @@
 //! The handle by which others reach one connection: to wake it, or to end it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use futures_util::task::AtomicWaker;
 
@@ -20,6 +21,17 @@ pub enum End {
     NotAuthorized,
     /// Its own machine has ended it between two reads, and has said why.
     Over,
+    /// It sent more than it may in a second.
+    TooFast,
+}
+
+/// What a client is told that an administrator ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kick {
+    /// A URI.
+    pub reason: String,
+    /// For people.
+    pub message: Option<String>,
 }
 
 /// One connection.
@@ -29,6 +41,11 @@ pub struct Link {
     /// Something waits in the mailbox since the connection last looked.
     ready: AtomicBool,
     end: AtomicU8,
+    kick: OnceLock<Kick>,
+    /// Messages that its machine has handled since they were last asked for.
+    messages: AtomicUsize,
+    /// Bytes taken from the mailbox that the socket does not take.
+    unwritten: AtomicUsize,
 }
 
 impl Link {
@@ -36,6 +53,28 @@ impl Link {
     pub fn wake(&self) {
         self.ready.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// The connection's machine has handled one more message. To be called by its task alone.
+    #[inline]
+    pub fn count_message(&self) {
+        self.messages.store(self.messages.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Messages counted since the last call. To be called by the connection's task alone.
+    pub fn take_messages(&self) -> usize {
+        let count = self.messages.load(Ordering::Relaxed);
+        self.messages.store(0, Ordering::Relaxed);
+        count
+    }
+
+    /// Bytes that were taken from the mailbox and are not with the system yet.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
+    pub fn set_unwritten(&self, bytes: usize) {
+        self.unwritten.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether the connection was woken by [`Link::wake`] since it last asked.
@@ -50,6 +89,20 @@ impl Link {
         self.waker.wake();
     }
 
+    /// Asks the connection to end with these words; `false`: it ends already.
+    pub fn kick(&self, kick: Kick) -> bool {
+        if self.asked_to_end().is_some() || self.kick.set(kick).is_err() {
+            return false;
+        }
+        self.end(End::Kicked);
+        true
+    }
+
+    /// What the client is to be told of [`End::Kicked`].
+    pub fn kicked(&self) -> Option<&Kick> {
+        self.kick.get()
+    }
+
     /// The reason to end, if somebody asked.
     pub fn asked_to_end(&self) -> Option<End> {
         match self.end.load(Ordering::Acquire) {
@@ -59,6 +112,7 @@ impl Link {
             4 => Some(End::Kicked),
             5 => Some(End::NotAuthorized),
             6 => Some(End::Over),
+            7 => Some(End::TooFast),
             _ => None,
         }
     }

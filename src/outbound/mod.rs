@@ -11,6 +11,7 @@
 //! Left out on purpose: what is owed to sessions of this broker (`delivery`), and the client that connections to other
 //! brokers are made with (`client`).
 
+pub mod authorize;
 pub mod bridge;
 mod meta;
 pub mod path;

@@ -405,7 +405,11 @@ pub fn without(bytes: &[u8], dead: impl Fn(&Head<'_>) -> bool) -> Result<Bytes, 
         let from = bytes.len() - runs.rest.len();
         let Some(run) = runs.next() else { return Ok(kept.into_bytes()) };
         match run? {
-            Run::Events(head, events) if dead(&head) => kept.gap(events.count),
+            Run::Events(head, events) if dead(&head) => {
+                // What was written counts no more than fits; what is damaged may say anything.
+                kept.count.checked_add(events.count).ok_or(Malformed)?;
+                kept.gap(events.count);
+            }
             _ => kept.bytes.extend_from_slice(&bytes[from..bytes.len() - runs.rest.len()]),
         }
     }
@@ -525,6 +529,7 @@ impl From<&Properties> for PropertiesRow {
             user_properties: properties.user_properties.clone(),
             passthru: properties.passthru.clone(),
             trust: properties.trust,
+            resource_key: properties.resource_key.clone(),
         }
     }
 }
@@ -539,6 +544,7 @@ impl From<PropertiesRow> for Properties {
             user_properties: row.user_properties,
             passthru: row.passthru,
             trust: row.trust,
+            resource_key: row.resource_key,
         }
     }
 }

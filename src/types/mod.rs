@@ -10,6 +10,7 @@ pub mod packed;
 pub mod passthru;
 pub mod payload;
 pub mod peer;
+pub mod rate;
 pub mod time;
 pub mod topic;
 pub mod value;

@@ -20,6 +20,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::http::AddressHeader;
+use hyper::Uri;
+use hyper::header::HeaderValue;
+
 use crate::http::hooks::Hook;
 use crate::net::listen::Proxying;
 use crate::net::tls;
@@ -62,7 +65,7 @@ pub const USER_ROLE: &str = "user";
 pub struct Config {
     /// Where all of it was said, to be read again.
     pub sources: Sources,
-    /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets.
+    /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets, admin, metrics.
     pub listeners: Vec<Listener>,
     /// Where state is kept, and how safe.
     pub store: StoreSettings,
@@ -72,6 +75,8 @@ pub struct Config {
     /// What is logged, as a filter of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,
+    /// The file of the audit log; none: it is logged with the rest alone.
+    pub audit_log: Option<PathBuf>,
     /// The realm of those who name none.
     pub default_realm: Arc<str>,
     /// Whether a realm is made when somebody first enters it.
@@ -96,6 +101,8 @@ pub struct Config {
     pub bridges: Vec<bridge::Config>,
     /// Holds more users and roles, which are among those below.
     pub users_file: Option<PathBuf>,
+    /// Who is asked what sessions may do, where a role says `hook`.
+    pub authorize_hook: Option<AuthorizeHook>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }
@@ -107,6 +114,10 @@ pub enum Protocol {
     /// WebSocket too.
     Http,
     RawSocket,
+    /// HTTP for who runs the broker.
+    Admin,
+    /// HTTP for who watches it.
+    Metrics,
 }
 
 /// A place where connections are taken.
@@ -141,6 +152,22 @@ pub struct DurablePolicy {
     pub max_bytes: u64,
     /// At least 1; `None`: not bounded by count.
     pub max_messages: Option<u64>,
+}
+
+/// A web server that is asked what sessions may do.
+#[derive(Clone)]
+pub struct AuthorizeHook {
+    pub uri: Uri,
+    pub token: Option<HeaderValue>,
+    /// PEM; `None`: the authorities of the system are believed.
+    pub ca: Option<PathBuf>,
+}
+
+/// Without the token.
+impl std::fmt::Debug for AuthorizeHook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthorizeHook").field("uri", &self.uri).finish_non_exhaustive()
+    }
 }
 
 /// A role and where it holds.

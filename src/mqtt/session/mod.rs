@@ -11,6 +11,7 @@
 
 mod acknowledge;
 mod answers;
+mod asking;
 mod connect;
 mod filters;
 mod looking;
@@ -35,11 +36,13 @@ use crate::node::clients::{Client, Leaving};
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
+use crate::node::user_seats::UserSeat;
 use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
+use asking::Asked;
 use connect::{Candidate, Delayed, Opening};
 use looking::Looking;
 pub(super) use publish::Verdict;
@@ -76,6 +79,8 @@ pub struct MqttGate {
     connect_by_ms: u64,
     opened_ms: u64,
     tally: Tally,
+    /// Counts the connection as its user's.
+    seat: Option<UserSeat>,
 }
 
 enum Phase {
@@ -101,6 +106,8 @@ pub(super) struct Open {
     silent: bool,
     /// A SUBSCRIBE that waits for what it asks of the past.
     looking: Option<Box<Looking>>,
+    /// See [`asking`].
+    asked: Asked,
     /// Topics that the client gave numbers to.
     aliases: HashMap<u16, Box<[u8]>>,
     /// 0: never silent for too long.
@@ -172,6 +179,7 @@ impl MqttGate {
             connect_by_ms,
             opened_ms: now_ms,
             tally: Tally::default(),
+            seat: None,
         }
     }
 
@@ -203,8 +211,16 @@ impl MqttGate {
                 Err(error) => return (at, 0, Err(error.into())),
             };
             let frame = &rest[..length];
+            self.link.count_message();
             let handled = match &mut self.phase {
-                Phase::Open(open) => open.packet(frame, input, &self.node, &self.settings),
+                Phase::Open(open) => {
+                    if open.must_hold(frame, now_ms) {
+                        return (at, 0, Ok(()));
+                    }
+                    let handled = open.packet(frame, input, &self.node, &self.settings);
+                    open.spend(frame, now_ms);
+                    handled
+                }
                 Phase::Fresh => self.connect(frame, now_ms),
                 Phase::Verifying(_) | Phase::Delayed(_) | Phase::Opening(_) | Phase::Gone => return (at, 0, Ok(())),
             };
@@ -238,7 +254,7 @@ impl MqttGate {
         if self.level == Level::V5 && self.greeted {
             let mut disconnect = Disconnect::new(reason);
             disconnect.diagnostics.reason_string = (!what.is_empty()).then_some(what);
-            // Cannot fail: the strings are ours.
+            // Words that are too long are left out.
             let _ = disconnect.encode_within(self.packet_bytes_max, self.level, &mut self.last_words.tail);
         }
     }
@@ -268,7 +284,7 @@ impl MqttGate {
     fn is_suspended(&self) -> bool {
         match &self.phase {
             Phase::Delayed(_) | Phase::Opening(_) => true,
-            Phase::Open(open) => open.looking.is_some(),
+            Phase::Open(open) => open.looking.is_some() || open.is_asking(),
             _ => false,
         }
     }
@@ -343,6 +359,13 @@ impl MqttGate {
             open.heard_ms = now_ms;
             let subscribed = open.go_on(&self.settings);
             self.resume(subscribed.map_err(Halt::from), now_ms);
+        }
+        if let Phase::Open(open) = &mut self.phase
+            && open.take_answered()
+        {
+            open.publisher.now_ms = now_ms;
+            open.heard_ms = now_ms;
+            self.resume(Ok(()), now_ms);
         }
         let Phase::Open(open) = &mut self.phase else { return };
         if let Some(violation) = open.hear(now_ms) {
@@ -432,7 +455,7 @@ impl Open {
     }
 
     fn must_wait(&self) -> bool {
-        self.publisher.must_wait() || self.answers.must_wait() || self.looking.is_some()
+        self.publisher.must_wait() || self.answers.must_wait() || self.looking.is_some() || self.is_asking()
     }
 
     /// Hands deliveries over and puts the answers into the mailbox.
@@ -562,7 +585,12 @@ impl Machine for MqttGate {
                     End::Shutdown if self.node.has_peers() => self.say_goodbye(ReasonCode::UseAnotherServer, ""),
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
-                    End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
+                    End::TooFast => self.say_goodbye(ReasonCode::MessageRateTooHigh, ""),
+                    End::Kicked => {
+                        let kick = self.link.kicked().cloned();
+                        let words = kick.map(|kick| kick.message.unwrap_or(kick.reason)).unwrap_or_default();
+                        self.say_goodbye(ReasonCode::AdministrativeAction, &words);
+                    }
                     End::NotAuthorized => self.say_goodbye(ReasonCode::NotAuthorized, ""),
                     End::Over => {}
                 }

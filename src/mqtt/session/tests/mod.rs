@@ -3,6 +3,7 @@
 //! What a client is sent is compared as words, one line per packet: see [`words`].
 
 mod acknowledging;
+mod asking;
 mod connecting;
 mod delivering;
 mod entering;

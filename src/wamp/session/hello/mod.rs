@@ -252,6 +252,10 @@ impl WampGate {
         if sessions >= self.node.limits.sessions_max {
             return self.abort(QUOTA_EXCEEDED, "there are as many sessions as there may be");
         }
+        let Some(seat) = self.node.seat_of(user, false) else {
+            return self.abort(QUOTA_EXCEEDED, "the user has as many connections as it may");
+        };
+        self.seat = Some(seat);
         let origin = Origin { peer: Some(self.peer.clone()), transport: self.wire.transport(), since_ms: now_ms };
         let identity = Identity::of(user, proved.method, origin);
         let id = session.unwrap_or_else(|| self.node.new_session_id());
@@ -284,7 +288,7 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 9] = [
+const BROKER_FEATURES: [&str; 12] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
@@ -292,10 +296,13 @@ const BROKER_FEATURES: [&str; 9] = [
     "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
+    "session_meta_api",
+    "sharded_subscription",
     "subscriber_blackwhite_listing",
+    "subscription_meta_api",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 12] = [
+const DEALER_FEATURES: [&str; 15] = [
     "call_canceling",
     "call_reroute",
     "call_timeout",
@@ -305,9 +312,12 @@ const DEALER_FEATURES: [&str; 12] = [
     "payload_passthru_mode",
     "progressive_call_invocations",
     "progressive_call_results",
+    "registration_meta_api",
     "registration_revocation",
+    "session_meta_api",
     "sharded_registration",
     "shared_registration",
+    "testament_meta_api",
 ];
 
 fn welcome_details(hello: &Hello, proved: &Proved, with_features: bool) -> Dict<'static> {

@@ -1,17 +1,23 @@
 //! Clients that speak JSON text to their machines, on one node, with a clock of their own.
 
+mod admin;
+mod asking;
 mod calling;
 mod disclosing;
+mod eligible;
+mod frames;
 mod fuzz;
 mod grouping;
 mod history;
 mod joining;
 mod keys;
 mod locking;
+mod meta;
 mod passing;
 mod publishing;
 mod resuming;
 mod subscribing;
+mod testaments;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -186,7 +192,7 @@ impl Client {
         match flow {
             Flow::Continue => {}
             Flow::Close => self.closed = true,
-            Flow::Verify(Check::Elsewhere(_)) => panic!("nobody elsewhere is asked here"),
+            Flow::Verify(Check::Elsewhere(_) | Check::Later { .. }) => panic!("nobody elsewhere is asked here"),
             Flow::Verify(Check::Blocking(check)) => {
                 let flow = self.gate.verified(check(), self.now_ms);
                 self.gate.finish(self.now_ms);
