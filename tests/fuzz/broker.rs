@@ -49,7 +49,7 @@ impl Running {
             assert!(!ended.as_ref().is_err_and(timed_out), "the connection hangs");
         }
         self.rounds.set(self.rounds.get() + 1);
-        if self.rounds.get() % 50 == 0 {
+        if self.rounds.get().is_multiple_of(50) {
             self.check_others();
         }
     }
