@@ -439,6 +439,7 @@ type Ended = Arc<Mutex<Option<String>>>;
 
 /// What an entry has to know before clients come.
 fn take_up(node: &Arc<Node>, readers: &Readers, publications: &[u8; 16], clock: ClockFn) -> Result<u64, String> {
+    node.begin_time(clock());
     let position = node.follow_log(readers, publications).map_err(|error| error.to_string())?;
     mirror::load(node, &mut *readers()).map_err(|error| error.to_string())?;
     node.run_followed_log(readers, clock).map_err(|error| error.to_string())?;

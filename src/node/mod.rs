@@ -278,6 +278,11 @@ impl Node {
         Arc::new(Session::new(id, identity, wire, mailbox))
     }
 
+    /// Says what time it is, before it passes by [`Node::tick`].
+    pub fn begin_time(&self, now_ms: u64) {
+        self.house.tick(now_ms);
+    }
+
     /// Does what time brings, as far as that is not the log's business: expired retained values, calls that took too long. Called
     /// several times a second.
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
@@ -306,7 +311,7 @@ impl Node {
     /// # Errors
     /// The store cannot be read or written, or is damaged.
     pub fn open_log(self: &Arc<Self>, store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
-        self.house.tick(now_ms);
+        self.begin_time(now_ms);
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.random().to_le_bytes());
         key[8..].copy_from_slice(&self.random().to_le_bytes());

@@ -385,7 +385,7 @@ impl Realm {
         id: SubscriptionId,
     ) -> Option<Unsubscribed> {
         // One that is of the past alone is nobody else's.
-        let pattern = broker.subscription_info(id).map(|info| info.pattern);
+        let pattern = broker.pattern(id).filter(|_| !broker.is_past(id)).cloned();
         let removed = broker.unsubscribe_id(id, session);
         match pattern {
             Some(pattern) => self.has_unsubscribed(broker, session, &pattern, removed),

@@ -356,7 +356,7 @@ impl TestHook {
     }
 
     /// Questions that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.0.lock().len()
     }
 }

@@ -71,6 +71,9 @@ use meta::News;
 use placed::Placed;
 use watches::Watches;
 
+/// While so much waits, nobody is told of sessions, subscriptions and registrations.
+const NEWS_MAX: usize = 100_000;
+
 /// A call under way: its realm and its invocation there.
 type CallKey = (Arc<str>, InvocationId);
 
@@ -141,6 +144,8 @@ struct Queue {
     items: Mutex<VecDeque<Item>>,
     gathered: Condvar,
     closed: AtomicBool,
+    /// News for which there was no room.
+    untold: AtomicU64,
 }
 
 /// What is under way.
@@ -188,6 +193,18 @@ impl Queue {
         self.gathered.notify_one();
     }
 
+    /// The same of what may be left out when too much waits.
+    fn push_news(&self, item: Item) {
+        let mut items = self.items.lock();
+        if items.len() >= NEWS_MAX {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        items.push_back(item);
+        drop(items);
+        self.gathered.notify_one();
+    }
+
     fn pop(&self) -> Option<Item> {
         self.items.lock().pop_front()
     }
@@ -221,6 +238,10 @@ impl House {
         let mut desk = self.desk.lock();
         while let Some(item) = self.queue.pop() {
             Room { node, desk: &mut desk, queue: &self.queue, tide: &self.tide, now_ms }.take(item);
+        }
+        let untold = self.queue.untold.swap(0, Ordering::Relaxed);
+        if untold > 0 {
+            tracing::warn!(untold, "events of the meta API were left out: more came than can be told");
         }
         let waits = !desk.watches.is_empty() || !desk.awaited.is_empty() || !desk.fresh.is_empty();
         let minds_time = !desk.owed.is_empty() || waits;

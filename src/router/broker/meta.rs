@@ -67,6 +67,11 @@ impl<S: Subscriber> Broker<S> {
         held
     }
 
+    /// Whether it is a subscription to the past alone, of one session.
+    pub fn is_past(&self, id: SubscriptionId) -> bool {
+        self.past.contains(&id)
+    }
+
     /// How often a session has a subscription: for itself, and as a member of groups.
     pub fn times_held(&self, id: SubscriptionId, session: SessionId) -> usize {
         let found = self.by_id.get(&id).and_then(|pattern| self.index.get(pattern));

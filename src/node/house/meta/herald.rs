@@ -93,7 +93,7 @@ impl Herald {
 
     fn say(&self, realm: &Arc<str>, told: Told, args: Vec<Value>) {
         if let Some(house) = self.house.get() {
-            house.push(Item::News { realm: realm.clone(), news: News { told, args } });
+            house.push_news(Item::News { realm: realm.clone(), news: News { told, args } });
         }
     }
 

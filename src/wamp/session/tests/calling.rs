@@ -81,7 +81,7 @@ fn what_cannot_be_called_is_refused() {
     let mut client = World::new().join();
     for (options, procedure, uri) in [
         ("", "com.nothing", "wamp.error.no_such_procedure"),
-        ("", "wamp.session.count", "wamp.error.no_such_procedure"),
+        ("", "wamp.session.nothing", "wamp.error.no_such_procedure"),
         ("", "a..b", "wamp.error.invalid_uri"),
         ("", "", "wamp.error.invalid_uri"),
         (r#""timeout":"1s""#, "a", "wamp.error.invalid_argument"),
