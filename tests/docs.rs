@@ -120,3 +120,76 @@ fn every_feature_that_welcome_announces_is_documented() {
         assert!(wamp.contains(&format!("`{feature}`")), "docs/wamp.md does not name {feature}");
     }
 }
+
+/// Sections of MQTT 5.0 with normative statements: the numbers of the first and the last.
+const MQTT_5: &str = "\
+    1.5.4-1..3 1.5.5-1..1 1.5.7-1..1 2.1.3-1..1 2.2.1-2..6 2.2.2-1..1 3.1.0-1..2 3.1.2-1..30 3.1.3-1..12 \
+    3.1.4-1..6 3.2.0-1..2 3.2.2-1..22 3.3.1-1..13 3.3.2-1..20 3.3.4-1..10 3.4.2-1..3 3.5.2-1..3 3.6.1-1..1 \
+    3.6.2-1..3 3.7.2-1..3 3.8.1-1..1 3.8.3-1..5 3.8.4-1..8 3.9.2-1..2 3.9.3-1..2 3.10.1-1..1 3.10.3-1..2 \
+    3.10.4-1..6 3.11.2-1..2 3.11.3-1..2 3.12.4-1..1 3.14.0-1..1 3.14.1-1..1 3.14.2-1..4 3.14.4-1..3 3.15.1-1..1 \
+    3.15.2-1..3 4.1.0-1..2 4.2-1..1 4.3.1-1..1 4.3.2-1..5 4.3.3-1..13 4.4.0-1..2 4.5.0-1..2 4.6.0-1..6 \
+    4.7.0-1..1 4.7.1-1..2 4.7.2-1..1 4.7.3-1..4 4.8.2-1..6 4.9.0-1..3 4.12.0-1..7 4.12.1-1..2 4.13.1-1..1 \
+    4.13.2-1..1 6.0.0-1..4";
+
+/// The same of 3.1.1.
+const MQTT_3_1_1: &str = "\
+    1.5.3-1..3 2.2.2-1..2 2.3.1-1..7 3.1.0-1..2 3.1.2-1..24 3.1.3-1..11 3.1.4-1..5 3.2.0-1..1 3.2.2-1..6 \
+    3.3.1-1..12 3.3.2-1..3 3.3.4-1..1 3.3.5-1..2 3.6.1-1..1 3.8.1-1..1 3.8.3-1..4 3.8.4-1..6 3.9.3-1..2 \
+    3.10.1-1..1 3.10.3-1..2 3.10.4-1..6 3.12.4-1..1 3.14.1-1..1 3.14.4-1..3 4.1.0-1..2 4.2.0-1..1 4.3.1-1..1 \
+    4.3.2-1..2 4.3.3-1..2 4.4.0-1..1 4.5.0-1..2 4.6.0-1..6 4.7.1-1..3 4.7.2-1..1 4.7.3-1..4 4.8.0-1..2 \
+    6.0.0-1..4 7.0.0-1..2 7.1.1-1..1 7.1.2-1..1";
+
+/// The statements of a cell: `3.1.0-1, 2; 3.1.4-3`.
+fn statements(cell: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for group in cell.split(';').map(str::trim).filter(|group| !group.is_empty()) {
+        let (section, numbers) = group.split_once('-').unwrap_or_else(|| panic!("no statement: {group}"));
+        all.extend(numbers.split(',').map(|number| format!("{section}-{}", number.trim())));
+    }
+    all
+}
+
+/// What `1.5.4-1..3` stands for.
+fn statements_of(section: &str) -> Vec<String> {
+    let (name, numbers) = section.split_once('-').expect("a section and its numbers");
+    let (first, last) = numbers.split_once("..").expect("the first and the last");
+    let numbers = first.parse::<u32>().unwrap()..=last.parse().unwrap();
+    numbers.map(|number| format!("{name}-{number}")).collect()
+}
+
+#[test]
+fn every_normative_statement_of_mqtt_stands_in_the_table_once() {
+    let page = read("docs/mqtt.md");
+    let behind = page.split_once("## Statement by statement").expect("the heading").1;
+    let section = behind.split("\n## ").next().unwrap_or_default();
+    let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|---") && !line.starts_with("| 5.0 ");
+    let rows: Vec<Vec<&str>> =
+        section.lines().filter(is_row).map(|line| line.split('|').map(str::trim).collect()).collect();
+    for (column, sections) in [(1, MQTT_5), (2, MQTT_3_1_1)] {
+        let mut found: Vec<String> = rows.iter().flat_map(|row| statements(row[column])).collect();
+        let mut expected: Vec<String> = sections.split_whitespace().flat_map(statements_of).collect();
+        found.sort();
+        expected.sort();
+        let missing: Vec<_> = expected.iter().filter(|one| !found.contains(one)).collect();
+        let unknown: Vec<_> = found.iter().filter(|one| !expected.contains(one)).collect();
+        let twice: Vec<_> = found.windows(2).filter(|two| two[0] == two[1]).map(|two| &two[0]).collect();
+        assert!(missing.is_empty() && unknown.is_empty() && twice.is_empty(), "{missing:?} {unknown:?} {twice:?}");
+    }
+    for row in rows {
+        let needs_none = row[3] == "client" || ["none", "conformance"].iter().any(|word| row[3].starts_with(word));
+        assert!(needs_none || row[4].contains('`'), "no test is named for {row:?}");
+    }
+}
+
+#[test]
+fn tests_that_the_page_of_mqtt_names_exist() {
+    let functions_of_all = all_functions();
+    let page = read("docs/mqtt.md");
+    let is_name = |word: &&str| {
+        word.matches('_').count() > 2 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: Vec<_> = page.split('`').filter(is_name).collect();
+    assert!(named.len() > 100, "only {} tests are named", named.len());
+    let wrong: Vec<_> = named.into_iter().filter(|name| !functions_of_all.contains(*name)).collect();
+    assert!(wrong.is_empty(), "docs/mqtt.md names what is no test: {wrong:?}");
+}

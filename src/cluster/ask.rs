@@ -76,9 +76,8 @@ pub async fn ask(
     match tokio::time::timeout(patience, asked).await {
         Err(_) => Err(NoAnswer(format!("does not answer within {patience:?}"))),
         Ok(Err(error)) => Err(NoAnswer(error.to_string())),
-        Ok(Ok(answer)) => {
-            rmp_serde::from_slice(&answer).map_err(|error| NoAnswer(format!("its answer cannot be read: {error}")))
-        }
+        Ok(Ok(answer)) => crate::types::packed::from_slice(&answer)
+            .map_err(|error| NoAnswer(format!("its answer cannot be read: {error}"))),
     }
 }
 
@@ -86,7 +85,7 @@ pub async fn ask(
 pub(super) async fn answer(mut wire: Wire, shared: &Shared) -> Result<(), NoLink> {
     let answered = async {
         let question = greet::receive(&mut wire, QUESTION_BYTES_MAX).await?;
-        let known = rmp_serde::from_slice::<Question>(&question).ok();
+        let known = crate::types::packed::from_slice::<Question>(&question).ok();
         let answer = known.zip(shared.answers.get());
         let answer = answer.map_or(Answer::None, |(question, answers)| answers(question, &shared.stats()));
         greet::send(&mut wire, &encode(&answer)).await?;

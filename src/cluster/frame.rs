@@ -162,7 +162,7 @@ impl Frame {
 
 /// Reads MessagePack.
 pub(super) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, FrameError> {
-    rmp_serde::from_slice(bytes).map_err(|error| FrameError::Malformed(error.to_string()))
+    crate::types::packed::from_slice(bytes).map_err(|error| FrameError::Malformed(error.to_string()))
 }
 
 /// Looks for a frame at the front of `input`, of at most `bytes_max` bytes behind its header.

@@ -228,7 +228,7 @@ fn read_for_others(ndb: &Ndb, reached: &Arc<Reached>) -> io::Result<Questions> {
         let run = move || {
             loop {
                 let Ok((body, answer)) = receive.lock().recv() else { return };
-                let asked: Result<(u64, Question), _> = rmp_serde::from_slice(&body);
+                let asked: Result<(u64, Question), _> = crate::types::packed::from_slice(&body);
                 let Ok((position, question)) = asked else { continue };
                 if reached.wait(position)
                     && let Ok(told) = rmp_serde::to_vec(&remote::answer(&mut *reader, &question))
@@ -271,7 +271,7 @@ impl Ask for AskStorages {
             let asked = self.mesh.ask(self.own.clone(), storage.clone(), body.clone());
             let Some(reply) = asked.ok().and_then(super::mesh::Asked::wait) else { continue };
             self.preferred = Some(storage);
-            return rmp_serde::from_slice(&reply).map_err(|error| StoreError::Unusable(error.to_string()));
+            return crate::types::packed::from_slice(&reply).map_err(|error| StoreError::Unusable(error.to_string()));
         }
         Err(StoreError::Unavailable("no storage of the cluster answers".to_owned()))
     }

@@ -405,7 +405,11 @@ pub fn without(bytes: &[u8], dead: impl Fn(&Head<'_>) -> bool) -> Result<Bytes, 
         let from = bytes.len() - runs.rest.len();
         let Some(run) = runs.next() else { return Ok(kept.into_bytes()) };
         match run? {
-            Run::Events(head, events) if dead(&head) => kept.gap(events.count),
+            Run::Events(head, events) if dead(&head) => {
+                // What was written counts no more than fits; what is damaged may say anything.
+                kept.count.checked_add(events.count).ok_or(Malformed)?;
+                kept.gap(events.count);
+            }
             _ => kept.bytes.extend_from_slice(&bytes[from..bytes.len() - runs.rest.len()]),
         }
     }
@@ -416,7 +420,7 @@ pub fn without(bytes: &[u8], dead: impl Fn(&Head<'_>) -> bool) -> Result<Bytes, 
 /// # Errors
 /// It is none.
 pub fn read_command(bytes: &[u8]) -> Result<Command, Malformed> {
-    rmp_serde::from_slice(bytes).map_err(|_| Malformed)
+    crate::types::packed::from_slice(bytes).map_err(|_| Malformed)
 }
 
 impl<'a> Events<'a> {
@@ -483,7 +487,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The bytes are damaged.
     pub fn extras(&self) -> Result<Option<Extras>, Malformed> {
-        self.extras.map(|bytes| rmp_serde::from_slice(bytes).map_err(|_| Malformed)).transpose()
+        self.extras.map(|bytes| crate::types::packed::from_slice(bytes).map_err(|_| Malformed)).transpose()
     }
 }
 

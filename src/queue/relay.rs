@@ -80,7 +80,7 @@ fn write(value: &impl Serialize) -> Bytes {
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Unreadable> {
-    rmp_serde::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))
+    crate::types::packed::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Calls {
 
     /// Takes what an entry says of its callees.
     pub fn hear(&mut self, from: &NodeId, body: &[u8], now_ms: u64) {
-        match rmp_serde::from_slice(body) {
+        match crate::types::packed::from_slice(body) {
             Ok(Message::Ask) => {
                 self.look();
                 let linked = self.peers.iter().find(|peer| peer.node == *from).and_then(|peer| peer.life);

@@ -54,7 +54,7 @@ impl Message {
     /// # Errors
     /// It is no message.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let row = rmp_serde::from_slice(bytes).map_err(|error| Malformed(error.to_string()))?;
+        let row = crate::types::packed::from_slice(bytes).map_err(|error| Malformed(error.to_string()))?;
         match row {
             Row::Ask => Ok(Message::Ask),
             Row::Heard(version) => Ok(Message::Heard(version)),

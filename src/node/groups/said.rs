@@ -70,5 +70,5 @@ pub fn encode(said: &[Said]) -> impl Iterator<Item = Bytes> {
 /// # Errors
 /// See [`Malformed`].
 pub fn decode(body: &[u8]) -> Result<Vec<Said>, Malformed> {
-    rmp_serde::from_slice(body).map_err(|error| Malformed(error.to_string()))
+    crate::types::packed::from_slice(body).map_err(|error| Malformed(error.to_string()))
 }

@@ -104,7 +104,7 @@ fn number(bytes: &[u8]) -> Result<(usize, &[u8]), Malformed> {
 }
 
 fn groups(packed: &[u8]) -> Result<Vec<GroupKey>, Malformed> {
-    let keys: Vec<(Box<str>, String)> = rmp_serde::from_slice(packed).map_err(|_| Malformed)?;
+    let keys: Vec<(Box<str>, String)> = crate::types::packed::from_slice(packed).map_err(|_| Malformed)?;
     let key = |(name, pattern): (Box<str>, String)| Some(GroupKey { name, pattern: rows::read_pattern(&pattern)? });
     keys.into_iter().map(key).collect::<Option<_>>().ok_or(Malformed)
 }

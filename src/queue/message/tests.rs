@@ -111,3 +111,16 @@ fn topics_are_taken_out_and_leave_gaps() {
     let kept = without(batch.as_bytes(), |head| head.topic == "b").unwrap();
     assert_eq!(lines(&kept), ["r a Bytes([49])", "gap 2", "r a Bytes([52])"]);
 }
+
+#[test]
+fn counts_that_cannot_be_are_damage() {
+    let topic = Arc::new(Topic::from_name("a").unwrap());
+    let mut batch = Batch::default();
+    batch.event(&event(&topic, PayloadRef::Bytes(b"1"), false), &Posting { realm: "r", ..Posting::default() });
+    let one = batch.into_bytes();
+    // The count stands behind the head of the run, before the length of what follows.
+    let at = one.windows(4).position(|four| four == 1_u32.to_le_bytes()).unwrap();
+    let mut many = one.to_vec();
+    many[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(without(&[&one[..], &many].concat(), |_| true), Err(Malformed));
+}

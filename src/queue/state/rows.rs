@@ -293,7 +293,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// # Errors
 /// It is damaged.
 pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StateError> {
-    rmp_serde::from_slice(value).map_err(|_| damaged(key))
+    crate::types::packed::from_slice(value).map_err(|_| damaged(key))
 }
 
 pub(super) fn damaged(key: &[u8]) -> StateError {

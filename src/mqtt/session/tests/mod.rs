@@ -7,6 +7,7 @@ mod asking;
 mod connecting;
 mod delivering;
 mod entering;
+mod fuzz;
 mod limits;
 mod publishing;
 mod resuming;
@@ -476,37 +477,4 @@ impl std::ops::Drop for Peer {
     fn drop(&mut self) {
         self.gate.closed(self.now_ms());
     }
-}
-
-/// The conformance page names tests; here are their files.
-#[test]
-fn conformance_page_names_tests_that_exist() {
-    let code = [
-        include_str!("acknowledging.rs"),
-        include_str!("connecting.rs"),
-        include_str!("delivering.rs"),
-        include_str!("entering.rs"),
-        include_str!("limits.rs"),
-        include_str!("publishing.rs"),
-        include_str!("resuming.rs"),
-        include_str!("retaining.rs"),
-        include_str!("rpc.rs"),
-        include_str!("sharing.rs"),
-        include_str!("subscribing.rs"),
-        include_str!("surviving.rs"),
-        include_str!("waiting.rs"),
-        include_str!("wills.rs"),
-        include_str!("../../codec/tests/malformed.rs"),
-    ]
-    .concat();
-    let page = include_str!("../../../../docs/mqtt.md");
-    let names = page.split('`').filter(|word| {
-        word.matches('_').count() >= 2 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    });
-    let mut count = 0;
-    for name in names {
-        assert!(code.contains(&format!("fn {name}()")), "docs/mqtt.md names {name}, which is no test");
-        count += 1;
-    }
-    assert!(count > 40, "only {count} tests are named");
 }

@@ -153,7 +153,7 @@ impl<'a> Opened<'a> {
     /// It is no frame.
     pub fn read(frame: &'a [u8]) -> Result<Self, Malformed> {
         let (lives, behind) = read_start(frame)?;
-        let head: Head<'a> = rmp_serde::from_slice(&frame[START..behind]).map_err(|_| Malformed)?;
+        let head: Head<'a> = crate::types::packed::from_slice(&frame[START..behind]).map_err(|_| Malformed)?;
         let body = &frame[behind..];
         let payload = head.shape.read(body);
         // Cut, but not in the middle.

@@ -212,7 +212,8 @@ impl Exchange {
     /// # Errors
     /// It is none.
     pub fn decode(bytes: &[u8]) -> Result<Self, NoExchange> {
-        let exchange: Self = rmp_serde::from_slice(bytes).map_err(|error| NoExchange::Malformed(error.to_string()))?;
+        let exchange: Self =
+            crate::types::packed::from_slice(bytes).map_err(|error| NoExchange::Malformed(error.to_string()))?;
         if exchange.version == VERSION { Ok(exchange) } else { Err(NoExchange::Version(exchange.version)) }
     }
 }
