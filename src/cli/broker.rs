@@ -162,7 +162,7 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
         }
         Protocol::RawSocket => {
             let connection = move |stream: Stream| {
-                let access = Access { anonymous: anonymous.lets_in(stream.peer()) };
+                let access = Access { anonymous: anonymous.lets_in(stream.peer()), cookie: None };
                 let gate = wamp::serve::rawsocket(&house.node, access, stream.peer().clone(), house.clock.now_ms());
                 drive(Pump::new(stream, gate, house.clock))
             };

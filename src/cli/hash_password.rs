@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::args::HashPasswordArgs;
 use super::{Failure, print};
-use crate::node::users::{SALT_BYTES, Salted};
+use crate::node::users::{Credentials, Kdf, SALT_BYTES, Salted, Scram, ScramKeys};
 
 /// Longest password that MQTT can carry (MQTT 5, 1.5.6).
 const PASSWORD_BYTES_MAX: usize = 65_535;
@@ -19,32 +19,50 @@ const KEYLEN: u32 = 32;
 
 pub(super) fn run(args: HashPasswordArgs) -> Result<(), Failure> {
     let password = read_password()?;
-    let (hash_salt, key_salt) = (random_salt()?, random_salt()?);
-    print(&entry(&args.name, &password, args.iterations, hash_salt, key_salt)?)
+    let salts = [random_salt()?, random_salt()?, random_salt()?, random_salt()?];
+    print(&entry(&args.name, &password, args.iterations, salts)?)
 }
 
 /// The `[[user]]` entry, as TOML.
-fn entry(
-    name: &str,
-    password: &str,
-    iterations: u32,
-    hash_salt: [u8; SALT_BYTES],
-    key_salt: [u8; SALT_BYTES],
-) -> Result<String, Failure> {
+fn entry(name: &str, password: &str, iterations: u32, salts: [[u8; SALT_BYTES]; 4]) -> Result<String, Failure> {
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(Failure::Refused(vec![format!("--name: {name:?} is no user name")]));
     }
+    let [hash_salt, key_salt, argon2_salt, pbkdf2_salt] = salts;
     let failed = |error| Failure::Run(format!("cannot hash the password: {error}"));
     let salt = SaltString::encode_b64(&hash_salt).map_err(failed)?;
     let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(failed)?;
     let salted = Salted { salt: STANDARD_NO_PAD.encode(key_salt), iterations, keylen: KEYLEN };
     let key = salted.derive(password);
+    let scram = Credentials::scram_of(password, [argon2_salt, pbkdf2_salt]);
+    let scram = scram.map_err(|error| Failure::Run(format!("cannot hash the password: {error}")))?;
     let name = name.replace('\\', "\\\\").replace('"', "\\\"");
     Ok(format!(
         "[[user]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\nwampcra = {{ key = \"{key}\", salt = \"{}\", \
-         iterations = {iterations}, keylen = {KEYLEN} }}\n",
-        salted.salt
+         iterations = {iterations}, keylen = {KEYLEN} }}\nscram = [\n{}]\n",
+        salted.salt,
+        scram.iter().map(scram_line).collect::<String>()
     ))
+}
+
+/// One element of `scram`.
+fn scram_line(scram: &Scram) -> String {
+    let keys = |prefix: &str, keys: &ScramKeys| {
+        let (stored, server) = (STANDARD.encode(keys.stored), STANDARD.encode(keys.server));
+        format!(", {prefix}stored_key = \"{stored}\", {prefix}server_key = \"{server}\"")
+    };
+    let memory = match scram.kdf {
+        Kdf::Argon2id { memory_kib } => format!(", memory_kib = {memory_kib}"),
+        Kdf::Pbkdf2 => String::new(),
+    };
+    format!(
+        "  {{ kdf = \"{}\", salt = \"{}\", iterations = {}{memory}{}{} }},\n",
+        scram.kdf.name(),
+        STANDARD.encode(&scram.salt),
+        scram.iterations,
+        keys("", &scram.keys),
+        scram.text_keys.map(|text| keys("text_", &text)).unwrap_or_default()
+    )
 }
 
 fn random_salt() -> Result<[u8; SALT_BYTES], Failure> {
@@ -136,7 +154,9 @@ mod tests {
 
     #[test]
     fn the_entry_has_a_hash_that_is_accepted_and_never_the_password() {
-        let text = entry("al \"x\"", "s3cret", 1000, [1; SALT_BYTES], [2; SALT_BYTES]).unwrap();
+        let text =
+            entry("al \"x\"", "s3cret", 1000, [[1; SALT_BYTES], [2; SALT_BYTES], [3; SALT_BYTES], [4; SALT_BYTES]])
+                .unwrap();
         assert!(text.contains("name = \"al \\\"x\\\"\"\n"), "{text}");
         let hash = text.lines().find_map(|line| line.strip_prefix("password_hash = \"")?.strip_suffix('"'));
         assert_eq!(check_hash(hash.unwrap()), Ok(()));
@@ -146,7 +166,7 @@ mod tests {
     #[test]
     fn a_name_that_would_break_the_file_is_refused() {
         for name in ["", "a\nb"] {
-            let refused = entry(name, "s3cret", 1, [1; SALT_BYTES], [2; SALT_BYTES]);
+            let refused = entry(name, "s3cret", 1, [[1; SALT_BYTES]; 4]);
             assert!(matches!(refused, Err(Failure::Refused(_))), "{name:?}");
         }
     }

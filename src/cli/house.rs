@@ -80,10 +80,14 @@ impl WebSocketGate for WampDoor {
         "wamp.2.json"
     }
 
+    fn uses_cookies(&self) -> bool {
+        true
+    }
+
     fn run(&self, upgraded: Upgraded) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let House { node, clock, .. } = self.0.clone();
         let Some(encoding) = Encoding::from_subprotocol(upgraded.subprotocol) else { return Box::pin(async {}) };
-        let access = Access { anonymous: upgraded.anonymous };
+        let access = Access { anonymous: upgraded.anonymous, cookie: upgraded.cookie };
         Box::pin(async move {
             let gate = wamp::serve::websocket(&node, access, upgraded.peer, encoding, clock.now_ms());
             drive(Pump::new(upgraded.stream, gate, clock).with_input(upgraded.early)).await;

@@ -9,7 +9,7 @@
 //! Every request stands for itself: it says who it is (`access`), gets a session in a realm for as long as it takes, and
 //! is allowed by the same authorizer what MQTT and WAMP clients are.
 //!
-//! Left out on purpose: cookies and logins, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
+//! Left out on purpose: logins by forms, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -30,6 +30,7 @@ mod access;
 mod answer;
 pub mod bare;
 mod call;
+mod cookie;
 mod counted;
 mod fields;
 pub mod hooks;

@@ -52,6 +52,7 @@ use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
 use authenticate::Deciders;
+use authenticate::cookies::Cookies;
 use consumer::Consumers;
 use house::House;
 use link::End;
@@ -111,6 +112,8 @@ pub struct Node {
     pub users: Users,
     /// Who decides about users that the configuration does not have.
     pub deciders: Deciders,
+    /// Browsers that come back.
+    pub cookies: Cookies,
     pub default_realm: String,
     auto_realms: bool,
     authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
@@ -141,6 +144,7 @@ impl Node {
             entry: OnceLock::new(),
             users: settings.users,
             deciders: Deciders::default(),
+            cookies: Cookies::default(),
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
             realms: RwLock::default(),

@@ -8,6 +8,7 @@ use super::setting::{ByteCount, Key, Section, Shape, Tables, choices, sections};
 use super::store::StoreText;
 use crate::http::hooks::Proof;
 use crate::mqtt::codec::Level;
+use crate::node::users::Method;
 use crate::outbound::bridge::rules::Direction;
 use crate::router::authorize::Action;
 use crate::store::SyncMode;
@@ -42,6 +43,13 @@ choices!(Action {
     "register" => Action::Register,
 });
 choices!(Proof { "standard" => Proof::Standard, "github" => Proof::Github, "bearer" => Proof::Bearer, });
+choices!(Method {
+    "password" => Method::Password,
+    "wampcra" => Method::WampCra,
+    "scram" => Method::Scram,
+    "cryptosign" => Method::Cryptosign,
+    "tls" => Method::Tls,
+});
 choices!(Level { "3.1.1" => Level::V4, "5" => Level::V5, });
 choices!(Direction { "in" => Direction::In, "out" => Direction::Out, "both" => Direction::Both, });
 choices!(MatchPolicy {
@@ -382,6 +390,16 @@ sections! {
         password_hash: Option<String> = None,
         /// Key for WAMP challenge-response authentication, as `fennec hash-password` prints it.
         wampcra: Option<WampCra> = None,
+        /// Keys for SCRAM, as `fennec hash-password` prints them; one for each `kdf`. For WAMP `scram` and `wamp-scram`, and
+        /// SCRAM-SHA-256 of MQTT 5.
+        scram: Tables<Scram> = Tables::default(),
+        /// Ed25519 public keys for WAMP `cryptosign`, hexadecimal, one or a list.
+        cryptosign_keys: Vec<String> = Vec::new(),
+        /// Names of verified client certificates that are this user, one or a list: `cn:NAME`, `dns:NAME`, `email:NAME`,
+        /// `uri:NAME`, or `sha256:` and the certificate's fingerprint.
+        certificates: Vec<String> = Vec::new(),
+        /// All of these have to be proved, one after the other. Unless said: any one that is there.
+        require: Vec<Method> = Vec::new(),
         /// The realms open to the user, one or a list. Unless said: all. The only one in the list is where its MQTT clients are.
         realms: Option<Vec<String>> = None,
         /// Its role. Required as soon as there is any `[[role]]`; without roles users may do everything.
@@ -398,6 +416,26 @@ sections! {
         iterations: u32 = 1000,
         /// Bytes of the derived key.
         keylen: u32 = 32,
+    }
+
+    /// What SCRAM needs.
+    pub(super) struct Scram in "" {
+        /// `argon2id13` or `pbkdf2`. Required.
+        kdf: Option<String> = None,
+        /// Salt, base64. Required.
+        salt: Option<String> = None,
+        /// Passes of Argon2id, rounds of PBKDF2. Required.
+        iterations: Option<u32> = None,
+        /// Memory of Argon2id in KiB.
+        memory_kib: Option<u32> = None,
+        /// StoredKey (RFC 5802, 3), base64. Required.
+        stored_key: Option<String> = None,
+        /// ServerKey (RFC 5802, 3), base64. Required.
+        server_key: Option<String> = None,
+        /// StoredKey for clients that take the base64 of an Argon2id hash for the salted password, as Autobahn does.
+        text_stored_key: Option<String> = None,
+        /// ServerKey for those.
+        text_server_key: Option<String> = None,
     }
 
     /// A role.

@@ -18,10 +18,13 @@ use parking_lot::RwLock;
 
 use super::Node;
 use super::metrics::Protocol;
-use super::users::{User, UserEntry};
+use super::users::{Account, User};
 use crate::types::peer::Peer;
 use crate::types::value::Value;
 
+pub mod cookies;
+pub mod cryptosign;
+pub mod scram;
 #[cfg(test)]
 mod tests;
 
@@ -73,7 +76,7 @@ pub enum Answer {
     Proved(Proved),
     Denied(Denied),
     /// A user that is known elsewhere, with what its proof is to be checked against: the proof is still to be asked for.
-    Known(Box<UserEntry>),
+    Known(Arc<Account>),
 }
 
 /// A check that takes its time. Nothing of the connection is read meanwhile.
@@ -89,8 +92,13 @@ pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// Who decides for users that the configuration does not have: an HTTP hook, say.
 pub trait Decider: Send + Sync {
+    /// Whether it decides about those who prove themselves by this method.
+    fn offers(&self, method: &str, realm: Option<&str>) -> bool;
+
     /// `None`: it is none of its business. The answer must come by itself, at the latest as a denial when a deadline is over.
-    fn decide(&self, evidence: &Evidence) -> Option<Waiting>;
+    /// `known`: a user of the configuration has this name. Without a secret it is asked what the proof is to be checked
+    /// against.
+    fn decide(&self, evidence: &Evidence, known: bool) -> Option<Check>;
 }
 
 /// How far it is.
@@ -115,8 +123,14 @@ impl Deciders {
         self.0.read().is_empty()
     }
 
-    fn decide(&self, evidence: &Evidence) -> Option<Waiting> {
-        self.0.read().iter().find_map(|decider| decider.decide(evidence))
+    /// See [`Decider::offers`].
+    pub fn offers(&self, method: &str, realm: Option<&str>) -> bool {
+        self.0.read().iter().any(|decider| decider.offers(method, realm))
+    }
+
+    /// What the first says whose business it is.
+    pub fn decide(&self, evidence: &Evidence, known: bool) -> Option<Check> {
+        self.0.read().iter().find_map(|decider| decider.decide(evidence, known))
     }
 }
 
@@ -145,16 +159,18 @@ impl Node {
     }
 
     /// Who somebody is that says all there is to say at once: a name and a password or token. Those who decide elsewhere are asked
-    /// about names that no user here has.
+    /// about names that no user here has, and about tokens.
     pub fn authenticate(self: &Arc<Self>, evidence: Evidence) -> Step {
         let method = evidence.method;
         if let Some(user) = self.users.recall(&evidence.name, &evidence.secret) {
             return Step::Done(Answer::of(Some(user), method));
         }
-        if !self.users.knows(&evidence.name)
-            && let Some(waiting) = self.deciders.decide(&evidence)
-        {
-            return Step::Wait(Check::Elsewhere(waiting));
+        if let Some(check) = self.deciders.decide(&evidence, self.users.knows(&evidence.name)) {
+            return Step::Wait(check);
+        }
+        if matches!(method, "jwt" | "bearer") {
+            // What no decider takes for a token of its own is none.
+            return Step::Done(Answer::WRONG);
         }
         let node = self.clone();
         let check = move || Answer::of(node.users.check_password(&evidence.name, &evidence.secret), method);

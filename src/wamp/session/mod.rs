@@ -37,11 +37,12 @@ use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Machine, MessageGate};
 use crate::node::Node;
 use crate::node::authenticate::Answer;
+use crate::node::authenticate::cookies::Carried;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::types::payload::PayloadRef;
 use crate::types::peer::Peer;
-use hello::{Challenged, Hello};
+use hello::{Challenged, Verifying};
 use open::{Leave, Open};
 
 const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
@@ -62,6 +63,8 @@ const REPLY_BYTES_MAX: usize = 1024 * 1024;
 pub struct Access {
     /// Clients need not say who they are.
     pub anonymous: bool,
+    /// What the WebSocket was opened with.
+    pub cookie: Option<Carried>,
 }
 
 /// The session machine of one connection.
@@ -92,8 +95,8 @@ enum State {
     },
     /// AUTHENTICATE is awaited.
     Challenged(Box<Challenged>),
-    /// The password is being checked.
-    Verifying(Box<Hello>),
+    /// A check is under way.
+    Verifying(Box<Verifying>),
     Open(Box<Open>),
     /// ABORT or GOODBYE was the last word; the connection is to be closed.
     Closed,
@@ -166,7 +169,9 @@ impl WampGate {
     fn before_open(&mut self, message: Message<'_>, now_ms: u64) -> Flow {
         match (&self.state, message) {
             (State::Start { .. }, Message::Hello { realm, details }) => self.hello(&realm, &details, now_ms),
-            (State::Challenged(_), Message::Authenticate { signature, .. }) => self.authenticate(&signature, now_ms),
+            (State::Challenged(_), Message::Authenticate { signature, extra }) => {
+                self.authenticate(&signature, &extra, now_ms)
+            }
             (State::Closed, _) => Flow::Close,
             (_, Message::Abort { .. }) => {
                 self.state = State::Closed;
@@ -265,7 +270,7 @@ impl MessageGate for WampGate {
 impl Machine for WampGate {
     fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Verifying(hello) => self.decided(*hello, answer, None, now_ms),
+            State::Verifying(verifying) => self.checked(*verifying, answer, now_ms),
             other => {
                 self.state = other;
                 Flow::Continue

@@ -15,6 +15,7 @@ use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
 
 mod access;
 mod bridges;
+mod credentials;
 mod durable;
 mod listeners;
 mod services;
