@@ -12,6 +12,8 @@ use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol}
 use super::house::House;
 use super::open_log::open_log;
 use super::outbound::Outbound;
+use super::reload;
+use super::watch::Watch;
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics};
 use crate::net::clock::Clock;
@@ -93,6 +95,7 @@ impl Broker {
         let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("accept").enable_all().build();
         let runtime = runtime.map_err(failed)?;
+        let hangup = reload::catch(&runtime)?;
         let bound = {
             let _within = runtime.enter();
             config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?
@@ -106,16 +109,26 @@ impl Broker {
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
         let is_alone = matches!(log, LogWork::Own(_));
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
-        let http = house.http(config, &listeners, Some(outbound.metrics(log.more_metrics())));
+        let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
+        let watch = Watch::new(tls, Vec::new());
+        let more = outbound.metrics(log.more_metrics());
+        let watched = watch.clone();
+        let more: MoreMetrics = Arc::new(move |text| {
+            more(text);
+            watched.metrics(text);
+        });
+        let http = house.http(config, &listeners, Some(more));
         for bound in bound {
             let door = Door {
                 protocol: bound.counted_as(),
                 tls: bound.tls.clone(),
+                proxy: bound.config.proxy.clone(),
                 seats: seats.clone(),
                 workers: workers.clone(),
             };
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
+        runtime.spawn(watch.run(hangup));
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
         Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })
@@ -169,7 +182,11 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             listener.serve(door, connection, stop).await;
         }
         Protocol::Http => {
-            let entrance = Arc::new(Entrance { realm: config.realm.clone(), anonymous: config.anonymous });
+            let entrance = Arc::new(Entrance {
+                realm: config.realm.clone(),
+                anonymous: config.anonymous,
+                trusted_proxies: config.trusted_proxies.clone(),
+            });
             let connection = move |stream| http.clone().serve(stream, entrance.clone());
             listener.serve(door, connection, stop).await;
         }
@@ -192,7 +209,13 @@ impl Bound {
 
 fn bind(config: &ListenerConfig) -> Result<Bound, Failure> {
     let named = |what: String| Failure::Run(format!("{}: {what}", config.key));
-    let tls = config.tls.as_ref().map(|files| Tls::from_files(&files.cert, &files.key)).transpose();
+    let alpn = match config.protocol {
+        Protocol::Mqtt => &["mqtt"][..],
+        Protocol::Http => &["http/1.1"],
+        // No name is registered for RawSocket.
+        Protocol::RawSocket => &[],
+    };
+    let tls = config.tls.clone().map(|files| Tls::load(files, alpn)).transpose();
     let tls = tls.map_err(|error| named(error.to_string()))?;
     let listener = Listener::bind(config.address).map_err(|error| named(error.to_string()))?;
     Ok(Bound { listener, tls, config: config.clone() })

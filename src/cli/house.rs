@@ -48,6 +48,7 @@ impl House {
         let mqtt: Arc<dyn WebSocketGate> = Arc::new(MqttDoor(self.clone()));
         let settings = http::Settings {
             allowed_origins: config.allowed_origins.clone(),
+            address_header: config.address_header,
             websockets: vec![("/ws", wamp.clone()), ("/wamp", wamp), ("/mqtt", mqtt)],
             places: listeners.iter().map(place).collect(),
             hooks: config.hooks.iter().map(|hook| hook.clone().open()).collect(),

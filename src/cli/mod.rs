@@ -45,6 +45,7 @@ mod service;
 mod store;
 mod sub;
 mod uplink;
+mod watch;
 
 /// Why the program ends without having done what was asked. Each line names the key, the file or the value it is about.
 ///

@@ -16,6 +16,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +27,7 @@ use crate::net::clock::Clock;
 use crate::net::stream::Stream;
 use crate::node::Node;
 use crate::node::users::Anonymous;
+use crate::types::network::Network;
 
 mod access;
 mod answer;
@@ -33,6 +36,7 @@ mod call;
 mod cookie;
 mod counted;
 mod fields;
+mod forwarded;
 pub mod hooks;
 pub mod metrics;
 mod page;
@@ -44,6 +48,7 @@ mod subscribe;
 mod websocket;
 pub mod write;
 
+pub use forwarded::AddressHeader;
 pub use websocket::{Upgraded, WebSocketGate};
 
 use counted::Counted;
@@ -54,6 +59,8 @@ pub struct Settings {
     /// Origins of foreign web pages that may open a WebSocket, post or subscribe, in lower case; `null` and `*` as in
     /// `docs/configuration.md`.
     pub allowed_origins: Vec<String>,
+    /// Where trusted proxies say for whom they ask.
+    pub address_header: AddressHeader,
     /// Paths that speak WebSocket, each with the gate that gets its sockets.
     pub websockets: Vec<(&'static str, Arc<dyn WebSocketGate>)>,
     /// What the page at `/` tells.
@@ -82,6 +89,8 @@ pub struct Entrance {
     /// Realm of requests that name none, instead of the default one.
     pub realm: Option<Arc<str>>,
     pub anonymous: Anonymous,
+    /// Who says for whom it asks.
+    pub trusted_proxies: Arc<[Network]>,
 }
 
 /// See the module.
@@ -109,9 +118,11 @@ impl Server {
         let header_timeout = Duration::from_secs(self.node.limits.handshake_timeout_s.into());
         let mut draining = self.draining.subscribe();
         let io = TokioIo::new(Counted::new(stream, self.node.clone()));
-        let client = peer.clone();
-        let service = service_fn(move |request| {
-            let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer: client.clone(), tls };
+        let socket = peer.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (header, trusted) = (self.settings.address_header, &entrance.trusted_proxies);
+            let peer = forwarded::client(&socket, request.headers(), header, trusted);
+            let visit = route::Visit { server: self.clone(), entrance: entrance.clone(), peer, tls };
             async move { Ok::<_, Infallible>(visit.answer(request).await) }
         });
         let mut http = http1::Builder::new();

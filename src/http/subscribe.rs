@@ -321,6 +321,7 @@ fn resumed(places: &[Option<Found>]) -> Option<Vec<u8>> {
 fn farewell(reason: End) -> Bytes {
     let reason = match reason {
         End::Shutdown => "the broker is stopping",
+        End::NotAuthorized => "what you may do has changed: ask again",
         End::SlowConsumer => "events were not read as fast as they came",
         End::TakenOver | End::Kicked | End::Over => "ended by the broker",
     };

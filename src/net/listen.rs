@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::proxy;
 use super::stream::{Seat, Seats, Stream};
 use super::tls::Tls;
 use super::workers::Workers;
-use crate::node::Node;
 use crate::node::metrics::Protocol;
+use crate::types::network::Network;
 use crate::types::peer::Peer;
 
 /// Connections that the system completes before they are accepted; it may cut this (Linux: `net.core.somaxconn`).
@@ -43,11 +44,21 @@ pub struct Listener {
     address: SocketAddr,
 }
 
+/// Connections of a listener that begin with a PROXY header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxying {
+    /// From whom it is believed; others are refused.
+    pub trusted: Arc<[Network]>,
+    /// A certificate that the proxy says it verified counts as one.
+    pub certificates: bool,
+}
+
 /// What becomes of the connections of one listener.
 pub struct Door {
     /// As which they count.
     pub protocol: Protocol,
     pub tls: Option<Tls>,
+    pub proxy: Option<Proxying>,
     pub seats: Arc<Seats>,
     pub workers: Arc<Workers>,
 }
@@ -152,23 +163,68 @@ impl Door {
         // Out of this thread's runtime, so that only the worker's wakes it.
         let Ok(socket) = socket.into_std() else { return };
         let connection = connection.clone();
-        match self.tls.clone() {
-            None => self.workers.spawn(async move {
+        if self.tls.is_none() && self.proxy.is_none() {
+            self.workers.spawn(async move {
                 if let Ok(stream) = adopt(socket, peer, seat) {
                     connection(stream).await;
                 }
-            }),
-            Some(tls) => {
-                let (node, protocol) = (self.seats.node().clone(), self.protocol);
-                self.workers.spawn(async move {
-                    if let Ok(stream) = adopt(socket, peer, seat)
-                        && let Some(stream) = secure(&tls, stream, &node, protocol).await
-                    {
-                        // A task of its own, so that the handshake's memory is not kept as long as the connection.
-                        tokio::spawn(connection(stream));
-                    }
-                });
+            });
+            return;
+        }
+        let entry = Entry {
+            tls: self.tls.clone(),
+            proxy: self.proxy.clone(),
+            seats: self.seats.clone(),
+            protocol: self.protocol,
+        };
+        self.workers.spawn(async move {
+            if let Ok(stream) = adopt(socket, peer, seat)
+                && let Some(stream) = entry.enter(stream).await
+            {
+                // A task of its own, so that the handshake's memory is not kept as long as the connection.
+                tokio::spawn(connection(stream));
             }
+        });
+    }
+}
+
+/// What a connection goes through before its protocol begins.
+struct Entry {
+    tls: Option<Tls>,
+    proxy: Option<Proxying>,
+    seats: Arc<Seats>,
+    protocol: Protocol,
+}
+
+impl Entry {
+    async fn enter(&self, stream: Stream) -> Option<Stream> {
+        let peer = stream.peer().clone();
+        let timeout = Duration::from_secs(self.seats.node().limits.handshake_timeout_s.into());
+        let entered = tokio::time::timeout(timeout, self.layers(stream)).await;
+        let failed = |what: &'static str, error: io::Error| {
+            self.seats.node().metrics.of(self.protocol).handshake_failures.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%peer, %error, "{what} failed");
+        };
+        match entered {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err((what, error))) => {
+                failed(what, error);
+                None
+            }
+            Err(_) => {
+                failed("handshake", io::ErrorKind::TimedOut.into());
+                None
+            }
+        }
+    }
+
+    async fn layers(&self, mut stream: Stream) -> Result<Stream, (&'static str, io::Error)> {
+        if let Some(proxying) = &self.proxy {
+            stream = proxy::enter(stream, proxying).await.map_err(|error| ("PROXY header", error))?;
+        }
+        match &self.tls {
+            Some(tls) => tls.accept(stream).await.map_err(|error| ("TLS handshake", error)),
+            None => Ok(stream),
         }
     }
 }
@@ -178,17 +234,4 @@ fn adopt(socket: std::net::TcpStream, peer: SocketAddr, seat: Seat) -> io::Resul
     // Without it small frames wait for the acknowledgement of those before.
     socket.set_nodelay(true)?;
     Ok(Stream::tcp(TcpStream::from_std(socket)?, Peer::direct(peer), seat))
-}
-
-async fn secure(tls: &Tls, stream: Stream, node: &Node, protocol: Protocol) -> Option<Stream> {
-    let peer = stream.peer().clone();
-    let timeout = Duration::from_secs(node.limits.handshake_timeout_s.into());
-    match tls.accept(stream, timeout).await {
-        Ok(stream) => Some(stream),
-        Err(error) => {
-            node.metrics.of(protocol).handshake_failures.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%peer, %error, "TLS handshake failed");
-            None
-        }
-    }
 }

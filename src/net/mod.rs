@@ -13,6 +13,7 @@ pub mod balance;
 pub mod clock;
 pub mod gate;
 pub mod listen;
+pub mod proxy;
 pub mod pump;
 pub mod read_buffer;
 pub mod stream;

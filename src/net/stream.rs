@@ -9,9 +9,11 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ProtocolVersion, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use super::tls::Cut;
 use super::x509;
 use crate::node::Node;
 use crate::node::metrics::Protocol;
@@ -21,6 +23,7 @@ use crate::types::peer::{Peer, PeerTls};
 pub struct Stream {
     io: Io,
     peer: Arc<Peer>,
+    cut: Option<Arc<Cut>>,
     _seat: Seat,
 }
 
@@ -54,18 +57,47 @@ impl Socket for Stream {
 impl Stream {
     /// A plain socket.
     pub fn tcp(io: TcpStream, peer: Arc<Peer>, seat: Seat) -> Self {
-        Self { io: Io::Tcp(io), peer, _seat: seat }
+        Self { io: Io::Tcp(io), peer, cut: None, _seat: seat }
     }
 
-    /// The same connection after a TLS handshake.
+    /// The same connection after a TLS handshake, and the certificates that the client showed.
     ///
     /// # Errors
     /// The handshake failed, or the connection speaks TLS already.
-    pub(super) async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+    pub(super) async fn secure(self, acceptor: TlsAcceptor) -> io::Result<(Self, Vec<CertificateDer<'static>>)> {
         let Io::Tcp(tcp) = self.io else { return Err(io::ErrorKind::InvalidInput.into()) };
         let tls = acceptor.accept(tcp).await?;
+        let chain = tls.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
         let peer = Arc::new(Peer { tls: Some(peer_tls(tls.get_ref().1)), ..Peer::clone(&self.peer) });
-        Ok(Self { io: Io::Tls(Box::new(tls)), peer, ..self })
+        Ok((Self { io: Io::Tls(Box::new(tls)), peer, ..self }, chain))
+    }
+
+    /// The plain socket, before anything else was made of it.
+    ///
+    /// # Errors
+    /// The connection speaks TLS already.
+    pub(super) fn socket(&mut self) -> io::Result<&mut TcpStream> {
+        match &mut self.io {
+            Io::Tcp(tcp) => Ok(tcp),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// A trusted proxy said for whom it connects.
+    pub(super) fn set_peer(&mut self, peer: Arc<Peer>) {
+        self.peer = peer;
+    }
+
+    /// Lets the connection be ended from elsewhere.
+    pub(super) fn cut_by(&mut self, cut: Arc<Cut>) {
+        self.cut = Some(cut);
+    }
+
+    /// Whether nobody ended the connection meanwhile.
+    fn check_cut(&self, cx: &Context<'_>) -> io::Result<()> {
+        let Some(cut) = &self.cut else { return Ok(()) };
+        cut.waker.register(cx.waker());
+        if cut.is_done() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
     /// Who is at the other end.
@@ -119,6 +151,7 @@ fn peer_tls(tls: &ServerConnection) -> PeerTls {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check_cut(cx)?;
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_read(cx, into),
             Io::Tls(io) => Pin::new(io).poll_read(cx, into),
@@ -129,6 +162,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_cut(cx)?;
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_write(cx, bytes),
             Io::Tls(io) => Pin::new(io).poll_write(cx, bytes),
@@ -141,6 +175,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_cut(cx)?;
         match &mut self.io {
             Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, slices),
             Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),

@@ -16,6 +16,8 @@ pub enum End {
     SlowConsumer,
     /// An administrator asked.
     Kicked,
+    /// What it may do has changed, or its user is no more.
+    NotAuthorized,
     /// Its own machine has ended it between two reads, and has said why.
     Over,
 }
@@ -55,7 +57,8 @@ impl Link {
             2 => Some(End::Shutdown),
             3 => Some(End::SlowConsumer),
             4 => Some(End::Kicked),
-            5 => Some(End::Over),
+            5 => Some(End::NotAuthorized),
+            6 => Some(End::Over),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@
 //! Everything here is synchronous and takes `now` as an argument; connections of any thread call it side by side. The routers'
 //! rules are on the floor below, sockets and tasks on the floors above.
 
+mod access;
 pub mod authenticate;
 pub mod clients;
 pub mod consumer;
@@ -71,6 +72,9 @@ use wire::WireRef;
 /// Threads that read the log for subscribers.
 const HISTORY_THREADS: usize = 2;
 
+/// Who may do what in the realm of a name.
+pub type Authorize = Box<dyn Fn(&str) -> Authorizer + Send + Sync>;
+
 /// What a node is made of; checked by who builds it.
 pub struct Settings {
     pub limits: Limits,
@@ -78,8 +82,7 @@ pub struct Settings {
     /// Realms are made when somebody names them.
     pub auto_realms: bool,
     pub default_realm: String,
-    /// Who may do what in the realm of a name.
-    pub authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
+    pub authorize: Authorize,
     pub users: Users,
     /// Which events are in the durable log, and how long.
     pub policies: Vec<Policy>,
@@ -116,7 +119,7 @@ pub struct Node {
     pub cookies: Cookies,
     pub default_realm: String,
     auto_realms: bool,
-    authorize: Box<dyn Fn(&str) -> Authorizer + Send + Sync>,
+    authorize: RwLock<Authorize>,
     policies: Vec<Policy>,
     realms: RwLock<HashMap<String, Arc<Realm>>>,
     dice: Mutex<u64>,
@@ -132,7 +135,7 @@ impl Node {
     /// A node with these realms. `seed` decides every random choice; at run time it comes from the system.
     pub fn new(settings: Settings, seed: u64) -> Arc<Self> {
         let node = Self {
-            authorize: settings.authorize,
+            authorize: RwLock::new(settings.authorize),
             log: Log::new(settings.limits.log_unresolved_bytes_max, settings.policies.clone()),
             policies: settings.policies,
             limits: settings.limits,
@@ -164,7 +167,7 @@ impl Node {
         let seed = self.random();
         let mut realms = self.realms.write();
         let make = || {
-            let authorizer = (self.authorize)(&settings.name);
+            let authorizer = (self.authorize.read())(&settings.name);
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
             realm.durable = self.durable_in(&settings.name);

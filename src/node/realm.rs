@@ -115,11 +115,15 @@ impl Realm {
         self.authorizer.read().clone()
     }
 
+    pub(super) fn set_authorizer(&self, authorizer: Authorizer) {
+        *self.authorizer.write() = Arc::new(authorizer);
+    }
+
     /// What somebody may do here that comes in now. `None`: its role does not hold in this realm.
     pub fn rights(&self, user: &User, client_id: Option<&str>) -> Option<Rights> {
         let who = Who { user: &user.name, client_id };
         if let Some(permissions) = &user.permissions {
-            return Some(Rights::new(permissions, None, who));
+            return Some(Rights::claimed(permissions, who));
         }
         self.authorizer().rights(&user.role, who)
     }

@@ -10,13 +10,14 @@
 //!
 //! Left out on purpose: what a user may do (`router::authorize`) and whether a listener lets anonymous ones in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
+use parking_lot::RwLock;
 use sha2::Sha256;
 
 use crate::router::authorize::Permission;
@@ -105,6 +106,17 @@ pub enum Method {
 
 impl Method {
     pub const ALL: [Method; 5] = [Method::Password, Method::WampCra, Method::Scram, Method::Cryptosign, Method::Tls];
+
+    /// As configurations have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Password => "password",
+            Method::WampCra => "wampcra",
+            Method::Scram => "scram",
+            Method::Cryptosign => "cryptosign",
+            Method::Tls => "tls",
+        }
+    }
 }
 
 /// Why there can be no users; the operator must act.
@@ -119,8 +131,16 @@ pub enum UserError {
     NoRandomness(getrandom::Error),
 }
 
-/// All users. Immutable but for what it remembers of right passwords; shared by all connections.
+/// All users; shared by all connections. They are replaced as a whole, and what is remembered of right passwords goes with them.
 pub struct Users {
+    table: RwLock<Arc<Table>>,
+    gate: Gate,
+    /// Key of the salts made up for names that nobody has.
+    salt_key: [u8; 32],
+}
+
+/// The users of one moment.
+struct Table {
     by_name: HashMap<Arc<str>, Arc<Account>>,
     /// Who has an Ed25519 key; the first user that does.
     by_key: HashMap<[u8; 32], Arc<Account>>,
@@ -128,10 +148,7 @@ pub struct Users {
     by_certificate: HashMap<String, Arc<Account>>,
     /// What names that nobody has are checked against.
     dummy: Hash,
-    gate: Gate,
     recall: Recall,
-    /// Key of the salts made up for names that nobody has.
-    salt_key: [u8; 32],
 }
 
 /// A user, and what its proofs are checked against.
@@ -156,10 +173,8 @@ impl Account {
     }
 }
 
-impl Users {
-    /// Checks the entries and makes them ready. Fails on a name that is there twice, on a hash that is not a sensible
-    /// argon2id one, and where there are no random numbers.
-    pub fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Users, UserError> {
+impl Table {
+    fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Table, UserError> {
         let (mut by_name, mut by_key, mut by_certificate) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut dummy = None;
         for entry in entries {
@@ -177,25 +192,49 @@ impl Users {
                 return Err(UserError::Twice { name });
             }
         }
+        let (dummy, recall) = (dummy.unwrap_or_else(Hash::dummy), Recall::new(random_key()?));
+        Ok(Table { by_name, by_key, by_certificate, dummy, recall })
+    }
+}
+
+impl Users {
+    /// Checks the entries and makes them ready. Fails on a name that is there twice, on a hash that is not a sensible
+    /// one, and where there are no random numbers.
+    pub fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Users, UserError> {
         Ok(Users {
-            by_name,
-            by_key,
-            by_certificate,
-            dummy: dummy.unwrap_or_else(Hash::dummy),
+            table: RwLock::new(Arc::new(Table::new(entries)?)),
             gate: Gate::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            recall: Recall::new(random_key()?),
             salt_key: random_key()?,
         })
     }
 
+    /// Puts others in their place. Returns the names of those that are gone or are not what they were: in their names nobody
+    /// should stay connected who came in before.
+    ///
+    /// # Errors
+    /// As [`Users::new`]; nothing is changed then.
+    pub fn replace(&self, entries: impl IntoIterator<Item = UserEntry>) -> Result<HashSet<Arc<str>>, UserError> {
+        let new = Arc::new(Table::new(entries)?);
+        let old = std::mem::replace(&mut *self.table.write(), new.clone());
+        let is_same = |name: &Arc<str>, was: &Arc<Account>| {
+            new.by_name.get(name).is_some_and(|is| is.user == was.user && is.credentials == was.credentials)
+        };
+        let gone = old.by_name.iter().filter(|(name, was)| !is_same(name, was));
+        Ok(gone.map(|(name, _)| name.clone()).collect())
+    }
+
+    fn table(&self) -> Arc<Table> {
+        self.table.read().clone()
+    }
+
     /// Without users every listener that admits anonymous ones takes any name and password for anonymous.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.table().by_name.is_empty()
     }
 
     /// Whether there is a user of this name. Not for telling clients.
     pub fn knows(&self, name: &str) -> bool {
-        self.by_name.contains_key(name)
+        self.table().by_name.contains_key(name)
     }
 
     /// The name and the realm in an MQTT user name: the whole, if that is a user; else what is before and after its last
@@ -203,7 +242,9 @@ impl Users {
     /// is one, since what is before and after the `@` was made up.
     pub fn split_name<'a>(&self, username: &'a str) -> (&'a str, Option<&'a str>) {
         match username.rsplit_once('@') {
-            Some((name, realm)) if !self.by_name.contains_key(username) && !realm.is_empty() => (name, Some(realm)),
+            Some((name, realm)) if !self.table().by_name.contains_key(username) && !realm.is_empty() => {
+                (name, Some(realm))
+            }
             _ => (username, None),
         }
     }
@@ -211,57 +252,61 @@ impl Users {
     /// Whether this password was found right lately. Cheap; `None` only means that [`check_password`](Self::check_password)
     /// must be asked.
     pub fn recall(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
-        self.recall.get(name, password)
+        self.table().recall.get(name, password)
     }
 
     /// The user of this name, if the password (MQTT) or ticket (WAMP) is right. Takes some 20 ms, longer if many ask at
     /// once: call it where blocking hurts nobody. Takes as long for a user that does not exist or has no password.
     pub fn check_password(&self, name: &str, password: &[u8]) -> Option<Arc<User>> {
-        let entry = self.by_name.get(name);
+        let table = self.table();
+        let entry = table.by_name.get(name);
         let hash = entry.and_then(|entry| entry.hash.as_ref());
-        let right = self.gate.pass(|| hash.unwrap_or(&self.dummy).verify(password));
+        let right = self.gate.pass(|| hash.unwrap_or(&table.dummy).verify(password));
         let user = entry.filter(|_| hash.is_some() && right)?.user.clone();
-        self.recall.put(name, password, user.clone());
+        table.recall.put(name, password, user.clone());
         Some(user)
     }
 
     /// Whether a user of this name could prove itself by `method`; of a name that nobody has, whether anybody could.
     pub fn offers(&self, name: &str, method: Method) -> bool {
         let has = |account: &Arc<Account>| account.credentials.has(method);
-        self.by_name.get(name).map_or_else(|| self.by_name.values().any(has), has)
+        let table = self.table();
+        table.by_name.get(name).map_or_else(|| table.by_name.values().any(has), has)
     }
 
     /// The user of this name.
     pub fn account(&self, name: &str) -> Option<Arc<Account>> {
-        self.by_name.get(name).cloned()
+        self.table().by_name.get(name).cloned()
     }
 
     /// The user who has this Ed25519 key.
     pub fn account_of_key(&self, key: &[u8; 32]) -> Option<Arc<Account>> {
-        self.by_key.get(key).cloned()
+        self.table().by_key.get(key).cloned()
     }
 
     /// The user whom a verified certificate names: by its fingerprint, else by its subject alternative names, else by its common
     /// name.
     pub fn account_of_certificate(&self, certificate: &Certificate) -> Option<Arc<Account>> {
-        certificate_names(certificate).find_map(|name| self.by_certificate.get(&name).cloned())
+        let table = self.table();
+        certificate_names(certificate).find_map(|name| table.by_certificate.get(&name).cloned())
     }
 
     /// How this user derives the key it signs a WAMP-CRA challenge with; for the extra of CHALLENGE. A name that nobody has
     /// gets a salt too, always the same.
     pub fn wampcra_salt(&self, name: &str) -> Option<Salted> {
-        if let Some(wampcra) = self.by_name.get(name).and_then(|account| account.credentials.wampcra.as_ref()) {
+        let table = self.table();
+        if let Some(wampcra) = table.by_name.get(name).and_then(|account| account.credentials.wampcra.as_ref()) {
             return wampcra.salted.clone();
         }
         let salted = |account: &Arc<Account>| account.credentials.wampcra.as_ref()?.salted.clone();
-        let like = self.by_name.values().find_map(salted)?;
+        let like = table.by_name.values().find_map(salted)?;
         Some(Salted { salt: BASE64.encode(&self.made_up("wampcra", name)[..SALT_BYTES]), ..like })
     }
 
     /// What somebody is asked to prove by SCRAM whose name nobody has, or who has no keys: the same each time, and never right.
     pub fn scram_made_up(&self, name: &str, fits: impl Fn(&Scram) -> bool) -> Option<Scram> {
         let of = |account: &Arc<Account>| account.credentials.scram.iter().find(|scram| fits(scram)).cloned();
-        let like = self.by_name.values().find_map(of)?;
+        let like = self.table().by_name.values().find_map(of)?;
         let keys = ScramKeys { stored: self.made_up("stored", name), server: self.made_up("server", name) };
         let salt = self.made_up("scram", name)[..like.salt.len().clamp(8, 32)].to_vec();
         Some(Scram { salt, keys, text_keys: like.text_keys.map(|_| keys), ..like })
@@ -402,6 +447,6 @@ impl fmt::Debug for Account {
 
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Users").field("count", &self.by_name.len()).finish_non_exhaustive()
+        f.debug_struct("Users").field("count", &self.table().by_name.len()).finish_non_exhaustive()
     }
 }

@@ -113,6 +113,8 @@ struct Rules {
     /// By action; the most specific rule first, deny before allow.
     by_action: [Vec<Rule>; 4],
     asks: Option<Asks>,
+    /// See [`Rights::claimed`].
+    claimed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -152,9 +154,21 @@ impl Authorizer {
 }
 
 impl Rights {
-    /// Rights of their own, such as those that came with a proof of identity.
-    pub fn new(permissions: &[Permission], asks: Option<Asks>, who: Who<'_>) -> Rights {
-        let mut rules = Rules { asks, ..Rules::default() };
+    /// Rights that came with a proof of identity: they do not change with a role.
+    pub fn claimed(permissions: &[Permission], who: Who<'_>) -> Rights {
+        Rights::made(permissions, Rules { claimed: true, ..Rules::default() }, who)
+    }
+
+    /// Whether they came with a proof of identity.
+    pub fn is_claimed(&self) -> bool {
+        self.0.claimed
+    }
+
+    fn new(permissions: &[Permission], asks: Option<Asks>, who: Who<'_>) -> Rights {
+        Rights::made(permissions, Rules { asks, ..Rules::default() }, who)
+    }
+
+    fn made(permissions: &[Permission], mut rules: Rules, who: Who<'_>) -> Rights {
         for Permission { actions, pattern, allow } in permissions {
             let Some(pattern) = fill::fill(pattern, *allow, who) else { continue };
             for action in actions {

@@ -5,6 +5,7 @@ pub mod event_id;
 pub mod fields;
 pub mod ids;
 pub mod limits;
+pub mod network;
 pub mod payload;
 pub mod peer;
 pub mod time;

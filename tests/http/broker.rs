@@ -10,7 +10,7 @@ use std::time::Duration;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use bytes::Bytes;
-use fennec::http::{Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
+use fennec::http::{AddressHeader, Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
 use fennec::net::clock::Clock;
 use fennec::net::listen::{Door, Listener};
 use fennec::net::stream::Seats;
@@ -167,14 +167,15 @@ impl Broker {
             more_metrics: None,
             hooks: Vec::new(),
             allowed_origins: setup.allowed_origins,
+            address_header: AddressHeader::default(),
             websockets: vec![("/ws", echo)],
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],
         };
         let server = Server::new(node.clone(), clock, settings);
         let workers = Arc::new(Workers::start(1).unwrap());
         let seats = Seats::new(node.clone());
-        let door = Door { protocol: Protocol::Http, tls: setup.tls, seats, workers: workers.clone() };
-        let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous });
+        let door = Door { protocol: Protocol::Http, tls: setup.tls, proxy: None, seats, workers: workers.clone() };
+        let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous, trusted_proxies: Arc::default() });
         let serving = server.clone();
         let connection = move |stream| serving.clone().serve(stream, entrance.clone());
         tokio::spawn(listener.serve(door, connection, std::future::pending()));

@@ -10,7 +10,7 @@ use fennec::net::gate::{Flow, Gate, Machine, Received};
 use fennec::net::listen::{Door, Listener};
 use fennec::net::pump::{Pump, drive};
 use fennec::net::stream::Seats;
-use fennec::net::tls::Tls;
+use fennec::net::tls::{Files, Tls};
 use fennec::net::workers::Workers;
 use fennec::node::authenticate::Answer;
 use fennec::node::link::{End, Link};
@@ -39,7 +39,7 @@ fn certificate() -> (Tls, TlsConnector) {
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let client = client.with_root_certificates(roots).with_no_client_auth();
-    (Tls::from_files(&cert, &key).unwrap(), TlsConnector::from(Arc::new(client)))
+    (Tls::load(Files::of_server(&cert, &key), &[]).unwrap(), TlsConnector::from(Arc::new(client)))
 }
 
 #[tokio::test]
@@ -124,7 +124,13 @@ async fn talk(bytes: usize) -> (TlsStream<TcpStream>, oneshot::Receiver<usize>, 
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.address();
     let workers = Arc::new(Workers::start(1).unwrap());
-    let door = Door { protocol: Protocol::Mqtt, tls: Some(tls), seats: Seats::new(node), workers: workers.clone() };
+    let door = Door {
+        protocol: Protocol::Mqtt,
+        tls: Some(tls),
+        proxy: None,
+        seats: Seats::new(node),
+        workers: workers.clone(),
+    };
     let (blocked, held) = oneshot::channel();
     let blocked = Arc::new(Mutex::new(Some(blocked)));
     let connection = move |stream| {

@@ -19,15 +19,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::http::AddressHeader;
 use crate::http::hooks::Hook;
+use crate::net::listen::Proxying;
+use crate::net::tls;
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
 use crate::outbound::bridge;
 use crate::outbound::service::Configured;
-use crate::outbound::service::address::Network;
 use crate::outbound::uplink::Uplink;
 use crate::router::authorize::{Authorizer, Role};
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
+use crate::types::network::Network;
 use crate::types::payload::Codec;
 use crate::types::topic::TopicPattern;
 
@@ -42,6 +45,7 @@ mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod users;
 mod value;
 
 pub use reference::markdown as reference;
@@ -78,11 +82,14 @@ pub struct Config {
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
     pub allowed_origins: Vec<String>,
+    pub address_header: AddressHeader,
     pub services: Vec<Configured>,
     /// Where services may be that are added at run time, beside the public internet.
     pub allow_networks: Vec<Network>,
     pub hooks: Vec<Hook>,
     pub bridges: Vec<bridge::Config>,
+    /// Holds more users and roles, which are among those below.
+    pub users_file: Option<PathBuf>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }
@@ -102,20 +109,18 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Port 0: any free one.
     pub address: SocketAddr,
-    pub tls: Option<TlsFiles>,
+    /// Could be read when the configuration was checked.
+    pub tls: Option<tls::Files>,
+    /// `None`: connections are direct.
+    pub proxy: Option<Proxying>,
+    /// Who says for whom it connects.
+    pub trusted_proxies: Arc<[Network]>,
     /// Realm of MQTT clients that name none, instead of the default one.
     pub realm: Option<Arc<str>>,
     /// Whether clients that do not say who they are may come in.
     pub anonymous: Anonymous,
     /// Its configuration key, for messages.
     pub key: String,
-}
-
-/// PEM files that could be read when the configuration was checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    pub cert: PathBuf,
-    pub key: PathBuf,
 }
 
 /// Topics of which the events are kept in the log, and how many of them; whatever is beyond any of the bounds goes.
@@ -151,7 +156,13 @@ fn sort(problems: &mut [Problem]) {
 impl Config {
     /// Reads and checks. Fails with every mistake, in the order of their places.
     pub fn load(sources: &Sources) -> Result<Config, Vec<Problem>> {
-        let (tree, mut problems) = sources.merge();
+        Config::load_with(sources, None)
+    }
+
+    /// The same, were this what the file of users holds.
+    pub fn load_with(sources: &Sources, users: Option<&str>) -> Result<Config, Vec<Problem>> {
+        let (mut tree, mut problems) = sources.merge();
+        problems.append(&mut users::include(&mut tree, users));
         let mut reader = setting::Reader::default();
         let file = reader.section::<schema::File>(&tree).unwrap_or_default();
         problems.append(&mut reader.problems);

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use super::listen::Listeners;
 use super::setting::{ByteCount, Key, Section, Shape, Tables, choices, sections};
 use super::store::StoreText;
+use crate::http::AddressHeader;
 use crate::http::hooks::Proof;
 use crate::mqtt::codec::Level;
+use crate::net::tls::ClientAuth;
 use crate::node::users::Method;
 use crate::outbound::bridge::rules::Direction;
 use crate::router::authorize::Action;
@@ -52,6 +54,16 @@ choices!(Method {
 });
 choices!(Level { "3.1.1" => Level::V4, "5" => Level::V5, });
 choices!(Direction { "in" => Direction::In, "out" => Direction::Out, "both" => Direction::Both, });
+choices!(ClientAuth {
+    "none" => ClientAuth::None,
+    "optional" => ClientAuth::Optional,
+    "required" => ClientAuth::Required,
+});
+choices!(AddressHeader {
+    "x-forwarded-for" => AddressHeader::XForwardedFor,
+    "forwarded" => AddressHeader::Forwarded,
+    "x-real-ip" => AddressHeader::XRealIp,
+});
 choices!(MatchPolicy {
     "exact" => MatchPolicy::Exact,
     "prefix" => MatchPolicy::Prefix,
@@ -89,6 +101,9 @@ sections! {
         /// Let clients in that do not say who they are, with the role `anonymous`. Unless said here or for a listener: yes on
         /// loopback as long as there are no users, else no.
         anonymous: Option<bool> = None,
+        /// Networks of proxies that say for whom they connect, such as `10.0.0.0/8`: by the PROXY protocol where a listener has
+        /// it, and by HTTP headers. What others say of themselves is passed over. See `docs/tls.md`.
+        trusted_proxies: Vec<String> = Vec::new(),
         /// Where connections are taken. See "Listeners".
         listen: Listen = Listen::default(),
         /// Certificate of the TLS listeners that do not name their own.
@@ -118,6 +133,9 @@ sections! {
         services: Services = Services::default(),
         /// Where others may post events to this broker: `POST /hooks/NAME`. See docs/delivery.md.
         hook: Tables<Hook> = Tables::default(),
+        /// File with more `[[user]]` and `[[role]]` tables, and nothing else: what `fennec user` writes. The broker reads it again when
+        /// it changes. See docs/security.md.
+        users_file: Option<PathBuf> = None,
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// What users may do. See "Roles".
@@ -148,17 +166,54 @@ sections! {
         cert: Option<PathBuf> = None,
         /// Private key of the certificate, PEM.
         key: Option<PathBuf> = None,
+        /// Authorities that certificates of clients are believed from, PEM. Else those of `[tls]`.
+        client_ca: Vec<PathBuf> = Vec::new(),
+        /// Whether clients must show a certificate. Else as `[tls]` says.
+        client_auth: Option<ClientAuth> = None,
+        /// Revocation lists, PEM. Else those of `[tls]`.
+        crl: Vec<PathBuf> = Vec::new(),
+        /// As in `[tls]`, for this listener.
+        close_unverified: Option<bool> = None,
+        /// Connections begin with a PROXY header (version 1 or 2). Those that come from elsewhere than `trusted_proxies` are closed.
+        proxy_protocol: bool = false,
+        /// Instead of the global `trusted_proxies`.
+        trusted_proxies: Option<Vec<String>> = None,
+        /// With `proxy_protocol`: a certificate that the proxy says it verified (version 2, PP2_TYPE_SSL) counts as one.
+        proxy_certificates: bool = false,
         /// Realm of MQTT clients that name none, instead of the default one; WAMP clients always name theirs.
         realm: Option<String> = None,
         /// As the global key, for this listener.
         anonymous: Option<bool> = None,
+        /// Further certificates of this listener, as those of `[tls]`. With `cert` or this, those of `[tls]` are not shown.
+        certificates: Tables<CertificatePair> = Tables::default(),
     }
 
     /// The certificate for all TLS listeners.
     pub(super) struct Tls in "tls" {
-        /// Certificate chain, PEM.
+        /// Certificate chain, PEM. This and all other files here are read again when they change.
         cert: Option<PathBuf> = None,
         /// Private key of the certificate, PEM.
+        key: Option<PathBuf> = None,
+        /// Authorities that certificates of clients are believed from, PEM.
+        client_ca: Vec<PathBuf> = Vec::new(),
+        /// Whether clients must show a certificate: `none` is asked for, it is `optional`, or `required`. Unless said: `required` if
+        /// there is a `client_ca`.
+        client_auth: Option<ClientAuth> = None,
+        /// Revocation lists, PEM. If there are any, there must be one of every authority in a client's chain, and none that is out
+        /// of date.
+        crl: Vec<PathBuf> = Vec::new(),
+        /// Close connections whose certificate is not believed any more: it expired, was revoked, or its authority is gone. Looked
+        /// at when files change, and once a minute.
+        close_unverified: bool = false,
+        /// Further certificates, for clients that ask for one of their names (SNI); `cert` is for all others.
+        certificates: Tables<CertificatePair> = Tables::default(),
+    }
+
+    /// A further certificate.
+    pub(super) struct CertificatePair in "" {
+        /// Certificate chain, PEM. It is for its DNS names, which may begin with `*.`. Required.
+        cert: Option<PathBuf> = None,
+        /// Private key of the certificate, PEM. Required.
         key: Option<PathBuf> = None,
     }
 
@@ -185,6 +240,9 @@ sections! {
         /// without one (files), `*` for all. Pages that this broker serves itself, and clients that are no browsers, always
         /// may. Others are answered 403.
         allowed_origins: Vec<String> = Vec::new(),
+        /// The header in which `trusted_proxies` say for whom they ask. Only this one is looked at: the proxy must set it or add to
+        /// it, and a header that it passes through unseen could be anybody's.
+        client_address_header: AddressHeader = AddressHeader::XForwardedFor,
     }
 
     /// A realm.

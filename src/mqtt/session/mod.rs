@@ -563,6 +563,7 @@ impl Machine for MqttGate {
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
                     End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
+                    End::NotAuthorized => self.say_goodbye(ReasonCode::NotAuthorized, ""),
                     End::Over => {}
                 }
             }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{Method, SALT_BYTES, mac};
 
 /// What a user's proofs are checked against.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// An argon2id hash as PHC string; checked against MQTT passwords, WAMP tickets and HTTP basic authentication.
     pub password_hash: Option<String>,
@@ -165,6 +165,11 @@ impl Credentials {
             Method::Cryptosign => !self.cryptosign_keys.is_empty(),
             Method::Tls => !self.certificates.is_empty(),
         }
+    }
+
+    /// The names of the ways in which it can prove who it is.
+    pub fn methods(&self) -> Vec<&'static str> {
+        Method::ALL.into_iter().filter(|method| self.has(*method)).map(Method::name).collect()
     }
 
     /// Whether there is nothing at all.

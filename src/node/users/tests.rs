@@ -84,7 +84,7 @@ fn recall_forgets_the_oldest_first_and_stays_bounded() {
 fn a_name_nobody_has_is_checked_against_a_hash_of_the_same_cost() {
     let users = Users::new([with_password("alice", "s3cret")]).unwrap();
     let cost = |text: &str| text.split('$').nth(3).map(str::to_owned);
-    assert_eq!(cost(users.dummy.as_str()), cost(&hash("x")));
+    assert_eq!(cost(users.table().dummy.as_str()), cost(&hash("x")));
     assert_eq!(
         Users::new([]).unwrap().check_password("alice", b""),
         None,
@@ -141,7 +141,8 @@ fn a_client_that_derives_its_key_from_salt_and_secret_is_accepted() {
     let challenge = r#"{"authid":"peter","session":251164}"#;
     let told = users.wampcra_salt("peter").unwrap();
     assert_eq!(told, salted);
-    let user = users.check_wampcra(users.account("peter").as_deref(), challenge, &sign(&told.derive("secret2"), challenge));
+    let user =
+        users.check_wampcra(users.account("peter").as_deref(), challenge, &sign(&told.derive("secret2"), challenge));
     assert_eq!(user.map(|user| user.name.to_string()), Some("peter".to_owned()));
     assert_eq!(users.check_wampcra(users.account("peter").as_deref(), challenge, &sign("secret2", challenge)), None);
 }
@@ -160,7 +161,11 @@ fn wrong_wampcra_signatures_are_refused() {
         ("bob", "challenge", &right),
         ("nobody", "challenge", &right),
     ] {
-        assert_eq!(users.check_wampcra(users.account(name).as_deref(), challenge, signature), None, "{name} {challenge} {signature}");
+        assert_eq!(
+            users.check_wampcra(users.account(name).as_deref(), challenge, signature),
+            None,
+            "{name} {challenge} {signature}"
+        );
     }
 }
 

@@ -346,6 +346,7 @@ impl Machine for WampGate {
         let (uri, text) = match reason {
             End::Shutdown => ("wamp.close.system_shutdown", "the broker stops"),
             End::Kicked | End::TakenOver | End::Over => ("wamp.close.killed", "an administrator ended the session"),
+            End::NotAuthorized => (NOT_AUTHORIZED, "what this session may do has changed: come in again"),
             End::SlowConsumer => (QUOTA_EXCEEDED, "the client does not read what it subscribed to"),
         };
         match &self.state {

@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Check, Realms};
 use crate::cli::config::listen::{Listeners, Written};
 use crate::cli::config::schema::File;
-use crate::cli::config::{Listener, Protocol, TlsFiles};
+use crate::cli::config::{Listener, Protocol};
+use crate::net::listen::Proxying;
 use crate::node::users::{ANONYMOUS, Anonymous};
+use crate::types::network::Network;
 
 impl Check {
     pub(super) fn listeners(&mut self, file: &File, realms: &Realms) -> Vec<Listener> {
         let tls = self.common_tls(file);
+        let trusted = self.networks("trusted_proxies", &file.trusted_proxies);
         let mut listeners = Vec::new();
         for (name, protocol, is_tls, written) in by_protocol(file) {
             for one in &written.0 {
@@ -23,10 +27,13 @@ impl Check {
                 }
                 let files = self.tls_files(&key, is_tls, one, &tls);
                 let anonymous = self.anonymous(file, &key, one);
+                let (proxy, trusted_proxies) = self.proxies(&key, one, &trusted);
                 listeners.push(Listener {
                     protocol,
                     address: one.address,
                     tls: files,
+                    proxy,
+                    trusted_proxies,
                     realm: one.table.realm.as_deref().map(Into::into),
                     anonymous,
                     key,
@@ -35,6 +42,33 @@ impl Check {
         }
         self.check_all(file, &listeners);
         listeners
+    }
+
+    /// Whether connections begin with a PROXY header, and who may say for whom it connects.
+    fn proxies(&mut self, key: &str, one: &Written, common: &Arc<[Network]>) -> (Option<Proxying>, Arc<[Network]>) {
+        let trusted = match &one.table.trusted_proxies {
+            Some(own) => self.networks(&format!("{key}.trusted_proxies"), own),
+            None => common.clone(),
+        };
+        if one.table.proxy_protocol && trusted.is_empty() {
+            self.wrong(&format!("{key}.proxy_protocol"), "nobody may connect: say which trusted_proxies do");
+        }
+        if one.table.proxy_certificates && !one.table.proxy_protocol {
+            self.wrong(&format!("{key}.proxy_certificates"), "means nothing without proxy_protocol = true");
+        }
+        let proxying = Proxying { trusted: trusted.clone(), certificates: one.table.proxy_certificates };
+        (one.table.proxy_protocol.then_some(proxying), trusted)
+    }
+
+    fn networks(&mut self, key: &str, texts: &[String]) -> Arc<[Network]> {
+        let mut networks = Vec::new();
+        for text in texts {
+            match text.parse() {
+                Ok(network) => networks.push(network),
+                Err(error) => self.wrong(key, format!("{text:?} {error}")),
+            }
+        }
+        networks.into()
     }
 
     fn check_all(&mut self, file: &File, listeners: &[Listener]) {
@@ -47,7 +81,7 @@ impl Check {
                 self.wrong(&listener.key, format!("{} is taken by {other}", listener.address));
             }
         }
-        if file.anonymous == Some(false) && file.user.0.is_empty() {
+        if file.anonymous == Some(false) && has_no_users(file) {
             self.wrong("anonymous", "is false and there are no users: nobody could come in");
         }
         let roles = &file.role.0;
@@ -62,7 +96,7 @@ impl Check {
     /// Whether anonymous clients may come in here. A listener that others than this machine can reach must not be open
     /// because nobody thought of it.
     fn anonymous(&mut self, file: &File, key: &str, one: &Written) -> Anonymous {
-        let no_users = file.user.0.is_empty();
+        let no_users = has_no_users(file);
         let loopback = one.address.ip().to_canonical().is_loopback();
         match one.table.anonymous.or(file.anonymous) {
             Some(said) => {
@@ -82,47 +116,6 @@ impl Check {
             }
             None if no_users => Anonymous::Local,
             None => Anonymous::Refused,
-        }
-    }
-
-    fn common_tls(&mut self, file: &File) -> Option<TlsFiles> {
-        match (&file.tls.cert, &file.tls.key) {
-            (Some(cert), Some(key)) => {
-                self.readable("tls.cert", cert);
-                self.readable("tls.key", key);
-                Some(TlsFiles { cert: cert.clone(), key: key.clone() })
-            }
-            (None, None) => None,
-            (cert, _) => {
-                self.wrong("tls", if cert.is_some() { "key is missing" } else { "cert is missing" });
-                None
-            }
-        }
-    }
-
-    fn tls_files(&mut self, key: &str, is_tls: bool, one: &Written, common: &Option<TlsFiles>) -> Option<TlsFiles> {
-        match (is_tls, &one.table.cert, &one.table.key) {
-            (false, None, None) => None,
-            (false, ..) => {
-                let protocol = key.trim_start_matches("listen.").split('[').next().unwrap_or_default();
-                self.wrong(key, format!("has a certificate but is not TLS: write it as listen.{protocol}s"));
-                None
-            }
-            (true, Some(cert), Some(private)) => {
-                self.readable(&format!("{key}.cert"), cert);
-                self.readable(&format!("{key}.key"), private);
-                Some(TlsFiles { cert: cert.clone(), key: private.clone() })
-            }
-            (true, None, None) => {
-                if common.is_none() && !self.said("tls") {
-                    self.wrong(key, "needs a certificate: say cert and key here or in [tls]");
-                }
-                common.clone()
-            }
-            (true, cert, _) => {
-                self.wrong(key, if cert.is_some() { "key is missing" } else { "cert is missing" });
-                None
-            }
         }
     }
 
@@ -148,4 +141,9 @@ fn by_protocol(file: &File) -> [(&'static str, Protocol, bool, &Listeners); 6] {
         ("rawsocket", Protocol::RawSocket, false, &listen.rawsocket),
         ("rawsockets", Protocol::RawSocket, true, &listen.rawsockets),
     ]
+}
+
+/// Nobody can come in by name. Whoever names a file of users means to have some, and may add them any time.
+fn has_no_users(file: &File) -> bool {
+    file.user.0.is_empty() && file.users_file.is_none()
 }

@@ -19,6 +19,7 @@ mod credentials;
 mod durable;
 mod listeners;
 mod services;
+mod tls;
 mod uplinks;
 
 /// The configuration, and all that is wrong with it; it is to be used only if that is nothing.
@@ -41,10 +42,12 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         codecs: check.codecs(&file),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
+        address_header: file.http.client_address_header,
         services: check.services(&file, &realms),
         allow_networks: check.allow_networks(&file),
         hooks: check.hooks(&file, &realms),
         bridges: check.bridges(&file, &realms),
+        users_file: file.users_file.clone(),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),
         realms: realms.names,

@@ -7,6 +7,7 @@ mod history;
 mod joining;
 mod keys;
 mod locking;
+mod proving;
 mod publishing;
 mod resuming;
 mod subscribing;
