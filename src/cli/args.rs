@@ -8,10 +8,12 @@ use super::bridge::BridgeCommand;
 use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, RegisterArgs, SubArgs};
 use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
+use super::import::ImportCommand;
 use super::node::NodeArgs;
 use super::service::ServiceArgs;
 use super::store::StoreCommand;
 use super::uplink::UplinkCommand;
+use super::user::UserCommand;
 
 /// One broker in which WAMP browsers and MQTT devices meet.
 #[derive(Debug, Parser)]
@@ -31,6 +33,12 @@ pub(super) enum Command {
     CheckConfig(CheckConfigArgs),
     /// Turn a password into what the configuration keeps of it
     HashPassword(HashPasswordArgs),
+    /// Add, change, list and remove users in the file that the configuration names
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Turn the configuration of another broker into one of this
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Publish a message, or one per line of standard input
     Pub(PubArgs),
     /// Subscribe, and print what comes, one JSON object a line

@@ -8,11 +8,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::Failure;
+use super::access;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::open_log::open_log;
 use super::outbound::Outbound;
 use super::reload;
+use super::user;
 use super::watch::Watch;
 use crate::cluster::process::EntryHandle;
 use crate::http::{self, Entrance, MoreMetrics};
@@ -50,6 +52,8 @@ pub struct Broker {
     drain: Duration,
     log: LogWork,
     outbound: Outbound,
+    /// Answers `fennec.admin.user.*`.
+    _access: Arc<access::Access>,
 }
 
 /// Who works the log.
@@ -107,6 +111,7 @@ impl Broker {
         let seats = Seats::new(node.clone());
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
+        let access = access::Access::new(node.clone(), config.clone());
         let is_alone = matches!(log, LogWork::Own(_));
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
         let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
@@ -129,9 +134,11 @@ impl Broker {
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
         runtime.spawn(watch.run(hangup));
+        access.follow(runtime.handle());
+        user::procedures::install(&access, runtime.handle());
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
-        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound })
+        Ok(Self { node, listeners, workers, http, runtime, stopping, drain, log, outbound, _access: access })
     }
 
     /// The address of the first listener of this kind.
@@ -237,6 +244,7 @@ pub(super) fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
         authorize: Box::new(move |realm| roles.authorizer(realm)),
         users,
         policies: config.durable.iter().map(policy).collect(),
+        rules: config.rules.clone(),
     };
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;

@@ -1,6 +1,8 @@
 //! `fennec hash-password`: reads a password and prints what the configuration keeps of it.
 
-use std::io::{IsTerminal, Read, Write, stderr, stdin};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write, stderr, stdin};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use argon2::Argon2;
@@ -17,36 +19,64 @@ const PASSWORD_BYTES_MAX: usize = 65_535;
 /// What WAMP clients expect of a derived key.
 const KEYLEN: u32 = 32;
 
+/// What is kept of a password: enough for every way of proving to know it.
+pub(super) struct Secrets {
+    /// For MQTT passwords, WAMP tickets, HTTP basic authentication.
+    pub password_hash: String,
+    pub wampcra_key: String,
+    pub wampcra: Salted,
+    pub scram: Vec<Scram>,
+}
+
 pub(super) fn run(args: HashPasswordArgs) -> Result<(), Failure> {
-    let password = read_password()?;
-    let salts = [random_salt()?, random_salt()?, random_salt()?, random_salt()?];
-    print(&entry(&args.name, &password, args.iterations, salts)?)
+    check_name(&args.name).map_err(|what| Failure::Refused(vec![format!("--name: {what}")]))?;
+    let password = read_password(None)?;
+    let secrets = Secrets::new(&password, args.iterations).map_err(Failure::Run)?;
+    print(&entry(&args.name, &secrets))
+}
+
+/// Whether a user can have this name; else why not.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    match name.is_empty() || name.chars().any(char::is_control) {
+        true => Err(format!("{name:?} is no user name")),
+        false => Ok(()),
+    }
 }
 
 /// The `[[user]]` entry, as TOML.
-fn entry(name: &str, password: &str, iterations: u32, salts: [[u8; SALT_BYTES]; 4]) -> Result<String, Failure> {
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(Failure::Refused(vec![format!("--name: {name:?} is no user name")]));
-    }
-    let [hash_salt, key_salt, argon2_salt, pbkdf2_salt] = salts;
-    let failed = |error| Failure::Run(format!("cannot hash the password: {error}"));
-    let salt = SaltString::encode_b64(&hash_salt).map_err(failed)?;
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(failed)?;
-    let salted = Salted { salt: STANDARD_NO_PAD.encode(key_salt), iterations, keylen: KEYLEN };
-    let key = salted.derive(password);
-    let scram = Credentials::scram_of(password, [argon2_salt, pbkdf2_salt]);
-    let scram = scram.map_err(|error| Failure::Run(format!("cannot hash the password: {error}")))?;
+fn entry(name: &str, secrets: &Secrets) -> String {
+    let Secrets { password_hash, wampcra_key, wampcra: Salted { salt, iterations, keylen }, scram } = secrets;
+    let scram: String = scram.iter().map(|scram| format!("  {},\n", scram_table(scram))).collect();
     let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-    Ok(format!(
-        "[[user]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\nwampcra = {{ key = \"{key}\", salt = \"{}\", \
-         iterations = {iterations}, keylen = {KEYLEN} }}\nscram = [\n{}]\n",
-        salted.salt,
-        scram.iter().map(scram_line).collect::<String>()
-    ))
+    format!(
+        "[[user]]\nname = \"{name}\"\npassword_hash = \"{password_hash}\"\nwampcra = {{ key = \"{wampcra_key}\", salt = \"{salt}\", \
+         iterations = {iterations}, keylen = {keylen} }}\nscram = [\n{scram}]\n",
+    )
 }
 
-/// One element of `scram`.
-fn scram_line(scram: &Scram) -> String {
+impl Secrets {
+    /// Takes tens of milliseconds. `iterations`: rounds that WAMP clients derive their key with.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(password: &str, iterations: u32) -> Result<Secrets, String> {
+        Secrets::salted(password, iterations, [random_salt()?, random_salt()?, random_salt()?, random_salt()?])
+    }
+
+    fn salted(password: &str, iterations: u32, salts: [[u8; SALT_BYTES]; 4]) -> Result<Secrets, String> {
+        let [hash_salt, key_salt, argon2_salt, pbkdf2_salt] = salts;
+        let failed = |error| format!("cannot hash the password: {error}");
+        let salt = SaltString::encode_b64(&hash_salt).map_err(failed)?;
+        let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(failed)?;
+        let wampcra = Salted { salt: STANDARD_NO_PAD.encode(key_salt), iterations, keylen: KEYLEN };
+        let scram = Credentials::scram_of(password, [argon2_salt, pbkdf2_salt]);
+        let scram = scram.map_err(|error| format!("cannot hash the password: {error}"))?;
+        Ok(Secrets { password_hash: hash.to_string(), wampcra_key: wampcra.derive(password), wampcra, scram })
+    }
+}
+
+/// One element of `scram`, as an inline table of TOML.
+pub(super) fn scram_table(scram: &Scram) -> String {
     let keys = |prefix: &str, keys: &ScramKeys| {
         let (stored, server) = (STANDARD.encode(keys.stored), STANDARD.encode(keys.server));
         format!(", {prefix}stored_key = \"{stored}\", {prefix}server_key = \"{server}\"")
@@ -56,7 +86,7 @@ fn scram_line(scram: &Scram) -> String {
         Kdf::Pbkdf2 => String::new(),
     };
     format!(
-        "  {{ kdf = \"{}\", salt = \"{}\", iterations = {}{memory}{}{} }},\n",
+        "{{ kdf = \"{}\", salt = \"{}\", iterations = {}{memory}{}{} }}",
         scram.kdf.name(),
         STANDARD.encode(&scram.salt),
         scram.iterations,
@@ -65,29 +95,42 @@ fn scram_line(scram: &Scram) -> String {
     )
 }
 
-fn random_salt() -> Result<[u8; SALT_BYTES], Failure> {
+fn random_salt() -> Result<[u8; SALT_BYTES], String> {
     let mut salt = [0; SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(|error| Failure::Run(format!("the system gives no random numbers: {error}")))?;
+    getrandom::fill(&mut salt).map_err(|error| format!("the system gives no random numbers: {error}"))?;
     Ok(salt)
 }
 
-/// From a terminal, asked for twice and not shown; else all of standard input but its last line end.
-fn read_password() -> Result<String, Failure> {
-    let password = if stdin().is_terminal() { ask_twice()? } else { read_all()? };
-    if password.is_empty() {
-        return Err(Failure::Refused(vec!["the password is empty".to_owned()]));
-    }
-    if password.len() > PASSWORD_BYTES_MAX {
-        return Err(Failure::Refused(vec![format!("the password is longer than {PASSWORD_BYTES_MAX} bytes")]));
-    }
+/// From the file; else from a terminal, asked for twice and not shown; else all of standard input. Its last line end is no part of it.
+pub(super) fn read_password(file: Option<&Path>) -> Result<String, Failure> {
+    let password = match file {
+        Some(path) => {
+            let named =
+                |error| Failure::Refused(vec![format!("{}: cannot read the password: {error}", path.display())]);
+            read_all(File::open(path).map_err(named)?).map_err(named)?
+        }
+        None if stdin().is_terminal() => ask_twice()?,
+        None => read_all(stdin().lock()).map_err(cannot_read)?,
+    };
+    check_password(&password).map_err(|what| Failure::Refused(vec![what]))?;
     Ok(password)
 }
 
-fn read_all() -> Result<String, Failure> {
+/// Whether a user can have this password; else why not.
+pub(super) fn check_password(password: &str) -> Result<(), String> {
+    if password.is_empty() {
+        return Err("the password is empty".to_owned());
+    }
+    match password.len() > PASSWORD_BYTES_MAX {
+        true => Err(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes")),
+        false => Ok(()),
+    }
+}
+
+fn read_all(from: impl Read) -> io::Result<String> {
     let mut text = String::new();
     // Two bytes more for a line end, one to see that it is too long.
-    let limit = PASSWORD_BYTES_MAX as u64 + 3;
-    stdin().lock().take(limit).read_to_string(&mut text).map_err(cannot_read)?;
+    from.take(PASSWORD_BYTES_MAX as u64 + 3).read_to_string(&mut text)?;
     Ok(without_line_end(&text).to_owned())
 }
 
@@ -154,9 +197,10 @@ mod tests {
 
     #[test]
     fn the_entry_has_a_hash_that_is_accepted_and_never_the_password() {
-        let text =
-            entry("al \"x\"", "s3cret", 1000, [[1; SALT_BYTES], [2; SALT_BYTES], [3; SALT_BYTES], [4; SALT_BYTES]])
+        let secrets =
+            Secrets::salted("s3cret", 1000, [[1; SALT_BYTES], [2; SALT_BYTES], [3; SALT_BYTES], [4; SALT_BYTES]])
                 .unwrap();
+        let text = entry("al \"x\"", &secrets);
         assert!(text.contains("name = \"al \\\"x\\\"\"\n"), "{text}");
         let hash = text.lines().find_map(|line| line.strip_prefix("password_hash = \"")?.strip_suffix('"'));
         assert_eq!(check_hash(hash.unwrap()), Ok(()));
@@ -166,8 +210,7 @@ mod tests {
     #[test]
     fn a_name_that_would_break_the_file_is_refused() {
         for name in ["", "a\nb"] {
-            let refused = entry(name, "s3cret", 1, [[1; SALT_BYTES]; 4]);
-            assert!(matches!(refused, Err(Failure::Refused(_))), "{name:?}");
+            assert!(check_name(name).is_err(), "{name:?}");
         }
     }
 }

@@ -242,6 +242,8 @@ mod tests {
                 response_topic: Some("r".to_owned()),
                 correlation_data: Some(Bytes::from_static(b"\xff")),
                 user_properties: vec![("k".to_owned(), "v".to_owned())],
+                passthru: None,
+                trust: None,
             },
             expiry_s: Some(9),
             subscription_identifiers: vec![1, 2],

@@ -17,6 +17,7 @@ use args::{Args, Command};
 
 use crate::queue::envelope::Role;
 
+mod access;
 mod args;
 mod ask;
 mod bridge;
@@ -29,6 +30,7 @@ pub mod config;
 mod connect;
 mod hash_password;
 mod house;
+mod import;
 mod keys;
 mod lines;
 mod lock;
@@ -45,6 +47,7 @@ mod service;
 mod store;
 mod sub;
 mod uplink;
+mod user;
 mod watch;
 
 /// Why the program ends without having done what was asked. Each line names the key, the file or the value it is about.
@@ -136,6 +139,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args),
         Command::CheckConfig(args) => check_config::run(args),
         Command::HashPassword(args) => hash_password::run(args),
+        Command::User(command) => user::run(command),
+        Command::Import(command) => import::run(command),
         Command::Pub(args) => pub_::run(args),
         Command::Sub(args) => sub::run(args),
         Command::Call(args) => call::run(args),

@@ -216,6 +216,9 @@ impl From<Busy> for Failure {
 impl From<PublishRefused> for Failure {
     fn from(refused: PublishRefused) -> Self {
         match refused {
+            PublishRefused::DisclosureDenied => {
+                Self::NotAuthorized { what: "be disclosed to those who subscribe here" }
+            }
             PublishRefused::NotAuthorized => Self::NotAuthorized { what: "publish to this topic" },
             PublishRefused::RetainedFull => Self::RetainedFull,
             PublishRefused::ConditionWithoutRetain => Self::Invalid(refused.to_string()),

@@ -17,7 +17,7 @@ use crate::node::realm::Realm;
 use crate::node::rpc::{Answer, ReplyTo};
 use crate::node::session::{Session, Touched};
 use crate::router::authorize::Action;
-use crate::router::dealer::Call;
+use crate::router::dealer::{Call, Notes};
 use crate::router::output::Refusal;
 use crate::types::event::Discloser;
 use crate::types::ids::RequestId;
@@ -130,6 +130,7 @@ impl Server {
             authid: Some(session.identity.authid.clone()),
             authrole: Some(session.identity.authrole.clone()),
         };
+        let ruled = realm.rules.of(procedure, discloser.authrole.as_deref());
         let payload = match (request.args, request.kwargs) {
             (None, None) => PayloadRef::NONE,
             (args, kwargs) => PayloadRef::Args { format: Format::Json, args, kwargs },
@@ -144,6 +145,7 @@ impl Server {
             progress: false,
             disclose_me: request.disclose_me,
             caller: &discloser,
+            notes: Notes { trust: ruled.trust, disclosure: ruled.disclosure, ..Notes::default() },
         };
         let mut touched = Touched::default();
         let now_ms = self.clock.now_ms();

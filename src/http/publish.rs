@@ -159,6 +159,9 @@ impl Server {
         let link = Arc::new(Link::default());
         let mut publisher = Publisher::new(node, realm, None, Some(guest.rights.clone()), Protocol::Http);
         publisher.listen(link.clone());
+        if !guest.realm.rules.is_empty() {
+            publisher.introduce(Arc::new(self.disclose(guest)));
+        }
         publisher.now_ms = self.clock.now_ms();
         let settled = match self.hand_over(&mut publisher, guest, &request, body)? {
             Fate::Routed(published) => Settled::Routed(published),

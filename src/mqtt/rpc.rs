@@ -16,9 +16,9 @@ use crate::node::rpc::ReplyTo;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::Unencodable;
 use crate::router::authorize::Action;
-use crate::router::dealer::{Call, CalleeFeatures, Register};
+use crate::router::dealer::{Call, CalleeFeatures, Notes, Register};
 use crate::router::output::{Failure, Invocation, InvocationPolicy, Output, Refusal};
-use crate::types::event::{Discloser, Event, Properties, Qos, Terms};
+use crate::types::event::{Event, Properties, Qos, Terms};
 use crate::types::ids::{InvocationId, PublicationId, RequestId};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::{Topic, TopicPattern};
@@ -70,11 +70,8 @@ impl Open {
         let correlation = properties.and_then(|properties| properties.correlation_data.clone());
         let reply_to = ReplyTo::Topic { topic: Arc::new(response), correlation, qos: publish.qos };
         session.replies.lock().insert(request, reply_to);
-        let caller = Discloser {
-            session: session.id,
-            authid: Some(session.identity.authid.clone()),
-            authrole: Some(session.identity.authrole.clone()),
-        };
+        let caller = session.discloser();
+        let ruled = realm.rules.of(procedure, Some(&session.identity.authrole));
         let call = Call {
             request,
             procedure,
@@ -85,6 +82,7 @@ impl Open {
             progress: false,
             disclose_me: false,
             caller: &caller,
+            notes: Notes { trust: ruled.trust, disclosure: ruled.disclosure, ..Notes::default() },
         };
         let now_ms = self.publisher.now_ms;
         let called = realm.command(&node, &mut self.publisher.touched, |dealer, out| {
@@ -153,6 +151,7 @@ impl Open {
             forward_timeout: false,
             force_reregister: false,
             authid: Some(&session.identity.authid),
+            node_key: None,
             client_id: session.identity.client_id.as_deref(),
             features: CalleeFeatures::default(),
         };

@@ -68,7 +68,7 @@ impl Wire for PublishWire {
         let topic = if known { b"" } else { event.topic.as_bytes() };
         let Terms { dup, qos, retain, .. } = *terms;
         let publish = Publish { dup, qos, retain, packet_id: None, topic, properties, payload: b"" };
-        let payload = event.payload.as_bytes(event.codec);
+        let payload = event.payload.as_bytes(event.translation());
         let layout = publish.encode_header(self.level, payload.len(), out).map_err(|_| Unencodable::TooLarge)?;
         let body_left_out = split && matches!(event.payload, PayloadRef::Bytes(_));
         if !body_left_out {

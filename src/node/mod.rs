@@ -45,6 +45,7 @@ use crate::delivery::outbox::Outbox;
 use crate::queue::retention::{Policy, Retention};
 use crate::queue::state::{Change, StateLimits};
 use crate::router::authorize::Authorizer;
+use crate::router::rules::Rules;
 use crate::store::{Store, StoreReader};
 use crate::types::event::Qos;
 use crate::types::ids::{ID_MAX, SessionId};
@@ -86,6 +87,8 @@ pub struct Settings {
     pub users: Users,
     /// Which events are in the durable log, and how long.
     pub policies: Vec<Policy>,
+    /// Of all realms.
+    pub rules: Rules,
 }
 
 /// One configured realm.
@@ -121,6 +124,7 @@ pub struct Node {
     auto_realms: bool,
     authorize: RwLock<Authorize>,
     policies: Vec<Policy>,
+    rules: Rules,
     realms: RwLock<HashMap<String, Arc<Realm>>>,
     dice: Mutex<u64>,
     /// Retained values of the log that were not read yet, until somebody reads them.
@@ -138,6 +142,7 @@ impl Node {
             authorize: RwLock::new(settings.authorize),
             log: Log::new(settings.limits.log_unresolved_bytes_max, settings.policies.clone()),
             policies: settings.policies,
+            rules: settings.rules,
             limits: settings.limits,
             metrics: Metrics::default(),
             moved: MovedSessions::default(),
@@ -170,6 +175,7 @@ impl Node {
             let authorizer = (self.authorize.read())(&settings.name);
             let mut realm = Realm::new(&settings.name, authorizer, settings.codecs, &self.limits, seed);
             realm.star_is_wildcard = settings.star_is_wildcard;
+            realm.rules = self.rules.of_realm(&settings.name);
             realm.durable = self.durable_in(&settings.name);
             realm.peers = self.peers.clone();
             if self.peers.are_open() {

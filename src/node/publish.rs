@@ -45,7 +45,7 @@ pub(super) use peers::Scope;
 use route::Run;
 pub(super) use route::admits;
 pub use targets::TargetId;
-use targets::{Durable, Target, Targets};
+use targets::{Durable, Target, Targets, TopicRules};
 
 /// A batch for the log is submitted when it has this many bytes, or when the read batch ends.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -99,6 +99,8 @@ pub enum PublishRefused {
     NotAuthorized,
     #[error("the store of retained values is full")]
     RetainedFull,
+    #[error("publishers are not disclosed here")]
+    DisclosureDenied,
     #[error("only a retained publication can have a condition")]
     ConditionWithoutRetain,
 }
@@ -129,6 +131,8 @@ pub struct Publisher {
     session: Option<SessionId>,
     /// `None`: may publish anywhere.
     rights: Option<Rights>,
+    /// Who publishes, if that may have to be told; the role here is what trust depends on.
+    discloser: Option<Arc<Discloser>>,
     protocol: Protocol,
     targets: Targets,
     run: Run,
@@ -158,6 +162,7 @@ impl Publisher {
             logged: Logged::new(protocol == Protocol::Wamp),
             session,
             rights,
+            discloser: None,
             protocol,
             targets: Targets::default(),
             run: Run::default(),
@@ -168,6 +173,11 @@ impl Publisher {
             crowded: false,
             dice,
         }
+    }
+
+    /// Says who publishes, to those who are to be told. To be called before the first publication.
+    pub fn introduce(&mut self, discloser: Arc<Discloser>) {
+        self.discloser = Some(discloser);
     }
 
     /// A publisher for what the broker itself says; it may publish anywhere.
@@ -208,7 +218,10 @@ impl Publisher {
             self.targets.clear();
             self.logged.forget_topics();
         }
-        self.targets.add(Target::new(&self.realm, self.rights.as_ref(), name, topic, self.logged.forgotten()))
+        let role_name = self.discloser.as_ref().and_then(|discloser| discloser.authrole.as_deref());
+        let ruled = self.realm.rules.of(&topic, role_name);
+        let target = Target::new(&self.realm, self.rights.as_ref(), name, topic, self.logged.forgotten());
+        self.targets.add(Target { rules: TopicRules::of(ruled), ..target })
     }
 
     /// Takes one publication. If it is not durable, its copies reach outboxes at the latest with the next [`Publisher::finish`].
@@ -226,6 +239,31 @@ impl Publisher {
             self.tally.drop(Drop::NotAuthorized, 1);
             return Err(PublishRefused::NotAuthorized);
         }
+        if let Some(rules) = self.targets[at].rules.clone() {
+            return self.publish_by_rules(at, publication, &rules);
+        }
+        self.publish_allowed(at, publication)
+    }
+
+    /// Takes a publication to a topic that the configuration has something to say of.
+    fn publish_by_rules(
+        &mut self,
+        at: usize,
+        publication: &Publication<'_>,
+        rules: &TopicRules,
+    ) -> Result<Fate, PublishRefused> {
+        let asked = publication.publisher.is_some();
+        if rules.disclosure.refuses(asked) {
+            return Err(PublishRefused::DisclosureDenied);
+        }
+        let own = self.discloser.clone();
+        let publisher = publication.publisher.or(own.as_ref()).filter(|_| rules.disclosure.discloses(asked, false));
+        let properties = rules.properties(publication.properties);
+        let properties = properties.as_ref().or(publication.properties);
+        self.publish_allowed(at, &Publication { publisher, properties, ..*publication })
+    }
+
+    fn publish_allowed(&mut self, at: usize, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         if publication.condition.is_some() && !publication.retain {
             return Err(PublishRefused::ConditionWithoutRetain);
         }

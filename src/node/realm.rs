@@ -16,13 +16,14 @@ use super::link::End;
 use super::mailbox::Mailbox;
 use super::peers::Peers;
 use super::session::{Identity, Session};
-use super::users::User;
+use super::users::{ANONYMOUS, User};
 use super::wire::WireRef;
 use crate::router::authorize::{Authorizer, Rights, Who, covers};
 use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, Unsubscribed, Variant};
 use crate::router::dealer::{Dealer, Offer, is_reserved};
 use crate::router::interest::{PeerId, Reach, Reached, Wanted};
 use crate::router::retained::{Retained, Walk};
+use crate::router::rules::Rules;
 use crate::types::event::StoredEvent;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::limits::{CallLimits, Limits};
@@ -40,6 +41,8 @@ pub struct Realm {
     pub codecs: Vec<(TopicPattern, Codec)>,
     /// Events of topics that these match are in the durable log, all of them.
     pub durable: Vec<TopicPattern>,
+    /// Trust levels, and who is disclosed.
+    pub rules: Rules,
     /// `*` in a WAMP pattern stands for one component (realm option).
     pub star_is_wildcard: bool,
     broker: RwLock<Broker<Arc<Session>>>,
@@ -89,6 +92,7 @@ impl Realm {
             authorizer: RwLock::new(Arc::new(authorizer)),
             codecs,
             durable: Vec::new(),
+            rules: Rules::default(),
             star_is_wildcard: false,
             broker: RwLock::default(),
             version: AtomicU64::new(0),
@@ -121,7 +125,7 @@ impl Realm {
 
     /// What somebody may do here that comes in now. `None`: its role does not hold in this realm.
     pub fn rights(&self, user: &User, client_id: Option<&str>) -> Option<Rights> {
-        let who = Who { user: &user.name, client_id };
+        let who = Who { user: name_of(&user.name), client_id };
         if let Some(permissions) = &user.permissions {
             return Some(Rights::claimed(permissions, who));
         }
@@ -130,7 +134,7 @@ impl Realm {
 
     /// The same for a session that was here before. Nothing, if its role does not hold any more.
     pub fn rights_of(&self, identity: &Identity) -> Rights {
-        let who = Who { user: &identity.authid, client_id: identity.client_id.as_deref() };
+        let who = Who { user: name_of(&identity.authid), client_id: identity.client_id.as_deref() };
         self.authorizer().rights(&identity.authrole, who).unwrap_or_default()
     }
 
@@ -444,4 +448,9 @@ impl Realm {
             }
         }
     }
+}
+
+/// What stands for a user in patterns: those who did not say who they are have nothing in common that would be theirs.
+fn name_of(user: &str) -> &str {
+    if user == ANONYMOUS { "" } else { user }
 }

@@ -180,7 +180,7 @@ fn reply_of(to: &Session, output: &Output<'_, Arc<Session>>) -> Option<Option<Re
     let reply_to = replies.remove(&request)?;
     let answer = match output {
         Output::Result { codec, payload, .. } => Answer { codec: *codec, payload: payload.to_owned(), error: None },
-        Output::Error { failure: Failure::Callee { uri, codec, payload }, .. } => {
+        Output::Error { failure: Failure::Callee { uri, codec, payload, .. }, .. } => {
             Answer { codec: *codec, payload: payload.to_owned(), error: Some(((*uri).to_owned(), String::new())) }
         }
         Output::Error { failure: Failure::Refused(refusal), .. } => Answer {

@@ -17,7 +17,7 @@ use super::users::User;
 use super::wire::WireRef;
 use crate::router::authorize::Rights;
 use crate::router::broker::Subscriber;
-use crate::types::event::{Qos, Terms};
+use crate::types::event::{Discloser, Qos, Terms};
 use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::payload::PayloadRef;
@@ -138,6 +138,12 @@ impl Session {
             procedures: Mutex::default(),
             rights: Mutex::default(),
         }
+    }
+
+    /// Who it is, for those who are to be told.
+    pub fn discloser(&self) -> Discloser {
+        let Identity { authid, authrole, .. } = &self.identity;
+        Discloser { session: self.id, authid: Some(authid.clone()), authrole: Some(authrole.clone()) }
     }
 
     /// Whether it outlives its connection.

@@ -16,6 +16,7 @@ use crate::delivery::outbox::Taken;
 use crate::router::authorize::{Authorizer, Role, Who};
 use crate::router::broker::Options;
 use crate::router::output::Output;
+use crate::router::rules::Rules;
 
 use crate::store::memory::MemoryStore;
 use crate::store::{Commit, Store, StoreError, StoreReader};
@@ -202,6 +203,7 @@ pub fn node_of(realms: &[&str], limits: Limits) -> Arc<Node> {
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anyone")])),
         users: Users::new([]).unwrap(),
         policies: Vec::new(),
+        rules: Rules::default(),
     };
     Node::new(settings, 1)
 }

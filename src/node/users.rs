@@ -28,12 +28,13 @@ pub use credentials::{Credentials, Kdf, Salted, Scram, ScramKeys, WampCra};
 use password::{Gate, Hash, Recall};
 
 pub mod credentials;
+mod imported;
 mod password;
 #[cfg(test)]
 mod tests;
 
 /// A user as configured. Its secrets never reach a log: `Debug` leaves them out.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UserEntry {
     pub name: Arc<str>,
     pub role: Arc<str>,

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::types::passthru::Passthru;
+
 /// A change of durable state, encoded into a segment like an event and applied at its place in the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -198,6 +200,10 @@ pub struct PropertiesRow {
     pub response_topic: Option<String>,
     pub correlation_data: Option<Bytes>,
     pub user_properties: Vec<(String, String)>,
+    #[serde(default)]
+    pub passthru: Option<Box<Passthru>>,
+    #[serde(default)]
+    pub trust: Option<u32>,
 }
 
 /// A subscription of a persistent MQTT session.

@@ -523,6 +523,8 @@ impl From<&Properties> for PropertiesRow {
             response_topic: properties.response_topic.clone(),
             correlation_data: properties.correlation_data.clone(),
             user_properties: properties.user_properties.clone(),
+            passthru: properties.passthru.clone(),
+            trust: properties.trust,
         }
     }
 }
@@ -535,6 +537,8 @@ impl From<PropertiesRow> for Properties {
             response_topic: row.response_topic,
             correlation_data: row.correlation_data,
             user_properties: row.user_properties,
+            passthru: row.passthru,
+            trust: row.trust,
         }
     }
 }

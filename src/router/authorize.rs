@@ -78,6 +78,12 @@ pub enum Verdict {
     Ask,
 }
 
+/// Whether there are topics that both match and for which `one` is more specific: of two permissions it would decide.
+pub fn overrules(one: &TopicPattern, other: &TopicPattern) -> bool {
+    let (one, other) = (Path::of(one), Path::of(other));
+    one.meets(&other) && one.specificity() > other.specificity()
+}
+
 /// What fills the placeholders of patterns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Who<'a> {
@@ -193,7 +199,8 @@ impl Rights {
     }
 
     /// Whether `action` is allowed, without asking anybody, on this very topic or procedure: to publish to it, call it, register
-    /// it, subscribe to it. What belongs to the broker ([`Topic::is_reserved`]) may be published to and registered by nobody.
+    /// it, subscribe to it. What belongs to the broker ([`Topic::is_reserved`]) may be published to and registered by nobody;
+    /// and what is for those who run the broker may be called only where a permission names it, which `#` does not.
     pub fn allows(&self, action: Action, topic: &Topic) -> bool {
         self.judge(action, topic) == Verdict::Yes
     }
@@ -214,7 +221,10 @@ impl Rights {
         if provides(action) && topic.is_reserved() {
             return Verdict::No;
         }
-        match self.rules(action).iter().find(|rule| rule.pattern.matches(topic)) {
+        let named = action == Action::Call && is_administrative(topic);
+        let counts =
+            |rule: &&Rule| rule.pattern.matches(topic) && !(named && rule.allow && rule.path.begins_with_wildcard());
+        match self.rules(action).iter().find(counts) {
             Some(rule) if rule.allow => Verdict::Yes,
             Some(_) => Verdict::No,
             None => self.unsaid(),
@@ -269,6 +279,16 @@ impl Role {
         // Leading wildcards do not match `$` topics (MQTT 5, 4.7.2), so those for everybody are named.
         let permissions = [allow(&Action::ALL, "#"), allow(&[Action::Subscribe], "$SYS/#")];
         Role { name: name.into(), permissions: permissions.into_iter().flatten().collect(), asks: None }
+    }
+}
+
+/// Whether a procedure is for those who run the broker: a role that may call everything was not meant to.
+fn is_administrative(procedure: &Topic) -> bool {
+    let mut levels = procedure.levels();
+    match (levels.next(), levels.next(), levels.next()) {
+        (Some("fennec"), Some("admin"), _) => true,
+        (Some("wamp"), Some("session"), Some(what)) => what.starts_with("kill") || what == "modify_details",
+        _ => false,
     }
 }
 

@@ -14,3 +14,4 @@ pub mod index;
 pub mod interest;
 pub mod output;
 pub mod retained;
+pub mod rules;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::dealer::{Call, Elsewhere};
 use crate::types::event::Discloser;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
+use crate::types::passthru::Passthru;
 use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::{Topic, TopicPattern};
 
@@ -37,6 +38,7 @@ pub enum Output<'a, S> {
         /// As given in the call.
         codec: Codec,
         payload: PayloadRef<'a>,
+        passthru: Option<&'a Passthru>,
     },
     /// A command failed. To a call this is the one final answer.
     Error {
@@ -92,6 +94,10 @@ pub struct Invocation<'a, S> {
     /// As given in the call.
     pub codec: Codec,
     pub payload: PayloadRef<'a>,
+    /// Set when the payload is for the callee alone to read.
+    pub passthru: Option<&'a Passthru>,
+    /// How much the caller is trusted (WAMP, Call Trust Levels).
+    pub trust: Option<u32>,
     /// Set when `to` is another entry of the cluster.
     pub elsewhere: Option<Elsewhere<'a>>,
 }
@@ -102,6 +108,8 @@ pub enum Command {
     Register,
     Unregister,
     Call,
+    /// An answer of a callee, that could not be passed on.
+    Yield,
 }
 
 /// Why a command failed.
@@ -114,6 +122,7 @@ pub enum Failure<'a> {
         /// As given in the call.
         codec: Codec,
         payload: PayloadRef<'a>,
+        passthru: Option<&'a Passthru>,
     },
 }
 
@@ -132,6 +141,10 @@ pub enum Refusal {
     NoSuchProcedure,
     #[error("the callee cannot be called in parts (progressive call invocations and call canceling)")]
     NoCallInParts,
+    #[error("the callee does not take payloads that are passed through (payload passthru mode)")]
+    NoPassthru,
+    #[error("the caller does not take payloads that are passed through (payload passthru mode)")]
+    CallerTakesNoPassthru,
     #[error("every callee of this procedure works on as many calls as it takes at once")]
     NoAvailableCallee,
     #[error("the call was canceled")]
@@ -166,7 +179,7 @@ impl Refusal {
             Self::ProcedureAlreadyExists | Self::PolicyConflict => "wamp.error.procedure_already_exists",
             Self::NoSuchRegistration => "wamp.error.no_such_registration",
             Self::NoSuchProcedure => "wamp.error.no_such_procedure",
-            Self::NoCallInParts => "wamp.error.feature_not_supported",
+            Self::NoCallInParts | Self::NoPassthru | Self::CallerTakesNoPassthru => "wamp.error.feature_not_supported",
             Self::NoAvailableCallee => "wamp.error.no_available_callee",
             Self::Canceled | Self::CalleeLeft | Self::CallerLeft => "wamp.error.canceled",
             Self::Timeout => "wamp.error.timeout",

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::event_id::EventId;
 use super::ids::{PublicationId, SessionId, SubscriptionId};
+use super::passthru::Passthru;
 use super::payload::{Codec, Payload, PayloadRef};
 use super::topic::Topic;
 
@@ -53,7 +54,8 @@ pub struct Recovery {
     pub first_available: Option<EventId>,
 }
 
-/// Application properties of a publication that travel with it unchanged (MQTT 5, 3.3.2.3; WAMP PUBLISH options).
+/// Properties of a publication that travel with it unchanged: the application's (MQTT 5, 3.3.2.3; WAMP PUBLISH options), and what the
+/// broker thinks of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties {
     /// `Some(true)`: the payload is UTF-8 text (MQTT 5, 3.3.2.3.2).
@@ -63,6 +65,10 @@ pub struct Properties {
     pub response_topic: Option<String>,
     pub correlation_data: Option<Bytes>,
     pub user_properties: Vec<(String, String)>,
+    /// The payload is for the subscribers alone to read.
+    pub passthru: Option<Box<Passthru>>,
+    /// How much the broker trusts the publisher here (WAMP, Publication Trust Levels).
+    pub trust: Option<u32>,
 }
 
 /// Who published, where it was asked to be told (WAMP, Publisher Identification).
@@ -155,6 +161,15 @@ impl Clone for Replaced {
 }
 
 impl Event<'_> {
+    /// How the payload is translated for another protocol: one that is passed through is never read.
+    #[inline]
+    pub fn translation(&self) -> Codec {
+        match self.properties {
+            Some(properties) if properties.passthru.is_some() => Codec::Raw,
+            _ => self.codec,
+        }
+    }
+
     /// Bytes of topic and payload: what an event counts for in byte bounds.
     pub fn bytes(&self) -> usize {
         self.topic.name().len() + self.payload.len()

@@ -6,6 +6,7 @@ pub mod fields;
 pub mod ids;
 pub mod limits;
 pub mod network;
+pub mod passthru;
 pub mod payload;
 pub mod peer;
 pub mod time;

@@ -23,6 +23,7 @@ use fennec::node::users::{Anonymous, Credentials, UserEntry, Users};
 use fennec::node::{Node, RealmSettings};
 use fennec::queue::retention::Policy;
 use fennec::router::authorize::{Action, Authorizer, Permission, Role};
+use fennec::router::rules::Rules;
 use fennec::store::memory::MemoryStore;
 use fennec::store::{Commit, Store, StoreError, StoreReader};
 use fennec::types::limits::Limits;
@@ -147,6 +148,7 @@ impl Broker {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(setup.users).unwrap(),
+            rules: Rules::default(),
             policies: vec![Policy {
                 realm: None,
                 pattern: TopicPattern::from_filter("log/#").unwrap(),

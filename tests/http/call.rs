@@ -78,6 +78,7 @@ impl<'b> Callee<'b> {
             force_reregister: false,
             authid: None,
             client_id: None,
+            node_key: None,
             features: CalleeFeatures { call_canceling: true, ..CalleeFeatures::default() },
         };
         broker.realm().command(&broker.node, &mut Touched::default(), |dealer, out| {

@@ -19,6 +19,7 @@ use fennec::queue::quorum::Members;
 use fennec::queue::retention::Policy;
 use fennec::queue::state::rows::encode;
 use fennec::router::authorize::{Authorizer, Role};
+use fennec::router::rules::Rules;
 use fennec::store::Store;
 use fennec::types::ids::SessionId;
 use fennec::types::limits::Limits;
@@ -228,6 +229,7 @@ fn broker(seed: u64) -> Arc<Node> {
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anyone")])),
         users: Users::new([]).expect("nobody is no mistake"),
         policies: policy(),
+        rules: Rules::default(),
     };
     Node::new(settings, seed)
 }

@@ -28,6 +28,7 @@ use crate::outbound::bridge;
 use crate::outbound::service::Configured;
 use crate::outbound::uplink::Uplink;
 use crate::router::authorize::{Authorizer, Role};
+use crate::router::rules::Rules;
 use crate::store::StoreSettings;
 use crate::types::limits::Limits;
 use crate::types::network::Network;
@@ -59,6 +60,8 @@ pub const USER_ROLE: &str = "user";
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where all of it was said, to be read again.
+    pub sources: Sources,
     /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets.
     pub listeners: Vec<Listener>,
     /// Where state is kept, and how safe.
@@ -78,6 +81,7 @@ pub struct Config {
     pub limits: Limits,
     /// How payloads are translated; the first pattern that matches a topic counts, else [`Codec::Auto`].
     pub codecs: Vec<(TopicPattern, Codec)>,
+    pub rules: Rules,
     /// Nobody may subscribe to a filter within one of these.
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
@@ -170,7 +174,7 @@ impl Config {
         if problems.is_empty() {
             let (config, mut found) = check::check(file, reader);
             if found.is_empty() {
-                return Ok(config);
+                return Ok(Config { sources: sources.clone(), ..config });
             }
             problems.append(&mut found);
         }

@@ -13,6 +13,7 @@ use crate::net::tls::ClientAuth;
 use crate::node::users::Method;
 use crate::outbound::bridge::rules::Direction;
 use crate::router::authorize::Action;
+use crate::router::rules::Disclosure;
 use crate::store::SyncMode;
 use crate::types::limits::OutboxFull;
 use crate::types::payload::Codec;
@@ -54,6 +55,13 @@ choices!(Method {
 });
 choices!(Level { "3.1.1" => Level::V4, "5" => Level::V5, });
 choices!(Direction { "in" => Direction::In, "out" => Direction::Out, "both" => Direction::Both, });
+choices!(Disclosure {
+    "allowed" => Disclosure::Allowed,
+    "caller" => Disclosure::Caller,
+    "forced" => Disclosure::Forced,
+    "strip" => Disclosure::Strip,
+    "denied" => Disclosure::Denied,
+});
 choices!(ClientAuth {
     "none" => ClientAuth::None,
     "optional" => ClientAuth::Optional,
@@ -120,6 +128,12 @@ sections! {
         realm: Tables<Realm> = Tables::default(),
         /// How topics that match a pattern are treated; the first entry that matches a topic counts.
         topic: Tables<TopicRule> = Tables::default(),
+        /// How much is trusted what roles publish and call, as WAMP subscribers and callees are told it. The first entry that matches
+        /// counts. See docs/wamp.md.
+        trust: Tables<TrustRule> = Tables::default(),
+        /// Whether WAMP subscribers are told who publishes, and callees who calls. The first entry that matches counts. See
+        /// docs/wamp.md.
+        disclosure: Tables<DisclosureRule> = Tables::default(),
         /// Topics of which the events are kept in the log; the first entry that matches a topic counts. What grows beyond any of
         /// its bounds goes, the oldest first.
         durable: Tables<Durable> = Tables::default(),
@@ -261,6 +275,39 @@ sections! {
         r#match: MatchPolicy = MatchPolicy::Exact,
         /// How payloads (MQTT, HTTP) and arguments (WAMP) become each other.
         codec: Codec = Codec::Auto,
+    }
+
+    /// How much is trusted what comes.
+    pub(super) struct TrustRule in "" {
+        /// The pattern as an MQTT topic filter. This or `uri` is required.
+        topic: Option<String> = None,
+        /// The pattern as a WAMP URI, of topics and procedures.
+        uri: Option<String> = None,
+        /// How `uri` is matched.
+        r#match: MatchPolicy = MatchPolicy::Exact,
+        /// The realm in which it is so. Unless said: in all.
+        realm: Option<String> = None,
+        /// What comes from these roles, one or a list. Unless said: from all.
+        roles: Vec<String> = Vec::new(),
+        /// The `trustlevel` that subscribers and callees are told; 0 is the lowest.
+        level: u32 = 0,
+    }
+
+    /// Whether publishers and callers are told.
+    pub(super) struct DisclosureRule in "" {
+        /// The pattern as an MQTT topic filter. This or `uri` is required.
+        topic: Option<String> = None,
+        /// The pattern as a WAMP URI, of topics and procedures.
+        uri: Option<String> = None,
+        /// How `uri` is matched.
+        r#match: MatchPolicy = MatchPolicy::Exact,
+        /// The realm in which it is so. Unless said: in all.
+        realm: Option<String> = None,
+        /// What comes from these roles, one or a list. Unless said: from all.
+        roles: Vec<String> = Vec::new(),
+        /// `allowed`: if either side asks; `caller`: if the publisher or caller asks; `forced`: always; `strip`: never, whoever asks;
+        /// `denied`: never, and a publisher or caller who asks gets `wamp.error.option_disallowed.disclose_me`.
+        disclose: Disclosure = Disclosure::Allowed,
     }
 
     /// Topics of which the events are kept.

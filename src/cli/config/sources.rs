@@ -2,6 +2,7 @@
 //! environment, that over the file, that over the defaults.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::nearest;
@@ -16,7 +17,7 @@ const CONFIG: &str = "FENNEC_CONFIG";
 const CLIENT_PREFIX: &str = "FENNEC_CLIENT_";
 
 /// All that was said and not yet understood.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file to read; else the one that `FENNEC_CONFIG` names, else none.
     pub file: Option<PathBuf>,
@@ -34,6 +35,13 @@ pub struct Flag {
     /// Dotted key, such as `listen.mqtt`.
     pub key: String,
     pub value: String,
+}
+
+/// Without the environment, which may hold secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("file", &self.config_file()).finish_non_exhaustive()
+    }
 }
 
 impl Sources {

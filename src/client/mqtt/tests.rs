@@ -134,6 +134,8 @@ fn publication(topic: &str, qos: Qos) -> Publication<'_> {
         response_topic: None,
         correlation_data: None,
         user_properties: Vec::new(),
+        passthru: None,
+        trust: None,
     };
     Publication {
         topic,

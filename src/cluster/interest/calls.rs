@@ -56,7 +56,7 @@ enum Message {
 /// Realm, pattern in its stored spelling, callees.
 type OfferedRow = (String, String, Vec<OfferRow>);
 /// Policy, members, first and last of them in milliseconds, authid, client id.
-type OfferRow = (InvocationPolicy, u32, u64, u64, Option<Box<str>>, Option<Box<str>>);
+type OfferRow = (InvocationPolicy, u32, u64, u64, Option<Box<str>>, Option<Box<str>>, Vec<u64>);
 
 /// The rank of an entry: the same wherever it is asked, and of no other.
 pub fn rank(entry: &NodeId) -> Rank {
@@ -217,7 +217,7 @@ fn encode(message: &Message) -> Bytes {
 fn message(life: u64, told: &ToldOffers) -> Message {
     let offer = |offer: &Offer| {
         let (authid, client_id) = (offer.authid.clone(), offer.client_id.clone());
-        (offer.policy, offer.members, offer.first_ms, offer.last_ms, authid, client_id)
+        (offer.policy, offer.members, offer.first_ms, offer.last_ms, authid, client_id, offer.nodes.clone())
     };
     let row = |offered: &Offered| {
         let offers = offered.offers.iter().map(offer).collect();
@@ -228,13 +228,14 @@ fn message(life: u64, told: &ToldOffers) -> Message {
 }
 
 fn of_rows(rows: Vec<OfferedRow>) -> Option<Vec<Offered>> {
-    let offer = |(policy, members, first_ms, last_ms, authid, client_id): OfferRow| Offer {
+    let offer = |(policy, members, first_ms, last_ms, authid, client_id, nodes): OfferRow| Offer {
         policy,
         members,
         first_ms,
         last_ms,
         authid,
         client_id,
+        nodes,
     };
     let offered = |(realm, text, offers): OfferedRow| {
         let pattern = rows::read_pattern(&text)?;

@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::writer::{VARINT_MAX, Writer, varint_bytes};
 use super::{Level, PacketId, PacketType, Result, Role, body, qos_from_bits, topic};
 use crate::types::event::{Properties, Qos};
+use crate::types::passthru::{Attribute, Passthru};
 
 const FLAG_DUP: u8 = 0x08;
 const FLAG_RETAIN: u8 = 0x01;
@@ -75,6 +76,8 @@ pub struct PublishProperties<'a> {
     pub user_properties: UserProperties<'a>,
     /// A user property `event_id`, sent behind the others. One that came is among those.
     pub event_id: Option<&'a str>,
+    /// Sent as user properties, too, and among those where they came.
+    pub passthru: Option<&'a Passthru>,
     /// Only from a server.
     pub subscription_identifiers: SubscriptionIdentifiers<'a>,
 }
@@ -321,6 +324,9 @@ impl<'a> PublishProperties<'a> {
         if let Some(id) = self.event_id {
             writer.user_property(EVENT_ID, id);
         }
+        for (name, value) in self.passthru.into_iter().flat_map(Passthru::iter) {
+            writer.user_property(name, value);
+        }
     }
 
     /// Checks that `payload` is UTF-8 if these properties say so. A receiver may do this (MQTT 5, 3.3.2.3.2).
@@ -337,12 +343,19 @@ impl<'a> PublishProperties<'a> {
     /// What travels with the publication unchanged; `None` if that is nothing. Expiry, alias and subscription
     /// identifiers concern only this hop and are left out.
     pub fn to_event(&self) -> Option<Arc<Properties>> {
+        let all = || self.user_properties.iter();
+        let attribute = |(name, value): (&str, &str)| Some((Attribute::from_name(name)?, value.to_owned()));
+        let passthru = Passthru::new(all().filter_map(attribute)).map(Box::new);
+        let is_own = |name: &str| passthru.is_none() || Attribute::from_name(name).is_none();
+        let user_properties = all().filter(|(name, _)| is_own(name));
         let properties = Properties {
             payload_is_text: self.payload_is_text,
             content_type: self.content_type.map(str::to_owned),
             response_topic: self.response_topic.map(str::to_owned),
             correlation_data: self.correlation_data.map(Bytes::copy_from_slice),
-            user_properties: self.user_properties.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            user_properties: user_properties.map(|(name, value)| (name.into(), value.into())).collect(),
+            passthru,
+            trust: None,
         };
         (properties != Properties::default()).then(|| Arc::new(properties))
     }
@@ -355,6 +368,7 @@ impl<'a> PublishProperties<'a> {
             response_topic: properties.response_topic.as_deref(),
             correlation_data: properties.correlation_data.as_deref(),
             user_properties: UserProperties::new(&properties.user_properties),
+            passthru: properties.passthru.as_deref(),
             ..Self::default()
         }
     }

@@ -301,6 +301,7 @@ impl MqttGate {
         let mut publisher =
             Publisher::new(self.node.clone(), realm, Some(session), Some(rights.clone()), Protocol::Mqtt);
         publisher.listen(self.link.clone());
+        publisher.introduce(Arc::new(client.session.discloser()));
         publisher.now_ms = now_ms;
         let kept = connected.logged.filter(|_| client.session.persistent());
         let mut open = Open {

@@ -59,7 +59,9 @@ impl Verdict {
 
     fn refused(refused: PublishRefused) -> Self {
         match refused {
-            PublishRefused::NotAuthorized => Self::new(ReasonCode::NotAuthorized, ""),
+            PublishRefused::NotAuthorized | PublishRefused::DisclosureDenied => {
+                Self::new(ReasonCode::NotAuthorized, "")
+            }
             PublishRefused::ConditionWithoutRetain => {
                 Self::new(ReasonCode::ImplementationSpecificError, "a condition needs the retain flag")
             }

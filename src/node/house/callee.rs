@@ -66,7 +66,11 @@ const PROCEDURES: [(&str, Procedure); 14] = [
 ];
 
 /// Those that rooms above answer.
-const GUESTS: [&str; 11] = [
+const GUESTS: [&str; 15] = [
+    "fennec.admin.user.list",
+    "fennec.admin.user.add",
+    "fennec.admin.user.passwd",
+    "fennec.admin.user.remove",
     "fennec.bridge.status",
     "fennec.service.list",
     "fennec.service.add",
@@ -127,6 +131,7 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
             forward_timeout: false,
             force_reregister: false,
             authid: None,
+            node_key: None,
             client_id: None,
             features: CalleeFeatures {
                 call_canceling: true,
@@ -134,6 +139,8 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
                 call_timeout: false,
                 progressive_call_invocations: false,
                 registration_revocation: false,
+                payload_passthru_mode: false,
+                call_reroute: false,
             },
         };
         procedures.insert(dealer.provide(CALLEE, &session, &command, 0), procedure);

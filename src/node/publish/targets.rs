@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::node::realm::{Realm, SharedRoute};
 use crate::router::authorize::{Action, Rights};
 use crate::router::interest::Reached;
+use crate::router::rules::{Disclosure, Ruled};
+use crate::types::event::Properties;
 use crate::types::payload::Codec;
 use crate::types::topic::Topic;
 
@@ -32,6 +34,8 @@ pub(super) struct Target {
     pub topic: Arc<Topic>,
     pub codec: Codec,
     pub may_publish: bool,
+    /// What the configuration has to say of the topic: nothing of most.
+    pub rules: Option<Arc<TopicRules>>,
     pub durable: Durable,
     /// Which of the connection's logged messages was the last to this topic.
     pub logged: u64,
@@ -39,6 +43,30 @@ pub(super) struct Target {
     /// Other entries that want its events; as old as the route.
     pub reached: Arc<Reached>,
     pub version: u64,
+}
+
+/// What the configuration says of publications of one connection to one topic.
+pub(super) struct TopicRules {
+    pub disclosure: Disclosure,
+    /// Of what comes without properties: the trust level alone.
+    trusted: Option<Arc<Properties>>,
+}
+
+impl TopicRules {
+    /// `None`: nothing but what holds anyway.
+    pub fn of(ruled: Ruled) -> Option<Arc<Self>> {
+        let trusted = ruled.trust.map(|trust| Arc::new(Properties { trust: Some(trust), ..Properties::default() }));
+        (ruled != Ruled::default()).then(|| Arc::new(Self { disclosure: ruled.disclosure, trusted }))
+    }
+
+    /// The properties of a publication, if there is a trust level to add.
+    pub fn properties(&self, properties: Option<&Arc<Properties>>) -> Option<Arc<Properties>> {
+        let trusted = self.trusted.as_ref()?;
+        Some(match properties {
+            None => trusted.clone(),
+            Some(properties) => Arc::new(Properties { trust: trusted.trust, ..(**properties).clone() }),
+        })
+    }
 }
 
 /// Which events of a topic go through the log.
@@ -105,6 +133,7 @@ impl Target {
             name: name.into(),
             codec: realm.codec(&topic),
             may_publish: rights.is_none_or(|rights| rights.allows(Action::Publish, &topic)),
+            rules: None,
             durable: match realm.is_durable(&topic) {
                 true => Durable::Always,
                 false if topic.is_reserved() => Durable::Never,

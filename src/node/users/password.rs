@@ -7,6 +7,7 @@ use argon2::password_hash::{PasswordHash, PasswordHashString};
 use argon2::{Algorithm, Argon2, Params, PasswordVerifier};
 use parking_lot::{Condvar, Mutex};
 
+use super::imported::ImportedHash;
 use super::{User, mac};
 
 /// Most memory that checking one password may take: 256 MiB, in KiB as argon2 counts.
@@ -18,13 +19,20 @@ pub(super) const RECALL_MAX: usize = 10_000;
 /// Hash of nothing, with the parameters of `fennec hash-password`.
 const DUMMY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A checked argon2id hash.
+/// A checked hash.
 #[derive(Clone)]
-pub(super) struct Hash(PasswordHashString);
+pub(super) enum Hash {
+    Argon2id(PasswordHashString),
+    Imported(ImportedHash),
+}
 
 impl Hash {
-    /// Fails, with the rest of a sentence, on anything but an argon2id PHC string whose cost is within bounds.
+    /// Fails, with the rest of a sentence, on anything but an argon2id PHC string or a hash of
+    /// Mosquitto's whose cost is within bounds.
     pub(super) fn parse(text: &str) -> Result<Hash, String> {
+        if let Some(imported) = ImportedHash::parse(text) {
+            return imported.map(Hash::Imported);
+        }
         let hash = PasswordHash::new(text).map_err(|_| "is no PHC string ($argon2id$...)".to_owned())?;
         if Algorithm::try_from(hash.algorithm) != Ok(Algorithm::Argon2id) {
             return Err("is not argon2id".to_owned());
@@ -36,7 +44,7 @@ impl Hash {
         if hash.salt.is_none() || hash.hash.is_none() {
             return Err("lacks its salt or its hash".to_owned());
         }
-        Ok(Hash(hash.serialize()))
+        Ok(Hash::Argon2id(hash.serialize()))
     }
 
     /// What a password of nobody is checked against when no user has one either.
@@ -46,12 +54,18 @@ impl Hash {
 
     #[cfg(test)]
     pub(super) fn as_str(&self) -> &str {
-        self.0.as_str()
+        match self {
+            Hash::Argon2id(hash) => hash.as_str(),
+            Hash::Imported(_) => "",
+        }
     }
 
     /// Compares in constant time.
     pub(super) fn verify(&self, password: &[u8]) -> bool {
-        Argon2::default().verify_password(password, &self.0.password_hash()).is_ok()
+        match self {
+            Hash::Argon2id(hash) => Argon2::default().verify_password(password, &hash.password_hash()).is_ok(),
+            Hash::Imported(hash) => hash.verify(password),
+        }
     }
 }
 

@@ -123,6 +123,8 @@ mod tests {
             response_topic: Some("here/answers".to_owned()),
             correlation_data: Some("7".into()),
             user_properties: vec![("k".to_owned(), "v".to_owned())],
+            passthru: None,
+            trust: None,
         }
     }
 

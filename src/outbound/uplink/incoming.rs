@@ -180,7 +180,9 @@ impl Incoming {
         now_ms: u64,
         batch: &mut Batch,
     ) {
-        let properties = message.properties.clone().map(|row| Arc::new(Properties::from(row)));
+        // What another broker trusts is its own affair.
+        let properties = message.properties.clone().map(|row| Properties { trust: None, ..row.into() });
+        let properties = properties.map(Arc::new);
         let event = Event {
             topic,
             payload,

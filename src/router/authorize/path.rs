@@ -38,6 +38,10 @@ impl Path {
         }
     }
 
+    pub(super) fn begins_with_wildcard(&self) -> bool {
+        matches!(self.0.first(), Some(Level::Any | Level::Rest))
+    }
+
     /// Whether `self` matches every topic that `other` matches.
     pub(super) fn covers(&self, other: &Path) -> bool {
         !self.shuns(other) && covers(&self.0, &other.0)

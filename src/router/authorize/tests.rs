@@ -360,3 +360,18 @@ fn somebody_is_asked_only_where_no_permission_decides() {
     let reserved = Topic::from_name("fennec/x").unwrap();
     assert_eq!(rights.judge(Action::Register, &reserved), Verdict::No, "nobody is asked about the broker's own");
 }
+
+#[test]
+fn who_may_call_everything_does_not_run_the_broker_unless_a_permission_says_so() {
+    let may = |rules: &[&str], name: &str| rights(rules).allows(Action::Call, &Topic::from_name(name).unwrap());
+    for name in ["fennec/admin/user/add", "fennec/admin/kick", "wamp/session/kill", "wamp/session/kill_all"] {
+        assert!(!may(&["+#"], name) && !may(&["+prefix "], name) && !may(&["+prefix ", "+#", "+a/#"], name), "{name}");
+    }
+    assert!(may(&["+#", "+fennec/admin/#"], "fennec/admin/kick") && may(&["+prefix fennec."], "fennec/admin/kick"));
+    assert!(!may(&["+fennec/admin/#", "-fennec/admin/user/#"], "fennec/admin/user/add"));
+    assert!(
+        may(&["+wamp/session/kill"], "wamp/session/kill")
+            && may(&["+#"], "wamp/session/count")
+            && may(&["+#"], "fennec/key/get")
+    );
+}

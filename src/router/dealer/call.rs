@@ -1,14 +1,18 @@
 //! The life of a call: from CALL to its one final answer.
 
 use super::Dealer;
-use super::command::{Call, CancelMode, Violation};
+use super::command::{Call, CancelMode, Said, Violation};
 use super::parts::{Parts, Told};
 use super::peers::{CALLS_PER_PEER_MAX, Elsewhere};
 use super::registration::{Chosen, Registrations};
 use super::session::{Pending, Place, Session};
 use crate::router::output::{Command, Failure, InterruptMode, Invocation, Output, Refusal, Sink};
 use crate::types::ids::{InvocationId, RequestId, SessionId};
+use crate::types::passthru::Passthru;
 use crate::types::payload::PayloadRef;
+
+/// By this a callee says that another is to answer (WAMP, Call Re-Routing).
+const UNAVAILABLE: &str = "wamp.error.unavailable";
 
 impl<S: Clone> Dealer<S> {
     /// Calls a procedure. Outputs INVOCATION to a callee, or ERROR to the caller.
@@ -24,7 +28,9 @@ impl<S: Clone> Dealer<S> {
         out: &mut Sink<'_, S>,
     ) -> Result<(), Violation> {
         let most = (self.limits.calls_per_session_max, Refusal::TooManyCalls);
-        let choose = |registrations: &mut Registrations, full: &[SessionId]| registrations.choose(call.procedure, full);
+        let choose = |registrations: &mut Registrations, full: &[SessionId]| {
+            registrations.choose(call.procedure, call.notes.resource_key, full)
+        };
         if let Some(refusal) = self.begin(session, handle, call, most, now_ms, out, choose)? {
             if call.progress {
                 self.drop_parts(session, handle, call.request);
@@ -60,7 +66,7 @@ impl<S: Clone> Dealer<S> {
         } else {
             self.choose_linked(&mut Vec::new(), choose)
         };
-        Ok(match chosen.and_then(|chosen| self.check_parts(call, chosen)) {
+        Ok(match chosen.and_then(|chosen| self.check_features(call, chosen)) {
             Ok(chosen) => {
                 self.invoke(session, call, chosen, Vec::new(), now_ms, out);
                 None
@@ -97,6 +103,7 @@ impl<S: Clone> Dealer<S> {
         now_ms: u64,
         out: &mut Sink<'_, S>,
     ) {
+        let kept = self.keep(caller, call, &chosen, now_ms);
         let Some(callee) = self.sessions.get_mut(&chosen.callee) else {
             debug_assert!(false, "a callee is a session");
             return;
@@ -108,12 +115,16 @@ impl<S: Clone> Dealer<S> {
         let receive_progress = call.receive_progress && callee.features.progressive_call_results;
         let timeout_ms = if forward_timeout { 0 } else { call.timeout_ms };
         let deadline_ms = (timeout_ms > 0).then(|| now_ms.saturating_add(timeout_ms));
+        // Another entry has to know in any case.
+        let tells_caller =
+            chosen.is_elsewhere || call.notes.disclosure.discloses(call.disclose_me, chosen.disclose_caller);
         let told = Told {
             registration: chosen.registration,
             procedure: chosen.is_pattern.then_some(call.procedure),
-            caller: (call.disclose_me || chosen.disclose_caller).then_some(call.caller),
+            caller: tells_caller.then_some(call.caller),
             receive_progress,
             timeout_ms: (forward_timeout && call.timeout_ms > 0).then_some(call.timeout_ms),
+            trust: call.notes.trust,
         };
         let pending = Pending {
             caller,
@@ -126,6 +137,8 @@ impl<S: Clone> Dealer<S> {
             deadline_ms,
             tried,
             parts: call.progress.then(|| Box::new(Parts::new(call.procedure, &told))),
+            takes_passthru: call.notes.takes_passthru,
+            kept,
         };
         callee.pending.insert(place.invocation, pending);
         self.calls += 1;
@@ -142,10 +155,11 @@ impl<S: Clone> Dealer<S> {
             pattern: &registration.pattern,
             policy: chosen.policy,
             disclose_me: call.disclose_me,
+            notes: call.notes,
         });
         if let Some(callee) = self.sessions.get(&place.callee) {
-            let codec_and_payload = (call.codec, call.payload);
-            let invocation = told.invocation(&callee.handle, place.invocation, codec_and_payload, call.progress);
+            let said = Said { payload: call.payload, passthru: call.notes.passthru };
+            let invocation = told.invocation(&callee.handle, place.invocation, (call.codec, said), call.progress);
             out(Output::Invocation(Invocation { elsewhere, ..invocation }));
         }
     }
@@ -156,16 +170,19 @@ impl<S: Clone> Dealer<S> {
     /// [`Violation::NoSuchInvocation`]: the callee never got that invocation. An answer that comes after the call was
     /// canceled, timed out or its caller left is dropped; so is a second one, for Wampy.js answers with what a handler
     /// returns even if that has sent its error or result itself.
-    pub fn yield_result(
+    pub fn yield_result<'a>(
         &mut self,
         callee: SessionId,
         invocation: InvocationId,
         progress: bool,
-        payload: PayloadRef<'_>,
+        said: impl Into<Said<'a>>,
         now_ms: u64,
         out: &mut Sink<'_, S>,
     ) -> Result<(), Violation> {
-        let place = Place { callee, invocation };
+        let (place, Said { payload, passthru }) = (Place { callee, invocation }, said.into());
+        if passthru.is_some_and(Passthru::is_announced) && self.refuse_passthru(place, out) {
+            return Ok(());
+        }
         let pending = if progress { self.rearm(place, now_ms) } else { self.take(place) };
         let Some(pending) = pending else { return self.late_answer(place, !progress) };
         if !progress {
@@ -175,28 +192,35 @@ impl<S: Clone> Dealer<S> {
         }
         if let Some(caller) = self.sessions.get(&pending.caller) {
             let (to, codec) = (&caller.handle, pending.codec);
-            out(Output::Result { to, request: pending.request, progress, codec, payload });
+            out(Output::Result { to, request: pending.request, progress, codec, payload, passthru });
         }
         Ok(())
     }
 
-    /// The callee failed; its error is passed on.
+    /// The callee failed; its error is passed on, unless it is not available and another is.
     ///
     /// # Errors
     /// As [`yield_result`](Self::yield_result).
-    pub fn invocation_error(
+    pub fn invocation_error<'a>(
         &mut self,
         callee: SessionId,
         invocation: InvocationId,
         uri: &str,
-        payload: PayloadRef<'_>,
+        said: impl Into<Said<'a>>,
         out: &mut Sink<'_, S>,
     ) -> Result<(), Violation> {
-        let place = Place { callee, invocation };
+        let (place, Said { mut payload, mut passthru }) = (Place { callee, invocation }, said.into());
+        if uri == UNAVAILABLE && self.reroute(place, out) {
+            return Ok(());
+        }
         let Some(pending) = self.take(place) else { return self.late_answer(place, true) };
         self.registrations.release(pending.slot);
+        if passthru.is_some_and(Passthru::is_announced) && !pending.takes_passthru {
+            // It could not read why.
+            (payload, passthru) = (PayloadRef::NONE, None);
+        }
         if let Some(caller) = self.sessions.get(&pending.caller) {
-            let failure = Failure::Callee { uri, codec: pending.codec, payload };
+            let failure = Failure::Callee { uri, codec: pending.codec, payload, passthru };
             out(call_error(&caller.handle, pending.request, failure));
         }
         Ok(())
@@ -291,6 +315,7 @@ impl<S: Clone> Dealer<S> {
     /// Takes a call that is not pending at its callee any more out of the other lists.
     pub(super) fn forget(&mut self, place: Place, pending: &Pending) {
         self.calls -= 1;
+        self.kept_bytes -= pending.kept.as_ref().map_or(0, |kept| kept.bytes());
         if let Some(deadline_ms) = pending.deadline_ms {
             self.deadlines.remove(&(deadline_ms, place));
         }
@@ -311,6 +336,10 @@ impl<S: Clone> Dealer<S> {
     /// A progressive result came: the time until the next one begins anew.
     fn rearm(&mut self, place: Place, now_ms: u64) -> Option<Pending> {
         let pending = self.sessions.get_mut(&place.callee)?.pending.get_mut(&place.invocation)?;
+        if let Some(kept) = pending.kept.take() {
+            // What has begun is not begun anew by another.
+            self.kept_bytes -= kept.bytes();
+        }
         if let Some(deadline_ms) = pending.deadline_ms.filter(|_| pending.receive_progress) {
             let later_ms = now_ms.saturating_add(pending.timeout_ms);
             pending.deadline_ms = Some(later_ms);

@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 
 use crate::router::output::InvocationPolicy;
+use crate::router::rules::Disclosure;
 use crate::types::event::Discloser;
 use crate::types::ids::{InvocationId, RequestId};
+use crate::types::passthru::Passthru;
 use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::{Topic, TopicPattern};
 
@@ -19,6 +21,9 @@ pub struct CalleeFeatures {
     /// Counts with `call_canceling` only (WAMP, Progressive Call Invocations).
     pub progressive_call_invocations: bool,
     pub registration_revocation: bool,
+    pub payload_passthru_mode: bool,
+    /// Its `wamp.error.unavailable` gives the call to another (WAMP, Call Re-Routing).
+    pub call_reroute: bool,
 }
 
 /// REGISTER: a session offers a procedure.
@@ -38,6 +43,9 @@ pub struct Register<'a> {
     pub force_reregister: bool,
     /// Whose callee this is; without it only the session's own registration can be replaced.
     pub authid: Option<&'a str>,
+    /// The node that it is on: calls with a resource key go to one of the nodes (WAMP, Sharded Registration). Without one it is a node
+    /// of its own.
+    pub node_key: Option<&'a str>,
     /// Client id of an MQTT callee. One of the same user and client id at another entry of the cluster is its own earlier connection,
     /// which is always replaced.
     pub client_id: Option<&'a str>,
@@ -61,6 +69,35 @@ pub struct Call<'a> {
     pub disclose_me: bool,
     /// Who calls; told to the callee if either side asked for it.
     pub caller: &'a Discloser,
+    pub notes: Notes<'a>,
+}
+
+/// What only some calls have.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Notes<'a> {
+    /// The payload is for the callee alone to read.
+    pub passthru: Option<&'a Passthru>,
+    /// The caller has announced that it can be given results that are for it alone to read.
+    pub takes_passthru: bool,
+    /// How much the caller is trusted (WAMP, Call Trust Levels).
+    pub trust: Option<u32>,
+    /// Whether the callee may be told who calls.
+    pub disclosure: Disclosure,
+    /// What the call is about: all calls with the same go to the same node (WAMP, Sharded Registration).
+    pub resource_key: Option<&'a str>,
+}
+
+/// What a peer says: a payload, and how it is to be read if not by everybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    pub payload: PayloadRef<'a>,
+    pub passthru: Option<&'a Passthru>,
+}
+
+impl<'a> From<PayloadRef<'a>> for Said<'a> {
+    fn from(payload: PayloadRef<'a>) -> Self {
+        Self { payload, passthru: None }
+    }
 }
 
 /// How a caller wants its call canceled (WAMP, Call Canceling). A callee that lacks call canceling is always skipped.

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use super::peers::{Offer, Rank};
 use super::registration::Chosen;
 use super::session::Slot;
+use super::shard::{NodeHash, node_of};
 use crate::router::output::{InvocationPolicy, RegistrationInfo};
 use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::TopicPattern;
@@ -37,6 +38,8 @@ pub struct Endpoint {
     pub running: u32,
     pub disclose_caller: bool,
     pub forward_timeout: bool,
+    /// The node that it is on; of another entry those of all its callees.
+    pub nodes: Vec<NodeHash>,
 }
 
 /// Where round robin goes on.
@@ -85,6 +88,7 @@ impl Registration {
             let (at_ms, _) = endpoint.since;
             match offers.iter_mut().find(|offer| offer.policy == endpoint.policy) {
                 Some(offer) => {
+                    offer.add_nodes(&endpoint.nodes);
                     offer.members += 1;
                     offer.last_ms = at_ms;
                 }
@@ -92,7 +96,16 @@ impl Registration {
                     let policy = endpoint.policy;
                     let (authid, client_id) =
                         if policy == InvocationPolicy::Single { who(endpoint.callee) } else { (None, None) };
-                    offers.push(Offer { policy, members: 1, first_ms: at_ms, last_ms: at_ms, authid, client_id });
+                    let nodes = endpoint.nodes.clone();
+                    offers.push(Offer {
+                        policy,
+                        members: 1,
+                        first_ms: at_ms,
+                        last_ms: at_ms,
+                        authid,
+                        client_id,
+                        nodes,
+                    });
                 }
             }
         }
@@ -153,9 +166,12 @@ impl Registration {
     }
 
     /// The endpoint that takes the next call; those without a free slot are passed over, and these.
-    pub fn turn(&mut self, but: &[SessionId], dice: &mut Dice) -> Option<usize> {
+    pub fn turn(&mut self, resource: Option<&str>, but: &[SessionId], dice: &mut Dice) -> Option<usize> {
         let policy = self.policy();
-        let is_free = |endpoint: &Endpoint| endpoint.has_room() && !but.contains(&endpoint.callee);
+        let resource = resource.filter(|_| policy != InvocationPolicy::Single);
+        let node = resource.and_then(|resource| node_of(resource, self.nodes(|endpoint| endpoint.policy == policy)));
+        let is_free =
+            |endpoint: &Endpoint| endpoint.has_room() && !but.contains(&endpoint.callee) && endpoint.is_on(node);
         if policy == InvocationPolicy::Single {
             // Whoever else there is stands by.
             return self.endpoints.first().filter(|endpoint| is_free(endpoint)).map(|_| 0);
@@ -165,9 +181,28 @@ impl Registration {
         choose(&self.endpoints, policy, weighed, takes, &mut self.turn, dice)
     }
 
+    /// The nodes of those endpoints that are one of these.
+    fn nodes<'e>(&'e self, is_one: impl Fn(&Endpoint) -> bool + 'e) -> impl Iterator<Item = NodeHash> + 'e {
+        self.endpoints
+            .iter()
+            .filter(move |endpoint| is_one(endpoint))
+            .flat_map(|endpoint| endpoint.nodes.iter().copied())
+    }
+
     /// The same among the callees at this entry that have this policy.
-    pub fn turn_here(&mut self, policy: InvocationPolicy, dice: &mut Dice) -> Option<usize> {
-        let takes = |endpoint: &Endpoint| endpoint.is_here() && endpoint.policy == policy && endpoint.has_room();
+    pub fn turn_here(
+        &mut self,
+        policy: InvocationPolicy,
+        resource: Option<&str>,
+        but: &[SessionId],
+        dice: &mut Dice,
+    ) -> Option<usize> {
+        let is_one = |endpoint: &Endpoint| endpoint.is_here() && endpoint.policy == policy;
+        let resource = resource.filter(|_| policy != InvocationPolicy::Single);
+        let node = resource.and_then(|resource| node_of(resource, self.nodes(is_one)));
+        let takes = |endpoint: &Endpoint| {
+            is_one(endpoint) && endpoint.has_room() && !but.contains(&endpoint.callee) && endpoint.is_on(node)
+        };
         choose(&self.endpoints, policy, true, takes, &mut self.turn_here, dice)
     }
 }
@@ -240,6 +275,11 @@ impl Turn {
 impl Endpoint {
     pub fn is_here(&self) -> bool {
         self.offer.is_none()
+    }
+
+    /// Whether it is on this node, if one is wanted.
+    fn is_on(&self, node: Option<NodeHash>) -> bool {
+        node.is_none_or(|node| self.nodes.contains(&node))
     }
 
     fn has_room(&self) -> bool {

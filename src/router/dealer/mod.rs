@@ -5,9 +5,9 @@
 //! gives the caller its one final answer; what the callee says after that is dropped.
 //!
 //! Left out: queueing of calls. When all callees work on as many calls as they take (`concurrency`), the caller is
-//! refused with `wamp.error.no_available_callee` and may try again: the specification knows no queue, and payloads need
-//! not be kept. Authorization, the `wamp.*` procedures and the publication of meta events are the node's.
+//! refused with `wamp.error.no_available_callee` and may try again: the specification knows no queue. Authorization, the `wamp.*` procedures and the publication of meta events are the node's.
 //!
+//! A callee that says that it is not available has its call given to another: see [`reroute`].
 //! A call may come in several [`parts`]. Other entries of a cluster are callees and callers too: see [`peers`].
 
 mod call;
@@ -18,13 +18,15 @@ mod hash;
 mod parts;
 mod peers;
 mod registration;
+mod reroute;
 mod session;
+mod shard;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
-pub use command::{Call, CalleeFeatures, CancelMode, Register, Violation};
+pub use command::{Call, CalleeFeatures, CancelMode, Notes, Register, Said, Violation};
 pub use parts::Part;
 pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_session};
 
@@ -48,6 +50,8 @@ pub struct Dealer<S> {
     provided: usize,
     /// Calls without a final answer; each is pending at one callee and listed at one caller, unless that has left.
     calls: usize,
+    /// Payloads that are kept for other callees.
+    kept_bytes: usize,
     /// Of the calls whose time the dealer minds.
     deadlines: BTreeSet<(u64, Place)>,
 }
@@ -63,6 +67,7 @@ impl<S: Clone> Dealer<S> {
             registrations: Registrations::new(hash, seed),
             provided: 0,
             calls: 0,
+            kept_bytes: 0,
             deadlines: BTreeSet::new(),
         }
     }

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 
 use super::Dealer;
-use super::command::{Call, Violation};
+use super::command::{Call, Said, Violation};
 use super::peers::{Rank, peer_session};
 use super::registration::Chosen;
 use super::session::Pending;
 use crate::router::output::{Invocation, Output, Refusal, Sink};
 use crate::types::event::Discloser;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
+use crate::types::passthru::Passthru;
 use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::Topic;
 
@@ -34,6 +35,7 @@ pub struct Parts {
     caller: Option<Discloser>,
     receive_progress: bool,
     timeout_ms: Option<u64>,
+    trust: Option<u32>,
 }
 
 /// What the callee is told of a call, the same with every part.
@@ -43,6 +45,7 @@ pub struct Told<'a> {
     pub caller: Option<&'a Discloser>,
     pub receive_progress: bool,
     pub timeout_ms: Option<u64>,
+    pub trust: Option<u32>,
 }
 
 impl<'a> Told<'a> {
@@ -51,10 +54,10 @@ impl<'a> Told<'a> {
         &self,
         to: &'a S,
         invocation: InvocationId,
-        (codec, payload): (Codec, PayloadRef<'a>),
+        (codec, said): (Codec, Said<'a>),
         progress: bool,
     ) -> Invocation<'a, S> {
-        let &Self { registration, procedure, caller, receive_progress, timeout_ms } = self;
+        let &Self { registration, procedure, caller, receive_progress, timeout_ms, trust } = self;
         Invocation {
             to,
             invocation,
@@ -66,7 +69,9 @@ impl<'a> Told<'a> {
             continues: false,
             timeout_ms,
             codec,
-            payload,
+            payload: said.payload,
+            passthru: said.passthru,
+            trust,
             elsewhere: None,
         }
     }
@@ -79,6 +84,7 @@ pub struct Part<'a> {
     /// As the caller writes it; `None`: that was looked at.
     pub procedure: Option<&'a str>,
     pub payload: PayloadRef<'a>,
+    pub passthru: Option<&'a Passthru>,
     pub progress: bool,
 }
 
@@ -121,6 +127,7 @@ impl Parts {
             caller: told.caller.cloned(),
             receive_progress: told.receive_progress,
             timeout_ms: told.timeout_ms,
+            trust: told.trust,
         }
     }
 
@@ -131,6 +138,7 @@ impl Parts {
             caller: self.caller.as_ref(),
             receive_progress: self.receive_progress,
             timeout_ms: self.timeout_ms,
+            trust: self.trust,
         }
     }
 }
@@ -183,19 +191,26 @@ impl<S: Clone> Dealer<S> {
         if *interrupted {
             return true;
         }
-        let (invocation, payload) = (place.invocation, (*codec, part.payload));
+        let (invocation, payload) =
+            (place.invocation, (*codec, Said { payload: part.payload, passthru: part.passthru }));
         let given = parts.told().invocation(&callee.handle, invocation, payload, part.progress);
         out(Output::Invocation(Invocation { continues: true, ..given }));
         true
     }
 
-    /// Whether the callee that was chosen can be called in parts, if that is wanted.
-    pub(super) fn check_parts(&mut self, call: &Call<'_>, chosen: Chosen) -> Result<Chosen, Refusal> {
+    /// Whether the callee that was chosen can be called so: in parts, with a payload that is passed through.
+    pub(super) fn check_features(&mut self, call: &Call<'_>, chosen: Chosen) -> Result<Chosen, Refusal> {
         let features = self.sessions.get(&chosen.callee).map(|callee| callee.features).unwrap_or_default();
-        if !call.progress || (features.progressive_call_invocations && features.call_canceling) {
+        let in_parts = features.progressive_call_invocations && features.call_canceling;
+        let is_passed = call.notes.passthru.is_some_and(Passthru::is_announced);
+        let refusal = if call.progress && !in_parts {
+            Refusal::NoCallInParts
+        } else if is_passed && !features.payload_passthru_mode {
+            Refusal::NoPassthru
+        } else {
             return Ok(chosen);
-        }
+        };
         self.registrations.release(chosen.slot);
-        Err(Refusal::NoCallInParts)
+        Err(refusal)
     }
 }

@@ -18,16 +18,18 @@
 //! 6. The callee's entry minds concurrency, timeouts and disclosure, which depend on the callee.
 //! 7. A call that an entry cannot give to anybody, for all its callees work on as many as they take or have just left, is returned
 //!    with all that it had, so that nobody keeps a copy. The caller's entry gives it to another that is registered, each entry
-//!    once. What was given to a callee is never returned.
+//!    once. What was given to a callee is returned only if that has said that it is
+//!    not available.
 //! 8. When a link goes, or an entry begins a new life, its session leaves at both sides: calls to its callees fail, the
 //!    callees of its calls are interrupted, and what it had offered is gone. So no caller waits for an answer that cannot come.
 //!
 //! Left out: the sending ([`crate::node`]), and who is told when (`cluster`).
 
 use super::Dealer;
-use super::command::{Call, CalleeFeatures, Violation};
+use super::command::{Call, CalleeFeatures, Notes, Violation};
 use super::registration::is_reserved;
 use super::session::{Pending, Place};
+use super::shard::NodeHash;
 use crate::router::output::{InterruptMode, InvocationPolicy, Output, Refusal, Sink};
 use crate::types::ids::{ID_MAX, InvocationId, RequestId, SessionId};
 use crate::types::topic::TopicPattern;
@@ -52,6 +54,22 @@ pub struct Offer {
     pub authid: Option<Box<str>>,
     /// The same of its client id, if it has one.
     pub client_id: Option<Box<str>>,
+    /// The nodes that they are on, each once (WAMP, Sharded Registration).
+    pub nodes: Vec<NodeHash>,
+}
+
+/// Nodes that an entry tells of in one offer. Where more callees without a node key, or more nodes, are registered at one entry, entries
+/// may choose different ones of them for a resource.
+const NODES_MAX: usize = 1024;
+
+impl Offer {
+    pub(super) fn add_nodes(&mut self, nodes: &[NodeHash]) {
+        for node in nodes {
+            if self.nodes.len() < NODES_MAX && !self.nodes.contains(node) {
+                self.nodes.push(*node);
+            }
+        }
+    }
 }
 
 /// What the entry of the chosen callee has to know of a call beside its INVOCATION.
@@ -63,11 +81,17 @@ pub struct Elsewhere<'a> {
     pub policy: InvocationPolicy,
     /// The caller wants to be disclosed; it is in the INVOCATION in any case.
     pub disclose_me: bool,
+    pub notes: Notes<'a>,
 }
 
 /// The session that an entry is at the dealers of the others. No client has such an id.
 pub fn peer_session(rank: Rank) -> SessionId {
     SessionId(ID_MAX + 1 + rank)
+}
+
+/// The entry that a session is.
+pub fn peer_rank(session: SessionId) -> Option<Rank> {
+    session.0.checked_sub(ID_MAX + 1)
 }
 
 impl<S: Clone> Dealer<S> {
@@ -117,6 +141,9 @@ impl<S: Clone> Dealer<S> {
             call_timeout: true,
             progressive_call_invocations: true,
             registration_revocation: false,
+            payload_passthru_mode: true,
+            // It returns a call that none of its callees is available for.
+            call_reroute: false,
         };
         peer.registrations.extend(registration);
     }
@@ -143,7 +170,7 @@ impl<S: Clone> Dealer<S> {
             if call.procedure.is_reserved() || !pattern.matches(call.procedure) {
                 return Err(Refusal::NoSuchProcedure);
             }
-            registrations.choose_here(pattern, policy)
+            registrations.choose_here(pattern, policy, call.notes.resource_key, &[])
         })?;
         if let Some(why) = refusal {
             out(Output::Returned { to: handle, call: *call, why });
@@ -180,8 +207,10 @@ impl<S: Clone> Dealer<S> {
         }
         tried.push(callee);
         let call = Call { request, receive_progress, codec, progress: parts.is_some(), ..*call };
-        let chosen = self.choose_linked(&mut tried, |registrations, tried| registrations.choose(call.procedure, tried));
-        match chosen.and_then(|chosen| self.check_parts(&call, chosen)) {
+        let chosen = self.choose_linked(&mut tried, |registrations, tried| {
+            registrations.choose(call.procedure, call.notes.resource_key, tried)
+        });
+        match chosen.and_then(|chosen| self.check_features(&call, chosen)) {
             Ok(chosen) => {
                 self.invoke(caller, &call, chosen, tried, now_ms, out);
             }

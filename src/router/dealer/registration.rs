@@ -7,6 +7,7 @@ use super::endpoints::{Dice, Endpoint, Registration};
 use super::hash::{IdHash, IdMap};
 use super::peers::{Offer, Rank, peer_session};
 use super::session::Slot;
+use super::shard::node;
 use crate::router::index::Index;
 use crate::router::output::{InvocationPolicy, Refusal, RegistrationInfo};
 use crate::types::ids::{RegistrationId, SessionId};
@@ -99,22 +100,29 @@ impl Registrations {
         self.by_pattern.best(procedure).map(|(_, id)| *id)
     }
 
-    /// Chooses a callee by the policy of the registration, but none of these, and takes one of its slots.
-    pub fn choose(&mut self, procedure: &Topic, but: &[SessionId]) -> Result<Chosen, Refusal> {
+    /// Chooses a callee by the policy of the registration, of the node that has this resource, but none of these, and takes one of its
+    /// slots.
+    pub fn choose(&mut self, procedure: &Topic, resource: Option<&str>, but: &[SessionId]) -> Result<Chosen, Refusal> {
         let id = self.best(procedure).ok_or(Refusal::NoSuchProcedure)?;
         let registration = self.by_id.get_mut(&id).ok_or(Refusal::NoSuchProcedure)?;
-        let at = registration.turn(but, &mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
+        let at = registration.turn(resource, but, &mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
         registration.take(id, at).ok_or(Refusal::NoAvailableCallee)
     }
 
     /// The same for a call that another entry has sent: of those who are registered here with this pattern and policy.
-    pub fn choose_here(&mut self, pattern: &TopicPattern, policy: InvocationPolicy) -> Result<Chosen, Refusal> {
+    pub fn choose_here(
+        &mut self,
+        pattern: &TopicPattern,
+        policy: InvocationPolicy,
+        resource: Option<&str>,
+        but: &[SessionId],
+    ) -> Result<Chosen, Refusal> {
         let id = self.find(pattern).ok_or(Refusal::CalleeLeft)?;
         let registration = self.by_id.get_mut(&id).ok_or(Refusal::CalleeLeft)?;
         if !registration.endpoints().iter().any(|endpoint| endpoint.is_here() && endpoint.policy == policy) {
             return Err(Refusal::CalleeLeft);
         }
-        let at = registration.turn_here(policy, &mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
+        let at = registration.turn_here(policy, resource, but, &mut self.dice).ok_or(Refusal::NoAvailableCallee)?;
         registration.take(id, at).ok_or(Refusal::NoAvailableCallee)
     }
 
@@ -155,6 +163,7 @@ impl Registrations {
                 running: 0,
                 disclose_caller: command.disclose_caller,
                 forward_timeout: command.forward_timeout,
+                nodes: vec![node(command.node_key, callee)],
             });
         }
     }
@@ -189,6 +198,7 @@ impl Registrations {
                 // That entry asks its callee for both.
                 disclose_caller: true,
                 forward_timeout: true,
+                nodes: offer.nodes.clone(),
             };
             self.by_id.get_mut(&id)?.insert(endpoint);
         }

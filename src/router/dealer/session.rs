@@ -1,10 +1,12 @@
 //! What the dealer keeps of one session, as a caller and as a callee.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::command::CalleeFeatures;
 use super::hash::{IdHash, IdMap, IdSet};
 use super::parts::{EndedEarly, Parts};
+use super::reroute::Kept;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId, SessionId};
 use crate::types::payload::Codec;
 
@@ -67,10 +69,13 @@ pub struct Pending {
     pub timeout_ms: u64,
     /// Also in the dealer's list of deadlines.
     pub deadline_ms: Option<u64>,
-    /// Other entries that have returned it.
+    /// Callees that were not available, and other entries that have returned it.
     pub tried: Vec<SessionId>,
     /// Of a call in parts.
     pub parts: Option<Box<Parts>>,
+    pub takes_passthru: bool,
+    /// What another callee is to be given, if this one is not available.
+    pub kept: Option<Arc<Kept>>,
 }
 
 /// One of the calls that an endpoint takes at once.

@@ -167,6 +167,7 @@ mod tests {
             last_ms: 2,
             authid: None,
             client_id: None,
+            nodes: Vec::new(),
         }))
     }
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use super::open::{Leave, Open};
 use super::options::{Entry, WrongOption};
+use super::passthru::Attributes;
 use super::subscribe::match_policy;
 use crate::node::realm::Realm;
 use crate::router::authorize::{Action, Rights};
-use crate::router::dealer::{Call, CancelMode, Dealer, Part, Register};
+use crate::router::dealer::{Call, CancelMode, Dealer, Notes, Part, Register, Said};
 use crate::router::output::{InvocationPolicy, Sink};
+use crate::router::rules::Ruled;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId};
+use crate::types::passthru::{Attribute, Passthru};
 use crate::types::payload::{Codec, PayloadRef};
 use crate::types::topic::{MatchPolicy, Topic, TopicError, TopicPattern};
 use crate::wamp::message::{Dict, Kind};
@@ -25,6 +28,7 @@ struct Procedure {
     topic: Topic,
     codec: Codec,
     may_call: bool,
+    ruled: Ruled,
 }
 
 /// The procedures that a session called, by URI.
@@ -36,7 +40,13 @@ pub(super) struct Procedures {
 }
 
 impl Procedures {
-    fn look_up(&mut self, uri: &str, realm: &Realm, rights: &Rights) -> Result<Arc<Procedure>, TopicError> {
+    fn look_up(
+        &mut self,
+        uri: &str,
+        realm: &Realm,
+        rights: &Rights,
+        authrole: &str,
+    ) -> Result<Arc<Procedure>, TopicError> {
         if let Some(procedure) = &self.last
             && procedure.topic.uri() == uri
         {
@@ -47,7 +57,8 @@ impl Procedures {
             None => {
                 let topic = Topic::from_uri(uri)?;
                 let may_call = rights.allows(Action::Call, &topic);
-                let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, topic });
+                let ruled = realm.rules.of(&topic, Some(authrole));
+                let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, ruled, topic });
                 if self.by_uri.len() >= PROCEDURES_MAX {
                     self.by_uri.clear();
                 }
@@ -66,11 +77,15 @@ struct CallOptions {
     receive_progress: bool,
     progress: bool,
     disclose_me: bool,
+    resource_key: Option<String>,
+    partitioned: bool,
+    passthru: Option<Passthru>,
 }
 
 impl CallOptions {
     fn read(options: &Dict<'_>) -> Result<Self, WrongOption> {
         let mut read = Self::default();
+        let mut attributes = Attributes::default();
         for (key, value) in options.entries() {
             let entry = |name| Entry { name, value };
             match &*key {
@@ -78,9 +93,22 @@ impl CallOptions {
                 "receive_progress" => read.receive_progress = entry("receive_progress").bool()?,
                 "progress" => read.progress = entry("progress").bool()?,
                 "disclose_me" => read.disclose_me = entry("disclose_me").bool()?,
-                _ => {}
+                "rkey" => read.resource_key = Some(entry("rkey").text()?),
+                "runmode" => {
+                    let is_partition = value.as_text().as_deref() == Some("partition");
+                    read.partitioned = entry("runmode").or_wrong(is_partition.then_some(true), "partition")?;
+                }
+                name => {
+                    if let Some(attribute) = Attribute::from_name(name) {
+                        attributes.add(attribute, value)?;
+                    }
+                }
             }
         }
+        if read.partitioned && read.resource_key.is_none() {
+            return Err(WrongOption { name: "rkey", expected: "there with the runmode partition" });
+        }
+        read.passthru = attributes.finish();
         Ok(read)
     }
 }
@@ -93,6 +121,7 @@ struct RegisterOptions {
     disclose_caller: bool,
     forward_timeout: bool,
     force_reregister: bool,
+    node_key: Option<String>,
 }
 
 impl RegisterOptions {
@@ -110,6 +139,7 @@ impl RegisterOptions {
                 }
                 "disclose_caller" => read.disclose_caller = entry("disclose_caller").bool()?,
                 "forward_timeout" => read.forward_timeout = entry("forward_timeout").bool()?,
+                "nkey" => read.node_key = Some(entry("nkey").text()?),
                 "force_reregister" => read.force_reregister = entry("force_reregister").bool()?,
                 _ => {}
             }
@@ -157,12 +187,20 @@ impl Open {
             let text = "CALL with progress: HELLO has not announced progressive_call_invocations";
             return Err(Leave::Violation(text.to_owned()));
         }
-        let part = Part { request, procedure: Some(procedure), payload, progress };
-        if self.calls_in_parts && self.continue_call(&part)? {
-            return Ok(());
+        if self.calls_in_parts {
+            // Whether a further part has wrong options is not looked at: those of the first one hold.
+            let passthru = super::passthru::read(options).unwrap_or_default();
+            self.passthru.check(Kind::Call, passthru.as_ref())?;
+            let part = Part { request, procedure: Some(procedure), payload, passthru: passthru.as_ref(), progress };
+            if self.continue_call(&part)? {
+                return Ok(());
+            }
         }
         match self.check_call(options, procedure) {
-            Ok((options, procedure)) => self.begin_call(request, &options, &procedure, payload),
+            Ok((options, procedure)) => {
+                self.passthru.check(Kind::Call, options.passthru.as_ref())?;
+                self.begin_call(request, &options, &procedure, payload)
+            }
             Err((uri, text)) => {
                 if progress {
                     self.realm.dealer.lock().drop_parts(self.session.id, &self.session, request);
@@ -187,12 +225,16 @@ impl Open {
         procedure: &str,
     ) -> Result<(CallOptions, Arc<Procedure>), (&'static str, String)> {
         let options = CallOptions::read(options).map_err(|wrong| (super::INVALID_ARGUMENT, wrong.to_string()))?;
-        let procedure = self.procedures.look_up(procedure, &self.realm, &self.rights);
+        let authrole = &self.session.identity.authrole;
+        let procedure = self.procedures.look_up(procedure, &self.realm, &self.rights, authrole);
         let procedure = procedure.map_err(|error| (super::INVALID_URI, format!("the procedure {error}")))?;
-        match procedure.may_call {
-            true => Ok((options, procedure)),
-            false => Err((super::NOT_AUTHORIZED, "not authorized to call this procedure".to_owned())),
+        if !procedure.may_call {
+            return Err((super::NOT_AUTHORIZED, "not authorized to call this procedure".to_owned()));
         }
+        if procedure.ruled.disclosure.refuses(options.disclose_me) {
+            return Err((super::DISCLOSURE, "callers are not disclosed here".to_owned()));
+        }
+        Ok((options, procedure))
     }
 
     fn begin_call(
@@ -212,6 +254,13 @@ impl Open {
             progress: options.progress,
             disclose_me: options.disclose_me,
             caller: &self.discloser,
+            notes: Notes {
+                passthru: options.passthru.as_ref(),
+                takes_passthru: self.passthru.caller,
+                trust: procedure.ruled.trust,
+                disclosure: procedure.ruled.disclosure,
+                resource_key: options.resource_key.as_deref(),
+            },
         };
         let (session, now_ms) = (&self.session, self.publisher.now_ms);
         self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
@@ -239,9 +288,13 @@ impl Open {
         payload: PayloadRef<'_>,
     ) -> Result<(), Leave> {
         let progress = options.get("progress").and_then(|value| value.as_bool()).unwrap_or(false);
+        // Attributes that are no strings say nothing.
+        let passthru = super::passthru::read(options).unwrap_or_default();
+        self.passthru.check(Kind::Yield, passthru.as_ref())?;
+        let said = Said { payload, passthru: passthru.as_ref() };
         let (session, now_ms) = (self.session.id, self.publisher.now_ms);
         self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
-            dealer.yield_result(session, InvocationId(request.0), progress, payload, now_ms, out)
+            dealer.yield_result(session, InvocationId(request.0), progress, said, now_ms, out)
         })?;
         Ok(())
     }
@@ -250,14 +303,18 @@ impl Open {
     pub(super) fn invocation_error(
         &mut self,
         request: RequestId,
+        details: &Dict<'_>,
         uri: &str,
         payload: PayloadRef<'_>,
     ) -> Result<(), Leave> {
+        let passthru = super::passthru::read(details).unwrap_or_default();
+        self.passthru.check(Kind::Error, passthru.as_ref())?;
+        let said = Said { payload, passthru: passthru.as_ref() };
         // A caller must not be sent what is no URI.
         let uri = if check_error(uri, Strictness::Loose).is_ok() { uri } else { super::INVALID_URI };
         let session = self.session.id;
         self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
-            dealer.invocation_error(session, InvocationId(request.0), uri, payload, out)
+            dealer.invocation_error(session, InvocationId(request.0), uri, said, out)
         })?;
         Ok(())
     }
@@ -287,6 +344,7 @@ impl Open {
             force_reregister: options.force_reregister,
             // All who are anonymous have one authid, and are not one user.
             authid: self.is_named().then_some(&self.session.identity.authid),
+            node_key: options.node_key.as_deref(),
             client_id: None,
             features: self.features,
         };

@@ -8,7 +8,7 @@
 //!
 //! - `hello`: who comes in, and how it proves who it is.
 //! - `open`: an open session; `publish`, `subscribe` and `call` are what its messages do.
-//! - `options`: reading options.
+//! - `options`: reading options; `passthru`: those of payloads that nobody in between reads.
 //! - `pending`: what waits for the durable log.
 //! - `resume`: subscriptions that ask for older events.
 //!
@@ -20,6 +20,7 @@ mod call;
 mod hello;
 mod open;
 mod options;
+mod passthru;
 mod pending;
 mod publish;
 mod resume;
@@ -48,6 +49,7 @@ use open::{Leave, Open};
 const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
 const INVALID_URI: &str = "wamp.error.invalid_uri";
 const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
+const DISCLOSURE: &str = "wamp.error.option_disallowed.disclose_me";
 const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
 const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
 const QUOTA_EXCEEDED: &str = "fennec.error.quota_exceeded";

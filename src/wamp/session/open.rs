@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::call::Procedures;
+use super::passthru::PassthruFeatures;
 use super::pending::Pending;
 use super::resume::{Arrivals, Awaited, Snapshots};
 use crate::delivery::outbox::Taken;
@@ -54,6 +55,7 @@ pub(super) struct Open {
     pub features: CalleeFeatures,
     /// It has announced that it may call in parts (WAMP, Progressive Call Invocations).
     pub calls_in_parts: bool,
+    pub passthru: PassthruFeatures,
     pub wire: Wire,
     pub frame_bytes_max: usize,
     /// PUBLISHED of this read batch, to be handed to the mailbox at its end or before another answer.
@@ -91,16 +93,19 @@ impl Open {
         let mut publisher =
             Publisher::new(node.clone(), realm.clone(), Some(session.id), Some(rights.clone()), Protocol::Wamp);
         publisher.listen(link.clone());
+        let discloser = Arc::new(discloser);
+        publisher.introduce(discloser.clone());
         Self {
             node,
             realm,
             session,
             rights,
             publisher,
-            discloser: Arc::new(discloser),
+            discloser,
             procedures: Procedures::default(),
             features,
             calls_in_parts: false,
+            passthru: PassthruFeatures::default(),
             wire,
             frame_bytes_max,
             acknowledgements: Vec::new(),
@@ -125,8 +130,7 @@ impl Open {
             // Nothing comes behind GOODBYE.
             _ if self.leaving => Ok(()),
             Message::Publish { request, options, topic, payload } => {
-                self.publish(request, &options, &topic, payload, backing);
-                Ok(())
+                self.publish(request, &options, &topic, payload, backing)
             }
             other => {
                 self.flush();
@@ -141,8 +145,8 @@ impl Open {
                 return self.call(request, &options, &procedure, payload);
             }
             Message::Yield { request, options, payload } => return self.yield_result(request, &options, payload),
-            Message::Error { request_kind: Kind::Invocation, request, error, payload, .. } => {
-                return self.invocation_error(request, &error, payload);
+            Message::Error { request_kind: Kind::Invocation, request, details, error, payload } => {
+                return self.invocation_error(request, &details, &error, payload);
             }
             Message::Cancel { request, options } => self.cancel(request, &options),
             Message::Subscribe { request, options, topic } => self.subscribe(request, &options, &topic),

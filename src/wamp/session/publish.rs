@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::open::Open;
+use super::open::{Leave, Open};
 use super::options::{Entry, WrongOption};
+use super::passthru::Attributes;
 use super::pending::Asked;
 use crate::node::Node;
 use crate::node::publish::{Fate, Publication, PublishRefused, Settled};
@@ -14,6 +15,7 @@ use crate::queue::condition::{Condition, KeyWill, When};
 use crate::queue::outcome::{Done, Refused, Void, WaitEnd};
 use crate::types::event::{Filter, Properties};
 use crate::types::ids::{PublicationId, RequestId};
+use crate::types::passthru::Attribute;
 use crate::types::payload::PayloadRef;
 use crate::types::topic::Topic;
 use crate::types::value::Raw;
@@ -32,6 +34,7 @@ struct Options {
     condition: Option<Box<Condition>>,
     /// For [`Condition::watch`].
     timeout_ms: Option<u64>,
+    attributes: Attributes,
 }
 
 impl Options {
@@ -45,6 +48,9 @@ impl Options {
             if !value.is_null() || (matches!(name, "when" | "will") && !value.is_undefined()) {
                 outcome = outcome.and(read.set(name, value));
             }
+        }
+        if let Some(passthru) = std::mem::take(&mut read.attributes).finish() {
+            read.properties().passthru = Some(Box::new(passthru));
         }
         let outcome = outcome.and_then(|()| read.complete());
         (read, outcome)
@@ -108,7 +114,11 @@ impl Options {
             "watch" if entry("watch").bool()? => self.condition().watch = true,
             "stays" if entry("stays").bool()? => self.condition().stays = true,
             "timeout" => self.timeout_ms = Some(entry("timeout").uint("a number of milliseconds")?),
-            _ => {}
+            name => {
+                if let Some(attribute) = Attribute::from_name(name) {
+                    self.attributes.add(attribute, value)?;
+                }
+            }
         }
         Ok(())
     }
@@ -156,6 +166,9 @@ fn user_properties(entry: Entry<'_>) -> Result<Vec<(String, String)>, WrongOptio
 
 impl Open {
     /// Publishes; answers only if that is asked for.
+    ///
+    /// # Errors
+    /// Its payload is to be passed through, which the client has not announced.
     pub(super) fn publish(
         &mut self,
         request: RequestId,
@@ -163,8 +176,23 @@ impl Open {
         topic: &str,
         payload: PayloadRef<'_>,
         backing: &Bytes,
-    ) {
+    ) -> Result<(), Leave> {
         let (options, outcome) = Options::read(options);
+        let passthru = options.properties.as_ref().and_then(|properties| properties.passthru.as_deref());
+        self.passthru.check(Kind::Publish, passthru)?;
+        self.publish_checked(request, options, outcome, topic, payload, backing);
+        Ok(())
+    }
+
+    fn publish_checked(
+        &mut self,
+        request: RequestId,
+        options: Options,
+        outcome: Result<(), WrongOption>,
+        topic: &str,
+        payload: PayloadRef<'_>,
+        backing: &Bytes,
+    ) {
         let refuse = |open: &mut Self, uri: &str, text: &str| {
             if options.acknowledge {
                 open.error(Kind::Publish, request, uri, text);
@@ -205,6 +233,7 @@ impl Open {
             Err(refused @ PublishRefused::ConditionWithoutRetain) => {
                 refuse(self, super::INVALID_ARGUMENT, &refused.to_string());
             }
+            Err(refused @ PublishRefused::DisclosureDenied) => refuse(self, super::DISCLOSURE, &refused.to_string()),
             Err(refused @ PublishRefused::NotAuthorized) => refuse(self, super::NOT_AUTHORIZED, &refused.to_string()),
             Err(refused @ PublishRefused::RetainedFull) => refuse(self, super::QUOTA_EXCEEDED, &refused.to_string()),
         }

@@ -12,7 +12,7 @@ use crate::wamp::serializer::Wire;
 
 /// Appends a whole frame.
 pub(super) fn append(wire: Wire, event: &Event<'_>, terms: &Terms, out: &mut Vec<u8>) -> Result<(), Unencodable> {
-    let args = event.payload.as_args(event.codec, wire.format).map_err(|_| Unencodable::Payload)?;
+    let args = event.payload.as_args(event.translation(), wire.format).map_err(|_| Unencodable::Payload)?;
     let tail = Tail::new(&args, wire.format);
     let details = Details::new(event, terms);
     let write = |out: &mut Vec<u8>| {
@@ -101,6 +101,8 @@ fn properties_len(properties: &Properties) -> usize {
         + usize::from(properties.response_topic.is_some())
         + usize::from(properties.correlation_data.is_some())
         + usize::from(!properties.user_properties.is_empty())
+        + usize::from(properties.trust.is_some())
+        + properties.passthru.as_ref().map_or(0, |passthru| passthru.len())
 }
 
 fn write_properties(writer: &mut impl Writer, properties: &Properties) {
@@ -120,6 +122,12 @@ fn write_properties(writer: &mut impl Writer, properties: &Properties) {
     if !properties.user_properties.is_empty() {
         writer.map_key("user_properties");
         write_user_properties(writer, &properties.user_properties);
+    }
+    if let Some(trust) = properties.trust {
+        uint(writer, "trustlevel", u64::from(trust));
+    }
+    for (name, value) in properties.passthru.iter().flat_map(|passthru| passthru.iter()) {
+        text(writer, name, value);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::node::session::{Session, Touched};
 use crate::node::wire::Unencodable;
 use crate::router::output::{Command, Failure, InterruptMode, Invocation, Output, Refusal};
 use crate::types::ids::RequestId;
+use crate::types::passthru::Passthru;
 use crate::types::payload::{Codec, Format, PayloadRef};
 use crate::types::value::read::{Container, Sink};
 use crate::types::value::write::{Writer, with_writer};
@@ -101,14 +102,16 @@ fn message<'a>(output: &Output<'a, Arc<Session>>, format: Format, payload: Paylo
             details: invocation_details(invocation, format),
             payload,
         },
-        Output::Result { request, progress, .. } => {
-            let details = if *progress { flag("progress", format) } else { Dict::Empty };
-            Message::Result { request: *request, details, payload }
+        Output::Result { request, progress, passthru, .. } => {
+            Message::Result { request: *request, details: result_details(*progress, *passthru, format), payload }
         }
         Output::Error { command, request, failure, .. } => Message::Error {
             request_kind: kind(*command),
             request: *request,
-            details: Dict::Empty,
+            details: match failure {
+                Failure::Callee { passthru, .. } => result_details(false, *passthru, format),
+                Failure::Refused(_) => Dict::Empty,
+            },
             error: match failure {
                 Failure::Refused(refusal) => refusal.uri().into(),
                 Failure::Callee { uri, .. } => (*uri).into(),
@@ -128,13 +131,27 @@ fn kind(command: Command) -> Kind {
         Command::Register => Kind::Register,
         Command::Unregister => Kind::Unregister,
         Command::Call => Kind::Call,
+        Command::Yield => Kind::Yield,
     }
 }
 
-fn flag(key: &str, format: Format) -> Dict<'static> {
+/// Of RESULT, and of a callee's ERROR.
+fn result_details(progress: bool, passthru: Option<&Passthru>, format: Format) -> Dict<'static> {
+    if !progress && passthru.is_none() {
+        return Dict::Empty;
+    }
     let mut details = DictWriter::new(format);
-    details.bool(key, true);
+    if progress {
+        details.bool("progress", true);
+    }
+    write_passthru(&mut details, passthru);
     details.finish()
+}
+
+fn write_passthru(details: &mut DictWriter, passthru: Option<&Passthru>) {
+    for (name, value) in passthru.into_iter().flat_map(Passthru::iter) {
+        details.text(name, value);
+    }
 }
 
 fn invocation_details(invocation: &Invocation<'_, Arc<Session>>, format: Format) -> Dict<'static> {
@@ -160,6 +177,10 @@ fn invocation_details(invocation: &Invocation<'_, Arc<Session>>, format: Format)
     if let Some(timeout_ms) = invocation.timeout_ms {
         details.uint("timeout", timeout_ms);
     }
+    if let Some(trust) = invocation.trust {
+        details.uint("trustlevel", u64::from(trust));
+    }
+    write_passthru(&mut details, invocation.passthru);
     details.finish()
 }
 

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::schema::File;
 use super::setting::Reader;
+use super::sources::Sources;
 use super::value::{Origin, Problem};
 use super::{Config, nearest};
 use crate::types::limits::Limits;
@@ -18,6 +19,7 @@ mod bridges;
 mod credentials;
 mod durable;
 mod listeners;
+mod rules;
 mod services;
 mod tls;
 mod uplinks;
@@ -30,6 +32,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
     let mut durable = check.durable(&file, &realms);
     check.kept_for_uplinks(&file, &uplinks, &mut durable);
     let config = Config {
+        sources: Sources::default(),
         listeners: check.listeners(&file, &realms),
         store: check.store(&file),
         durable,
@@ -40,6 +43,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         auto_realms: file.auto_realms,
         limits: Limits { outbox_full: file.limits.outbox_full, ..reader.limits },
         codecs: check.codecs(&file),
+        rules: check.rules(&file, &realms),
         refuse_filters: check.refuse_filters(&file),
         allowed_origins: check.allowed_origins(&file),
         address_header: file.http.client_address_header,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::node::peers::calls::cut;
 use crate::node::rpc::{Answer, ReplyTo};
-use crate::router::dealer::{Call, CalleeFeatures, CancelMode, Register};
+use crate::router::dealer::{Call, CalleeFeatures, CancelMode, Notes as CallNotes, Register};
 use crate::router::output::{Failure, InvocationPolicy};
 use crate::types::ids::{InvocationId, RequestId};
 use crate::types::payload::Codec;
@@ -101,6 +101,7 @@ impl Person {
             force_reregister: false,
             authid: None,
             client_id: None,
+            node_key: None,
             features: CalleeFeatures {
                 call_canceling: true,
                 progressive_call_results: true,
@@ -145,6 +146,7 @@ impl Person {
             progress: false,
             disclose_me: false,
             caller: &caller,
+            notes: CallNotes::default(),
         };
         options(&mut call);
         self.command(world, |dealer, out| dealer.call(self.session.id, &self.session, &call, NOW_MS, out)).unwrap();
@@ -346,6 +348,7 @@ fn realms_are_apart_for_calls_too() {
         progress: false,
         disclose_me: false,
         caller: &Discloser { session: who, authid: None, authrole: None },
+        notes: CallNotes::default(),
     };
     let called = realm
         .command(node, &mut Touched::default(), |dealer, out| dealer.call(who, &other.session, &call, NOW_MS, out));

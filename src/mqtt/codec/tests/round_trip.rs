@@ -59,6 +59,7 @@ impl Parts {
     fn properties(&self) -> PublishProperties<'_> {
         self.five(PublishProperties {
             event_id: None,
+            passthru: None,
             payload_is_text: self.flags[0].then_some(false),
             topic_alias: None,
             expiry_s: self.numbers[0],

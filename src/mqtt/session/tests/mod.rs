@@ -39,6 +39,7 @@ use crate::node::users::{Credentials, UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings as NodeSettings};
 use crate::queue::retention::Policy;
 use crate::router::authorize::{Authorizer, Role};
+use crate::router::rules::Rules;
 use crate::store::memory::MemoryStore;
 use crate::store::{Commit, Store, StoreError, StoreReader};
 use crate::types::event::Qos;
@@ -94,6 +95,7 @@ struct Setup {
     settings: Settings,
     /// Topics whose events are all in the log.
     durable: Vec<TopicPattern>,
+    rules: Rules,
 }
 
 impl Default for Setup {
@@ -105,6 +107,7 @@ impl Default for Setup {
             realms: vec!["realm1"],
             settings: Settings { realm: None, anonymous: true, refuse_filters: Vec::new() },
             durable: Vec::new(),
+            rules: Rules::default(),
         }
     }
 }
@@ -139,6 +142,7 @@ impl Setup {
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users.clone()).unwrap(),
             policies: self.durable.iter().map(policy).collect(),
+            rules: self.rules.clone(),
         };
         Node::new(settings, 1)
     }

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::message::Malformed;
+use crate::router::dealer::Notes;
 use crate::router::output::{InterruptMode, InvocationPolicy, Refusal};
+use crate::router::rules::Disclosure;
+use crate::types::passthru::Passthru;
 use crate::types::payload::{Format, PayloadRef};
 
 /// Bytes before the head.
@@ -54,10 +57,13 @@ pub enum What<'a> {
         progress: bool,
         /// 0: none.
         timeout_ms: u64,
+        #[serde(borrow)]
+        notes: NotesRow<'a>,
     },
     /// To the callee's entry, a further part of the call.
     More {
         progress: bool,
+        passthru: Option<Passthru>,
     },
     Interrupt {
         mode: InterruptMode,
@@ -66,10 +72,12 @@ pub enum What<'a> {
     /// To the caller's.
     Result {
         progress: bool,
+        passthru: Option<Passthru>,
     },
     /// The callee's own error.
     Failed {
         uri: &'a str,
+        passthru: Option<Passthru>,
     },
     /// The router's.
     Refused {
@@ -83,6 +91,8 @@ pub enum What<'a> {
         caller: Caller<'a>,
         disclose_me: bool,
         timeout_ms: u64,
+        #[serde(borrow)]
+        notes: NotesRow<'a>,
     },
     /// Not about a call: callees of this user, or of this client of the user, are to be revoked.
     TakeOver {
@@ -90,6 +100,30 @@ pub enum What<'a> {
         authid: &'a str,
         client_id: Option<&'a str>,
     },
+}
+
+/// [`Notes`] as they are sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NotesRow<'a> {
+    pub passthru: Option<Passthru>,
+    pub takes_passthru: bool,
+    pub trust: Option<u32>,
+    pub disclosure: Disclosure,
+    pub resource_key: Option<&'a str>,
+}
+
+impl<'a> From<Notes<'a>> for NotesRow<'a> {
+    fn from(notes: Notes<'a>) -> Self {
+        let Notes { passthru, takes_passthru, trust, disclosure, resource_key } = notes;
+        Self { passthru: passthru.cloned(), takes_passthru, trust, disclosure, resource_key }
+    }
+}
+
+impl NotesRow<'_> {
+    pub fn as_notes(&self) -> Notes<'_> {
+        let &Self { ref passthru, takes_passthru, trust, disclosure, resource_key } = self;
+        Notes { passthru: passthru.as_ref(), takes_passthru, trust, disclosure, resource_key }
+    }
 }
 
 /// Session, authid, authrole.

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use frame::{Caller, Opened, What};
+use frame::{Caller, NotesRow, Opened, What};
 pub use frame::{Lives, cut};
 
 use super::{Node, Peers};
@@ -34,7 +34,7 @@ use crate::node::session::{Identity, Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
 use crate::queue::message::Malformed;
 use crate::queue::state::rows;
-use crate::router::dealer::{Call, Part, Rank, peer_session};
+use crate::router::dealer::{Call, Part, Rank, Said, peer_session};
 use crate::router::interest::{Offered, PeerId};
 use crate::router::output::{Failure, Invocation, InvocationPolicy, Output, Refusal};
 use crate::types::event::{Discloser, Event, Terms};
@@ -169,9 +169,10 @@ impl PeerCalls {
                     dealer.call_from_peer(rank, session, &asked.call(), &pattern, policy, now_ms, out)
                 })
             }
-            What::More { progress } => realm.command(&node, touched, |dealer, out| match payload {
+            What::More { progress, passthru } => realm.command(&node, touched, |dealer, out| match payload {
                 Some(payload) => {
-                    let part = Part { request, procedure: None, payload, progress };
+                    let passthru = passthru.as_ref();
+                    let part = Part { request, procedure: None, payload, passthru, progress };
                     dealer.continue_from_peer(rank, &part, out);
                     Ok(())
                 }
@@ -195,12 +196,18 @@ impl PeerCalls {
                 dealer.interrupt_from_peer(rank, request, mode, why, out);
                 Ok(())
             }),
-            What::Result { progress } => realm.command(&node, touched, |dealer, out| match payload {
-                Some(payload) => dealer.yield_result(callee, invocation, progress, payload, now_ms, out),
+            What::Result { progress, passthru } => realm.command(&node, touched, |dealer, out| match payload {
+                Some(payload) => {
+                    let said = Said { payload, passthru: passthru.as_ref() };
+                    dealer.yield_result(callee, invocation, progress, said, now_ms, out)
+                }
                 None => dealer.invocation_refused(callee, invocation, Refusal::ReceiverBlocked, progress, out),
             }),
-            What::Failed { uri } => realm.command(&node, touched, |dealer, out| match payload {
-                Some(payload) => dealer.invocation_error(callee, invocation, uri, payload, out),
+            What::Failed { uri, passthru } => realm.command(&node, touched, |dealer, out| match payload {
+                Some(payload) => {
+                    let said = Said { payload, passthru: passthru.as_ref() };
+                    dealer.invocation_error(callee, invocation, uri, said, out)
+                }
                 None => dealer.invocation_refused(callee, invocation, Refusal::ReceiverBlocked, false, out),
             }),
             What::Refused { why } => realm
@@ -250,35 +257,38 @@ struct Asked<'a> {
     receive_progress: bool,
     progress: bool,
     timeout_ms: u64,
+    notes: NotesRow<'a>,
 }
 
 impl<'a> Asked<'a> {
     /// The call, and with what its callee is registered.
     fn read(
-        what: &What<'_>,
+        what: &What<'a>,
         realm: &Realm,
         request: RequestId,
         payload: PayloadRef<'a>,
     ) -> Result<(Self, TopicPattern, InvocationPolicy), Malformed> {
-        let &What::Call { procedure, ref pattern, policy, caller, disclose_me, receive_progress, progress, timeout_ms } =
-            what
-        else {
+        let &What::Call { procedure, ref pattern, policy, caller, disclose_me, receive_progress, .. } = what else {
             return Err(Malformed);
         };
+        let What::Call { progress, timeout_ms, notes, .. } = what else { return Err(Malformed) };
+        let (progress, timeout_ms, notes) = (*progress, *timeout_ms, notes.clone());
         let asked = Self::new(realm, request, procedure, caller, payload)?;
-        let asked = Self { disclose_me, receive_progress, progress, timeout_ms, ..asked };
+        let asked = Self { disclose_me, receive_progress, progress, timeout_ms, notes, ..asked };
         Ok((asked, rows::read_pattern(pattern).ok_or(Malformed)?, policy))
     }
 
     fn returned(
-        what: &What<'_>,
+        what: &What<'a>,
         realm: &Realm,
         request: RequestId,
         payload: PayloadRef<'a>,
     ) -> Result<Self, Malformed> {
-        let What::Returned { procedure, caller, disclose_me, timeout_ms, .. } = what else { return Err(Malformed) };
+        let What::Returned { procedure, caller, disclose_me, timeout_ms, notes, .. } = what else {
+            return Err(Malformed);
+        };
         let asked = Self::new(realm, request, procedure, *caller, payload)?;
-        Ok(Self { disclose_me: *disclose_me, timeout_ms: *timeout_ms, ..asked })
+        Ok(Self { disclose_me: *disclose_me, timeout_ms: *timeout_ms, notes: notes.clone(), ..asked })
     }
 
     fn new(
@@ -304,6 +314,7 @@ impl<'a> Asked<'a> {
             receive_progress: false,
             progress: false,
             timeout_ms: 0,
+            notes: NotesRow::default(),
         })
     }
 
@@ -318,6 +329,7 @@ impl<'a> Asked<'a> {
             progress: self.progress,
             disclose_me: self.disclose_me,
             caller: &self.caller,
+            notes: self.notes.as_notes(),
         }
     }
 }
@@ -358,11 +370,12 @@ impl Wire for Frames {
             Output::Interrupt { invocation, mode, reason, .. } => {
                 line.say(invocation.0, What::Interrupt { mode: *mode, why: *reason })
             }
-            Output::Result { request, progress, payload, .. } => {
-                line.pass_on(request.0, What::Result { progress: *progress }, *payload)
+            Output::Result { request, progress, payload, passthru, .. } => {
+                let passthru = passthru.cloned();
+                line.pass_on(request.0, What::Result { progress: *progress, passthru }, *payload)
             }
-            Output::Error { request, failure: Failure::Callee { uri, payload, .. }, .. } => {
-                line.pass_on(request.0, What::Failed { uri }, *payload)
+            Output::Error { request, failure: Failure::Callee { uri, payload, passthru, .. }, .. } => {
+                line.pass_on(request.0, What::Failed { uri, passthru: passthru.cloned() }, *payload)
             }
             Output::Error { request, failure: Failure::Refused(why), .. } => {
                 line.say(request.0, What::Refused { why: *why })
@@ -383,7 +396,8 @@ impl Wire for Frames {
 impl Line {
     fn invoke(&self, invocation: &Invocation<'_, Arc<Session>>) -> Result<(), Unencodable> {
         if invocation.continues {
-            let what = What::More { progress: invocation.progress };
+            let passthru = invocation.passthru.cloned();
+            let what = What::More { progress: invocation.progress, passthru };
             return self.pass_on(invocation.invocation.0, what, invocation.payload);
         }
         let (elsewhere, caller) = invocation.elsewhere.zip(invocation.caller).ok_or(Unencodable::Gone)?;
@@ -396,6 +410,7 @@ impl Line {
             receive_progress: invocation.receive_progress,
             progress: invocation.progress,
             timeout_ms: invocation.timeout_ms.unwrap_or(0),
+            notes: elsewhere.notes.into(),
         };
         self.pass_on(invocation.invocation.0, what, invocation.payload)?;
         self.peers.call_counts.out.fetch_add(1, Ordering::Relaxed);
@@ -410,6 +425,7 @@ impl Line {
             caller: said(call.caller),
             disclose_me: call.disclose_me,
             timeout_ms: call.timeout_ms,
+            notes: call.notes.into(),
         };
         self.pass_on(call.request.0, what, call.payload).or_else(|_| self.say(call.request.0, What::Refused { why }))
     }

@@ -1,6 +1,8 @@
-use super::frame::{Caller, write};
+use super::frame::{Caller, NotesRow, write};
 use super::*;
 use crate::router::output::{InterruptMode, InvocationPolicy};
+use crate::router::rules::Disclosure;
+use crate::types::passthru::{Attribute, Passthru};
 use crate::types::payload::Format;
 
 const LIVES: Lives = Lives { own: 1, peer: u64::MAX };
@@ -15,16 +17,27 @@ fn call(caller: Caller<'_>) -> What<'_> {
         receive_progress: false,
         progress: true,
         timeout_ms: 70_000,
+        notes: NotesRow {
+            passthru: passthru(),
+            takes_passthru: true,
+            trust: Some(3),
+            disclosure: Disclosure::Forced,
+            resource_key: Some("sn1"),
+        },
     }
+}
+
+fn passthru() -> Option<Passthru> {
+    Passthru::new([(Attribute::PptScheme, "x_own".to_owned())])
 }
 
 fn all() -> Vec<What<'static>> {
     vec![
         call((9, Some("joe"), None)),
         What::Interrupt { mode: InterruptMode::Kill, why: Refusal::Timeout },
-        What::More { progress: true },
-        What::Result { progress: true },
-        What::Failed { uri: "app.error" },
+        What::More { progress: true, passthru: passthru() },
+        What::Result { progress: true, passthru: None },
+        What::Failed { uri: "app.error", passthru: passthru() },
         What::Refused { why: Refusal::TooManyCallsBetweenEntries },
         What::Returned {
             why: Refusal::NoAvailableCallee,
@@ -32,6 +45,7 @@ fn all() -> Vec<What<'static>> {
             caller: (9, None, Some("user")),
             disclose_me: false,
             timeout_ms: 1,
+            notes: NotesRow::default(),
         },
         What::TakeOver { pattern: "prefix:app.".to_owned(), authid: "joe", client_id: Some("c1") },
     ]

@@ -57,6 +57,7 @@ fn payloads_and_codec_are_passed_on_as_they_are() {
         progress: false,
         disclose_me: false,
         caller: &caller,
+        notes: Notes::default(),
     };
     let mut seen = Vec::new();
     let mut out = |output: Output<'_, u64>| {

@@ -8,6 +8,7 @@ mod parts;
 mod peers;
 mod random;
 mod registering;
+mod rerouting;
 
 use std::num::NonZeroU32;
 
@@ -24,6 +25,8 @@ const CANCELING: CalleeFeatures = CalleeFeatures {
     call_timeout: false,
     progressive_call_invocations: true,
     registration_revocation: false,
+    payload_passthru_mode: false,
+    call_reroute: false,
 };
 
 /// As autobahn-js announces itself.
@@ -96,6 +99,7 @@ impl Desk {
             force_reregister: false,
             authid: None,
             client_id: None,
+            node_key: None,
             features: CalleeFeatures::default(),
         };
         options(&mut register);
@@ -129,6 +133,7 @@ impl Desk {
             progress: false,
             disclose_me: false,
             caller: &caller,
+            notes: Notes::default(),
         };
         options(&mut call);
         self.run(|dealer, now_ms, out| dealer.call(SessionId(session), &session, &call, now_ms, out))
@@ -195,7 +200,7 @@ impl Desk {
     }
 
     fn is_idle(&self) -> bool {
-        self.dealer.calls == 0 && self.dealer.deadlines.is_empty()
+        self.dealer.calls == 0 && self.dealer.kept_bytes == 0 && self.dealer.deadlines.is_empty()
     }
 }
 

@@ -21,7 +21,7 @@ impl Desk {
 
     fn part_of(&mut self, procedure: &str, session: u64, request: u64, progress: bool) -> Vec<String> {
         let (request, payload) = (RequestId(request), PayloadRef::Bytes(b""));
-        let part = Part { request, procedure: Some(procedure), payload, progress };
+        let part = Part { request, procedure: Some(procedure), payload, passthru: None, progress };
         let mut is_new = false;
         let mut lines = self.run(|dealer, _, out| {
             is_new = !dealer.continue_call(SessionId(session), &part, out)?;

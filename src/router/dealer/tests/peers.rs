@@ -10,7 +10,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::*;
 use crate::router::output::Sink;
+use crate::router::rules::Disclosure;
 use crate::types::ids::ID_MAX;
+use crate::types::passthru::Passthru;
 
 struct World {
     dealers: Vec<Dealer<u64>>,
@@ -42,6 +44,29 @@ struct Options {
     timeout_ms: u64,
     disclose_me: bool,
     caller: Discloser,
+    notes: OwnNotes,
+}
+
+/// Notes as they are sent.
+#[derive(Clone, Default)]
+struct OwnNotes {
+    passthru: Option<Passthru>,
+    takes_passthru: bool,
+    trust: Option<u32>,
+    disclosure: Disclosure,
+    resource_key: Option<String>,
+}
+
+impl OwnNotes {
+    fn of(notes: Notes<'_>) -> Self {
+        Self {
+            passthru: notes.passthru.cloned(),
+            takes_passthru: notes.takes_passthru,
+            trust: notes.trust,
+            disclosure: notes.disclosure,
+            resource_key: notes.resource_key.map(str::to_owned),
+        }
+    }
 }
 
 impl Options {
@@ -52,6 +77,7 @@ impl Options {
             timeout_ms: call.timeout_ms,
             disclose_me: call.disclose_me,
             caller: call.caller.clone(),
+            notes: OwnNotes::of(call.notes),
         }
     }
 
@@ -66,6 +92,13 @@ impl Options {
             progress: self.progress,
             disclose_me: self.disclose_me,
             caller: &self.caller,
+            notes: Notes {
+                passthru: self.notes.passthru.as_ref(),
+                takes_passthru: self.notes.takes_passthru,
+                trust: self.notes.trust,
+                disclosure: self.notes.disclosure,
+                resource_key: self.notes.resource_key.as_deref(),
+            },
         }
     }
 }
@@ -139,7 +172,7 @@ impl World {
                 dealer.call_from_peer(rank, &handle(from), &call, &pattern, policy, now_ms, out).unwrap();
             }
             Said::More { id, progress } => {
-                let part = Part { request: RequestId(id), procedure: None, payload, progress };
+                let part = Part { request: RequestId(id), procedure: None, payload, passthru: None, progress };
                 dealer.continue_from_peer(rank, &part, out);
             }
             Said::Result { id, progress } => {
@@ -200,6 +233,7 @@ impl World {
             force_reregister: false,
             authid: None,
             client_id: None,
+            node_key: None,
             features: CANCELING,
         };
         options(&mut register);
@@ -233,6 +267,7 @@ impl World {
             progress: false,
             disclose_me: false,
             caller: &caller,
+            notes: Notes::default(),
         };
         options(&mut call);
         self.run(at, |dealer, now_ms, out| dealer.call(SessionId(session), &session, &call, now_ms, out).unwrap())
@@ -246,7 +281,7 @@ impl World {
 
     fn begin_part(&mut self, at: usize, session: u64, request: u64, progress: bool) {
         let (request, payload) = (RequestId(request), PayloadRef::Bytes(b""));
-        let part = Part { request, procedure: Some("app.add"), payload, progress };
+        let part = Part { request, procedure: Some("app.add"), payload, passthru: None, progress };
         self.begin(at, |dealer, _, out| assert!(dealer.continue_call(SessionId(session), &part, out).unwrap()));
     }
 
@@ -305,6 +340,7 @@ fn said(output: &Output<'_, u64>) -> Said {
                 timeout_ms: invocation.timeout_ms.unwrap_or(0),
                 disclose_me: elsewhere.disclose_me,
                 caller: invocation.caller.unwrap().clone(),
+                notes: OwnNotes::of(elsewhere.notes),
             };
             let (procedure, pattern) = (elsewhere.procedure.clone(), elsewhere.pattern.clone());
             Said::Call { id: invocation.invocation.0, procedure, pattern, policy: elsewhere.policy, options }

@@ -161,12 +161,15 @@ impl Run {
             force_reregister: self.chance(30),
             authid: [None, Some("ann"), Some("bob")][self.dice.below(3)],
             client_id: None,
+            node_key: None,
             features: CalleeFeatures {
                 call_canceling: self.watcher.canceling.contains(&session),
                 progressive_call_results: session.is_multiple_of(2),
                 call_timeout: session.is_multiple_of(3),
                 progressive_call_invocations: !session.is_multiple_of(4),
                 registration_revocation: session.is_multiple_of(5),
+                payload_passthru_mode: false,
+                call_reroute: !session.is_multiple_of(2),
             },
         };
         let Self { dealer, watcher, now_ms, .. } = self;
@@ -194,6 +197,7 @@ impl Run {
             progress: self.chance(30),
             disclose_me: self.chance(50),
             caller: &Discloser { session: SessionId(session), authid: None, authrole: None },
+            notes: Notes { resource_key: self.chance(20).then_some("r"), ..Notes::default() },
         };
         let Self { dealer, watcher, now_ms, .. } = self;
         watcher.open.insert((session, self.next_request), call.receive_progress);
@@ -212,7 +216,7 @@ impl Run {
         let at = self.dice.below(self.watcher.in_parts.len());
         let Some((&(caller, request), &uri)) = self.watcher.in_parts.iter().nth(at) else { return };
         let (id, payload, progress) = (RequestId(request), PayloadRef::Bytes(b""), self.chance(60));
-        let part = Part { request: id, procedure: Some(uri), payload, progress };
+        let part = Part { request: id, procedure: Some(uri), payload, passthru: None, progress };
         let Self { dealer, watcher, .. } = self;
         let mut out = |output: Output<'_, u64>| watcher.hear(&output);
         assert_eq!(dealer.continue_call(SessionId(caller), &part, &mut out), Ok(true));
@@ -252,10 +256,11 @@ impl Run {
     fn say(&mut self, callee: u64, invocation: u64, progress: bool) -> Result<(), Violation> {
         let (callee, invocation, payload) = (SessionId(callee), InvocationId(invocation), PayloadRef::Bytes(b""));
         let fails = !progress && self.chance(30);
+        let uri = if self.chance(50) { "app.error" } else { "wamp.error.unavailable" };
         let Self { dealer, watcher, now_ms, .. } = self;
         let mut out = |output: Output<'_, u64>| watcher.hear(&output);
         if fails {
-            dealer.invocation_error(callee, invocation, "app.error", payload, &mut out)
+            dealer.invocation_error(callee, invocation, uri, payload, &mut out)
         } else {
             dealer.yield_result(callee, invocation, progress, payload, *now_ms, &mut out)
         }

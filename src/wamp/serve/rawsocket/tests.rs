@@ -2,6 +2,7 @@ use super::*;
 use crate::node::users::Users;
 use crate::node::{RealmSettings, Settings};
 use crate::router::authorize::{Authorizer, Role};
+use crate::router::rules::Rules;
 use crate::types::limits::Limits;
 use crate::types::peer::Peer;
 
@@ -18,6 +19,7 @@ fn gate_with(limits: Limits) -> RawSocket {
         authorize: Box::new(|_| Authorizer::new([Role::unrestricted("anonymous")])),
         users: Users::new([]).unwrap(),
         policies: Vec::new(),
+        rules: Rules::default(),
     };
     let node = Node::new(settings, 1);
     crate::node::testing::run_log(&node);

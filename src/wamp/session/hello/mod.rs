@@ -13,6 +13,7 @@ mod method;
 
 use super::open::Open;
 use super::options::Entry;
+use super::passthru::PassthruFeatures;
 use super::{INVALID_URI, NOT_AUTHORIZED, QUOTA_EXCEEDED, State, WampGate};
 use crate::net::gate::Flow;
 use crate::node::authenticate::Proved;
@@ -39,6 +40,8 @@ pub(super) struct Hello {
     subscription_revocation: bool,
     /// What else it said to prove who it is (`authextra`), a map.
     extra: Option<Value>,
+    /// What it has announced of payload passthru mode.
+    passthru: PassthruFeatures,
 }
 
 impl Hello {
@@ -59,6 +62,7 @@ impl Hello {
             methods,
             features: callee_features(roles.value),
             calls_in_parts: feature(roles.value, "caller", "progressive_call_invocations"),
+            passthru: PassthruFeatures::read(roles.value),
             subscription_revocation: feature(roles.value, "subscriber", "subscription_revocation"),
             extra: entry("authextra").map(|extra| extra.value.to_value()),
         })
@@ -73,11 +77,13 @@ fn callee_features(roles: Raw<'_>) -> CalleeFeatures {
         call_timeout: has("call_timeout"),
         progressive_call_invocations: has("progressive_call_invocations"),
         registration_revocation: has("registration_revocation"),
+        payload_passthru_mode: has("payload_passthru_mode"),
+        call_reroute: has("call_reroute"),
     }
 }
 
 /// Whether a feature of a role is announced.
-fn feature(roles: Raw<'_>, role: &str, name: &str) -> bool {
+pub(super) fn feature(roles: Raw<'_>, role: &str, name: &str) -> bool {
     let found = roles.get(role).and_then(|role| role.get("features")?.get(name)?.as_bool());
     found.unwrap_or(false)
 }
@@ -148,6 +154,7 @@ impl WampGate {
         let (wire, frame_bytes_max) = (self.wire, self.frame_bytes_max);
         let mut open = Open::new(node, realm, session, rights, hello.features, wire, frame_bytes_max, &self.link);
         open.calls_in_parts = hello.calls_in_parts;
+        open.passthru = hello.passthru;
         if let Some(cookie) = self.access.cookie
             && proved.method != ANONYMOUS
         {
@@ -164,23 +171,29 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 7] = [
+const BROKER_FEATURES: [&str; 9] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
+    "payload_passthru_mode",
+    "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
     "subscriber_blackwhite_listing",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 8] = [
+const DEALER_FEATURES: [&str; 12] = [
     "call_canceling",
+    "call_reroute",
     "call_timeout",
+    "call_trustlevels",
     "caller_identification",
     "pattern_based_registration",
+    "payload_passthru_mode",
     "progressive_call_invocations",
     "progressive_call_results",
     "registration_revocation",
+    "sharded_registration",
     "shared_registration",
 ];
 

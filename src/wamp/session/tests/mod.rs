@@ -1,12 +1,14 @@
 //! Clients that speak JSON text to their machines, on one node, with a clock of their own.
 
 mod calling;
+mod disclosing;
 mod fuzz;
 mod grouping;
 mod history;
 mod joining;
 mod keys;
 mod locking;
+mod passing;
 mod proving;
 mod publishing;
 mod resuming;
@@ -27,6 +29,7 @@ use crate::node::users::{Credentials, UserEntry, Users};
 use crate::node::{Node, RealmSettings, Settings};
 use crate::queue::retention::Policy;
 use crate::router::authorize::{Action, Authorizer, Permission, Role};
+use crate::router::rules::Rules;
 use crate::types::limits::Limits;
 use crate::types::payload::{Codec, Format};
 use crate::types::peer::Peer;
@@ -54,6 +57,7 @@ struct Setup {
     roles: Vec<Role>,
     codecs: Vec<(TopicPattern, Codec)>,
     auto_realms: bool,
+    rules: Rules,
     star_is_wildcard: bool,
     anonymous: bool,
 }
@@ -66,6 +70,7 @@ impl Default for Setup {
             roles: vec![Role::unrestricted("anonymous")],
             codecs: Vec::new(),
             auto_realms: false,
+            rules: Rules::default(),
             star_is_wildcard: false,
             anonymous: true,
         }
@@ -84,6 +89,7 @@ impl Setup {
             default_realm: "realm1".to_owned(),
             authorize: Box::new(move |_| Authorizer::new(roles.clone())),
             users: Users::new(self.users).unwrap(),
+            rules: self.rules,
             policies: vec![Policy {
                 realm: None,
                 pattern: TopicPattern::from_filter("log/#").unwrap(),

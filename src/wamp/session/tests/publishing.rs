@@ -201,7 +201,7 @@ fn options_may_begin_with_an_underscore() {
 
 #[test]
 fn unknown_options_are_ignored() {
-    check_details(r#""x":1,"_y":[{"z":null}],"ppt_scheme":"a","":{}"#, "");
+    check_details(r#""x":1,"_y":[{"z":null}],"ppt_mode":"a","":{}"#, "");
 }
 
 #[test]

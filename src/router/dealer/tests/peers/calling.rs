@@ -157,8 +157,14 @@ fn a_peer_cannot_call_what_is_the_brokers_own_or_what_the_pattern_does_not_match
         let id = at as u64 + 1;
         world.begin(1, |dealer, now_ms, out| {
             let caller = Discloser { session: SessionId(5), authid: None, authrole: None };
-            let options =
-                Options { receive_progress: false, timeout_ms: 0, progress: false, disclose_me: false, caller };
+            let options = Options {
+                receive_progress: false,
+                timeout_ms: 0,
+                progress: false,
+                disclose_me: false,
+                caller,
+                notes: OwnNotes::default(),
+            };
             let call = options.call(id, procedure);
             dealer.call_from_peer(0, &handle(0), &call, pattern, InvocationPolicy::Single, now_ms, out).unwrap();
         });
@@ -234,7 +240,14 @@ fn a_call_that_was_canceled_meanwhile_is_not_tried_again() {
         world.ask(0, 5, 1, "app.add");
         // It is canceled before entry 1 has returned it.
         let (procedure, caller) = (topic("app.add"), Discloser { session: SessionId(5), authid: None, authrole: None });
-        let options = Options { receive_progress: false, timeout_ms: 0, progress: false, disclose_me: false, caller };
+        let options = Options {
+            receive_progress: false,
+            timeout_ms: 0,
+            progress: false,
+            disclose_me: false,
+            caller,
+            notes: OwnNotes::default(),
+        };
         world.begin(0, |dealer, now_ms, out| {
             dealer.call(SessionId(5), &5, &options.call(2, &procedure), now_ms, out).unwrap();
         });
@@ -314,6 +327,7 @@ fn only_so_many_calls_are_under_way_between_two_entries() {
                 progress: false,
                 disclose_me: false,
                 caller: &Discloser { session: SessionId(session), authid: None, authrole: None },
+                notes: Notes::default(),
             };
             dealer.call(SessionId(session), &session, &call, now_ms, out).unwrap();
         });
@@ -329,7 +343,14 @@ fn an_entry_that_takes_no_more_calls_is_passed_over() {
     world.register(1, 1, "app.add", shared(InvocationPolicy::First));
     for request in 0..CALLS_PER_PEER_MAX as u64 {
         let (procedure, caller) = (topic("app.add"), Discloser { session: SessionId(5), authid: None, authrole: None });
-        let options = Options { receive_progress: false, timeout_ms: 0, progress: false, disclose_me: false, caller };
+        let options = Options {
+            receive_progress: false,
+            timeout_ms: 0,
+            progress: false,
+            disclose_me: false,
+            caller,
+            notes: OwnNotes::default(),
+        };
         let session = 5 + request / 1000;
         world.begin(0, |dealer, now_ms, out| {
             dealer.call(SessionId(session), &session, &options.call(request, &procedure), now_ms, out).unwrap();

@@ -34,7 +34,14 @@ fn a_callee_elsewhere_that_cannot_be_called_in_parts_is_not() {
     world.register(1, 1, "app.add", |register| register.features = CalleeFeatures::default());
     world.begin(0, |dealer, now_ms, out| {
         let caller = Discloser { session: SessionId(5), authid: None, authrole: None };
-        let options = Options { receive_progress: false, progress: true, timeout_ms: 0, disclose_me: false, caller };
+        let options = Options {
+            receive_progress: false,
+            progress: true,
+            timeout_ms: 0,
+            disclose_me: false,
+            caller,
+            notes: OwnNotes::default(),
+        };
         dealer.call(SessionId(5), &5, &options.call(10, &topic("app.add")), now_ms, out).unwrap();
     });
     assert_eq!(world.part(0, 5, 10, true), ["0: 5 ERROR Call 10: wamp.error.feature_not_supported"]);
@@ -68,7 +75,14 @@ fn a_call_of_which_more_was_sent_before_it_was_returned_is_over() {
     let mut world = busy();
     world.begin(0, |dealer, now_ms, out| {
         let caller = Discloser { session: SessionId(5), authid: None, authrole: None };
-        let options = Options { receive_progress: false, progress: true, timeout_ms: 0, disclose_me: false, caller };
+        let options = Options {
+            receive_progress: false,
+            progress: true,
+            timeout_ms: 0,
+            disclose_me: false,
+            caller,
+            notes: OwnNotes::default(),
+        };
         dealer.call(SessionId(5), &5, &options.call(10, &topic("app.add")), now_ms, out).unwrap();
     });
     assert_eq!(world.part(0, 5, 10, true), ["0: 5 ERROR Call 10: wamp.error.no_available_callee"]);
