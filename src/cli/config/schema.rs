@@ -152,6 +152,12 @@ sections! {
         users_file: Option<PathBuf> = None,
         /// Who may come in.
         user: Tables<User> = Tables::default(),
+        /// Whose tokens are believed (JSON Web Tokens). See docs/authentication.md.
+        jwt: Tables<Jwt> = Tables::default(),
+        /// Procedures that decide who somebody is. See docs/authentication.md.
+        authenticator: Tables<Authenticator> = Tables::default(),
+        /// An HTTP endpoint that decides who somebody is. See docs/authentication.md.
+        auth_hook: AuthHook = AuthHook::default(),
         /// What users may do. See "Roles".
         role: Tables<Role> = Tables::default(),
     }
@@ -521,6 +527,63 @@ sections! {
         iterations: u32 = 1000,
         /// Bytes of the derived key.
         keylen: u32 = 32,
+    }
+
+    /// Somebody whose tokens are believed. One of `secret`, `secret_file`, `key_file` and `jwks_file` is required.
+    pub(super) struct Jwt in "" {
+        /// The secret of HS256, HS384 and HS512: 32 bytes at least.
+        secret: Option<String> = None,
+        /// A file with the secret alone.
+        secret_file: Option<PathBuf> = None,
+        /// A public key, PEM: RSA (RS256 and so on, PS256 and so on), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA).
+        key_file: Option<PathBuf> = None,
+        /// A set of keys (RFC 7517).
+        jwks_file: Option<PathBuf> = None,
+        /// What `iss` must be. Unless said: anything.
+        issuer: Option<String> = None,
+        /// What `aud` must be or contain. Unless said: anything.
+        audience: Option<String> = None,
+        /// How wrong clocks may be.
+        leeway_s: u32 = 30,
+        /// The claim that is the user's name.
+        name_claim: String = "sub".into(),
+        /// The claim that is its role.
+        role_claim: String = "role".into(),
+        /// The claim with the realms open to it, one or a list. Tokens without it: all.
+        realms_claim: String = "realms".into(),
+        /// The claim with what it may do, a list of tables as in a role's `permissions`. Tokens without it: what its role may.
+        permissions_claim: String = "permissions".into(),
+        /// The role of those whose token tells none. Unless said: they may not come in.
+        role: Option<String> = None,
+    }
+
+    /// A procedure that decides who somebody is.
+    pub(super) struct Authenticator in "" {
+        /// What it decides about: `ticket` (MQTT passwords and HTTP basic too), `wampcra`, `scram`, `cryptosign`, `tls`; one or a
+        /// list. Required.
+        method: Vec<String> = Vec::new(),
+        /// Its URI. Required.
+        procedure: Option<String> = None,
+        /// Whose clients it decides about. Unless said: those of all realms.
+        realm: Option<String> = None,
+        /// Where it is registered. Unless said: in the default realm.
+        procedure_realm: Option<String> = None,
+        /// How long it may take to answer.
+        timeout_ms: u32 = 5000,
+    }
+
+    /// An HTTP endpoint that decides who somebody is.
+    pub(super) struct AuthHook in "auth_hook" {
+        /// Where it is. Unless said: there is none.
+        url: Option<String> = None,
+        /// Sent as `Authorization: Bearer …`.
+        token: Option<String> = None,
+        /// How long it may take to answer.
+        timeout_ms: u32 = 5000,
+        /// How long its answers hold. 0: each time it is asked.
+        cache_s: u32 = 0,
+        /// PEM file of the authorities that are believed, instead of those of the system.
+        ca: Option<PathBuf> = None,
     }
 
     /// What SCRAM needs.

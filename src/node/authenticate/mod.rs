@@ -18,12 +18,13 @@ use parking_lot::RwLock;
 
 use super::Node;
 use super::metrics::Protocol;
-use super::users::{Account, User};
+use super::users::{Account, Method, User};
 use crate::types::peer::Peer;
 use crate::types::value::Value;
 
 pub mod cookies;
 pub mod cryptosign;
+pub mod jwt;
 pub mod scram;
 #[cfg(test)]
 mod tests;
@@ -156,6 +157,25 @@ impl Node {
     /// Whether nobody can prove to be anybody here. Then whoever may be anonymous is, whatever it says.
     pub fn knows_nobody(&self) -> bool {
         self.users.is_empty() && self.deciders.is_empty()
+    }
+
+    /// Whether a user of the configuration has proved all that it has to: where the protocol asks for one proof only, a client
+    /// certificate is the other one that there can be.
+    pub fn suffices(&self, proved: &Proved, peer: &Peer) -> bool {
+        let Some(account) = self.users.account(&proved.user.name).filter(|_| proved.user.provider == "static") else {
+            return true;
+        };
+        account.credentials.require.iter().all(|factor| match factor {
+            Method::Tls => self.is_certified(peer, &account),
+            Method::Password => matches!(proved.method, "password" | "basic"),
+            Method::Scram => proved.method == "scram",
+            Method::WampCra | Method::Cryptosign => false,
+        })
+    }
+
+    fn is_certified(&self, peer: &Peer, account: &Account) -> bool {
+        let named = peer.certificate().and_then(|certificate| self.users.account_of_certificate(certificate));
+        named.is_some_and(|named| named.user.name == account.user.name)
     }
 
     /// Who somebody is that says all there is to say at once: a name and a password or token. Those who decide elsewhere are asked

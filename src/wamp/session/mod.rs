@@ -88,6 +88,8 @@ pub struct WampGate {
     began_ms: u64,
     /// There was a session on this connection.
     welcomed: bool,
+    /// When what the session was opened with holds no more.
+    expires_ms: Option<u64>,
 }
 
 enum State {
@@ -131,6 +133,7 @@ impl WampGate {
             tally: Tally::default(),
             began_ms: now_ms,
             welcomed: false,
+            expires_ms: None,
         }
     }
 
@@ -326,12 +329,16 @@ impl Machine for WampGate {
         match &self.state {
             State::Start { deadline_ms } => Some(*deadline_ms),
             State::Challenged(challenged) => Some(challenged.deadline_ms),
-            State::Verifying(_) | State::Open(_) | State::Closed => None,
+            State::Open(_) => self.expires_ms,
+            State::Verifying(_) | State::Closed => None,
         }
     }
 
-    fn expired(&mut self, _: u64) -> Flow {
+    fn expired(&mut self, now_ms: u64) -> Flow {
         match &self.state {
+            State::Open(_) if self.expires_ms.is_some_and(|at| at <= now_ms) => {
+                self.abort("wamp.error.authentication_failed", "what the session was opened with has expired")
+            }
             State::Challenged(_) => {
                 self.tally.auth_failures += 1;
                 self.abort("wamp.error.authentication_failed", "AUTHENTICATE did not come in time")

@@ -165,6 +165,7 @@ impl WampGate {
         tracing::debug!(peer = %self.peer, session = id.0, realm = hello.realm, authid, authmethod, "WAMP session joined");
         self.state = State::Open(Box::new(open));
         self.welcomed = true;
+        self.expires_ms = user.expires_s.map(|at| at.saturating_mul(1000));
         self.node.metrics.handshake.observe_us(now_ms.saturating_sub(self.began_ms) * 1000);
         Flow::Continue
     }
