@@ -38,6 +38,27 @@ fn every_row_of_the_table_of_what_survives_has_tests() {
 }
 
 #[test]
+fn tests_that_the_pages_of_tls_and_limits_name_exist() {
+    let mut functions_of_all = BTreeSet::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["src", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut functions_of_all));
+    let (tls, limits) = (read("docs/tls.md"), read("docs/limits.md"));
+    let of_tls = tls.split_once("## How it is tested").unwrap().1.to_owned();
+    // The last cell of tables with five columns.
+    let of_limits: String =
+        limits.lines().filter_map(|line| line.strip_suffix('|')?.split('|').nth(5)).collect::<Vec<_>>().join(" ");
+    let named: Vec<_> = [&of_tls, &of_limits]
+        .iter()
+        .flat_map(|text| text.split('`'))
+        .filter(|word| word.contains('_') && !word.contains(' '))
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(functions_of_all.contains(name), "{name} is named, but no test");
+    }
+}
+
+#[test]
 fn tests_that_are_named_exist() {
     let mut functions_of_all = BTreeSet::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

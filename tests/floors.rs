@@ -43,6 +43,7 @@ const BAR: &[&str] = &[
     "mqtt/session",
     "mqtt/topic",
     "mqtt/wire",
+    "net/pace",
     "net/proxy/header",
     "net/x509",
     "outbound/bridge/echo",

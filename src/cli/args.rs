@@ -110,6 +110,9 @@ pub(super) struct ServeArgs {
     /// human or json [log_format]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// Say back what comes by WebSocket on this path: for test suites, such as Autobahn's
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub ws_echo: Option<String>,
     /// Any other key of the configuration, such as limits.sessions_max=500; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,

@@ -11,6 +11,7 @@ use super::Failure;
 use super::access;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
+use super::memory::MemoryWatch;
 use super::open_log::open_log;
 use super::outbound::Outbound;
 use super::reload;
@@ -21,7 +22,8 @@ use crate::http::{self, Entrance, MoreMetrics};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::{Pump, drive};
-use crate::net::stream::{Seats, Stream};
+use crate::net::seats::Seats;
+use crate::net::stream::Stream;
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
 use crate::node::authenticate::jwt::Tokens;
@@ -110,7 +112,7 @@ impl Broker {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Arc::new(Workers::start(cores).map_err(failed)?);
         let (stopping, stopped) = watch::channel(false);
-        let seats = Seats::new(node.clone());
+        let seats = Seats::new(node.clone(), clock);
         let listeners: Vec<_> = bound.iter().map(Bound::summary).collect();
         let house = House { node: node.clone(), clock, refuse_filters: config.refuse_filters.clone() };
         let access = access::Access::new(node.clone(), config.clone());
@@ -130,6 +132,7 @@ impl Broker {
                 protocol: bound.counted_as(),
                 tls: bound.tls.clone(),
                 proxy: bound.config.proxy.clone(),
+                proxies: bound.config.trusted_proxies.clone(),
                 seats: seats.clone(),
                 workers: workers.clone(),
             };
@@ -178,7 +181,7 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             let connection = move |stream: Stream| {
                 let settings = if anonymous.lets_in(stream.peer()) { &anybody } else { &known };
                 let gate = house.mqtt(settings, stream.peer().clone());
-                drive(Pump::new(stream, gate, house.clock))
+                drive(Pump::new(stream, gate, house.clock).paced(&house.node))
             };
             listener.serve(door, connection, stop).await;
         }
@@ -186,7 +189,7 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             let connection = move |stream: Stream| {
                 let access = Access { anonymous: anonymous.lets_in(stream.peer()), cookie: None };
                 let gate = wamp::serve::rawsocket(&house.node, access, stream.peer().clone(), house.clock.now_ms());
-                drive(Pump::new(stream, gate, house.clock))
+                drive(Pump::new(stream, gate, house.clock).paced(&house.node))
             };
             listener.serve(door, connection, stop).await;
         }
@@ -283,11 +286,13 @@ fn policy(durable: &DurablePolicy) -> Policy {
 async fn keep_time(node: Arc<Node>, clock: Clock, workers: Arc<Workers>) {
     let mut ticks = tokio::time::interval(TICK);
     let mut sys_at_ms = 0;
+    let mut memory = MemoryWatch::new();
     loop {
         ticks.tick().await;
         let now_ms = clock.now_ms();
         node.tick(now_ms);
         workers.balance();
+        memory.look(&node, now_ms);
         if now_ms >= sys_at_ms {
             node.publish_sys(clock.uptime_ms() / 1000, now_ms);
             sys_at_ms = now_ms + SYS_MS;

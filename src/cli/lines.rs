@@ -244,6 +244,7 @@ mod tests {
                 user_properties: vec![("k".to_owned(), "v".to_owned())],
                 passthru: None,
                 trust: None,
+                resource_key: None,
             },
             expiry_s: Some(9),
             subscription_identifiers: vec![1, 2],

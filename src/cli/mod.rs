@@ -35,6 +35,7 @@ mod keys;
 mod lines;
 mod lock;
 pub mod log;
+mod memory;
 mod node;
 mod open_log;
 mod outbound;

@@ -13,7 +13,9 @@ use super::{Failure, log, print};
 use crate::store::StoreUrl;
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let config = Config::load(&args.sources()).map_err(Failure::of_problems)?;
+    let ws_echo = args.ws_echo.clone();
+    let mut config = Config::load(&args.sources()).map_err(Failure::of_problems)?;
+    config.ws_echo = ws_echo;
     log::start(&config.log, config.log_format).map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
     tracing::debug!(?config, "configuration");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

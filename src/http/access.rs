@@ -185,13 +185,20 @@ async fn check(node: &Arc<Node>, method: &'static str, name: String, secret: Vec
         peer: Some(peer.clone()),
         extra: None,
     };
-    match node.authenticate(evidence) {
-        Step::Done(answer) => answer,
-        Step::Wait(Check::Elsewhere(waiting)) => waiting.await,
-        // A hash takes tens of milliseconds: not on the thread that serves others.
-        Step::Wait(Check::Blocking(check)) => match tokio::task::spawn_blocking(check).await {
-            Ok(answer) => answer,
-            Err(error) => Answer::Denied(Denied::Unavailable(error.to_string())),
-        },
+    let mut step = node.authenticate(evidence);
+    loop {
+        match step {
+            Step::Done(answer) => return answer,
+            Step::Wait(Check::Elsewhere(waiting)) => return waiting.await,
+            // A hash takes tens of milliseconds: not on the thread that serves others.
+            Step::Wait(Check::Blocking(check)) => {
+                let checked = tokio::task::spawn_blocking(check).await;
+                return checked.unwrap_or_else(|error| Answer::Denied(Denied::Unavailable(error.to_string())));
+            }
+            Step::Wait(Check::Later { wait, then }) => {
+                tokio::time::sleep(wait).await;
+                step = then();
+            }
+        }
     }
 }

@@ -64,6 +64,14 @@ pub fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     answer
 }
 
+/// An answer that says only that all is well.
+pub fn nothing() -> Answer {
+    let mut answer = Response::new(Body::Whole(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
 /// An answer with a JSON text, which is given a line's end for people who read it in a terminal.
 pub fn json(status: StatusCode, mut text: Vec<u8>) -> Answer {
     text.push(b'\n');
@@ -114,6 +122,12 @@ pub enum Failure {
     StoreUnavailable(String),
     #[error("as many sessions as there may be")]
     TooManySessions,
+    #[error("there is no memory for more")]
+    MemoryFull,
+    #[error("there is no such transport, or it was closed")]
+    NoTransport,
+    #[error("too many messages wait for those that were sent before")]
+    TooManySends,
     #[error("this speaks WebSocket, version 13, only")]
     NoWebSocket,
     #[error("offer a WebSocket subprotocol that is spoken here, such as {example}")]
@@ -125,7 +139,7 @@ pub enum Failure {
 impl Failure {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NothingThere { .. } | Self::NoSuchRealm { .. } => StatusCode::NOT_FOUND,
+            Self::NothingThere { .. } | Self::NoSuchRealm { .. } | Self::NoTransport => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid(_) | Self::InvalidTopic { .. } | Self::NoSubprotocol { .. } => StatusCode::BAD_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -136,16 +150,19 @@ impl Failure {
             Self::ConditionFailed | Self::Conflict => StatusCode::CONFLICT,
             Self::RetainedFull | Self::TooManyDurables => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable(_) | Self::CannotAuthenticate | Self::TooManySessions | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::StoreUnavailable(_)
+            | Self::CannotAuthenticate
+            | Self::TooManySessions
+            | Self::MemoryFull
+            | Self::TooManySends
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// The error's URI: WAMP's where WAMP has one.
     pub fn uri(&self) -> &'static str {
         match self {
-            Self::NothingThere { .. } => "fennec.error.not_found",
+            Self::NothingThere { .. } | Self::NoTransport => "fennec.error.not_found",
             Self::WrongMethod { .. } => "fennec.error.method_not_allowed",
             Self::Invalid(_) => "wamp.error.invalid_argument",
             Self::InvalidTopic { .. } => "wamp.error.invalid_uri",
@@ -160,7 +177,11 @@ impl Failure {
             Self::ConditionFailed => "fennec.error.condition_failed",
             Self::Conflict => "fennec.error.conflict",
             Self::StoreUnavailable(_) => "fennec.error.store_unavailable",
-            Self::RetainedFull | Self::TooManyDurables | Self::TooManySessions => "fennec.error.quota_exceeded",
+            Self::RetainedFull
+            | Self::TooManyDurables
+            | Self::TooManySessions
+            | Self::TooManySends
+            | Self::MemoryFull => "fennec.error.quota_exceeded",
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
             Self::Draining => "wamp.close.system_shutdown",
@@ -179,7 +200,7 @@ impl Failure {
                 let basic = HeaderValue::from_static("Basic realm=\"fennec\", charset=\"UTF-8\"");
                 headers.insert(WWW_AUTHENTICATE, basic);
             }
-            Self::StoreUnavailable(_) | Self::CannotAuthenticate => {
+            Self::StoreUnavailable(_) | Self::CannotAuthenticate | Self::MemoryFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
             }
             Self::NoWebSocket => {
@@ -220,6 +241,7 @@ impl From<PublishRefused> for Failure {
                 Self::NotAuthorized { what: "be disclosed to those who subscribe here" }
             }
             PublishRefused::NotAuthorized => Self::NotAuthorized { what: "publish to this topic" },
+            PublishRefused::MemoryFull => Self::MemoryFull,
             PublishRefused::RetainedFull => Self::RetainedFull,
             PublishRefused::ConditionWithoutRetain => Self::Invalid(refused.to_string()),
         }

@@ -22,7 +22,7 @@ use crate::router::output::Refusal;
 use crate::types::event::Discloser;
 use crate::types::ids::RequestId;
 use crate::types::payload::{Format, PayloadRef};
-use crate::types::topic::Topic;
+use crate::types::topic::{Topic, TopicPattern};
 
 const KNOWN: &str = "realm, procedure, args, kwargs, timeout_ms, disclose_me";
 
@@ -94,6 +94,7 @@ impl Server {
         let Some(procedure) = &request.procedure else {
             return Err(Failure::Invalid("procedure is missing".to_owned()));
         };
+        self.decide(guest, &[(Action::Call, TopicPattern::exact(procedure))]).await;
         if !guest.rights.allows(Action::Call, procedure) {
             return Err(Failure::NotAuthorized { what: "call this procedure" });
         }

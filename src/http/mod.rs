@@ -3,13 +3,14 @@
 //! ```text
 //! connection --hyper--> route --/publish, /call--> node          --JSON--> answer
 //!                            \--/subscribe-------> node session  --events-> body, until the client goes
+//!                            |-/lp/…-------------> LongPollGate (`cli` gives it), through a pipe
 //!                             \-WebSocket--------> WebSocketGate (`cli` gives it): from here on no HTTP any more
 //! ```
 //!
 //! Every request stands for itself: it says who it is (`access`), gets a session in a realm for as long as it takes, and
 //! is allowed by the same authorizer what MQTT and WAMP clients are.
 //!
-//! Left out on purpose: logins by forms, HTTP/2 (a proxy in front speaks it), and WAMP's long-poll transport.
+//! Left out on purpose: logins by forms, and HTTP/2 (a proxy in front speaks it).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -31,6 +32,7 @@ use crate::types::network::Network;
 
 mod access;
 mod answer;
+mod asking;
 pub mod bare;
 mod call;
 mod cookie;
@@ -38,6 +40,7 @@ mod counted;
 mod fields;
 mod forwarded;
 pub mod hooks;
+pub mod longpoll;
 pub mod metrics;
 mod page;
 mod publish;
@@ -63,6 +66,8 @@ pub struct Settings {
     pub address_header: AddressHeader,
     /// Paths that speak WebSocket, each with the gate that gets its sockets.
     pub websockets: Vec<(&'static str, Arc<dyn WebSocketGate>)>,
+    /// What speaks WAMP with those who cannot use a WebSocket.
+    pub long_poll: Option<Arc<dyn longpoll::LongPollGate>>,
     /// What the page at `/` tells.
     pub places: Vec<Place>,
     /// What answers `POST /hooks/NAME`.
@@ -99,11 +104,13 @@ pub struct Server {
     clock: Clock,
     settings: Settings,
     draining: watch::Sender<bool>,
+    transports: longpoll::Transports,
 }
 
 impl Server {
     pub fn new(node: Arc<Node>, clock: Clock, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { node, clock, settings, draining: watch::Sender::new(false) })
+        let (draining, transports) = (watch::Sender::new(false), longpoll::Transports::default());
+        Arc::new(Self { node, clock, settings, draining, transports })
     }
 
     /// Closes connections as soon as no request is under way on them. To be called when the node drains, which ends

@@ -20,9 +20,10 @@ use crate::node::metrics::Protocol;
 use crate::node::publish::{Fate, Publication, Publisher, Settled};
 use crate::queue::condition::{Condition, When};
 use crate::queue::outcome::Void;
+use crate::router::authorize::Action;
 use crate::types::event::{Discloser, Filter, Properties};
 use crate::types::payload::{Format, PayloadRef};
-use crate::types::topic::{Topic, TopicError};
+use crate::types::topic::{Topic, TopicError, TopicPattern};
 
 const KNOWN: &str = "realm, topic or mqtt_topic, args and kwargs or payload or payload_base64, retain, when, disclose_me, exclude, \
                      exclude_authid, exclude_authrole, eligible, eligible_authid, eligible_authrole, \
@@ -155,6 +156,7 @@ impl Server {
     /// There is no topic, the guest may not publish to it, a retained value has no room, the condition does not hold, or the store
     /// cannot write.
     pub(super) async fn publish(&self, guest: &Guest, request: Request<'_>, body: &Bytes) -> Result<Answer, Failure> {
+        self.decide(guest, &[(Action::Publish, TopicPattern::exact(request.topic()?))]).await;
         let (node, realm) = (self.node.clone(), guest.realm.clone());
         let link = Arc::new(Link::default());
         let mut publisher = Publisher::new(node, realm, None, Some(guest.rights.clone()), Protocol::Http);
@@ -199,8 +201,7 @@ impl Server {
         let publication = Publication {
             payload: request.payload(),
             qos: Node::UNSAID_QOS,
-            // As over WAMP: a retained value is for whoever subscribes later, so one that is not for all is not kept.
-            retain: request.retain && request.filter.is_none(),
+            retain: request.retain,
             properties: properties.as_ref(),
             publisher: discloser.as_ref(),
             expires_in_s: request.expires_in_s,

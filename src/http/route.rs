@@ -8,12 +8,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    HeaderValue, ORIGIN, VARY,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::answer::{self, Answer, Failure};
+use super::longpoll::Asked;
 use super::{Entrance, Server, access, call, cookie, metrics, page, publish, subscribe, websocket};
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
@@ -39,6 +41,8 @@ pub struct Guest {
 
 /// Where hooks are.
 const HOOKS: &str = "/hooks/";
+/// Where long-polling is.
+const LONG_POLL: &str = "/lp/";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -48,8 +52,13 @@ impl Visit {
         let node = &self.server.node;
         node.metrics.of(Protocol::Http).messages_in.fetch_add(1, Ordering::Relaxed);
         let origin = access::allowed_foreign_origin(&self.server.settings.allowed_origins, request.headers());
+        let polls = request.uri().path().starts_with(LONG_POLL);
         let mut answer = self.route(request).await.unwrap_or_else(|failure| failure.answer());
         if let Some(origin) = origin {
+            if polls {
+                // Autobahn|JS has browsers send cookies, and then they want to see this.
+                answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            }
             answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             answer.headers_mut().insert(VARY, HeaderValue::from_name(ORIGIN));
         }
@@ -81,8 +90,31 @@ impl Visit {
             "/call" => self.call(request).await,
             "/subscribe" => self.subscribe(request).await,
             path if path.starts_with(HOOKS) => self.hook(request).await,
+            path if path.starts_with(LONG_POLL) => self.poll(request).await,
             _ => Err(Failure::NothingThere { path: path.to_owned() }),
         }
+    }
+
+    async fn poll(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        let path = request.uri().path().strip_prefix(LONG_POLL).unwrap_or_default();
+        if path == "open" {
+            if let Some(answer) = self.before(&request, "POST")? {
+                return Ok(answer);
+            }
+            let anonymous = self.may_be_anonymous(request.headers());
+            let body = self.read_body(request, self.server.node.limits.http_body_bytes_max).await?;
+            return self.server.open_transport(&body, &self.peer, self.entrance.clone(), anonymous);
+        }
+        // A session that the broker ends is told so although the broker stops.
+        access::check_origin(&self.server.settings.allowed_origins, request.headers())?;
+        if let Some(answer) = preflight(&request, "POST")? {
+            return Ok(answer);
+        }
+        let nothing_there = || Failure::NothingThere { path: request.uri().path().to_owned() };
+        let (id, asked) = Asked::read(path).ok_or_else(nothing_there)?;
+        let transport = self.server.transport(id)?;
+        let body = self.read_body(request, self.server.node.limits.wamp_websocket_bytes_max).await?;
+        self.server.ask_transport(transport, asked, body).await
     }
 
     async fn publish(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
@@ -104,7 +136,7 @@ impl Visit {
         let hook = self.server.settings.hooks.iter().find(|hook| Some(hook.name()) == path.strip_prefix(HOOKS));
         let hook = hook.ok_or_else(|| Failure::NothingThere { path: path.to_owned() })?;
         let headers = request.headers().clone();
-        let body = self.read_body(request).await?;
+        let body = self.read_body(request, self.server.node.limits.http_body_bytes_max).await?;
         hook.post(&self.server.node, self.server.clock, &headers, body).await
     }
 
@@ -135,26 +167,24 @@ impl Visit {
     /// browser that only wants to know whether its page may ask (WHATWG Fetch, CORS-preflight) has its answer here.
     fn before(&self, request: &Request<Incoming>, method: &'static str) -> Result<Option<Answer>, Failure> {
         self.check_open(request.headers())?;
-        if request.method() != Method::OPTIONS {
-            return only(request, method).map(|()| None);
-        }
-        let mut answer = answer::whole(StatusCode::NO_CONTENT, TEXT, Bytes::new());
-        let headers = answer.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(method));
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
-        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-        Ok(Some(answer))
+        preflight(request, method)
     }
 
     fn check_open(&self, headers: &HeaderMap) -> Result<(), Failure> {
         access::check_origin(&self.server.settings.allowed_origins, headers)?;
-        if self.server.node.is_draining() { Err(Failure::Draining) } else { Ok(()) }
+        if self.server.node.is_draining() {
+            return Err(Failure::Draining);
+        }
+        if self.server.node.is_tight() { Err(Failure::MemoryFull) } else { Ok(()) }
     }
 
     fn ready(&self) -> Result<Answer, Failure> {
         let node = &self.server.node;
         if node.is_draining() {
             return Err(Failure::Draining);
+        }
+        if node.memory.is_tight() {
+            return Err(Failure::MemoryFull);
         }
         if let Some(why) = node.log.health() {
             return Err(Failure::StoreUnavailable(format!("durable publishing has stopped, the rest goes on: {why}")));
@@ -203,12 +233,11 @@ impl Visit {
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Failure::NotJson);
         }
-        self.read_body(request).await
+        self.read_body(request, self.server.node.limits.http_body_bytes_max).await
     }
 
-    async fn read_body(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
+    async fn read_body(&self, request: Request<Incoming>, max: usize) -> Result<Bytes, Failure> {
         let limits = &self.server.node.limits;
-        let max = limits.http_body_bytes_max;
         let too_large = Failure::TooLarge { max };
         if request.body().size_hint().lower() > max as u64 {
             return Err(too_large);
@@ -222,6 +251,19 @@ impl Visit {
             Err(_) => Err(Failure::TooSlow),
         }
     }
+}
+
+/// The answer for a browser that only asks whether its page may use `method`; other methods are refused.
+fn preflight<B>(request: &Request<B>, method: &'static str) -> Result<Option<Answer>, Failure> {
+    if request.method() != Method::OPTIONS {
+        return only(request, method).map(|()| None);
+    }
+    let mut answer = answer::whole(StatusCode::NO_CONTENT, TEXT, Bytes::new());
+    let headers = answer.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(method));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    Ok(Some(answer))
 }
 
 /// Refuses other methods than these.

@@ -51,12 +51,17 @@ impl Server {
     /// # Errors
     /// The guest may not subscribe to all of it, there are too many sessions, or the past cannot be read.
     pub(super) async fn subscribe(&self, guest: Guest, request: Request) -> Result<Answer, Failure> {
+        let about: Vec<_> = request.patterns.iter().map(|pattern| (Action::Subscribe, pattern.clone())).collect();
+        self.decide(&guest, &about).await;
         let allowed = |pattern| guest.rights.allows_pattern(Action::Subscribe, pattern);
         if !request.patterns.iter().all(allowed) {
             return Err(Failure::NotAuthorized { what: "subscribe to this topic" });
         }
         if request.patterns.len() > self.node.limits.subscriptions_per_session_max {
             return Err(Failure::Invalid("more topics than a session may subscribe to".to_owned()));
+        }
+        if self.node.is_tight() {
+            return Err(Failure::MemoryFull);
         }
         let sessions: usize = self.node.realms().iter().map(|realm| realm.sessions_len()).sum();
         if sessions >= self.node.limits.sessions_max {
@@ -194,7 +199,7 @@ impl Events {
     fn subscribe_single(&mut self, request: Request, place: Option<Found>) {
         let Request { patterns, retained, snapshot, durable, filter, .. } = request;
         let Some(pattern) = patterns.into_iter().next() else { return };
-        let variant = Variant { filter: filter.clone(), name: durable.clone() };
+        let variant = Variant { filter: filter.clone(), name: durable.clone(), node_key: None };
         let until = snapshot.then(|| self.node.log.history.fed());
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             let Some(place) = place else { return };
@@ -322,6 +327,7 @@ fn farewell(reason: End) -> Bytes {
     let reason = match reason {
         End::Shutdown => "the broker is stopping",
         End::NotAuthorized => "what you may do has changed: ask again",
+        End::TooFast => "too much was sent",
         End::SlowConsumer => "events were not read as fast as they came",
         End::TakenOver | End::Kicked | End::Over => "ended by the broker",
     };

@@ -25,7 +25,7 @@ use crate::types::peer::Peer;
 /// know each other.
 pub trait WebSocketGate: Send + Sync {
     /// The first subprotocol that it speaks among those offered: the value of `Sec-WebSocket-Protocol`, comma-separated and by
-    /// preference. `None`: none of them.
+    /// preference. `None`: none of them. An empty text: it does without one.
     fn choose(&self, offered: &str) -> Option<&'static str>;
 
     /// A subprotocol that it speaks, to be told to those who offer none.
@@ -108,7 +108,9 @@ fn switching(accept: &str, subprotocol: &'static str) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    if !subprotocol.is_empty() {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
     if let Ok(accept) = HeaderValue::from_str(accept) {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }

@@ -31,6 +31,11 @@ pub fn is_rpc(topic: &[u8]) -> bool {
     topic.starts_with(b"$rpc") && (topic.starts_with(CALL.as_bytes()) || topic.starts_with(REPLY.as_bytes()))
 }
 
+/// The name of the procedure that a topic or filter under `$rpc/` is about.
+pub fn procedure(topic: &str) -> Option<&str> {
+    topic.strip_prefix(CALL)
+}
+
 impl Open {
     /// A PUBLISH under `$rpc/` is a call, one under `$rpc-reply/` the answer to an invocation.
     pub(super) fn publish_rpc(

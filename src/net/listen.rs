@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::proxy;
-use super::stream::{Seat, Seats, Stream};
+use super::proxy::{self, is_trusted};
+use super::seats::{Seat, Seats};
+use super::stream::Stream;
 use super::tls::Tls;
 use super::workers::Workers;
 use crate::node::metrics::Protocol;
@@ -59,6 +60,8 @@ pub struct Door {
     pub protocol: Protocol,
     pub tls: Option<Tls>,
     pub proxy: Option<Proxying>,
+    /// Who says for whom it connects, by whatever means: not counted itself.
+    pub proxies: Arc<[Network]>,
     pub seats: Arc<Seats>,
     pub workers: Arc<Workers>,
 }
@@ -110,7 +113,12 @@ impl Listener {
         let accept = async {
             loop {
                 let (socket, peer) = self.accept().await;
-                door.hand_on(socket, peer, &connection);
+                if door.hand_on(socket, peer, &connection)
+                    && let Some(pause) = door.seats.pause()
+                {
+                    // The others wait in the system's queue.
+                    tokio::time::sleep(pause).await;
+                }
             }
         };
         tokio::select! {
@@ -151,17 +159,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 impl Door {
+    /// Whether the connection was taken.
     fn hand_on<F>(
         &self,
         socket: TcpStream,
         peer: SocketAddr,
         connection: &(impl Fn(Stream) -> F + Clone + Send + 'static),
-    ) where
+    ) -> bool
+    where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Some(seat) = self.seats.take(self.protocol) else { return };
+        // A proxy's connections are counted for those who come by it.
+        let address = Some(peer.ip()).filter(|address| !is_trusted(&self.proxies, *address));
+        let Some(seat) = self.seats.take(self.protocol, address) else { return false };
         // Out of this thread's runtime, so that only the worker's wakes it.
-        let Ok(socket) = socket.into_std() else { return };
+        let Ok(socket) = socket.into_std() else { return true };
         let connection = connection.clone();
         if self.tls.is_none() && self.proxy.is_none() {
             self.workers.spawn(async move {
@@ -169,7 +181,7 @@ impl Door {
                     connection(stream).await;
                 }
             });
-            return;
+            return true;
         }
         let entry = Entry {
             tls: self.tls.clone(),
@@ -185,6 +197,7 @@ impl Door {
                 tokio::spawn(connection(stream));
             }
         });
+        true
     }
 }
 

@@ -16,12 +16,14 @@ use tokio::time::Sleep;
 
 use super::clock::Clock;
 use super::gate::{Flow, Gate};
+use super::pace::{Pace, Verdict};
 use super::read_buffer::{READ_BYTES, ReadBuffer};
 use super::stream::{Socket, Stream};
 use super::workers::{self, Destination};
 use crate::delivery::outbox::Taken;
-use crate::node::authenticate::{Answer, Check, Denied, Waiting};
-use crate::node::link::Link;
+use crate::node::Node;
+use crate::node::authenticate::{self, Answer, Check, Denied, Then, Waiting};
+use crate::node::link::{End, Link};
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,10 @@ pub struct Pump<I, G: Gate> {
     paused_until_ms: Option<u64>,
     /// See [`workers::active`].
     seen: u32,
+    /// The link was told that the socket does not take what is written.
+    stuck: bool,
+    /// `None`: it may send as fast as it can.
+    pace: Option<Box<Pace>>,
 }
 
 /// Why a pump's future is ready.
@@ -94,18 +100,31 @@ enum State {
 enum Verifying {
     Blocking(JoinHandle<Answer>),
     Elsewhere(Waiting),
+    /// Until its turn comes.
+    Later(Pin<Box<Sleep>>, Option<Then>),
 }
 
 impl Verifying {
     fn start(check: Check) -> Self {
         match check {
+            Check::Later { wait, then } => Self::Later(Box::pin(tokio::time::sleep(wait)), Some(then)),
             Check::Blocking(check) => Self::Blocking(tokio::task::spawn_blocking(check)),
             Check::Elsewhere(waiting) => Self::Elsewhere(waiting),
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        if let Self::Later(sleep, then) = self {
+            std::task::ready!(sleep.as_mut().poll(cx));
+            match then.take().map(|then| then()) {
+                Some(authenticate::Step::Wait(check)) => *self = Self::start(check),
+                Some(authenticate::Step::Done(answer)) => return Poll::Ready(answer),
+                None => return Poll::Ready(Answer::WRONG),
+            }
+        }
         match self {
+            // One wait is never followed by another.
+            Self::Later(..) => Poll::Ready(Answer::WRONG),
             Self::Elsewhere(waiting) => waiting.as_mut().poll(cx),
             Self::Blocking(check) => Pin::new(check).poll(cx).map(|answer| {
                 // A check that broke off, or that the stopping runtime did not run, has proved nothing.
@@ -146,6 +165,31 @@ impl<I: Socket, G: Gate> Pump<I, G> {
             due: true,
             paused_until_ms: None,
             seen: 0,
+            stuck: false,
+            pace: None,
+        }
+    }
+
+    /// Bounds how fast the peer may send.
+    pub fn paced(mut self, node: &Arc<Node>) -> Self {
+        self.pace = Pace::new(node, self.clock.now_ms()).map(Box::new);
+        if let Some(pace) = &self.pace {
+            self.input.read_at_most(pace.read_bytes());
+        }
+        self
+    }
+
+    /// What came counts; if it was too much, the peer is not read for a while, or is told to go.
+    fn keep_pace(&mut self, bytes: usize) {
+        let Some(pace) = &mut self.pace else { return };
+        let now_ms = self.clock.now_ms();
+        match pace.spend(self.link.take_messages(), bytes, now_ms) {
+            Verdict::Fine => {}
+            Verdict::Wait { ms } => {
+                let until_ms = now_ms + ms;
+                self.paused_until_ms = Some(self.paused_until_ms.map_or(until_ms, |at| at.max(until_ms)));
+            }
+            Verdict::End => self.link.end(End::TooFast),
         }
     }
 
@@ -181,6 +225,7 @@ impl<I: Socket, G: Gate> Pump<I, G> {
         self.input.keep(rest, received.needs);
         self.due |= !received.silent;
         self.follow(received.flow);
+        self.keep_pace(chunk.len());
     }
 
     /// Writes until the socket takes no more, nothing waits, or the peer is to be read again.
@@ -204,7 +249,15 @@ impl<I: Socket, G: Gate> Pump<I, G> {
             }
             match self.output.poll_write(&mut self.io, cx)? {
                 Poll::Ready(()) => step = Step::Progress,
-                Poll::Pending => return Ok(step),
+                Poll::Pending => {
+                    self.link.set_unwritten(self.output.bytes());
+                    self.stuck = true;
+                    return Ok(step);
+                }
+            }
+            if self.stuck {
+                self.stuck = !self.output.is_empty();
+                self.link.set_unwritten(self.output.bytes());
             }
         }
     }
@@ -303,7 +356,8 @@ impl<I: Socket, G: Gate> Pump<I, G> {
 
     /// When something is to be done although nobody comes.
     fn deadline_ms(&self) -> Option<u64> {
-        [self.gate.deadline_ms(), self.paused_until_ms].into_iter().flatten().min()
+        // Whoever is not read cannot be blamed for its silence.
+        self.paused_until_ms.or_else(|| self.gate.deadline_ms())
     }
 
     /// Keeps the timer no later than the deadline; an earlier one only asks once too often.
@@ -331,8 +385,10 @@ impl<I: Socket, G: Gate> Pump<I, G> {
             if self.paused_until_ms.is_some_and(|at| at <= now_ms) {
                 self.paused_until_ms = None;
                 cx.waker().wake_by_ref();
+                // It is read before it is asked whether it was silent for too long.
+                return;
             }
-            if self.gate.deadline_ms().is_some_and(|at| at <= now_ms) {
+            if self.paused_until_ms.is_none() && self.gate.deadline_ms().is_some_and(|at| at <= now_ms) {
                 let flow = self.gate.expired(now_ms);
                 self.due = true;
                 self.follow(flow);

@@ -23,6 +23,8 @@ pub struct ReadBuffer {
     partial: BytesMut,
     /// Length that the partial packet will have, if known.
     needs: usize,
+    /// Less is read at a time than could be; 0: as much as can be.
+    read_bytes_max: usize,
 }
 
 /// What a read brought.
@@ -34,6 +36,11 @@ pub struct Chunk {
 }
 
 impl ReadBuffer {
+    /// Has no more than this read at a time, but for packets that are larger.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        self.read_bytes_max = bytes.clamp(1, READ_BYTES);
+    }
+
     /// Reads once. `None` is the end of the stream.
     pub fn poll_read<I: AsyncRead + Unpin>(
         &mut self,
@@ -45,9 +52,10 @@ impl ReadBuffer {
         }
         SHARED.with_borrow_mut(|shared| {
             shared.clear();
-            shared.reserve(self.partial.len() + READ_BYTES);
+            let limit = if self.read_bytes_max == 0 { READ_BYTES } else { self.read_bytes_max };
+            shared.reserve(self.partial.len() + limit);
             shared.extend_from_slice(&self.partial);
-            let read = ready!(poll_read_into(io, cx, shared, READ_BYTES))?;
+            let read = ready!(poll_read_into(io, cx, shared, limit))?;
             if read == 0 {
                 return Poll::Ready(Ok(None));
             }

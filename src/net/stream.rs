@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,10 +12,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ProtocolVersion, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use super::seats::Seat;
 use super::tls::Cut;
 use super::x509;
-use crate::node::Node;
-use crate::node::metrics::Protocol;
 use crate::types::peer::{Peer, PeerTls};
 
 /// A connection's socket. As long as it lives, the connection counts.
@@ -24,7 +22,7 @@ pub struct Stream {
     io: Io,
     peer: Arc<Peer>,
     cut: Option<Arc<Cut>>,
-    _seat: Seat,
+    seat: Seat,
 }
 
 enum Io {
@@ -44,7 +42,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-/// In tests.
+/// A pipe within the process.
 impl Socket for tokio::io::DuplexStream {}
 
 impl Socket for Stream {
@@ -57,7 +55,7 @@ impl Socket for Stream {
 impl Stream {
     /// A plain socket.
     pub fn tcp(io: TcpStream, peer: Arc<Peer>, seat: Seat) -> Self {
-        Self { io: Io::Tcp(io), peer, cut: None, _seat: seat }
+        Self { io: Io::Tcp(io), peer, cut: None, seat }
     }
 
     /// The same connection after a TLS handshake, and the certificates that the client showed.
@@ -84,8 +82,13 @@ impl Stream {
     }
 
     /// A trusted proxy said for whom it connects.
-    pub(super) fn set_peer(&mut self, peer: Arc<Peer>) {
+    ///
+    /// # Errors
+    /// From there come as many connections as may, or too fast.
+    pub(super) fn set_peer(&mut self, peer: Arc<Peer>) -> io::Result<()> {
+        let counted = self.seat.count(peer.address.ip());
         self.peer = peer;
+        counted.then_some(()).ok_or_else(|| io::Error::other("its address has as many connections as it may"))
     }
 
     /// Lets the connection be ended from elsewhere.
@@ -201,42 +204,5 @@ impl AsyncWrite for Stream {
             Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
             Io::Away(_) | Io::Lost => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
-    }
-}
-
-/// How many connections there may be, of all listeners together (`limits.connections_max`).
-pub struct Seats {
-    node: Arc<Node>,
-    taken: AtomicUsize,
-}
-
-impl Seats {
-    pub fn new(node: Arc<Node>) -> Arc<Self> {
-        Arc::new(Self { node, taken: AtomicUsize::new(0) })
-    }
-
-    pub fn node(&self) -> &Arc<Node> {
-        &self.node
-    }
-
-    /// A seat for one more connection. `None`: as many as there may be; the refusal is counted for `protocol`.
-    pub fn take(self: &Arc<Self>, protocol: Protocol) -> Option<Seat> {
-        if self.taken.fetch_add(1, Ordering::Relaxed) >= self.node.limits.connections_max {
-            self.taken.fetch_sub(1, Ordering::Relaxed);
-            self.node.metrics.of(protocol).connections_refused.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Seat { seats: self.clone() })
-    }
-}
-
-/// One connection that counts until this is dropped.
-pub struct Seat {
-    seats: Arc<Seats>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.seats.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Frames that come are unmasked, joined and checked by tungstenite, which is fed from the read buffer and never sees the
 //! socket. Frames that leave are not masked, so an event's frame is the same bytes for every subscriber: gates write its header
-//! themselves ([`frame_header`]) and it is encoded once for all.
+//! themselves ([`frame::header`]) and it is encoded once for all.
+
+pub mod echo;
+pub mod frame;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
+use self::frame::{OPCODE_BINARY, OPCODE_CLOSE, OPCODE_PING};
 use super::gate::{Flow, Gate, Machine, MessageGate, Received};
 use crate::delivery::outbox::Taken;
 use crate::node::authenticate::Answer;
@@ -36,7 +40,8 @@ pub struct Keepalive {
 pub struct WebSocket<G> {
     context: WebSocketContext,
     inner: G,
-    /// Pongs, pings and the close frame, to go behind what the gate has to say.
+    /// Pongs and pings, to go before what the gate has to say: a pong is due as soon as can be (RFC 6455, 5.5.2). With the
+    /// close frame among them they go behind it.
     control: Vec<u8>,
     keepalive: Keepalive,
     heard_ms: u64,
@@ -140,7 +145,7 @@ impl<G: MessageGate> WebSocket<G> {
             self.closing = true;
             let mut payload = u16::from(code).to_be_bytes().to_vec();
             payload.extend_from_slice(reason.as_bytes().get(..reason.len().min(123)).unwrap_or_default());
-            self.control.extend_from_slice(&frame_header(OPCODE_CLOSE, payload.len()).0[..2]);
+            self.control.extend_from_slice(&frame::header(OPCODE_CLOSE, payload.len()).0[..2]);
             self.control.extend_from_slice(&payload);
         }
     }
@@ -183,11 +188,15 @@ impl<G: MessageGate> Machine for WebSocket<G> {
         let mut taken = self.inner.take(spare, now_ms);
         let bytes = taken.bytes();
         if !G::FRAMES && bytes > 0 {
-            let (header, len) = frame_header(OPCODE_BINARY, bytes);
+            let (header, len) = frame::header(OPCODE_BINARY, bytes);
             taken.parts.push_front(Bytes::copy_from_slice(&header[..len]));
         }
-        taken.tail.append(&mut self.control);
-        self.finished = self.closing;
+        if self.closing {
+            taken.tail.append(&mut self.control);
+            self.finished = true;
+        } else if !self.control.is_empty() {
+            taken.parts.push_front(std::mem::take(&mut self.control).into());
+        }
         taken
     }
 
@@ -223,7 +232,7 @@ impl<G: MessageGate> Machine for WebSocket<G> {
             return Flow::Close;
         }
         self.pinged_ms = Some(now_ms);
-        self.control.extend_from_slice(&frame_header(OPCODE_PING, 0).0[..2]);
+        self.control.extend_from_slice(&frame::header(OPCODE_PING, 0).0[..2]);
         Flow::Continue
     }
 
@@ -338,31 +347,5 @@ impl<G: Gate> Machine for Stream<G> {
 
     fn link(&self) -> &Arc<Link> {
         self.inner.link()
-    }
-}
-
-const OPCODE_BINARY: u8 = 2;
-const OPCODE_CLOSE: u8 = 8;
-const OPCODE_PING: u8 = 9;
-
-/// The header of a whole unmasked frame: `(bytes, how many of them)` (RFC 6455, 5.2).
-fn frame_header(opcode: u8, len: usize) -> ([u8; 10], usize) {
-    let mut header = [0; 10];
-    header[0] = 0x80 | opcode;
-    match len {
-        0..=125 => {
-            header[1] = len as u8;
-            (header, 2)
-        }
-        126..=65_535 => {
-            header[1] = 126;
-            header[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-            (header, 4)
-        }
-        _ => {
-            header[1] = 127;
-            header[2..10].copy_from_slice(&(len as u64).to_be_bytes());
-            (header, 10)
-        }
     }
 }

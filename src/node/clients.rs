@@ -185,6 +185,12 @@ impl Clients {
         if takes_over { inner.takeovers.delay_ms(client_id, now_ms, max_ms) } else { 0 }
     }
 
+    /// Whether the session of a client id has a connection.
+    pub fn is_connected(&self, client_id: &str) -> bool {
+        let inner = self.inner.lock();
+        inner.by_id.get(client_id).is_some_and(|client| client.session.mailbox().online().is_some())
+    }
+
     /// Whether a CONNECT has to go through the log ([`Clients::enter`]): because of the session that it asks for, or of the one
     /// whose place that takes.
     pub fn must_enter(&self, connecting: &Connecting) -> bool {

@@ -1,6 +1,6 @@
 //! The handle by which others reach one connection: to wake it, or to end it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use futures_util::task::AtomicWaker;
 
@@ -20,6 +20,8 @@ pub enum End {
     NotAuthorized,
     /// Its own machine has ended it between two reads, and has said why.
     Over,
+    /// It sent more than it may in a second.
+    TooFast,
 }
 
 /// One connection.
@@ -29,6 +31,10 @@ pub struct Link {
     /// Something waits in the mailbox since the connection last looked.
     ready: AtomicBool,
     end: AtomicU8,
+    /// Messages that its machine has handled since they were last asked for.
+    messages: AtomicUsize,
+    /// Bytes taken from the mailbox that the socket does not take.
+    unwritten: AtomicUsize,
 }
 
 impl Link {
@@ -36,6 +42,28 @@ impl Link {
     pub fn wake(&self) {
         self.ready.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// The connection's machine has handled one more message. To be called by its task alone.
+    #[inline]
+    pub fn count_message(&self) {
+        self.messages.store(self.messages.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Messages counted since the last call. To be called by the connection's task alone.
+    pub fn take_messages(&self) -> usize {
+        let count = self.messages.load(Ordering::Relaxed);
+        self.messages.store(0, Ordering::Relaxed);
+        count
+    }
+
+    /// Bytes that were taken from the mailbox and are not with the system yet.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
+    pub fn set_unwritten(&self, bytes: usize) {
+        self.unwritten.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether the connection was woken by [`Link::wake`] since it last asked.
@@ -59,6 +87,7 @@ impl Link {
             4 => Some(End::Kicked),
             5 => Some(End::NotAuthorized),
             6 => Some(End::Over),
+            7 => Some(End::TooFast),
             _ => None,
         }
     }

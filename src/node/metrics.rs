@@ -37,16 +37,19 @@ pub enum Drop {
     RetainedFull,
     /// The link to another entry of the cluster was full or gone.
     LinkFull,
+    /// There was no memory for more.
+    MemoryFull,
 }
 
 impl Drop {
-    pub const ALL: [Drop; 6] = [
+    pub const ALL: [Drop; 7] = [
         Self::QueueFull,
         Self::TooLarge,
         Self::Untranslatable,
         Self::NotAuthorized,
         Self::RetainedFull,
         Self::LinkFull,
+        Self::MemoryFull,
     ];
 
     pub fn name(self) -> &'static str {
@@ -57,6 +60,65 @@ impl Drop {
             Self::NotAuthorized => "not_authorized",
             Self::RetainedFull => "retained_full",
             Self::LinkFull => "link_full",
+            Self::MemoryFull => "memory_full",
+        }
+    }
+}
+
+/// A limit that was reached, and what was done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// A connection was closed at once: as many as there may be, of all or of its address.
+    Connections,
+    ConnectionsPerAddress,
+    /// A session was refused: its user has as many connections as it may.
+    ConnectionsPerUser,
+    /// A connection waited to be accepted, or was closed: its address made too many.
+    Connects,
+    ConnectsPerAddress,
+    /// A login had to wait, or was refused: too many waited.
+    AuthDelayed,
+    AuthRefused,
+    /// A client was not read for a moment, or was disconnected: it sent too fast.
+    RatePaused,
+    RateDisconnected,
+    /// There was no memory: a connection was closed at once, a request or publication refused, a slow reader disconnected.
+    MemoryConnections,
+    MemoryRequests,
+    MemoryShed,
+}
+
+impl Limited {
+    pub const ALL: [Limited; 12] = [
+        Self::Connections,
+        Self::ConnectionsPerAddress,
+        Self::ConnectionsPerUser,
+        Self::Connects,
+        Self::ConnectsPerAddress,
+        Self::AuthDelayed,
+        Self::AuthRefused,
+        Self::RatePaused,
+        Self::RateDisconnected,
+        Self::MemoryConnections,
+        Self::MemoryRequests,
+        Self::MemoryShed,
+    ];
+
+    /// What the metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::ConnectionsPerUser => "connections_per_user",
+            Self::Connects => "connects_per_second",
+            Self::ConnectsPerAddress => "connects_per_second_per_address",
+            Self::AuthDelayed => "auth_delayed",
+            Self::AuthRefused => "auth_refused",
+            Self::RatePaused => "rate_paused",
+            Self::RateDisconnected => "rate_disconnected",
+            Self::MemoryConnections => "memory_connections",
+            Self::MemoryRequests => "memory_requests",
+            Self::MemoryShed => "memory_shed",
         }
     }
 }
@@ -157,6 +219,7 @@ impl Histogram {
 #[derive(Debug, Default)]
 pub struct Metrics {
     totals: [Totals; Protocol::ALL.len()],
+    limited: [AtomicU64; Limited::ALL.len()],
     /// From the first byte of a connection to its session.
     pub handshake: Histogram,
     /// From a read batch to the moment its deliveries lie in their outboxes.
@@ -173,6 +236,16 @@ impl Metrics {
             totals.connections_opened.load(Ordering::Relaxed).saturating_sub(closed)
         };
         self.totals.iter().map(open).sum()
+    }
+
+    /// A limit was reached so many times.
+    pub fn limited(&self, limit: Limited, count: u64) {
+        add(&self.limited[limit as usize], count);
+    }
+
+    /// How often a limit was reached.
+    pub fn times_limited(&self, limit: Limited) -> u64 {
+        self.limited[limit as usize].load(Ordering::Relaxed)
     }
 
     pub fn of(&self, protocol: Protocol) -> &Totals {

@@ -9,6 +9,7 @@
 
 mod access;
 pub mod authenticate;
+pub mod authorize;
 pub mod clients;
 pub mod consumer;
 pub mod durables;
@@ -17,6 +18,7 @@ pub mod house;
 pub mod link;
 pub mod log;
 pub mod mailbox;
+pub mod memory;
 pub mod metrics;
 pub mod past;
 pub mod peers;
@@ -27,6 +29,8 @@ pub mod revoke;
 pub mod rpc;
 pub mod session;
 mod sys;
+pub mod throttle;
+pub mod user_seats;
 pub mod users;
 pub mod wire;
 
@@ -61,12 +65,15 @@ use link::End;
 use log::keys::Loader;
 use log::{ClockFn, Engine, Feed, Log, LogError, Submission, Threads};
 use mailbox::Mailbox;
+use memory::Memory;
 use metrics::{Metrics, Protocol};
 use peers::Peers;
 use publish::{Publication, Publisher};
 use reader::moved::MovedSessions;
 use realm::Realm;
 use session::{Identity, Session};
+use throttle::Throttle;
+use user_seats::UserSeats;
 use users::Users;
 use wire::WireRef;
 
@@ -104,6 +111,12 @@ pub struct RealmSettings {
 pub struct Node {
     pub limits: Limits,
     pub metrics: Metrics,
+    pub memory: Memory,
+    /// Logins that failed.
+    pub throttle: Throttle,
+    user_seats: UserSeats,
+    /// What the clock showed at the last tick.
+    ticked_ms: AtomicU64,
     pub log: Log,
     /// Cursors to be recorded.
     pub moved: MovedSessions,
@@ -120,6 +133,8 @@ pub struct Node {
     pub deciders: Deciders,
     /// Browsers that come back.
     pub cookies: Cookies,
+    /// The HTTP hook that is asked what sessions may do.
+    pub authorize_hook: authorize::Hooks,
     pub default_realm: String,
     auto_realms: bool,
     authorize: RwLock<Authorize>,
@@ -145,6 +160,10 @@ impl Node {
             rules: settings.rules,
             limits: settings.limits,
             metrics: Metrics::default(),
+            memory: Memory::default(),
+            throttle: Throttle::default(),
+            user_seats: UserSeats::default(),
+            ticked_ms: AtomicU64::new(0),
             moved: MovedSessions::default(),
             consumers: Consumers::default(),
             house: House::default(),
@@ -153,6 +172,7 @@ impl Node {
             users: settings.users,
             deciders: Deciders::default(),
             cookies: Cookies::default(),
+            authorize_hook: authorize::Hooks::default(),
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
             realms: RwLock::default(),
@@ -232,6 +252,11 @@ impl Node {
         self.realms.read().values().cloned().collect()
     }
 
+    /// Milliseconds on the node's clock when time passed last.
+    pub fn ticked_ms(&self) -> u64 {
+        self.ticked_ms.load(Ordering::Relaxed)
+    }
+
     /// A random number (splitmix64).
     pub fn random(&self) -> u64 {
         let mut dice = self.dice.lock();
@@ -265,6 +290,7 @@ impl Node {
     /// Does what time brings, as far as that is not the log's business: expired retained values, calls that took too long. Called
     /// several times a second.
     pub fn tick(self: &Arc<Self>, now_ms: u64) {
+        self.ticked_ms.store(now_ms, Ordering::Relaxed);
         for realm in self.realms() {
             self.tick_calls(&realm, now_ms);
             self.sweep_keys(&realm, now_ms);

@@ -17,7 +17,7 @@ use super::Node;
 use super::link::Link;
 use super::log::tickets::Tickets;
 use super::mailbox::Offered;
-use super::metrics::{Drop, Protocol, Tally};
+use super::metrics::{Drop, Limited, Protocol, Tally};
 use super::peers::Staged;
 use super::realm::Realm;
 use super::session::Touched;
@@ -25,7 +25,7 @@ use crate::queue::command::Command;
 use crate::queue::condition::Condition;
 use crate::queue::message::Posting;
 use crate::queue::publication::volatile;
-use crate::router::authorize::Rights;
+use crate::router::authorize::{Action, Rights, Verdict};
 use crate::types::event::{Discloser, Event, Filter, Properties, Qos};
 use crate::types::ids::{PublicationId, SessionId};
 use crate::types::payload::{Codec, PayloadRef};
@@ -99,6 +99,8 @@ pub enum PublishRefused {
     NotAuthorized,
     #[error("the store of retained values is full")]
     RetainedFull,
+    #[error("there is no memory for more")]
+    MemoryFull,
     #[error("publishers are not disclosed here")]
     DisclosureDenied,
     #[error("only a retained publication can have a condition")]
@@ -231,11 +233,34 @@ impl Publisher {
     pub fn publish(&mut self, target: TargetId, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
         let TargetId(at) = target;
         self.tally.publishes_in += 1;
+        // What clears a retained value makes room.
+        if self.node.memory.is_tight() && !(publication.retain && publication.payload.is_empty()) {
+            self.tally.drop(Drop::MemoryFull, 1);
+            self.node.metrics.limited(Limited::MemoryRequests, 1);
+            return Err(PublishRefused::MemoryFull);
+        }
         self.publish_uncounted(at, publication)
     }
 
+    /// Whether nobody has to be asked about a topic as it was written on the wire, as far as this is known without looking it up.
+    pub fn knows_answer(&self, name: &[u8], now_ms: u64) -> bool {
+        let Some(target) = self.targets.peek(name) else { return false };
+        let remembers = |rights: &Rights| rights.remembers(Action::Publish, &target.topic, now_ms);
+        target.may_publish != Verdict::Ask || self.rights.as_ref().is_some_and(remembers)
+    }
+
+    fn may_publish(&self, at: usize) -> bool {
+        let target = &self.targets[at];
+        match target.may_publish {
+            Verdict::Yes => true,
+            Verdict::No => false,
+            // Whoever was asked may have said something else by now.
+            Verdict::Ask => self.rights.as_ref().is_some_and(|rights| rights.allows(Action::Publish, &target.topic)),
+        }
+    }
+
     fn publish_uncounted(&mut self, at: usize, publication: &Publication<'_>) -> Result<Fate, PublishRefused> {
-        if !self.targets[at].may_publish {
+        if !self.may_publish(at) {
             self.tally.drop(Drop::NotAuthorized, 1);
             return Err(PublishRefused::NotAuthorized);
         }
@@ -333,7 +358,7 @@ impl Publisher {
         }
         let matched = matched_here || !reached.is_empty();
         if event.retain {
-            self.realm.retain(Arc::new(event.store(None)));
+            self.realm.retain(Arc::new(event.store(None).only_for(publication.filter.cloned())));
         }
         Published { publication: event.publication, matched }
     }

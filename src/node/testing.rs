@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::authorize::{Done, Hook, Question, Said};
 use super::log::ClockFn;
 use super::mailbox::Mailbox;
 use super::metrics::Protocol;
@@ -325,4 +326,37 @@ pub fn publisher(node: &Arc<Node>, realm: &Arc<Realm>, session: Option<&Session>
         Publisher::new(node.clone(), realm.clone(), session.map(|session| session.id), rights, Protocol::Mqtt);
     publisher.now_ms = NOW_MS;
     publisher
+}
+
+/// A hook that answers when the test does.
+#[derive(Clone, Default)]
+pub struct TestHook(Arc<parking_lot::Mutex<std::collections::VecDeque<(Question, Done)>>>);
+
+impl Hook for TestHook {
+    fn ask(&self, question: Question, done: Done) {
+        self.0.lock().push_back((question, done));
+    }
+}
+
+impl TestHook {
+    /// A node asks it from now on.
+    pub fn of(node: &Arc<Node>) -> TestHook {
+        let hook = TestHook::default();
+        node.authorize_hook.set(Arc::new(hook.clone()));
+        hook
+    }
+
+    /// What is asked first, as `action pattern`, and gives it this answer; `None`: it is dropped.
+    pub fn answer(&self, said: Option<Said>) -> String {
+        let (question, done) = self.0.lock().pop_front().expect("a question");
+        if let Some(said) = said {
+            done(said);
+        }
+        format!("{} {}", question.action.name(), question.pattern.uri().0)
+    }
+
+    /// Questions that wait.
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
 }

@@ -14,6 +14,7 @@
 //! brokers are made with (`client`).
 
 pub mod authenticate;
+pub mod authorize;
 pub mod bridge;
 mod meta;
 pub mod path;

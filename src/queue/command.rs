@@ -204,6 +204,8 @@ pub struct PropertiesRow {
     pub passthru: Option<Box<Passthru>>,
     #[serde(default)]
     pub trust: Option<u32>,
+    #[serde(default)]
+    pub resource_key: Option<Box<str>>,
 }
 
 /// A subscription of a persistent MQTT session.

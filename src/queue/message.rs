@@ -525,6 +525,7 @@ impl From<&Properties> for PropertiesRow {
             user_properties: properties.user_properties.clone(),
             passthru: properties.passthru.clone(),
             trust: properties.trust,
+            resource_key: properties.resource_key.clone(),
         }
     }
 }
@@ -539,6 +540,7 @@ impl From<PropertiesRow> for Properties {
             user_properties: row.user_properties,
             passthru: row.passthru,
             trust: row.trust,
+            resource_key: row.resource_key,
         }
     }
 }

@@ -22,9 +22,13 @@ use std::sync::Arc;
 
 use crate::types::topic::{Topic, TopicPattern};
 
+use answers::{Answers, about_pattern, about_topic};
+
+pub use answers::Decision;
 pub use fill::check_placeholders;
 use path::Path;
 
+mod answers;
 mod fill;
 mod path;
 #[cfg(test)]
@@ -41,6 +45,15 @@ pub enum Action {
 
 impl Action {
     pub const ALL: [Action; 4] = [Action::Publish, Action::Subscribe, Action::Call, Action::Register];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Publish => "publish",
+            Action::Subscribe => "subscribe",
+            Action::Call => "call",
+            Action::Register => "register",
+        }
+    }
 }
 
 /// Allows or denies some actions on what a pattern matches.
@@ -60,9 +73,19 @@ pub struct Role {
     pub asks: Option<Asks>,
 }
 
+/// Who decides at run time, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asks {
+    pub whom: Whom,
+    /// No answer by then is a no.
+    pub timeout_ms: u64,
+    /// How long an answer holds that may be remembered.
+    pub cache_ms: u64,
+}
+
 /// Who decides at run time.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Asks {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
     /// A procedure of the session's realm.
     Procedure(Arc<Topic>),
     /// The HTTP hook of the configuration.
@@ -111,8 +134,19 @@ struct ReadyRole {
 }
 
 /// What one session may do. Cheap to clone: sessions of one role share it, unless the role's patterns hold placeholders.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rights(Arc<Rules>);
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    rules: Arc<Rules>,
+    /// Of the session's own, if somebody is asked.
+    answers: Option<Arc<Answers>>,
+}
+
+/// Whatever was answered meanwhile.
+impl PartialEq for Rights {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+}
 
 #[derive(Debug, Default, PartialEq)]
 struct Rules {
@@ -155,7 +189,8 @@ impl Authorizer {
     /// whoever has it may do nothing here.
     pub fn rights(&self, role: &str, who: Who<'_>) -> Option<Rights> {
         let ReadyRole { role, rights } = self.roles.iter().find(|known| &*known.role.name == role)?;
-        Some(rights.clone().unwrap_or_else(|| Rights::new(&role.permissions, role.asks.clone(), who)))
+        let made = || Rights::new(&role.permissions, role.asks.clone(), who);
+        Some(rights.as_ref().map_or_else(made, Rights::for_another))
     }
 }
 
@@ -167,7 +202,7 @@ impl Rights {
 
     /// Whether they came with a proof of identity.
     pub fn is_claimed(&self) -> bool {
-        self.0.claimed
+        self.rules.claimed
     }
 
     fn new(permissions: &[Permission], asks: Option<Asks>, who: Who<'_>) -> Rights {
@@ -185,7 +220,13 @@ impl Rights {
         for rules in &mut rules.by_action {
             rules.sort_by_cached_key(|rule| (Reverse(rule.path.specificity()), rule.allow));
         }
-        Rights(Arc::new(rules))
+        let answers = rules.asks.is_some().then(Arc::default);
+        Rights { rules: Arc::new(rules), answers }
+    }
+
+    /// The same for another session, which was not answered anything yet.
+    fn for_another(&self) -> Rights {
+        Rights { rules: self.rules.clone(), answers: self.rules.asks.is_some().then(Arc::default) }
     }
 
     /// Nothing is allowed.
@@ -195,7 +236,7 @@ impl Rights {
 
     /// Who decides where the answer is [`Verdict::Ask`].
     pub fn asks(&self) -> Option<&Asks> {
-        self.0.asks.as_ref()
+        self.rules.asks.as_ref()
     }
 
     /// Whether `action` is allowed, without asking anybody, on this very topic or procedure: to publish to it, call it, register
@@ -227,7 +268,15 @@ impl Rights {
         match self.rules(action).iter().find(counts) {
             Some(rule) if rule.allow => Verdict::Yes,
             Some(_) => Verdict::No,
-            None => self.unsaid(),
+            None => self.unsaid(action, about_topic(topic)),
+        }
+    }
+
+    /// The same, to be kept by who asks: [`Verdict::Ask`] where it depends on answers, which come and go.
+    pub fn judge_for_long(&self, action: Action, topic: &Topic) -> Verdict {
+        match self.answers {
+            None => self.judge(action, topic),
+            Some(_) => Rights { rules: self.rules.clone(), answers: Some(Arc::default()) }.judge(action, topic),
         }
     }
 
@@ -256,16 +305,47 @@ impl Rights {
         match (denials.all(|(at, denial)| answered(at, denial)), covered) {
             (false, _) => Verdict::No,
             (true, Some(_)) => Verdict::Yes,
-            (true, None) => self.unsaid(),
+            (true, None) if self.answers.is_none() => Verdict::No,
+            (true, None) => self.unsaid(action, &about_pattern(pattern)),
         }
     }
 
-    fn unsaid(&self) -> Verdict {
-        if self.0.asks.is_some() { Verdict::Ask } else { Verdict::No }
+    /// Has the session remember an answer.
+    pub fn learn(&self, action: Action, pattern: &TopicPattern, decision: Decision) {
+        if let Some(answers) = &self.answers {
+            answers.learn(action, &about_pattern(pattern), decision);
+        }
+    }
+
+    /// Whether somebody is to be asked now: what was answered before does not hold any more, or there was nothing.
+    pub fn must_ask(&self, action: Action, pattern: &TopicPattern, now_ms: u64) -> bool {
+        let Some(answers) = &self.answers else { return false };
+        answers.expire(action, &about_pattern(pattern), now_ms);
+        self.judge_pattern(action, pattern) == Verdict::Ask
+    }
+
+    /// Whether there is an answer that may be remembered and still holds.
+    pub fn remembers(&self, action: Action, topic: &Topic, now_ms: u64) -> bool {
+        self.answers.as_ref().is_some_and(|answers| answers.holds(action, about_topic(topic), now_ms))
+    }
+
+    /// The message is handled that somebody was asked about.
+    pub fn spend(&self, action: Action, pattern: &TopicPattern) {
+        if let Some(answers) = &self.answers {
+            answers.spend(action, &about_pattern(pattern));
+        }
+    }
+
+    fn unsaid(&self, action: Action, about: &str) -> Verdict {
+        match self.answers.as_ref().map(|answers| answers.get(action, about)) {
+            None | Some(Some(false)) => Verdict::No,
+            Some(Some(true)) => Verdict::Yes,
+            Some(None) => Verdict::Ask,
+        }
     }
 
     fn rules(&self, action: Action) -> &[Rule] {
-        &self.0.by_action[action as usize]
+        &self.rules.by_action[action as usize]
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::index::Index;
 use super::interest::Wanted;
+use super::shard::{NodeHash, node_of, node_of_key};
 use crate::types::event::{Identifiers, Qos, Terms};
 use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
@@ -57,6 +58,8 @@ pub struct Variant {
     pub filter: Option<Arc<Fields>>,
     /// Name of the durable subscription that it is.
     pub name: Option<Arc<str>>,
+    /// The node that its subscribers are on: of the events with a resource key it gets those of its own (WAMP, Sharded Subscription).
+    pub node_key: Option<Arc<str>>,
 }
 
 impl Options {
@@ -145,7 +148,17 @@ pub struct Lane<S: Subscriber> {
     pub apart: bool,
     /// Only events with these fields are for its members.
     pub filter: Option<Arc<Fields>>,
+    /// The node that its members are on.
+    pub node: Option<Node>,
     pub members: Vec<Member<S>>,
+}
+
+/// One of the nodes among which the resources of a pattern's topics are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The plain subscription of the pattern.
+    pub pattern: SubscriptionId,
+    pub hash: NodeHash,
 }
 
 /// Names a shared subscription.
@@ -172,6 +185,23 @@ pub struct Route<S: Subscriber> {
     pub log_qos: Qos,
     pub lanes: Vec<Lane<S>>,
     pub groups: Vec<Group<S>>,
+    /// The nodes of all lanes that have one: nearly always none.
+    pub nodes: Vec<Node>,
+}
+
+impl<S: Subscriber> Route<S> {
+    /// Whether an event with this resource key is another node's.
+    #[inline]
+    pub fn passes_over(&self, lane: &Lane<S>, resource: Option<&str>) -> bool {
+        match (lane.node, resource) {
+            (Some(node), Some(resource)) => self.owner(node.pattern, resource) != Some(node.hash),
+            _ => false,
+        }
+    }
+
+    fn owner(&self, pattern: SubscriptionId, resource: &str) -> Option<NodeHash> {
+        node_of(resource, self.nodes.iter().filter(|node| node.pattern == pattern).map(|node| node.hash))
+    }
 }
 
 /// What a SUBSCRIBE found.
@@ -545,7 +575,8 @@ impl<S: Subscriber> RouteBuilder<S> {
             match options {
                 Options::Each => {
                     let form = Form::Each { subscription: subscription.id, with_topic };
-                    place(&mut self.lanes, first, Member { session: session.clone(), no_local: false }, form, None);
+                    let member = Member { session: session.clone(), no_local: false };
+                    place(&mut self.lanes, first, member, form, None, None);
                 }
                 Options::Merged { no_local, .. } => {
                     self.merge(session, *no_local, Form::of(options, subscription.id, with_topic));
@@ -556,7 +587,9 @@ impl<S: Subscriber> RouteBuilder<S> {
             for (_, session) in subscribers.iter().filter(|(_, session)| !session.away()) {
                 let form = Form::Each { subscription: *id, with_topic };
                 let member = Member { session: session.clone(), no_local: false };
-                place(&mut self.lanes, first, member, form, variant.filter.as_ref());
+                let node = variant.node_key.as_deref().map(node_of_key);
+                let node = node.map(|hash| Node { pattern: subscription.id, hash });
+                place(&mut self.lanes, first, member, form, variant.filter.as_ref(), node);
             }
         }
         for group in &subscription.groups {
@@ -584,9 +617,10 @@ impl<S: Subscriber> RouteBuilder<S> {
     fn finish(mut self) -> Route<S> {
         let first = self.lanes.len();
         for (_, (member, form)) in self.merged {
-            place(&mut self.lanes, first, member, form, None);
+            place(&mut self.lanes, first, member, form, None, None);
         }
-        Route { log_qos: self.log_qos, lanes: self.lanes, groups: self.groups }
+        let nodes = self.lanes.iter().filter_map(|lane| lane.node).collect();
+        Route { log_qos: self.log_qos, lanes: self.lanes, groups: self.groups, nodes }
     }
 }
 
@@ -597,10 +631,11 @@ fn place<S: Subscriber>(
     member: Member<S>,
     form: Form,
     filter: Option<&Arc<Fields>>,
+    node: Option<Node>,
 ) {
     let (wire, apart) = (member.session.wire(), member.session.apart());
     match lanes[first..].iter_mut().find(|l| l.wire == wire && l.apart == apart && l.form == form) {
         Some(lane) => lane.members.push(member),
-        None => lanes.push(Lane { wire, form, apart, filter: filter.cloned(), members: vec![member] }),
+        None => lanes.push(Lane { wire, form, apart, filter: filter.cloned(), node, members: vec![member] }),
     }
 }

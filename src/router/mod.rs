@@ -15,3 +15,4 @@ pub mod interest;
 pub mod output;
 pub mod retained;
 pub mod rules;
+pub mod shard;

@@ -67,6 +67,8 @@ pub struct Properties {
     pub user_properties: Vec<(String, String)>,
     /// The payload is for the subscribers alone to read.
     pub passthru: Option<Box<Passthru>>,
+    /// What it is about (WAMP, Sharded Subscription).
+    pub resource_key: Option<Box<str>>,
     /// How much the broker trusts the publisher here (WAMP, Publication Trust Levels).
     pub trust: Option<u32>,
 }
@@ -135,6 +137,8 @@ pub struct StoredEvent {
     pub properties: Option<Arc<Properties>>,
     pub publisher: Option<Arc<Discloser>>,
     pub expires_at_ms: Option<u64>,
+    /// Of a retained one: who may have it.
+    pub filter: Option<Arc<Filter>>,
     pub replaced: Replaced,
 }
 
@@ -161,6 +165,11 @@ impl Clone for Replaced {
 }
 
 impl Event<'_> {
+    /// What it is about (WAMP, Sharded Subscription).
+    pub fn resource_key(&self) -> Option<&str> {
+        self.properties.and_then(|properties| properties.resource_key.as_deref())
+    }
+
     /// How the payload is translated for another protocol: one that is passed through is never read.
     #[inline]
     pub fn translation(&self) -> Codec {
@@ -189,12 +198,38 @@ impl Event<'_> {
             properties: self.properties.cloned(),
             publisher: self.publisher.cloned(),
             expires_at_ms: self.expires_at_ms,
+            filter: None,
             replaced: Replaced::default(),
         }
     }
 }
 
+impl Filter {
+    /// Whether this session may have the event.
+    pub fn admits(&self, session: SessionId, authid: &str, authrole: &str) -> bool {
+        let listed = |list: &Option<HashSet<String>>, name: &str| list.as_ref().is_none_or(|list| list.contains(name));
+        !self.exclude.contains(&session)
+            && !self.exclude_authid.contains(authid)
+            && !self.exclude_authrole.contains(authrole)
+            && self.eligible.as_ref().is_none_or(|list| list.contains(&session))
+            && listed(&self.eligible_authid, authid)
+            && listed(&self.eligible_authrole, authrole)
+    }
+}
+
 impl StoredEvent {
+    /// The same, for those alone whom `filter` admits.
+    pub fn only_for(self, filter: Option<Filter>) -> Self {
+        Self { filter: filter.map(Arc::new), ..self }
+    }
+
+    /// Whether it may be sent to this one later (WAMP, Event Retention).
+    pub fn is_for(&self, who: &Discloser) -> bool {
+        let name = |name: &'_ Option<String>| name.clone().unwrap_or_default();
+        let Some(filter) = &self.filter else { return true };
+        filter.admits(who.session, &name(&who.authid), &name(&who.authrole))
+    }
+
     /// The event, borrowed, as it is at `now_ms`.
     pub fn as_event(&self, now_ms: u64) -> Event<'_> {
         Event {

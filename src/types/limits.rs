@@ -72,6 +72,16 @@ pub enum OutboxFull {
     Disconnect,
 }
 
+/// What happens to a client that sends more than it may in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RateExceeded {
+    /// It is not read until the second is over.
+    #[default]
+    Pause,
+    /// It is disconnected: DISCONNECT 0x96, GOODBYE `fennec.error.quota_exceeded`.
+    Disconnect,
+}
+
 /// A value outside the range of its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be from {min} to {max}")]
@@ -87,12 +97,17 @@ macro_rules! limits {
         pub struct Limits {
             /// Answer to an outbox without room (`limits.outbox_full`).
             pub outbox_full: OutboxFull,
+            /// Answer to a client that sends too fast (`limits.rate_exceeded`).
+            pub rate_exceeded: RateExceeded,
+            /// Memory that the process may use, in bytes (`limits.memory_max`); `None`: a share of what there is.
+            pub memory_bytes_max: Option<u64>,
             $(#[doc = $doc] pub $field: $type,)*
         }
 
         impl Default for Limits {
             fn default() -> Self {
-                Limits { outbox_full: OutboxFull::default(), $($field: $default,)* }
+                let (outbox_full, rate_exceeded) = (OutboxFull::default(), RateExceeded::default());
+                Limits { outbox_full, rate_exceeded, memory_bytes_max: None, $($field: $default,)* }
             }
         }
 
@@ -134,6 +149,24 @@ fn in_range(value: u64, min: u64, max: u64) -> Result<u64, OutOfRange> {
 limits! {
     connections_max: usize = 100_000, Count, "limits"."connections_max", 1..=10_000_000,
         "Open connections of all listeners together. Further ones are closed at once and counted.";
+    connections_per_address_max: usize = 100_000, Count, "limits"."connections_per_address_max", 1..=10_000_000,
+        "Open connections of one address; of IPv6, of one network of 64 bits. Further ones are closed at once and counted. Behind a PROXY \
+         header the client's address counts; `trusted_proxies` themselves are not counted.";
+    connections_per_user_max: usize = 100_000, Count, "limits"."connections_per_user_max", 1..=10_000_000,
+        "Sessions of one user that are connected, anonymous ones aside. Further ones are refused: CONNACK 0x97 (MQTT 3: return code 3), \
+         ABORT `fennec.error.quota_exceeded`. An MQTT client that comes again in the place of its own connection is let in.";
+    connects_per_second_max: u64 = 1_000_000, Count, "limits"."connects_per_second_max", 1..=1_000_000,
+        "Connections taken in one second, of all listeners together. Further ones wait in the system's queue until they are accepted.";
+    connects_per_second_per_address_max: u64 = 1_000_000, Count, "limits"."connects_per_second_per_address_max", 1..=1_000_000,
+        "The same from one address (as above). Further ones are closed at once and counted.";
+    messages_per_second_max: u64 = 1_000_000_000, Count, "limits"."messages_per_second_max", 1..=1_000_000_000,
+        "MQTT packets or WAMP messages that one connection may send in a second, on the average. See `limits.rate_exceeded`.";
+    bytes_per_second_max: u64 = 1_099_511_627_776, Bytes, "limits"."bytes_per_second_max", 1024..=1_099_511_627_776,
+        "The same in bytes.";
+    auth_delay_s_max: u32 = 5, Seconds, "limits"."auth_delay_s_max", 0..=60,
+        "How long a login may have to wait because those before it failed, for the same user from the same address. The first three failures \
+         cost nothing, from then on the wait doubles from a quarter of a second. More attempts at once than have their turn within this \
+         time are refused as wrong. 0: nobody waits.";
     sessions_max: usize = 100_000, Count, "limits"."sessions_max", 1..=10_000_000,
         "Sessions of all protocols, MQTT sessions kept without a connection included. Further ones are refused: CONNACK 0x97 \
          (MQTT 3: return code 3), ABORT `fennec.error.quota_exceeded`.";
@@ -145,6 +178,10 @@ limits! {
         "After SIGTERM: how long sessions may take to receive what their outboxes hold. Then connections are closed as they are.";
     subscriptions_per_session_max: usize = 50_000, Count, "limits"."subscriptions_per_session_max", 1..=10_000_000,
         "Subscriptions of one session. Further ones are refused: SUBACK 0x97 (MQTT 3: 0x80), ERROR `fennec.error.quota_exceeded`.";
+    testaments_per_session_max: usize = 100, Count, "limits"."testaments_per_session_max", 0..=100_000,
+        "WAMP testaments of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`.";
+    testament_bytes_max: usize = 1024 * 1024, Bytes, "limits"."testament_bytes_max", 0..=1_073_741_824,
+        "Topics and payloads of the WAMP testaments of one session. What is beyond is refused: ERROR `fennec.error.quota_exceeded`.";
     registrations_per_session_max: usize = 10_000, Count, "limits"."registrations_per_session_max", 1..=10_000_000,
         "Registrations of one session. Further ones are refused: ERROR `fennec.error.quota_exceeded`, SUBACK 0x97.";
     calls_pending_per_session_max: usize = 10_000, Count, "limits"."calls_pending_per_session_max", 1..=1_000_000,
@@ -213,6 +250,11 @@ limits! {
     mqtt_takeover_delay_s_max: u32 = 5, Seconds, "mqtt"."takeover_delay_s_max", 0..=60,
         "How long a client that takes its session over from another connection may have to wait for its CONNACK. It waits only when \
          takeovers of one client id follow each other within seconds, and longer each time: two clients fight for it then. 0: never.";
+    mqtt_websocket_ping_interval_s: u32 = 0, Seconds, "mqtt"."websocket_ping_interval_s", 0..=86_400,
+        "Silence after which an MQTT client that came by WebSocket is pinged by WebSocket, beside the keep alive of MQTT. 0: never, for \
+         there are libraries that answer wrongly (paho-mqtt for Python sends a pong without a mask, which closes the connection).";
+    mqtt_websocket_ping_timeout_s: u32 = 20, Seconds, "mqtt"."websocket_ping_timeout_s", 1..=86_400,
+        "From such a ping to its pong. Then the connection is closed, and counts as lost.";
     wamp_websocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."websocket_bytes_max", 1024..=16_777_216,
         "Largest WebSocket message of a WAMP client. A larger one closes the connection with code 1009.";
     wamp_rawsocket_bytes_max: usize = 16_777_216, Bytes, "wamp"."rawsocket_bytes_max", 512..=16_777_216,
@@ -221,12 +263,27 @@ limits! {
         "Silence after which a WebSocket or RawSocket client is pinged. 0: never.";
     wamp_ping_timeout_s: u32 = 20, Seconds, "wamp"."ping_timeout_s", 1..=86_400,
         "From a ping to its pong. Then the connection is closed and its session leaves.";
+    wamp_longpoll_receive_timeout_s: u32 = 10, Seconds, "wamp"."longpoll_receive_timeout_s", 1..=3600,
+        "How long a long-poll client waits for a message before it is answered 204 and has to ask again.";
+    wamp_longpoll_idle_timeout_s: u32 = 30, Seconds, "wamp"."longpoll_idle_timeout_s", 1..=86_400,
+        "Silence between two requests of a long-poll client. Then its session leaves.";
+    wamp_longpoll_transports_max: usize = 10_000, Count, "wamp"."longpoll_transports_max", 0..=1_000_000,
+        "Open long-poll transports. Further ones are answered 503 `fennec.error.quota_exceeded`.";
     http_body_bytes_max: usize = 16_777_216, Bytes, "http"."body_bytes_max", 1024..=16_777_216,
         "Largest request body. A larger one is answered 413.";
     http_call_timeout_s: u32 = 30, Seconds, "http"."call_timeout_s", 1..=86_400,
         "How long `POST /call` waits for a result. Then the call is cancelled and answered 504.";
     http_cookie_s: u32 = 0, Seconds, "http"."cookie_s", 0..=31_536_000,
         "How long a browser that proved who it is over a WebSocket may come back by its cookie (WAMP `authmethod` `cookie`). 0: no cookies.";
+}
+
+impl fmt::Display for RateExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RateExceeded::Pause => "pause",
+            RateExceeded::Disconnect => "disconnect",
+        })
+    }
 }
 
 impl fmt::Display for OutboxFull {

@@ -9,6 +9,7 @@ pub mod network;
 pub mod passthru;
 pub mod payload;
 pub mod peer;
+pub mod rate;
 pub mod time;
 pub mod topic;
 pub mod value;

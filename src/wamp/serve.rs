@@ -22,11 +22,34 @@ pub fn websocket(
     encoding: Encoding,
     now_ms: u64,
 ) -> WebSocket<WampGate> {
+    over_websocket(node, access, peer, encoding, keepalive(node), now_ms)
+}
+
+/// The same of a long-poll transport, which is heard of whenever its client asks.
+pub fn long_poll(
+    node: &Arc<Node>,
+    access: Access,
+    peer: Arc<Peer>,
+    encoding: Encoding,
+    now_ms: u64,
+) -> WebSocket<WampGate> {
+    let silent = Keepalive { interval_ms: 0, timeout_ms: 0 };
+    over_websocket(node, access, peer, encoding, silent, now_ms)
+}
+
+fn over_websocket(
+    node: &Arc<Node>,
+    access: Access,
+    peer: Arc<Peer>,
+    encoding: Encoding,
+    keepalive: Keepalive,
+    now_ms: u64,
+) -> WebSocket<WampGate> {
     let wire = Wire::websocket(encoding);
     count_opened(node);
     // A WebSocket client has no way to say what it takes at most.
     let gate = WampGate::new(node.clone(), access, peer, encoding, wire, usize::MAX, Arc::default(), now_ms);
-    WebSocket::new(gate, node.limits.wamp_websocket_bytes_max, keepalive(node), now_ms)
+    WebSocket::new(gate, node.limits.wamp_websocket_bytes_max, keepalive, now_ms)
 }
 
 /// The gate of a connection that begins with a RawSocket handshake.

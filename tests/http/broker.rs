@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fennec::http::{AddressHeader, Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
 use fennec::net::clock::Clock;
 use fennec::net::listen::{Door, Listener};
-use fennec::net::stream::Seats;
+use fennec::net::seats::Seats;
 use fennec::net::tls::Tls;
 use fennec::net::workers::Workers;
 use fennec::node::log::Threads;
@@ -171,12 +171,20 @@ impl Broker {
             allowed_origins: setup.allowed_origins,
             address_header: AddressHeader::default(),
             websockets: vec![("/ws", echo)],
+            long_poll: None,
             places: vec![Place { what: "HTTP <&>".to_owned(), url: format!("http://{address}") }],
         };
         let server = Server::new(node.clone(), clock, settings);
         let workers = Arc::new(Workers::start(1).unwrap());
-        let seats = Seats::new(node.clone());
-        let door = Door { protocol: Protocol::Http, tls: setup.tls, proxy: None, seats, workers: workers.clone() };
+        let seats = Seats::new(node.clone(), Clock::default());
+        let door = Door {
+            protocol: Protocol::Http,
+            tls: setup.tls,
+            proxy: None,
+            proxies: Arc::default(),
+            seats,
+            workers: workers.clone(),
+        };
         let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous, trusted_proxies: Arc::default() });
         let serving = server.clone();
         let connection = move |stream| serving.clone().serve(stream, entrance.clone());

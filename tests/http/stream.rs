@@ -9,7 +9,7 @@ use fennec::net::clock::Clock;
 use fennec::net::gate::{Flow, Gate, Machine, Received};
 use fennec::net::listen::{Door, Listener};
 use fennec::net::pump::{Pump, drive};
-use fennec::net::stream::Seats;
+use fennec::net::seats::Seats;
 use fennec::net::tls::{Files, Tls};
 use fennec::net::workers::Workers;
 use fennec::node::authenticate::Answer;
@@ -128,7 +128,8 @@ async fn talk(bytes: usize) -> (TlsStream<TcpStream>, oneshot::Receiver<usize>, 
         protocol: Protocol::Mqtt,
         tls: Some(tls),
         proxy: None,
-        seats: Seats::new(node),
+        proxies: Arc::default(),
+        seats: Seats::new(node, Clock::default()),
         workers: workers.clone(),
     };
     let (blocked, held) = oneshot::channel();

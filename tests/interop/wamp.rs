@@ -14,6 +14,11 @@ fn autobahn_js(transport: &str, serializer: &str) {
     script::node(&Broker::start(), "autobahnjs.js", &["--transport", transport, "--serializer", serializer]);
 }
 
+#[test]
+fn autobahn_js_speaks_json_by_long_polling() {
+    autobahn_js("lp", "json");
+}
+
 /// Runs the scenarios of Wampy.js against a broker of its own.
 fn wampy(serializer: &str) {
     script::node(&Broker::start(), "wampyjs.js", &["--serializer", serializer]);

@@ -67,7 +67,38 @@ impl Transport {
         }
     }
 
-    fn subprotocol(self) -> String {
+    /// A message as the body of a frame or request.
+    pub fn pack(self, message: &Value) -> Vec<u8> {
+        let body = self.format().encode(message);
+        match self {
+            Self::Batched(Json) => [&body[..], &[0x1e]].concat(),
+            Self::Batched(_) => [&(body.len() as u32).to_be_bytes()[..], &body].concat(),
+            _ => body,
+        }
+    }
+
+    /// The messages of a body.
+    pub fn unpack(self, body: &[u8]) -> Vec<Value> {
+        let format = self.format();
+        match (self, format) {
+            (Self::Batched(_), Json) => {
+                let messages = body.split(|byte| *byte == 0x1e).filter(|message| !message.is_empty());
+                messages.map(|message| format.decode(message)).collect()
+            }
+            (Self::Batched(_), _) => {
+                let (mut rest, mut messages) = (body, Vec::new());
+                while let Some((len, behind)) = rest.split_first_chunk::<4>() {
+                    let (message, behind) = behind.split_at(u32::from_be_bytes(*len) as usize);
+                    messages.push(format.decode(message));
+                    rest = behind;
+                }
+                messages
+            }
+            _ => vec![format.decode(body)],
+        }
+    }
+
+    pub fn subprotocol(self) -> String {
         let name = match self.format() {
             Json => "json",
             MsgPack => "msgpack",
@@ -144,12 +175,10 @@ impl Client {
     }
 
     pub fn send(&mut self, message: &Value) {
-        let body = self.transport.format().encode(message);
+        let body = self.transport.pack(message);
         let frame = match self.transport {
             Transport::RawSocket(_) => rawsocket_frame(0, &body),
-            Transport::WebSocket(format) => websocket_frame(if format == Json { 0x81 } else { 0x82 }, &body),
-            Transport::Batched(Json) => websocket_frame(0x81, &[&body[..], &[0x1e]].concat()),
-            Transport::Batched(_) => websocket_frame(0x82, &[&(body.len() as u32).to_be_bytes()[..], &body].concat()),
+            _ => websocket_frame(if self.transport.format() == Json { 0x81 } else { 0x82 }, &body),
         };
         self.socket.write_all(&frame).unwrap();
     }
@@ -168,21 +197,7 @@ impl Client {
             }
             _ => assert_eq!(kind, if format == Json { 0x81 } else { 0x82 }, "{body:x?}"),
         }
-        match (self.transport, format) {
-            (Transport::Batched(_), Json) => {
-                let messages = body.split(|byte| *byte == 0x1e).filter(|message| !message.is_empty());
-                self.waiting = messages.map(|message| format.decode(message)).collect();
-            }
-            (Transport::Batched(_), _) => {
-                let mut rest = &body[..];
-                while let Some((len, behind)) = rest.split_first_chunk::<4>() {
-                    let (message, behind) = behind.split_at(u32::from_be_bytes(*len) as usize);
-                    self.waiting.push(format.decode(message));
-                    rest = behind;
-                }
-            }
-            _ => return format.decode(&body),
-        }
+        self.waiting = self.transport.unpack(&body);
         self.waiting.remove(0)
     }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod durable;
+mod longpoll;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};

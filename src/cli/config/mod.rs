@@ -20,6 +20,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::http::AddressHeader;
+use hyper::Uri;
+use hyper::header::HeaderValue;
+
 use crate::http::hooks::Hook;
 use crate::net::listen::Proxying;
 use crate::net::tls;
@@ -88,6 +91,8 @@ pub struct Config {
     pub refuse_filters: Vec<TopicPattern>,
     /// Origins of foreign web pages that may open a WebSocket or POST, in lower case; `null` and `*` as in the reference.
     pub allowed_origins: Vec<String>,
+    /// Path of a WebSocket that says everything back; by a flag only, for test suites.
+    pub ws_echo: Option<String>,
     pub address_header: AddressHeader,
     pub services: Vec<Configured>,
     /// Where services may be that are added at run time, beside the public internet.
@@ -102,6 +107,8 @@ pub struct Config {
     pub authenticators: Vec<Authenticator>,
     /// The endpoint that does.
     pub auth_hook: Option<HookSettings>,
+    /// Who is asked what sessions may do, where a role says `hook`.
+    pub authorize_hook: Option<AuthorizeHook>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }
@@ -147,6 +154,22 @@ pub struct DurablePolicy {
     pub max_bytes: u64,
     /// At least 1; `None`: not bounded by count.
     pub max_messages: Option<u64>,
+}
+
+/// A web server that is asked what sessions may do.
+#[derive(Clone)]
+pub struct AuthorizeHook {
+    pub uri: Uri,
+    pub token: Option<HeaderValue>,
+    /// PEM; `None`: the authorities of the system are believed.
+    pub ca: Option<PathBuf>,
+}
+
+/// Without the token.
+impl std::fmt::Debug for AuthorizeHook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthorizeHook").field("uri", &self.uri).finish_non_exhaustive()
+    }
 }
 
 /// A role and where it holds.

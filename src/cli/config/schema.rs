@@ -15,7 +15,7 @@ use crate::outbound::bridge::rules::Direction;
 use crate::router::authorize::Action;
 use crate::router::rules::Disclosure;
 use crate::store::SyncMode;
-use crate::types::limits::OutboxFull;
+use crate::types::limits::{OutboxFull, RateExceeded};
 use crate::types::payload::Codec;
 use crate::types::topic::MatchPolicy;
 
@@ -30,6 +30,7 @@ pub enum LogFormat {
 }
 
 choices!(LogFormat { "human" => LogFormat::Human, "json" => LogFormat::Json, });
+choices!(RateExceeded { "pause" => RateExceeded::Pause, "disconnect" => RateExceeded::Disconnect, });
 choices!(OutboxFull { "drop" => OutboxFull::Drop, "disconnect" => OutboxFull::Disconnect, });
 choices!(SyncMode { "always" => SyncMode::Always, "interval" => SyncMode::Interval, "never" => SyncMode::Never, });
 choices!(Codec {
@@ -150,6 +151,8 @@ sections! {
         /// File with more `[[user]]` and `[[role]]` tables, and nothing else: what `fennec user` writes. The broker reads it again when
         /// it changes. See docs/security.md.
         users_file: Option<PathBuf> = None,
+        /// A web server that is asked what sessions may do, for roles with `authorizer = "hook"`. See docs/security.md.
+        authorize_hook: AuthorizeHook = AuthorizeHook::default(),
         /// Who may come in.
         user: Tables<User> = Tables::default(),
         /// Whose tokens are believed (JSON Web Tokens). See docs/authentication.md.
@@ -243,6 +246,13 @@ sections! {
         /// dropped for that session and counted) or `disconnect` (the session is closed: DISCONNECT 0x97, GOODBYE
         /// `fennec.error.quota_exceeded`).
         outbox_full: OutboxFull = OutboxFull::Drop,
+        /// What happens to a client that sends more than `messages_per_second_max` or `bytes_per_second_max`: `pause` (it is not read
+        /// for as long as it was too fast; nothing is lost) or `disconnect` (DISCONNECT 0x96, GOODBYE `fennec.error.quota_exceeded`).
+        rate_exceeded: RateExceeded = RateExceeded::Pause,
+        /// Memory that the process may use. Above it, connections, subscriptions and publications are refused: CONNECT is not
+        /// answered, SUBACK and PUBACK 0x97, ERROR `fennec.error.quota_exceeded`, HTTP 503. Unless said: three quarters of what the
+        /// process's control group or the machine has.
+        memory_max: Option<ByteCount> = None,
     }
 
     /// MQTT only.
@@ -493,6 +503,16 @@ sections! {
         remote: String = String::new(),
     }
 
+    /// A web server that is asked what sessions may do.
+    pub(super) struct AuthorizeHook in "authorize_hook" {
+        /// Where questions are posted: `https://host/path`.
+        url: Option<String> = None,
+        /// Sent as `Authorization: Bearer …`.
+        token: Option<String> = None,
+        /// PEM file of the authorities that are believed, instead of those of the system.
+        ca: Option<PathBuf> = None,
+    }
+
     /// A user.
     pub(super) struct User in "" {
         /// Its name: MQTT user name, WAMP `authid`. Required.
@@ -614,6 +634,12 @@ sections! {
         realms: Option<Vec<String>> = None,
         /// What it may do and what not. The most specific that matches counts; where none does the answer is no.
         permissions: Tables<Permission> = Tables::default(),
+        /// Who is asked where no permission matches: the URI of a procedure (see docs/security.md), or `hook` for `[authorize_hook]`.
+        authorizer: Option<String> = None,
+        /// How long it may take to answer. Then, and if it cannot be asked, the answer is no.
+        authorizer_timeout_ms: u32 = 5000,
+        /// How long a session may use an answer again that says it may be remembered.
+        authorizer_cache_s: u32 = 60,
     }
 
     /// A permission.

@@ -136,6 +136,7 @@ fn publication(topic: &str, qos: Qos) -> Publication<'_> {
         user_properties: Vec::new(),
         passthru: None,
         trust: None,
+        resource_key: None,
     };
     Publication {
         topic,

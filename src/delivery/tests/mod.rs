@@ -28,6 +28,7 @@ fn event(number: u64, qos: Qos, payload_bytes: usize) -> Arc<StoredEvent> {
         properties: None,
         publisher: None,
         expires_at_ms: None,
+        filter: None,
         replaced: Default::default(),
     })
 }

@@ -10,7 +10,7 @@ pub use text::{Text, escaped, read};
 use super::Server;
 use super::sse;
 use crate::node::Node;
-use crate::node::metrics::{Drop, Protocol, Totals};
+use crate::node::metrics::{Drop, Limited, Protocol, Totals};
 use crate::router::broker::Subscriber;
 
 /// The type that Prometheus asks for.
@@ -99,6 +99,7 @@ impl Server {
         let census = Census::take(node);
         write_census(&mut text, &census);
         log::write(&mut text, node, census.readers_behind);
+        write_limits(&mut text, node);
         let metrics = &node.metrics;
         text.histogram(
             "fennec_handshake_seconds",
@@ -145,6 +146,21 @@ fn write_counters(text: &mut Text, node: &Node) {
             text.sample(name, &labels, read(&node.metrics.of(protocol).dropped[reason as usize]));
         }
     }
+}
+
+fn write_limits(text: &mut Text, node: &Node) {
+    let name = "fennec_limited_total";
+    text.family(name, "counter", "Times that a limit was reached; docs/limits.md says what was done then.");
+    for limit in Limited::ALL {
+        text.sample(name, &format!("limit=\"{}\"", limit.name()), node.metrics.times_limited(limit));
+    }
+    let (used, budget) = node.memory.read();
+    text.gauge("fennec_memory_used_bytes", "Memory that the process uses.", used);
+    text.gauge("fennec_memory_budget_bytes", "Memory that it may use (limits.memory_max); 0: not known.", budget);
+    let tight = u8::from(node.memory.is_tight());
+    text.gauge("fennec_memory_tight", "1 while connections, subscriptions and publications are refused.", tight);
+    let pairs = node.throttle.len();
+    text.gauge("fennec_auth_delays", "Pairs of address and user with failed logins that are remembered.", pairs);
 }
 
 fn write_census(text: &mut Text, census: &Census) {

@@ -356,6 +356,7 @@ impl<'a> PublishProperties<'a> {
             user_properties: user_properties.map(|(name, value)| (name.into(), value.into())).collect(),
             passthru,
             trust: None,
+            resource_key: None,
         };
         (properties != Properties::default()).then(|| Arc::new(properties))
     }

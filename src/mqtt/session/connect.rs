@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::answers::{self, Answers};
+use super::asking::Asked;
 use super::enhanced::{self, Exchange};
 use super::{Halt, MqttGate, Open, Phase, Violation};
 use crate::mqtt::codec::{
@@ -276,6 +277,11 @@ impl MqttGate {
         {
             return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
         }
+        let replaces = realm.clients.is_connected(&candidate.client_id);
+        let Some(seat) = self.node.seat_of(user, replaces) else {
+            return Err(Refusal::new(ReasonCode::QuotaExceeded, "the user has as many connections as it may"));
+        };
+        self.seat = Some(seat);
         let connecting = Connecting {
             identity: Identity {
                 client_id: Some(candidate.client_id.clone()),
@@ -360,6 +366,7 @@ impl MqttGate {
             answers: Answers::new(candidate.level, candidate.packet_bytes_max, candidate.wants_words),
             silent: false,
             looking: None,
+            asked: Asked::default(),
             aliases: HashMap::new(),
             keep_alive_ms: u64::from(candidate.keep_alive_s) * 1500,
             heard_ms: now_ms,

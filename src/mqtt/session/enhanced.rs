@@ -10,7 +10,7 @@ use super::{Halt, MqttGate, Open, Phase, Violation};
 use crate::mqtt::codec::{self, Auth, Diagnostics, Level, Packet, ReasonCode, Role};
 use crate::node::Node;
 use crate::node::authenticate::scram::{self, Dialect};
-use crate::node::authenticate::{Answer, Denied};
+use crate::node::authenticate::{Answer, Denied, Step};
 use crate::node::users::{User, Users};
 
 /// The only method there is.
@@ -23,6 +23,8 @@ pub(super) struct Exchange {
     inner: scram::Exchange,
     /// What the client said of channel binding.
     header: &'static str,
+    /// As whom the client wants to come in.
+    name: String,
 }
 
 impl Exchange {
@@ -38,7 +40,7 @@ impl Exchange {
         let account = users.account(&name);
         let inner = scram::Exchange::begin(users, &name, account, Dialect::Sha256, nonce, bare.to_owned())?;
         let first = inner.server_first();
-        Some((Exchange { inner, header }, first))
+        Some((Exchange { inner, header, name }, first))
     }
 
     /// Reads `client-final-message`; who it is, with the `server-final-message`.
@@ -105,11 +107,17 @@ impl MqttGate {
             }
         };
         let exchange = candidate.proving.take().filter(|_| auth.reason == ReasonCode::ContinueAuthentication);
+        let name = exchange.as_ref().map(|exchange| exchange.name.clone()).unwrap_or_default();
         let finished = exchange.and_then(|exchange| exchange.finish(auth.data.unwrap_or_default()));
         let (user, told) = finished.unzip();
         candidate.proved = told;
-        self.admit_or_refuse(*candidate, Answer::of(user, "scram").verdict(), now_ms);
-        Ok(())
+        match self.node.answer_in_turn(&self.peer, &name, Answer::of(user, "scram")) {
+            Step::Done(answer) => {
+                self.admit_or_refuse(*candidate, answer.verdict(), now_ms);
+                Ok(())
+            }
+            Step::Wait(check) => Err(Halt::Verify(candidate, check)),
+        }
     }
 }
 

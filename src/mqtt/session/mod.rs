@@ -11,6 +11,7 @@
 
 mod acknowledge;
 mod answers;
+mod asking;
 mod connect;
 mod enhanced;
 mod filters;
@@ -36,11 +37,13 @@ use crate::node::clients::{Client, Leaving};
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::publish::Publisher;
+use crate::node::user_seats::UserSeat;
 use crate::queue::command::{Command, Cursor, CursorName};
 use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
 pub(super) use answers::Context;
 use answers::{Answer, Answers};
+use asking::Asked;
 use connect::{Candidate, Delayed, Opening};
 use enhanced::Exchange;
 use looking::Looking;
@@ -78,6 +81,8 @@ pub struct MqttGate {
     connect_by_ms: u64,
     opened_ms: u64,
     tally: Tally,
+    /// Counts the connection as its user's.
+    seat: Option<UserSeat>,
 }
 
 enum Phase {
@@ -105,6 +110,8 @@ pub(super) struct Open {
     silent: bool,
     /// A SUBSCRIBE that waits for what it asks of the past.
     looking: Option<Box<Looking>>,
+    /// See [`asking`].
+    asked: Asked,
     /// Topics that the client gave numbers to.
     aliases: HashMap<u16, Box<[u8]>>,
     /// 0: never silent for too long.
@@ -182,6 +189,7 @@ impl MqttGate {
             connect_by_ms,
             opened_ms: now_ms,
             tally: Tally::default(),
+            seat: None,
         }
     }
 
@@ -213,8 +221,16 @@ impl MqttGate {
                 Err(error) => return (at, 0, Err(error.into())),
             };
             let frame = &rest[..length];
+            self.link.count_message();
             let handled = match &mut self.phase {
-                Phase::Open(open) => open.packet(frame, input, &self.node, &self.settings),
+                Phase::Open(open) => {
+                    if open.must_hold(frame, now_ms) {
+                        return (at, 0, Ok(()));
+                    }
+                    let handled = open.packet(frame, input, &self.node, &self.settings);
+                    open.spend(frame, now_ms);
+                    handled
+                }
                 Phase::Fresh => self.connect(frame, now_ms),
                 Phase::Proving(_) => self.prove(frame, now_ms),
                 Phase::Verifying(_) | Phase::Delayed(_) | Phase::Opening(_) | Phase::Gone => return (at, 0, Ok(())),
@@ -279,7 +295,7 @@ impl MqttGate {
     fn is_suspended(&self) -> bool {
         match &self.phase {
             Phase::Delayed(_) | Phase::Opening(_) => true,
-            Phase::Open(open) => open.looking.is_some(),
+            Phase::Open(open) => open.looking.is_some() || open.is_asking(),
             _ => false,
         }
     }
@@ -354,6 +370,13 @@ impl MqttGate {
             open.heard_ms = now_ms;
             let subscribed = open.go_on(&self.settings);
             self.resume(subscribed.map_err(Halt::from), now_ms);
+        }
+        if let Phase::Open(open) = &mut self.phase
+            && open.take_answered()
+        {
+            open.publisher.now_ms = now_ms;
+            open.heard_ms = now_ms;
+            self.resume(Ok(()), now_ms);
         }
         let Phase::Open(open) = &mut self.phase else { return };
         if let Some(violation) = open.hear(now_ms) {
@@ -446,7 +469,7 @@ impl Open {
     }
 
     fn must_wait(&self) -> bool {
-        self.publisher.must_wait() || self.answers.must_wait() || self.looking.is_some()
+        self.publisher.must_wait() || self.answers.must_wait() || self.looking.is_some() || self.is_asking()
     }
 
     /// Hands deliveries over and puts the answers into the mailbox.
@@ -578,6 +601,7 @@ impl Machine for MqttGate {
                     End::Shutdown if self.node.has_peers() => self.say_goodbye(ReasonCode::UseAnotherServer, ""),
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
+                    End::TooFast => self.say_goodbye(ReasonCode::MessageRateTooHigh, ""),
                     End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
                     End::NotAuthorized => self.say_goodbye(ReasonCode::NotAuthorized, ""),
                     End::Over => {}

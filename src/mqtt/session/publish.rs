@@ -65,6 +65,7 @@ impl Verdict {
             PublishRefused::ConditionWithoutRetain => {
                 Self::new(ReasonCode::ImplementationSpecificError, "a condition needs the retain flag")
             }
+            PublishRefused::MemoryFull => Self::new(ReasonCode::QuotaExceeded, "no memory for more"),
             PublishRefused::RetainedFull => Self::new(ReasonCode::QuotaExceeded, "no room for retained messages"),
         }
     }

@@ -252,7 +252,8 @@ impl Open {
         }
         let record = self.client.record.lock();
         let full = record.subscriptions.len() >= self.publisher.node.limits.subscriptions_per_session_max;
-        if full && !record.subscriptions.contains_key(text) {
+        let tight = self.publisher.node.is_tight();
+        if (full || tight) && !record.subscriptions.contains_key(text) {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(filter)

@@ -28,7 +28,8 @@ pub(super) async fn enter(mut stream: Stream, proxying: &Proxying) -> io::Result
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is none of trusted_proxies"));
     }
     let header = read(stream.socket()?).await?;
-    stream.set_peer(Arc::new(told(stream.peer(), header, proxying.certificates)));
+    let peer = Arc::new(told(stream.peer(), header, proxying.certificates));
+    stream.set_peer(peer)?;
     Ok(stream)
 }
 

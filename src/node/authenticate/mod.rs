@@ -13,11 +13,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use super::Node;
-use super::metrics::Protocol;
+use super::metrics::{Limited, Protocol};
+use super::throttle::{Pair, Turn};
 use super::users::{Account, Method, User};
 use crate::types::peer::Peer;
 use crate::types::value::Value;
@@ -86,7 +89,12 @@ pub enum Check {
     Blocking(Box<dyn FnOnce() -> Answer + Send>),
     /// Somebody elsewhere decides.
     Elsewhere(Waiting),
+    /// It has to wait for its turn: too many failed before it.
+    Later { wait: Duration, then: Then },
 }
+
+/// What is to be done when the turn has come.
+pub type Then = Box<dyn FnOnce() -> Step + Send>;
 
 /// An answer that comes from elsewhere, by a deadline of its own. Dropped, nobody waits for it any more.
 pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -180,7 +188,83 @@ impl Node {
 
     /// Who somebody is that says all there is to say at once: a name and a password or token. Those who decide elsewhere are asked
     /// about names that no user here has, and about tokens.
+    ///
+    /// After failures of the same user from the same address it has to wait for its turn first ([`super::throttle`]).
     pub fn authenticate(self: &Arc<Self>, evidence: Evidence) -> Step {
+        let named = evidence.peer.as_ref().filter(|_| !evidence.name.is_empty());
+        let Some(peer) = named else { return self.find_out(evidence) };
+        let pair = Pair::new(peer.address.ip(), &evidence.name);
+        match self.turn(&pair) {
+            Turn::Now => self.watched(pair, self.find_out(evidence)),
+            Turn::After { wait_ms } => {
+                let node = self.clone();
+                let then: Then = Box::new(move || node.watched(pair, node.find_out(evidence)));
+                Step::Wait(Check::Later { wait: Duration::from_millis(wait_ms), then })
+            }
+            Turn::Never => Step::Done(Answer::WRONG),
+        }
+    }
+
+    /// An answer to a proof that was checked already, in its turn: a signature, say.
+    pub fn answer_in_turn(&self, peer: &Peer, name: &str, answer: Answer) -> Step {
+        let pair = Pair::new(peer.address.ip(), name);
+        match self.turn(&pair) {
+            Turn::Never => Step::Done(Answer::WRONG),
+            Turn::Now => {
+                self.attempted(pair, &answer);
+                Step::Done(answer)
+            }
+            Turn::After { wait_ms } => {
+                self.attempted(pair, &answer);
+                let then: Then = Box::new(move || Step::Done(answer));
+                Step::Wait(Check::Later { wait: Duration::from_millis(wait_ms), then })
+            }
+        }
+    }
+
+    fn turn(&self, pair: &Pair) -> Turn {
+        let turn = self.throttle.turn(pair, self.ticked_ms.load(Ordering::Relaxed), self.auth_delay_ms_max());
+        match turn {
+            Turn::Now => {}
+            Turn::After { .. } => self.metrics.limited(Limited::AuthDelayed, 1),
+            Turn::Never => self.metrics.limited(Limited::AuthRefused, 1),
+        }
+        turn
+    }
+
+    /// An attempt to log in had this answer.
+    fn attempted(&self, pair: Pair, answer: &Answer) {
+        match answer {
+            Answer::Proved(_) => self.throttle.succeeded(&pair),
+            Answer::Denied(Denied::Wrong | Denied::Refused { .. }) => {
+                self.throttle.failed(pair, self.ticked_ms.load(Ordering::Relaxed), self.auth_delay_ms_max());
+            }
+            Answer::Denied(Denied::Unavailable(_)) | Answer::Known(_) => {}
+        }
+    }
+
+    fn auth_delay_ms_max(&self) -> u64 {
+        u64::from(self.limits.auth_delay_s_max) * 1000
+    }
+
+    /// The same step, of which the answer is noted.
+    fn watched(self: &Arc<Self>, pair: Pair, step: Step) -> Step {
+        let node = self.clone();
+        let noted = move |answer: Answer| {
+            node.attempted(pair, &answer);
+            answer
+        };
+        match step {
+            Step::Done(answer) => Step::Done(noted(answer)),
+            Step::Wait(Check::Blocking(check)) => Step::Wait(Check::Blocking(Box::new(move || noted(check())))),
+            Step::Wait(Check::Elsewhere(waiting)) => {
+                Step::Wait(Check::Elsewhere(Box::pin(async move { noted(waiting.await) })))
+            }
+            Step::Wait(later @ Check::Later { .. }) => Step::Wait(later),
+        }
+    }
+
+    fn find_out(self: &Arc<Self>, evidence: Evidence) -> Step {
         let method = evidence.method;
         if let Some(user) = self.users.recall(&evidence.name, &evidence.secret) {
             return Step::Done(Answer::of(Some(user), method));

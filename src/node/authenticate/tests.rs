@@ -37,6 +37,7 @@ fn run(step: Step) -> Answer {
     match step {
         Step::Done(answer) => answer,
         Step::Wait(Check::Blocking(check)) => check(),
+        Step::Wait(Check::Later { then, .. }) => run(then()),
         Step::Wait(Check::Elsewhere(waiting)) => {
             futures_util::FutureExt::now_or_never(waiting).expect("an answer that is there")
         }

@@ -151,6 +151,11 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
 
 static CALLS: Calls = Calls;
 
+/// For sessions of the broker's own that are given nothing.
+pub fn internal_wire() -> WireRef {
+    WireRef(&CALLS)
+}
+
 /// Takes invocations as they are.
 struct Calls;
 

@@ -41,7 +41,7 @@ impl Room<'_> {
             self.desk.awaited.push(Awaited { id, who, until_ms });
             return Ok(Given::Later);
         }
-        let found = realm.retained(&topic, self.now_ms);
+        let found = realm.retained(&topic, self.now_ms).filter(|event| event.is_for(&call.caller));
         Ok(Answer::one(found.map_or(Value::Null, |event| self.entry(&event))).into())
     }
 
@@ -71,7 +71,7 @@ impl Room<'_> {
         let rights = self.rights(&realm, call)?;
         let (mut found, mut bytes) = (Vec::new(), 0);
         let more = realm.walk_retained(&pattern, after.as_ref(), self.now_ms, &mut |event| {
-            if !rights.allows(Action::Subscribe, &event.topic) || !wanted(event) {
+            if !rights.allows(Action::Subscribe, &event.topic) || !event.is_for(&call.caller) || !wanted(event) {
                 return true;
             }
             bytes += event.bytes();

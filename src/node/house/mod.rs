@@ -58,6 +58,7 @@ use answer::{Failure, Given};
 use asked::Asked;
 pub use bell::Bell;
 pub use callee::Inbox;
+pub(super) use callee::internal_wire;
 use callee::{Call, Procedure};
 use fresh::{Fresh, Tide};
 use guests::Guests;

@@ -113,7 +113,7 @@ impl Room<'_> {
     /// Begins to watch a key. It is asked for before its value is looked at, so that no change is missed.
     pub fn watch(&mut self, realm: &Arc<Realm>, mut watch: Watch) {
         realm.bell.watch(&watch.topic, true);
-        let value = realm.retained(&watch.topic, self.now_ms);
+        let value = realm.retained(&watch.topic, self.now_ms).filter(|value| value.is_for(&watch.call.caller));
         if watch.known.is_none() && matches!(watch.wanted, Wanted::Any) && !watch.call.receive_progress {
             watch.known = Some(number_of(value.as_deref()));
         }
@@ -136,7 +136,11 @@ impl Room<'_> {
 
     /// Answers a watch if this value does.
     fn meet(&mut self, key: &CallKey, value: Option<&StoredEvent>) {
-        let Some(watch) = self.desk.watches.by_call.get_mut(key).filter(|watch| watch.is_met(value)) else { return };
+        let Some(watch) = self.desk.watches.by_call.get_mut(key) else { return };
+        let value = value.filter(|value| value.is_for(&watch.call.caller));
+        if !watch.is_met(value) {
+            return;
+        }
         watch.known = Some(number_of(value));
         let answer = Answer::one(value.map_or(Value::Null, |value| self.entry(value)));
         let Some(watch) = self.desk.watches.by_call.get(key) else { return };

@@ -119,7 +119,7 @@ impl Feed {
                 expires_in_s: details.expires_at_ms.map(|at| at.saturating_sub(now_ms).div_ceil(1000) as u32),
             };
             if head.retain {
-                publisher.realm.retain(Arc::new(event.store(None)));
+                publisher.realm.retain(Arc::new(event.store(None).only_for(details.filter.clone())));
             }
             publisher.deliver(target, &event, head.publisher, head.exclude_publisher, details.filter.as_ref());
         }

@@ -17,7 +17,7 @@ use crate::queue::message::{Batch, Malformed};
 use crate::queue::outcome::Outcome;
 use crate::queue::state::rows::{self, KeyRow, RowKey};
 use crate::store::{Row, StoreError, StoreReader};
-use crate::types::event::{Event, Place};
+use crate::types::event::{Event, Filter, Place};
 use crate::types::topic::Topic;
 
 /// Rows that are read at a time.
@@ -168,6 +168,7 @@ fn load(node: &Arc<Node>, (key, value): &Row) -> Result<(), Malformed> {
         expires_at_ms: extras.expires_at_ms,
         expires_in_s: None,
     };
-    realm.load_retained(Arc::new(event.store(None)));
+    let filter = extras.filter.map(Filter::from);
+    realm.load_retained(Arc::new(event.store(None).only_for(filter)));
     Ok(())
 }

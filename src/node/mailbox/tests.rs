@@ -61,6 +61,7 @@ fn event_on(topic: &str, payload: &[u8], qos: Qos) -> Arc<StoredEvent> {
         properties: None,
         publisher: None,
         expires_at_ms: None,
+        filter: None,
         replaced: Default::default(),
     })
 }

@@ -1,7 +1,6 @@
 //! Routing: a run of frames per lane for most events, one by one those whose copies are not all alike.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -119,7 +118,8 @@ impl Publisher {
         }
         let mut keep = false;
         for (lane, frames) in route.lanes.iter().zip(&mut self.run.lanes) {
-            if lane.filter.as_ref().is_some_and(|filter| !filter.hold(event.payload)) {
+            let unfit = lane.filter.as_ref().is_some_and(|filter| !filter.hold(event.payload));
+            if unfit || route.passes_over(lane, event.resource_key()) {
                 continue;
             }
             let terms = lane.form.terms(qos, retain);
@@ -145,7 +145,11 @@ impl Publisher {
     ) {
         let stored = Arc::new(event.store(publication.backing));
         let for_all = scope.is_for_all();
-        let wanted = |lane: &&Lane<_>| for_all && lane.filter.as_ref().is_none_or(|filter| filter.hold(event.payload));
+        let wanted = |lane: &&Lane<_>| {
+            for_all
+                && lane.filter.as_ref().is_none_or(|filter| filter.hold(event.payload))
+                && !route.passes_over(lane, event.resource_key())
+        };
         for lane in route.lanes.iter().filter(wanted) {
             let terms = lane.form.terms(event.qos, event.retain);
             let mut shared = None;
@@ -275,14 +279,7 @@ fn still_subscribed(mailbox: &Mailbox, form: &Form, version: u64) -> bool {
 
 /// Whether a filter lets a session have the event.
 pub(in crate::node) fn admits(filter: &Filter, session: &Session) -> bool {
-    let identity = &session.identity;
-    let listed = |list: &Option<HashSet<String>>, name: &String| list.as_ref().is_none_or(|list| list.contains(name));
-    !filter.exclude.contains(&session.id)
-        && !filter.exclude_authid.contains(&identity.authid)
-        && !filter.exclude_authrole.contains(&identity.authrole)
-        && filter.eligible.as_ref().is_none_or(|list| list.contains(&session.id))
-        && listed(&filter.eligible_authid, &identity.authid)
-        && listed(&filter.eligible_authrole, &identity.authrole)
+    filter.admits(session.id, &session.identity.authid, &session.identity.authrole)
 }
 
 /// The member of a shared subscription whose turn it is: the next that is connected and has nothing waiting, else the next that is

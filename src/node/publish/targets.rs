@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crate::node::realm::{Realm, SharedRoute};
-use crate::router::authorize::{Action, Rights};
+use crate::router::authorize::{Action, Rights, Verdict};
 use crate::router::interest::Reached;
 use crate::router::rules::{Disclosure, Ruled};
 use crate::types::event::Properties;
@@ -33,7 +33,7 @@ pub(super) struct Target {
     pub name: Box<[u8]>,
     pub topic: Arc<Topic>,
     pub codec: Codec,
-    pub may_publish: bool,
+    pub may_publish: Verdict,
     /// What the configuration has to say of the topic: nothing of most.
     pub rules: Option<Arc<TopicRules>>,
     pub durable: Durable,
@@ -89,6 +89,12 @@ impl Targets {
         Some(self.last)
     }
 
+    /// A topic, if it is remembered.
+    pub fn peek(&self, name: &[u8]) -> Option<&Target> {
+        let last = self.all.get(self.last).filter(|target| *target.name == *name);
+        last.or_else(|| self.by_name.get(name).map(|at| &self.all[*at]))
+    }
+
     pub fn len(&self) -> usize {
         self.all.len()
     }
@@ -132,7 +138,7 @@ impl Target {
         Target {
             name: name.into(),
             codec: realm.codec(&topic),
-            may_publish: rights.is_none_or(|rights| rights.allows(Action::Publish, &topic)),
+            may_publish: rights.map_or(Verdict::Yes, |rights| rights.judge_for_long(Action::Publish, &topic)),
             rules: None,
             durable: match realm.is_durable(&topic) {
                 true => Durable::Always,

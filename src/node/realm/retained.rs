@@ -201,13 +201,15 @@ impl Realm {
         let fresh = if is_reserved(pattern) { None } else { self.bell.await_fresh(&self.name, session.id) };
         let (realm, rights) = (self.clone(), rights.clone());
         let mut walk = Walk::new(pattern.clone());
+        let who = session.discloser();
         let mut fetch = move |events: &mut VecDeque<_>| {
             if fresh.as_ref().is_some_and(|fresh| !fresh.is_there()) {
                 return Fetched::Later;
             }
             let wanted = |event: &StoredEvent| {
                 let filter = filter.as_ref();
-                filter.is_none_or(|filter| filter.hold(event.payload.as_ref())) && rights.delivers(&event.topic)
+                let holds = filter.is_none_or(|filter| filter.hold(event.payload.as_ref()));
+                holds && event.is_for(&who) && rights.delivers(&event.topic)
             };
             realm.fetch_retained(&mut walk, &wanted, events)
         };

@@ -242,3 +242,53 @@ fn many_may_ask_at_once() {
         assert!(asking.into_iter().all(|thread| thread.join().unwrap()));
     });
 }
+
+#[test]
+fn users_are_replaced_as_a_whole_and_nothing_of_the_old_is_remembered() {
+    let users =
+        Users::new([with_password("alice", "a"), with_password("bob", "b"), with_password("carol", "c")]).unwrap();
+    assert!(users.check_password("alice", b"a").is_some() && users.recall("alice", b"a").is_some());
+    let bob = with_password("bob", "other");
+    let carol = UserEntry { role: "boss".into(), ..with_password("carol", "c") };
+    let mut gone: Vec<_> = users.replace([bob, carol, entry("dave")]).unwrap().into_iter().collect();
+    gone.sort();
+    assert_eq!(gone, ["alice".into(), "bob".into(), "carol".into()] as [Arc<str>; 3]);
+    assert!(users.recall("alice", b"a").is_none() && users.check_password("alice", b"a").is_none());
+    assert!(users.check_password("bob", b"b").is_none() && users.check_password("bob", b"other").is_some());
+    assert_eq!(&*users.check_password("carol", b"c").unwrap().role, "boss");
+    assert!(users.replace([entry("x"), entry("x")]).is_err());
+    assert!(users.check_password("bob", b"other").is_some(), "what is wrong changes nothing");
+}
+
+#[test]
+fn hashes_of_mosquitto_passwd_are_accepted() {
+    // Made by mosquitto_passwd 2.0.11, and with -H sha512.
+    let made = [
+        (
+            "secret",
+            "$7$101$MzS8f25UO03AKwnU$/KjY1ZMDo655DWYf0+n4jT9JdICEAHN4GHbHS+MPT1+kKGquMu9Z5N5uZzj/NBsIMKeBFy3jSn/GJWyR5upsGQ==",
+        ),
+        (
+            "pw",
+            "$6$ZRkmxO6BwPUvGuYb$DIRWASWEv7snvMj6BO0lD3AHs8x2bBQXAj/AUwvkZ4D094irpYNN70oedCqXozDrOnwEBD/Zw84Mil+k13/LVg==",
+        ),
+    ];
+    for (password, hash) in made {
+        let credentials = Credentials { password_hash: Some(hash.to_owned()), ..Credentials::default() };
+        let users = Users::new([UserEntry { credentials, ..entry("ann") }]).unwrap();
+        assert!(users.check_password("ann", password.as_bytes()).is_some(), "{hash}");
+        assert!(users.check_password("ann", b"wrong").is_none(), "{hash}");
+    }
+    for wrong in [
+        "$7$0$AAAA$AAAA",
+        "$7$x$AAAA$AAAA",
+        "$7$101$AAAA$AAAA",
+        "$6$AAAA$AAAA",
+        "$6$$",
+        "$7$99999999$AAAA$AAAA",
+        "$5$a$b",
+        "$7$101$!$!",
+    ] {
+        assert!(check_hash(wrong).is_err(), "{wrong}");
+    }
+}

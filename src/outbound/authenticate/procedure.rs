@@ -9,16 +9,10 @@ use super::said;
 use crate::node::Node;
 use crate::node::authenticate::{Answer, Check, Decider, Denied, Evidence};
 use crate::node::realm::Realm;
-use crate::node::rpc::{Answer as Answered, ReplyTo};
-use crate::node::session::{Identity, Session, Touched};
-use crate::router::dealer::{Call, Notes};
-use crate::types::event::Discloser;
-use crate::types::ids::RequestId;
-use crate::types::payload::{Codec, Format, PayloadRef};
+use crate::node::rpc::Answer as Answered;
+use crate::types::payload::Format;
 use crate::types::topic::Topic;
 use crate::types::value::Value;
-use crate::wamp::serializer::Wire;
-use crate::wamp::wire;
 
 /// One that is configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,19 +65,6 @@ impl Decider for Authenticators {
     }
 }
 
-/// A call under way; dropped, it is over.
-struct Caller {
-    node: Arc<Node>,
-    realm: Arc<Realm>,
-    session: Arc<Session>,
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        self.realm.leave(&self.node, &self.session, true);
-    }
-}
-
 impl Authenticator {
     async fn ask(&self, node: &Arc<Node>, realm: &str, evidence: &Evidence) -> Answer {
         let unavailable = |why: String| {
@@ -92,9 +73,7 @@ impl Authenticator {
         let Some(home) = node.realm(&self.procedure_realm) else {
             return unavailable("its realm is not there".to_owned());
         };
-        let (caller, answered) = self.call(node, &home, realm, evidence);
-        let answer = tokio::time::timeout(self.timeout, answered).await;
-        drop(caller);
+        let answer = tokio::time::timeout(self.timeout, self.call(node, &home, realm, evidence)).await;
         match answer {
             Err(_) => unavailable("does not answer in time".to_owned()),
             Ok(Err(_)) => unavailable("has gone".to_owned()),
@@ -118,41 +97,14 @@ impl Authenticator {
         home: &Arc<Realm>,
         realm: &str,
         evidence: &Evidence,
-    ) -> (Caller, oneshot::Receiver<Answered>) {
+    ) -> oneshot::Receiver<Answered> {
         let (answer, answered) = oneshot::channel();
-        let identity = Identity::new("fennec", "fennec", "internal");
-        let session = node.new_session(identity, wire::of(Wire::rawsocket(Format::MsgPack)), false);
-        home.join(session.clone());
-        let caller = Caller { node: node.clone(), realm: home.clone(), session: session.clone() };
-        // The session makes this one call. If nobody waits any more, nobody misses the answer.
-        let request = RequestId(1);
-        let reply_to = ReplyTo::Function(Box::new(move |found| drop(answer.send(found))));
-        session.replies.lock().insert(request, reply_to);
-        let discloser = Discloser {
-            session: session.id,
-            authid: Some(session.identity.authid.clone()),
-            authrole: Some(session.identity.authrole.clone()),
-        };
-        let args = Value::List(vec![realm.into(), evidence.name.as_str().into(), details(evidence)]);
-        let args = args.to_bytes(Format::MsgPack);
-        let call = Call {
-            request,
-            procedure: &self.procedure,
-            payload: PayloadRef::Args { format: Format::MsgPack, args: Some(&args), kwargs: None },
-            codec: Codec::Auto,
-            // Whoever waits has a deadline of its own.
-            timeout_ms: 0,
-            receive_progress: false,
-            progress: false,
-            disclose_me: false,
-            caller: &discloser,
-            notes: Notes::default(),
-        };
-        let mut touched = Touched::default();
-        let called = home.command(node, &mut touched, |dealer, out| dealer.call(session.id, &session, &call, 0, out));
-        debug_assert!(called.is_ok(), "a new session has no call under way");
-        touched.wake();
-        (caller, answered)
+        let args = vec![realm.into(), evidence.name.as_str().into(), details(evidence)];
+        let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        // If nobody waits any more, nobody misses the answer.
+        let done = Box::new(move |found| drop(answer.send(found)));
+        node.call_in_own_name(home, &self.procedure, args, timeout_ms, node.ticked_ms(), done);
+        answered
     }
 }
 

@@ -32,7 +32,8 @@ impl RetainedWalk {
             let mut last = None;
             realm.walk_retained(rule.local_pattern(), self.after.as_deref(), now_ms, &mut |event| {
                 last = Some(event.topic.clone());
-                if event.place.is_none_or(|place| place.number <= base) {
+                // What is for some here is for nobody there.
+                if event.filter.is_none() && event.place.is_none_or(|place| place.number <= base) {
                     found = translate(&Event { retain: true, ..event.as_event(now_ms) });
                 }
                 found.is_none()

@@ -125,6 +125,7 @@ mod tests {
             user_properties: vec![("k".to_owned(), "v".to_owned())],
             passthru: None,
             trust: None,
+            resource_key: None,
         }
     }
 

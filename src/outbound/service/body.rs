@@ -140,6 +140,7 @@ mod tests {
             properties: None,
             publisher: None,
             expires_at_ms: None,
+            filter: None,
             replaced: Replaced::default(),
         };
         Past { event, at_us: 1_700_000_000_000_000, passed: Vec::new() }

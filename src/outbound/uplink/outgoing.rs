@@ -318,7 +318,7 @@ impl Outgoing {
         let more = self.realm.walk_retained(&all, after.as_ref(), now_ms, &mut |event| {
             let is_to_come = event.place.is_some_and(|place| below.is_some_and(|below| place.number >= below));
             let is_sent = self.pattern_of(&event.topic).is_some_and(|pattern| accepted.contains(&pattern));
-            if is_sent && !is_to_come {
+            if is_sent && !is_to_come && event.filter.is_none() {
                 bytes += event.bytes();
                 values.topics.push((event.topic.name().to_owned(), event.bytes()));
             }
@@ -497,6 +497,10 @@ fn read_value(reader: &mut dyn StoreReader, key: &[u8]) -> Option<Message> {
     let (found, value) = found.ok()?.into_iter().next()?;
     let row = rows::KeyRow::decode(&value).ok().filter(|_| *found == *key)?;
     let extras = row.extras().ok()?.unwrap_or_default();
+    // What is for some here is for nobody there.
+    if extras.filter.is_some() {
+        return None;
+    }
     let mut message = Message {
         qos: row.qos as u8,
         retain: true,

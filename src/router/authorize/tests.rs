@@ -343,11 +343,8 @@ fn sessions_of_one_role_have_their_own_topics() {
 
 #[test]
 fn somebody_is_asked_only_where_no_permission_decides() {
-    let role = Role {
-        name: "r".into(),
-        permissions: vec![rule("+a/#"), rule("-a/b"), rule("-s/x/#")],
-        asks: Some(Asks::Hook),
-    };
+    let role =
+        Role { name: "r".into(), permissions: vec![rule("+a/#"), rule("-a/b"), rule("-s/x/#")], asks: Some(asks()) };
     let rights = of(&Authorizer::new([role]));
     let judge = |name: &str| rights.judge(Action::Call, &Topic::from_name(name).unwrap());
     assert_eq!(["a/c", "a/b", "s/x", "b"].map(judge), [Verdict::Yes, Verdict::No, Verdict::No, Verdict::Ask]);
@@ -374,4 +371,41 @@ fn who_may_call_everything_does_not_run_the_broker_unless_a_permission_says_so()
             && may(&["+#"], "wamp/session/count")
             && may(&["+#"], "fennec/key/get")
     );
+}
+
+fn asks() -> Asks {
+    Asks { whom: Whom::Hook, timeout_ms: 1000, cache_ms: 1000 }
+}
+
+#[test]
+fn answers_hold_for_their_session_their_time_or_one_message() {
+    let role = Role { name: "r".into(), permissions: Vec::new(), asks: Some(asks()) };
+    let authorizer = Authorizer::new([role]);
+    let (rights, other) = (of(&authorizer), of(&authorizer));
+    let (topic, exact) = (Topic::from_name("a").unwrap(), pattern_of("a"));
+    assert!(rights.must_ask(Action::Publish, &exact, 0));
+    rights.learn(Action::Publish, &exact, Decision { allow: true, until_ms: Some(100) });
+    assert!(rights.allows(Action::Publish, &topic) && !rights.must_ask(Action::Publish, &exact, 99));
+    assert!(!rights.allows(Action::Call, &topic) && !other.allows(Action::Publish, &topic));
+    rights.spend(Action::Publish, &exact);
+    assert!(rights.allows(Action::Publish, &topic), "it was not for one message");
+    assert!(rights.must_ask(Action::Publish, &exact, 100) && !rights.allows(Action::Publish, &topic));
+    rights.learn(Action::Subscribe, &pattern_of("a/#"), Decision { allow: true, until_ms: None });
+    assert!(rights.allows_pattern(Action::Subscribe, &pattern_of("a/#")));
+    assert!(!rights.allows_pattern(Action::Subscribe, &pattern_of("prefix a.")), "another pattern is another question");
+    rights.spend(Action::Subscribe, &pattern_of("a/#"));
+    assert!(!rights.allows_pattern(Action::Subscribe, &pattern_of("a/#")));
+    rights.learn(Action::Subscribe, &exact, Decision { allow: false, until_ms: Some(100) });
+    assert!(!rights.delivers(&topic) && !rights.must_ask(Action::Subscribe, &exact, 0), "a no is remembered, too");
+}
+
+#[test]
+fn a_session_remembers_a_bounded_number_of_answers() {
+    let rights = Rights::new(&[], Some(asks()), Who::default());
+    let count = answers::ANSWERS_MAX * 2 + 1;
+    let decision = Decision { allow: true, until_ms: Some(u64::MAX) };
+    (0..count).for_each(|at| rights.learn(Action::Publish, &pattern_of(&format!("t/{at}")), decision));
+    let known = |at: &usize| rights.allows(Action::Publish, &Topic::from_name(&format!("t/{at}")).unwrap());
+    assert!((0..count).filter(known).count() <= answers::ANSWERS_MAX);
+    assert!(known(&(count - 1)));
 }

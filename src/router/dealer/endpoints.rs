@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use super::peers::{Offer, Rank};
 use super::registration::Chosen;
 use super::session::Slot;
-use super::shard::{NodeHash, node_of};
 use crate::router::output::{InvocationPolicy, RegistrationInfo};
+use crate::router::shard::{NodeHash, node_of};
 use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::TopicPattern;
 

@@ -20,7 +20,6 @@ mod peers;
 mod registration;
 mod reroute;
 mod session;
-mod shard;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +30,7 @@ pub use parts::Part;
 pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_session};
 
 use crate::router::output::RegistrationInfo;
-use crate::types::ids::{RegistrationId, SessionId};
+use crate::types::ids::{RegistrationId, RequestId, SessionId};
 use crate::types::limits::CallLimits;
 use crate::types::topic::{Topic, TopicPattern};
 use hash::{IdHash, IdMap};
@@ -108,6 +107,11 @@ impl<S> Dealer<S> {
     /// such registration.
     pub fn callees(&self, registration: RegistrationId) -> Option<impl ExactSizeIterator<Item = SessionId>> {
         Some(self.registrations.get(registration)?.endpoints().iter().map(|endpoint| endpoint.callee))
+    }
+
+    /// Whether a call of this session is under way.
+    pub fn has_call(&self, session: SessionId, request: RequestId) -> bool {
+        self.sessions.get(&session).is_some_and(|session| session.calls.contains_key(&request))
     }
 
     /// Calls without a final answer.

@@ -29,8 +29,8 @@ use super::Dealer;
 use super::command::{Call, CalleeFeatures, Notes, Violation};
 use super::registration::is_reserved;
 use super::session::{Pending, Place};
-use super::shard::NodeHash;
 use crate::router::output::{InterruptMode, InvocationPolicy, Output, Refusal, Sink};
+use crate::router::shard::NodeHash;
 use crate::types::ids::{ID_MAX, InvocationId, RequestId, SessionId};
 use crate::types::topic::TopicPattern;
 

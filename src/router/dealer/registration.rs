@@ -7,9 +7,9 @@ use super::endpoints::{Dice, Endpoint, Registration};
 use super::hash::{IdHash, IdMap};
 use super::peers::{Offer, Rank, peer_session};
 use super::session::Slot;
-use super::shard::node;
 use crate::router::index::Index;
 use crate::router::output::{InvocationPolicy, Refusal, RegistrationInfo};
+use crate::router::shard::node;
 use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::{PatternLevel, Topic, TopicPattern};
 

@@ -8,9 +8,10 @@ use super::open::{Leave, Open};
 use super::options::{Entry, WrongOption};
 use super::passthru::Attributes;
 use super::subscribe::match_policy;
+use super::testament;
 use crate::node::realm::Realm;
-use crate::router::authorize::{Action, Rights};
-use crate::router::dealer::{Call, CancelMode, Dealer, Notes, Part, Register, Said};
+use crate::router::authorize::{Action, Rights, Verdict};
+use crate::router::dealer::{Call, CancelMode, Dealer, Notes, Part, Register, Said, Violation};
 use crate::router::output::{InvocationPolicy, Sink};
 use crate::router::rules::Ruled;
 use crate::types::ids::{InvocationId, RegistrationId, RequestId};
@@ -27,9 +28,14 @@ const PROCEDURES_MAX: usize = 512;
 struct Procedure {
     topic: Topic,
     codec: Codec,
-    may_call: bool,
+    may_call: Verdict,
     ruled: Ruled,
+    /// It is answered without a callee.
+    own: Option<testament::Procedure>,
 }
+
+/// The URI of an error, and its text.
+pub(super) type CallRefused = (&'static str, String);
 
 /// The procedures that a session called, by URI.
 #[derive(Default)]
@@ -56,9 +62,10 @@ impl Procedures {
             Some(known) => known.clone(),
             None => {
                 let topic = Topic::from_uri(uri)?;
-                let may_call = rights.allows(Action::Call, &topic);
+                let may_call = rights.judge_for_long(Action::Call, &topic);
                 let ruled = realm.rules.of(&topic, Some(authrole));
-                let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, ruled, topic });
+                let own = testament::Procedure::from_uri(uri);
+                let procedure = Arc::new(Procedure { codec: realm.codec(&topic), may_call, ruled, own, topic });
                 if self.by_uri.len() >= PROCEDURES_MAX {
                     self.by_uri.clear();
                 }
@@ -199,6 +206,9 @@ impl Open {
         match self.check_call(options, procedure) {
             Ok((options, procedure)) => {
                 self.passthru.check(Kind::Call, options.passthru.as_ref())?;
+                if let Some(own) = procedure.own {
+                    return self.answer_call(request, own, payload);
+                }
                 self.begin_call(request, &options, &procedure, payload)
             }
             Err((uri, text)) => {
@@ -209,6 +219,22 @@ impl Open {
                 Ok(())
             }
         }
+    }
+
+    /// Answers a call that no callee has to be asked for.
+    fn answer_call(
+        &mut self,
+        request: RequestId,
+        procedure: testament::Procedure,
+        payload: PayloadRef<'_>,
+    ) -> Result<(), Leave> {
+        if self.realm.dealer.lock().has_call(self.session.id, request) {
+            return Err(Violation::RequestInUse(request).into());
+        }
+        if let Err((uri, text)) = self.call_testament(request, procedure, payload) {
+            self.error(Kind::Call, request, uri, &text);
+        }
+        Ok(())
     }
 
     /// Whether a CALL goes on with one that is under way, or was.
@@ -223,12 +249,16 @@ impl Open {
         &mut self,
         options: &Dict<'_>,
         procedure: &str,
-    ) -> Result<(CallOptions, Arc<Procedure>), (&'static str, String)> {
+    ) -> Result<(CallOptions, Arc<Procedure>), CallRefused> {
         let options = CallOptions::read(options).map_err(|wrong| (super::INVALID_ARGUMENT, wrong.to_string()))?;
         let authrole = &self.session.identity.authrole;
         let procedure = self.procedures.look_up(procedure, &self.realm, &self.rights, authrole);
         let procedure = procedure.map_err(|error| (super::INVALID_URI, format!("the procedure {error}")))?;
-        if !procedure.may_call {
+        let may_call = match procedure.may_call {
+            Verdict::Ask => self.rights.allows(Action::Call, &procedure.topic),
+            verdict => verdict == Verdict::Yes,
+        };
+        if !may_call {
             return Err((super::NOT_AUTHORIZED, "not authorized to call this procedure".to_owned()));
         }
         if procedure.ruled.disclosure.refuses(options.disclose_me) {
@@ -317,6 +347,11 @@ impl Open {
             dealer.invocation_error(session, InvocationId(request.0), uri, said, out)
         })?;
         Ok(())
+    }
+
+    /// What a REGISTER is for; `None`: there is something wrong with it.
+    pub(super) fn offered_pattern(options: &Dict<'_>, procedure: &str) -> Option<TopicPattern> {
+        TopicPattern::from_uri(procedure, RegisterOptions::read(options).ok()?.policy).ok()
     }
 
     pub(super) fn register(&mut self, request: RequestId, options: &Dict<'_>, procedure: &str) {

@@ -8,7 +8,9 @@
 //!
 //! - `hello`: who comes in, and how it proves who it is.
 //! - `open`: an open session; `publish`, `subscribe` and `call` are what its messages do.
+//! - `asking`: messages that wait until somebody has decided about them.
 //! - `options`: reading options; `passthru`: those of payloads that nobody in between reads.
+//! - `testament`: what is published when the session is over.
 //! - `pending`: what waits for the durable log.
 //! - `resume`: subscriptions that ask for older events.
 //!
@@ -16,6 +18,7 @@
 //! use the id of a call that is under way. Left out on purpose: the meta API, testaments, and every feature that WELCOME
 //! does not announce.
 
+mod asking;
 mod call;
 mod hello;
 mod open;
@@ -25,6 +28,7 @@ mod pending;
 mod publish;
 mod resume;
 mod subscribe;
+mod testament;
 #[cfg(test)]
 mod tests;
 
@@ -41,8 +45,10 @@ use crate::node::authenticate::Answer;
 use crate::node::authenticate::cookies::Carried;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
+use crate::node::user_seats::UserSeat;
 use crate::types::payload::PayloadRef;
 use crate::types::peer::Peer;
+use asking::About;
 use hello::{Challenged, Verifying};
 use open::{Leave, Open};
 
@@ -90,6 +96,8 @@ pub struct WampGate {
     welcomed: bool,
     /// When what the session was opened with holds no more.
     expires_ms: Option<u64>,
+    /// Counts the connection as its user's, as long as there is a session.
+    seat: Option<UserSeat>,
 }
 
 enum State {
@@ -134,6 +142,7 @@ impl WampGate {
             began_ms: now_ms,
             welcomed: false,
             expires_ms: None,
+            seat: None,
         }
     }
 
@@ -147,6 +156,7 @@ impl WampGate {
                 self.wire.framing = Framing::WebSocketBatched { separator };
             }
             self.tally.messages_in += 1;
+            self.link.count_message();
             flow = match message {
                 Ok(message) => self.message(message, backing, now_ms),
                 Err(error) => self.violate(&error.to_string()),
@@ -159,13 +169,53 @@ impl WampGate {
     }
 
     #[inline]
-    fn message(&mut self, message: &[u8], backing: &Bytes, now_ms: u64) -> Flow {
-        let message = match decode(self.encoding.format, message) {
+    fn message(&mut self, raw: &[u8], backing: &Bytes, now_ms: u64) -> Flow {
+        let message = match decode(self.encoding.format, raw) {
             Ok(message) => message,
             Err(error) => return self.violate(&error.to_string()),
         };
         let State::Open(open) = &mut self.state else { return self.before_open(message, now_ms) };
-        match open.handle(message, backing, now_ms) {
+        let mut about = About::new();
+        if open.rights.asks().is_some() && open.must_hold(raw, &message, &mut about, now_ms) {
+            return Flow::Continue;
+        }
+        let handled = open.handle(message, backing, now_ms);
+        open.spend(&about);
+        match handled {
+            Ok(()) => Flow::Continue,
+            Err(leave) => self.leave(leave, now_ms),
+        }
+    }
+
+    /// Handles the messages that waited for a decision, as far as all is decided about them.
+    fn go_on(&mut self, now_ms: u64) {
+        while let State::Open(open) = &mut self.state
+            && let Some(mut messages) = open.take_held()
+        {
+            let mut flow = messages.pop_front().map_or(Flow::Continue, |first| self.decided_about(&first, now_ms));
+            while let (Flow::Continue, Some(next)) = (&flow, messages.pop_front()) {
+                flow = self.message(&next, &next, now_ms);
+            }
+            if !matches!(flow, Flow::Continue) {
+                // Between two reads nobody asks how it goes on.
+                self.link.end(End::Over);
+                return;
+            }
+            if let State::Open(open) = &mut self.state {
+                open.finish();
+            }
+        }
+    }
+
+    /// A message about which all is decided.
+    fn decided_about(&mut self, raw: &Bytes, now_ms: u64) -> Flow {
+        let State::Open(open) = &mut self.state else { return Flow::Continue };
+        // It could be read before.
+        let Ok(message) = decode(self.encoding.format, raw) else { return Flow::Continue };
+        let about = open.about(&message, now_ms);
+        let handled = open.handle(message, raw, now_ms);
+        open.spend(&about);
+        match handled {
             Ok(()) => Flow::Continue,
             Err(leave) => self.leave(leave, now_ms),
         }
@@ -229,6 +279,7 @@ impl WampGate {
 
     /// Leaves the realm, if there is a session; what its mailbox held is still written. `orderly`: the client has said GOODBYE.
     fn close_session(&mut self, orderly: bool) {
+        self.seat = None;
         if let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) {
             tracing::debug!(peer = %self.peer, session = open.session.id.0, realm = &*open.realm.name, "WAMP session left");
             let taken = open.leave(&self.link, orderly);
@@ -284,6 +335,7 @@ impl Machine for WampGate {
     }
 
     fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Taken {
+        self.go_on(now_ms);
         if let State::Open(open) = &mut self.state
             && open.hear(now_ms)
         {
@@ -320,7 +372,7 @@ impl Machine for WampGate {
 
     fn must_wait(&self) -> bool {
         match &self.state {
-            State::Open(open) => open.publisher.must_wait() || open.is_leaving(),
+            State::Open(open) => open.publisher.must_wait() || open.is_leaving() || open.is_holding(),
             _ => false,
         }
     }
@@ -357,6 +409,7 @@ impl Machine for WampGate {
             End::Kicked | End::TakenOver | End::Over => ("wamp.close.killed", "an administrator ended the session"),
             End::NotAuthorized => (NOT_AUTHORIZED, "what this session may do has changed: come in again"),
             End::SlowConsumer => (QUOTA_EXCEEDED, "the client does not read what it subscribed to"),
+            End::TooFast => (QUOTA_EXCEEDED, "the client sends more than it may"),
         };
         match &self.state {
             State::Open(_) => {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::asking::Held;
 use super::call::Procedures;
 use super::passthru::PassthruFeatures;
 use super::pending::Pending;
 use super::resume::{Arrivals, Awaited, Snapshots};
+use super::testament::Testaments;
 use crate::delivery::outbox::Taken;
 use crate::node::Node;
 use crate::node::link::Link;
@@ -56,6 +58,7 @@ pub(super) struct Open {
     /// It has announced that it may call in parts (WAMP, Progressive Call Invocations).
     pub calls_in_parts: bool,
     pub passthru: PassthruFeatures,
+    pub testaments: Testaments,
     pub wire: Wire,
     pub frame_bytes_max: usize,
     /// PUBLISHED of this read batch, to be handed to the mailbox at its end or before another answer.
@@ -68,6 +71,9 @@ pub(super) struct Open {
     pub expected: usize,
     pub snapshots: Snapshots,
     pub awaited: Vec<Awaited>,
+    /// See [`super::asking`].
+    pub held: Option<Held>,
+    pub link: Arc<Link>,
     /// GOODBYE has come, and is answered when what was asked before is settled.
     leaving: bool,
 }
@@ -106,6 +112,7 @@ impl Open {
             features,
             calls_in_parts: false,
             passthru: PassthruFeatures::default(),
+            testaments: Testaments::default(),
             wire,
             frame_bytes_max,
             acknowledgements: Vec::new(),
@@ -115,6 +122,8 @@ impl Open {
             expected: 0,
             snapshots: Snapshots::new(),
             awaited: Vec::new(),
+            held: None,
+            link: link.clone(),
             leaving: false,
         }
     }
@@ -256,7 +265,9 @@ impl Open {
 
     /// Leaves the realm; `orderly`: as the client has asked. Returns what was in the mailbox, to be written before the last word.
     pub fn leave(mut self, link: &Arc<Link>, orderly: bool) -> Taken {
-        self.finish();
+        self.flush();
+        self.publish_testaments();
+        self.publisher.part();
         let (taken, moved) = {
             let mut mailbox = self.session.mailbox();
             let taken = mailbox.take_all(Vec::new());

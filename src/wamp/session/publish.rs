@@ -13,9 +13,9 @@ use crate::node::Node;
 use crate::node::publish::{Fate, Publication, PublishRefused, Settled};
 use crate::queue::condition::{Condition, KeyWill, When};
 use crate::queue::outcome::{Done, Refused, Void, WaitEnd};
-use crate::types::event::{Filter, Properties};
+use crate::types::event::{Discloser, Filter, Properties};
 use crate::types::ids::{PublicationId, RequestId};
-use crate::types::passthru::Attribute;
+use crate::types::passthru::{Attribute, Passthru};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::Topic;
 use crate::types::value::Raw;
@@ -23,14 +23,14 @@ use crate::wamp::message::{Dict, Kind, Message};
 
 /// The options of a PUBLISH.
 #[derive(Default)]
-struct Options {
+pub(super) struct Options {
     acknowledge: bool,
     include_me: bool,
     disclose_me: bool,
     retain: bool,
     expires_in_s: Option<u32>,
     filter: Option<Box<Filter>>,
-    properties: Option<Properties>,
+    properties: Option<Arc<Properties>>,
     condition: Option<Box<Condition>>,
     /// For [`Condition::watch`].
     timeout_ms: Option<u64>,
@@ -39,7 +39,7 @@ struct Options {
 
 impl Options {
     /// Reads them all, so that `acknowledge` is known even if another one is wrong.
-    fn read(options: &Dict<'_>) -> (Self, Result<(), WrongOption>) {
+    pub fn read(options: &Dict<'_>) -> (Self, Result<(), WrongOption>) {
         let mut read = Self::default();
         let mut outcome = Ok(());
         for (key, value) in options.as_raw().into_iter().flat_map(Raw::entries) {
@@ -113,6 +113,7 @@ impl Options {
             "will" => self.condition().will = Some(KeyWill::read(value)),
             "watch" if entry("watch").bool()? => self.condition().watch = true,
             "stays" if entry("stays").bool()? => self.condition().stays = true,
+            "rkey" => self.properties().resource_key = Some(entry("rkey").text()?.into()),
             "timeout" => self.timeout_ms = Some(entry("timeout").uint("a number of milliseconds")?),
             name => {
                 if let Some(attribute) = Attribute::from_name(name) {
@@ -132,7 +133,40 @@ impl Options {
     }
 
     fn properties(&mut self) -> &mut Properties {
-        self.properties.get_or_insert_default()
+        // Nobody else has them yet.
+        Arc::make_mut(self.properties.get_or_insert_default())
+    }
+
+    /// How the payload is to be read, if it is not for everybody.
+    pub fn passthru(&self) -> Option<&Passthru> {
+        self.properties.as_ref().and_then(|properties| properties.passthru.as_deref())
+    }
+
+    /// What it asks for ends with the session.
+    pub fn needs_a_session(&self) -> bool {
+        self.condition.as_ref().is_some_and(|condition| condition.watch || condition.will.is_some())
+    }
+
+    /// What is published. `backing`: the buffer that the payload lies in.
+    pub fn publication<'a>(
+        &'a self,
+        payload: PayloadRef<'a>,
+        discloser: &'a Arc<Discloser>,
+        backing: Option<&'a Bytes>,
+    ) -> Publication<'a> {
+        Publication {
+            payload,
+            qos: Node::UNSAID_QOS,
+            retain: self.retain,
+            properties: self.properties.as_ref(),
+            publisher: self.disclose_me.then_some(discloser),
+            expires_in_s: self.expires_in_s,
+            exclude_publisher: !self.include_me,
+            filter: self.filter.as_deref(),
+            condition: self.condition.as_deref(),
+            packet: None,
+            backing,
+        }
     }
 }
 
@@ -178,8 +212,7 @@ impl Open {
         backing: &Bytes,
     ) -> Result<(), Leave> {
         let (options, outcome) = Options::read(options);
-        let passthru = options.properties.as_ref().and_then(|properties| properties.passthru.as_deref());
-        self.passthru.check(Kind::Publish, passthru)?;
+        self.passthru.check(Kind::Publish, options.passthru())?;
         self.publish_checked(request, options, outcome, topic, payload, backing);
         Ok(())
     }
@@ -205,25 +238,10 @@ impl Open {
             Ok(target) => target,
             Err(error) => return refuse(self, super::INVALID_URI, &format!("the topic {error}")),
         };
-        let properties = options.properties.map(Arc::new);
-        let publication = Publication {
-            payload,
-            qos: Node::UNSAID_QOS,
-            // A retained value is for whoever subscribes later, so one that is not for all is not kept
-            // (WAMP, Event Retention, leaves the broker the choice).
-            retain: options.retain && options.filter.is_none(),
-            properties: properties.as_ref(),
-            publisher: options.disclose_me.then_some(&self.discloser),
-            expires_in_s: options.expires_in_s,
-            exclude_publisher: !options.include_me,
-            filter: options.filter.as_deref(),
-            condition: options.condition.as_deref(),
-            packet: None,
-            backing: Some(backing),
-        };
-        if options.condition.as_ref().is_some_and(|condition| condition.watch || condition.will.is_some()) {
+        if options.needs_a_session() {
             self.session.note_holds();
         }
+        let publication = options.publication(payload, &self.discloser, Some(backing));
         match self.publisher.publish(target, &publication) {
             Ok(Fate::Routed(published)) if options.acknowledge => self.published(request, published.publication),
             Ok(Fate::Routed(_)) => {}
@@ -235,7 +253,9 @@ impl Open {
             }
             Err(refused @ PublishRefused::DisclosureDenied) => refuse(self, super::DISCLOSURE, &refused.to_string()),
             Err(refused @ PublishRefused::NotAuthorized) => refuse(self, super::NOT_AUTHORIZED, &refused.to_string()),
-            Err(refused @ PublishRefused::RetainedFull) => refuse(self, super::QUOTA_EXCEEDED, &refused.to_string()),
+            Err(refused @ (PublishRefused::RetainedFull | PublishRefused::MemoryFull)) => {
+                refuse(self, super::QUOTA_EXCEEDED, &refused.to_string())
+            }
         }
     }
 

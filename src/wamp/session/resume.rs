@@ -46,6 +46,8 @@ pub(super) struct Resuming {
     pub durable: Option<Durable>,
     /// It is a member of this group.
     pub group: Option<Box<Joining>>,
+    /// Of a sharded subscription, which looks at nothing of the past.
+    pub node_key: Option<Arc<str>>,
 }
 
 /// What a session that joins a consumer group says.
@@ -179,7 +181,7 @@ impl Open {
         if !mailbox.subscriptions.contains(&subscription) {
             return;
         }
-        let Resuming { pattern, filter, snapshot, durable, group } = resuming;
+        let Resuming { pattern, filter, snapshot, durable, group, .. } = resuming;
         if let (Some(joining), Some(durable)) = (group, &durable) {
             let begin = Begin::After(found.after);
             let group = self.realm.open_group(&self.node, &durable.name, &pattern, &joining.row, begin);
@@ -235,7 +237,7 @@ impl Open {
         let group = row.group.then(|| Box::new(Joining { row: row.clone(), window }));
         self.realm.note_durable(&self.node, &name, row);
         let durable = Some(Durable { name: name.clone(), acknowledged });
-        let resuming = Resuming { pattern, filter, snapshot: false, durable, group };
+        let resuming = Resuming { pattern, filter, snapshot: false, durable, group, node_key: None };
         self.flush();
         let subscription = self.subscribed(request, &resuming, true);
         if resuming.group.is_none()

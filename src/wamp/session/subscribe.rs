@@ -33,6 +33,8 @@ struct Options {
     filter: Option<Arc<Fields>>,
     since: Option<Since>,
     snapshot: bool,
+    /// The node of a sharded subscription.
+    node_key: Option<Arc<str>>,
     /// Name of the durable subscription or consumer group.
     name: Option<String>,
     /// What is said of it.
@@ -59,6 +61,9 @@ impl Options {
         }
         if let (None, Some(name)) = (&read.name, read.of_named) {
             return Err(WrongOption { name, expected: "there with the name of a durable subscription only" });
+        }
+        if read.node_key.is_some() && (read.name.is_some() || read.since.is_some() || read.snapshot) {
+            return Err(WrongOption { name: "nkey", expected: "there without after, rewind, snapshot and durable" });
         }
         if read.row.group && read.filter.is_some() {
             return Err(WrongOption { name: "filter", expected: "there without group: members share what there is" });
@@ -94,6 +99,7 @@ impl Options {
                 let id = value.as_text().and_then(|text| text.parse().ok());
                 self.after_id = Some(entry("after_id").or_wrong(id, "an event id")?);
             }
+            "nkey" => self.node_key = Some(entry("nkey").text()?.into()),
             "snapshot" => self.snapshot = entry("snapshot").bool()?,
             _ => return self.set_named(name, value),
         }
@@ -196,13 +202,7 @@ impl Open {
             Ok(options) => options,
             Err(wrong) => return self.error(Kind::Subscribe, request, super::INVALID_ARGUMENT, &wrong.to_string()),
         };
-        let policy = match options.policy {
-            MatchPolicy::Exact if self.realm.star_is_wildcard && topic.split('.').any(|part| part == "*") => {
-                MatchPolicy::Fox
-            }
-            policy => policy,
-        };
-        let pattern = match TopicPattern::from_uri(topic, policy) {
+        let pattern = match TopicPattern::from_uri(topic, self.policy(&options, topic)) {
             Ok(pattern) => pattern,
             Err(error) => {
                 return self.error(Kind::Subscribe, request, super::INVALID_URI, &format!("the topic {error}"));
@@ -216,7 +216,10 @@ impl Open {
             let text = "the session has as many subscriptions as it may";
             return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, text);
         }
-        let Options { get_retained, after_id, filter, since, snapshot, name, row, window, .. } = options;
+        if self.node.is_tight() {
+            return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, "there is no memory for more");
+        }
+        let Options { get_retained, after_id, filter, since, snapshot, name, row, window, node_key, .. } = options;
         let retained = get_retained.then_some(Retained { after_id });
         if let Some(name) = name {
             if !self.may_bury(&row, &pattern) {
@@ -227,7 +230,7 @@ impl Open {
             let durably = Durably { request, pattern, filter, name: name.into(), row, window, retained };
             return self.subscribe_durably(durably, since);
         }
-        let resuming = Resuming { pattern, filter, snapshot, durable: None, group: None };
+        let resuming = Resuming { pattern, filter, snapshot, durable: None, group: None, node_key };
         let subscription = self.subscribed(request, &resuming, since.is_some());
         if snapshot {
             self.snapshots.insert(subscription, retained.map(|retained| (resuming.pattern.clone(), retained)));
@@ -242,6 +245,21 @@ impl Open {
     }
 
     /// Whether what a group gives up may go where the client says.
+    fn policy(&self, options: &Options, topic: &str) -> MatchPolicy {
+        match options.policy {
+            MatchPolicy::Exact if self.realm.star_is_wildcard && topic.split('.').any(|part| part == "*") => {
+                MatchPolicy::Fox
+            }
+            policy => policy,
+        }
+    }
+
+    /// What a SUBSCRIBE is for; `None`: there is something wrong with it.
+    pub(super) fn wanted_pattern(&self, options: &Dict<'_>, topic: &str) -> Option<TopicPattern> {
+        let options = Options::read(options).ok()?;
+        TopicPattern::from_uri(topic, self.policy(&options, topic)).ok()
+    }
+
     fn may_bury(&self, row: &DurableRow, pattern: &TopicPattern) -> bool {
         let Some(name) = &row.dead_letter_topic else { return true };
         let Ok(topic) = Topic::from_name(name) else { return false };
@@ -251,7 +269,7 @@ impl Open {
 
     /// Subscribes and answers SUBSCRIBED. `parked`: what is in the log is held back until it is known from where on it is wanted.
     pub(super) fn subscribed(&mut self, request: RequestId, resuming: &Resuming, parked: bool) -> SubscriptionId {
-        let Resuming { pattern, filter, snapshot, durable, .. } = resuming;
+        let Resuming { pattern, filter, snapshot, durable, node_key, .. } = resuming;
         let (wire, reading) = (self.wire, parked.then(|| self.reading()));
         let begin = |id: SubscriptionId, mailbox: &mut Mailbox| {
             reply(wire, mailbox, &Message::Subscribed { request, subscription: id });
@@ -260,7 +278,11 @@ impl Open {
                 mailbox.park_reader(id, want(pattern, id));
             }
         };
-        let variant = Variant { filter: filter.clone(), name: durable.as_ref().map(|durable| durable.name.clone()) };
+        let variant = Variant {
+            filter: filter.clone(),
+            name: durable.as_ref().map(|durable| durable.name.clone()),
+            node_key: node_key.clone(),
+        };
         if *snapshot {
             return self.realm.subscribe_past(&self.session, pattern, &variant, begin);
         }

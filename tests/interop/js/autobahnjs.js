@@ -1,5 +1,5 @@
 "use strict";
-// Autobahn|JS: `--transport ws` or `rs`, `--serializer json`, `msgpack` or `cbor`.
+// Autobahn|JS: `--transport ws`, `rs` or `lp` (long-poll), `--serializer json`, `msgpack` or `cbor`.
 
 const autobahn = require("autobahn");
 const { assert, counted, Queue, options, run, scenario, within } = require("./tap.js");
@@ -15,6 +15,10 @@ function transport() {
   const serializer = new serializers[args.serializer]();
   if (args.transport === "rs") {
     return { type: "rawsocket", host: "127.0.0.1", port: Number(args.rawsocket), serializer };
+  }
+  if (args.transport === "lp") {
+    require("./xhr.js").install();
+    return { type: "longpoll", url: `http://127.0.0.1:${args.http}/lp` };
   }
   return { type: "websocket", url: `ws://127.0.0.1:${args.http}/ws`, serializers: [serializer] };
 }

@@ -3,11 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use hyper::Uri;
+use hyper::header::HeaderValue;
+
 use super::{Check, Realms};
 use crate::cli::config::schema::{self, File};
-use crate::cli::config::{RoleEntry, USER_ROLE, nearest};
+use crate::cli::config::{AuthorizeHook, RoleEntry, USER_ROLE, nearest};
 use crate::node::users::UserEntry;
-use crate::router::authorize::{Permission, Role, check_placeholders};
+use crate::router::authorize::{Asks, Permission, Role, Whom, check_placeholders};
+use crate::types::topic::Topic;
+
+/// The client is not read so long.
+const AUTHORIZER_MS_MAX: u32 = 60_000;
 
 impl Check {
     pub(super) fn users(&mut self, file: &File, realms: &Realms) -> Vec<UserEntry> {
@@ -49,13 +56,59 @@ impl Check {
             let table = format!("role[{index}]");
             let Some(name) = self.required(&table, "name", &role.name) else { continue };
             let realms = self.open_realms(realms, &format!("{table}.realms"), &role.realms);
+            let asks = self.asks(&table, role);
             let permissions = role.permissions.0.iter().enumerate();
             let permissions = permissions.filter_map(|(index, permission)| {
                 self.permission(&format!("{table}.permissions[{index}]"), permission)
             });
-            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect(), asks: None }, realms });
+            roles.push(RoleEntry { role: Role { name, permissions: permissions.collect(), asks }, realms });
         }
         roles
+    }
+
+    fn asks(&mut self, table: &str, role: &schema::Role) -> Option<Asks> {
+        let authorizer = role.authorizer.as_deref()?;
+        let whom = match authorizer {
+            "hook" => Whom::Hook,
+            uri => match Topic::from_uri(uri) {
+                Ok(procedure) => Whom::Procedure(Arc::new(procedure)),
+                Err(error) => {
+                    self.wrong(&format!("{table}.authorizer"), format!("{uri:?} {error}"));
+                    return None;
+                }
+            },
+        };
+        if !(1..=AUTHORIZER_MS_MAX).contains(&role.authorizer_timeout_ms) {
+            let key = format!("{table}.authorizer_timeout_ms");
+            self.wrong(&key, format!("must be from 1 to {AUTHORIZER_MS_MAX}"));
+        }
+        let (timeout_ms, cache_ms) = (role.authorizer_timeout_ms.into(), u64::from(role.authorizer_cache_s) * 1000);
+        Some(Asks { whom, timeout_ms, cache_ms })
+    }
+
+    pub(super) fn authorize_hook(&mut self, file: &File) -> Option<AuthorizeHook> {
+        let hook = &file.authorize_hook;
+        let asked = file.role.0.iter().position(|role| role.authorizer.as_deref() == Some("hook"));
+        let Some(url) = &hook.url else {
+            if let Some(index) = asked {
+                self.wrong(&format!("role[{index}].authorizer"), "there is no url in [authorize_hook]");
+            }
+            return None;
+        };
+        let is_web = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        let Some(uri) = url.parse::<Uri>().ok().filter(is_web) else {
+            self.wrong("authorize_hook.url", format!("{url:?} is no URL such as \"https://example.org/authorize\""));
+            return None;
+        };
+        let token = hook.token.as_ref().map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+        let Ok(token) = token.transpose() else {
+            self.wrong("authorize_hook.token", "cannot be sent in a header");
+            return None;
+        };
+        if let Some(ca) = &hook.ca {
+            self.readable("authorize_hook.ca", ca);
+        }
+        Some(AuthorizeHook { uri, token, ca: hook.ca.clone() })
     }
 
     fn permission(&mut self, table: &str, permission: &schema::Permission) -> Option<Permission> {

@@ -3,10 +3,12 @@
 //! What a client is sent is compared as words, one line per packet: see [`words`].
 
 mod acknowledging;
+mod asking;
 mod connecting;
 mod delivering;
 mod entering;
 mod limits;
+mod proving;
 mod publishing;
 mod resuming;
 mod retaining;

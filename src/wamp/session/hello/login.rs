@@ -196,10 +196,11 @@ impl WampGate {
             return Flow::Close;
         };
         let Challenged { mut login, asked, .. } = *challenged;
-        if let Some(answer) = asked.check(&self.node, &mut login, &self.peer, signature, extra) {
-            return self.decided(login, answer, now_ms);
-        }
-        match self.node.authenticate(login.evidence(self, signature)) {
+        let step = match asked.check(&self.node, &mut login, &self.peer, signature, extra) {
+            Some(answer) => self.node.answer_in_turn(&self.peer, login.authid(), answer),
+            None => self.node.authenticate(login.evidence(self, signature)),
+        };
+        match step {
             Step::Done(answer) => self.decided(login, answer, now_ms),
             Step::Wait(check) => self.wait(login, false, check),
         }

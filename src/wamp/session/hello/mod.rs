@@ -133,6 +133,10 @@ impl WampGate {
         if sessions >= self.node.limits.sessions_max {
             return self.abort(QUOTA_EXCEEDED, "there are as many sessions as there may be");
         }
+        let Some(seat) = self.node.seat_of(user, false) else {
+            return self.abort(QUOTA_EXCEEDED, "the user has as many connections as it may");
+        };
+        self.seat = Some(seat);
         let origin = Origin { peer: Some(self.peer.clone()), transport: self.wire.transport(), since_ms: now_ms };
         let identity = Identity::of(user, proved.method, origin);
         let id = login.session;
@@ -172,7 +176,7 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 9] = [
+const BROKER_FEATURES: [&str; 10] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
@@ -180,10 +184,11 @@ const BROKER_FEATURES: [&str; 9] = [
     "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
+    "sharded_subscription",
     "subscriber_blackwhite_listing",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 12] = [
+const DEALER_FEATURES: [&str; 13] = [
     "call_canceling",
     "call_reroute",
     "call_timeout",
@@ -196,6 +201,7 @@ const DEALER_FEATURES: [&str; 12] = [
     "registration_revocation",
     "sharded_registration",
     "shared_registration",
+    "testament_meta_api",
 ];
 
 fn welcome_details(login: &Login, proved: &Proved, with_features: bool) -> Dict<'static> {

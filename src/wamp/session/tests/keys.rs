@@ -103,8 +103,6 @@ fn conditions_are_for_retained_publications() {
     for option in [r#""when":null"#, r#""will":null"#, r#""when":{},"watch":true"#] {
         let publish = format!(r#"[16,1,{{"acknowledge":true,{option}}},"a.key",[1]]"#);
         client.check_error(&publish, 16, 1, "wamp.error.invalid_argument");
-        let publish = format!(r#"[16,1,{{"acknowledge":true,"retain":true,"eligible":[1],{option}}},"a.key",[1]]"#);
-        client.check_error(&publish, 16, 1, "wamp.error.invalid_argument");
     }
     for option in [r#""when":true"#, r#""when":[]"#, r#""when":"x""#, r#""when":-1"#, r#""watch":true"#, r#""watch":1"#]
     {

@@ -1,7 +1,10 @@
 //! Clients that speak JSON text to their machines, on one node, with a clock of their own.
 
+mod asking;
 mod calling;
 mod disclosing;
+mod eligible;
+mod frames;
 mod fuzz;
 mod grouping;
 mod history;
@@ -13,6 +16,7 @@ mod proving;
 mod publishing;
 mod resuming;
 mod subscribing;
+mod testaments;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -187,7 +191,7 @@ impl Client {
         match flow {
             Flow::Continue => {}
             Flow::Close => self.closed = true,
-            Flow::Verify(Check::Elsewhere(_)) => panic!("nobody elsewhere is asked here"),
+            Flow::Verify(Check::Elsewhere(_) | Check::Later { .. }) => panic!("nobody elsewhere is asked here"),
             Flow::Verify(Check::Blocking(check)) => {
                 let flow = self.gate.verified(check(), self.now_ms);
                 self.gate.finish(self.now_ms);

@@ -55,6 +55,7 @@ fn world() -> World {
         ],
         roles: vec![Role::unrestricted("user")],
         anonymous: false,
+        limits: Limits { auth_delay_s_max: 0, ..Limits::default() },
         ..Setup::default()
     }
     .build()

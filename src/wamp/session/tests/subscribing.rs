@@ -163,7 +163,7 @@ fn an_empty_value_clears_what_was_retained() {
 }
 
 #[test]
-fn what_is_not_for_all_is_not_retained() {
+fn what_is_for_others_is_not_sent_later() {
     let world = World::new();
     let mut client = world.join();
     client.check(r#"[16,1,{"retain":true,"eligible_authid":["joe"]},"a",[1]]"#, &[]);

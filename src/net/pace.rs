@@ -1,0 +1,69 @@
+//! How fast one connection may send (`limits.messages_per_second_max`, `limits.bytes_per_second_max`).
+//!
+//! It is counted once for each read, and a client that was too fast is not read until it is even again: it waits as it would behind
+//! a slow network, and nothing is lost. So that it does not wait for long at a time, little is read of it at once.
+
+use std::sync::Arc;
+
+use super::read_buffer::READ_BYTES;
+use crate::node::Node;
+use crate::node::metrics::Limited;
+use crate::types::limits::{Limits, RateExceeded};
+use crate::types::rate::Rate;
+
+/// Above this many a second nobody is slowed down; as the limits are unless something is said.
+const MESSAGES: u64 = 1_000_000_000;
+const BYTES: u64 = 1 << 40;
+/// What is read at a time, at least: enough for most messages.
+const READ_BYTES_MIN: usize = 512;
+/// A message has about this many bytes, at least, if it is to say something.
+const MESSAGE_BYTES: u64 = 16;
+
+/// See the module.
+pub struct Pace {
+    node: Arc<Node>,
+    messages: Option<Rate>,
+    bytes: Option<Rate>,
+}
+
+/// What is to be done with a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Fine,
+    /// Not to be read for so long.
+    Wait {
+        ms: u64,
+    },
+    End,
+}
+
+impl Pace {
+    /// `None`: nothing bounds it.
+    pub fn new(node: &Arc<Node>, now_ms: u64) -> Option<Self> {
+        let Limits { messages_per_second_max: messages, bytes_per_second_max: bytes, .. } = node.limits;
+        let rate = |per_s: u64, unbounded| (per_s < unbounded).then(|| Rate::new(per_s, now_ms));
+        let pace = Self { node: node.clone(), messages: rate(messages, MESSAGES), bytes: rate(bytes, BYTES) };
+        (pace.messages.is_some() || pace.bytes.is_some()).then_some(pace)
+    }
+
+    /// How much is to be read at a time: not much more than may come in a quarter of a second.
+    pub fn read_bytes(&self) -> usize {
+        let Limits { messages_per_second_max: messages, bytes_per_second_max: bytes, .. } = self.node.limits;
+        let most = (messages.saturating_mul(MESSAGE_BYTES)).min(bytes) / 4;
+        usize::try_from(most).unwrap_or(READ_BYTES).clamp(READ_BYTES_MIN, READ_BYTES)
+    }
+
+    /// So much came with one read.
+    pub fn spend(&mut self, messages: usize, bytes: usize, now_ms: u64) -> Verdict {
+        let wait =
+            |rate: &mut Option<Rate>, count: usize| rate.as_mut().map_or(0, |rate| rate.spend(count as u64, now_ms));
+        let ms = wait(&mut self.messages, messages).max(wait(&mut self.bytes, bytes));
+        let (limited, verdict) = match self.node.limits.rate_exceeded {
+            _ if ms == 0 => return Verdict::Fine,
+            RateExceeded::Pause => (Limited::RatePaused, Verdict::Wait { ms }),
+            RateExceeded::Disconnect => (Limited::RateDisconnected, Verdict::End),
+        };
+        self.node.metrics.limited(limited, 1);
+        verdict
+    }
+}
