@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::admin::AdminCommand;
 use super::bridge::BridgeCommand;
 use super::client_args::{CallArgs, KeysArgs, LockArgs, LogArgs, PubArgs, RegisterArgs, SubArgs};
 use super::cluster::ClusterCommand;
@@ -59,6 +60,9 @@ pub(super) enum Command {
     /// Look at bridges to other MQTT brokers
     #[command(subcommand)]
     Bridge(BridgeCommand),
+    /// Look at a running broker and steer it: sessions, subscriptions, retained values, what is logged
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// List, add, remove and steer webhook services
     Service(ServiceArgs),
     /// Look at what a broker keeps, make it smaller, or move it

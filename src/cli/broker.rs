@@ -7,18 +7,15 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::Failure;
-use super::access;
 use super::config::{Config, DurablePolicy, Listener as ListenerConfig, Protocol};
 use super::house::House;
 use super::memory::MemoryWatch;
 use super::open_log::open_log;
 use super::outbound::Outbound;
-use super::reload;
-use super::user;
 use super::watch::Watch;
+use super::{Failure, access, admin, reload, user};
 use crate::cluster::process::EntryHandle;
-use crate::http::{self, Entrance, MoreMetrics};
+use crate::http::{self, Entrance, MoreMetrics, Scope};
 use crate::net::clock::Clock;
 use crate::net::listen::{Door, Listener};
 use crate::net::pump::{Pump, drive};
@@ -120,6 +117,7 @@ impl Broker {
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
         let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
         let watch = Watch::new(tls, Vec::new());
+        admin::offer(&node, &watch, &access, runtime.handle());
         let more = outbound.metrics(log.more_metrics());
         let watched = watch.clone();
         let more: MoreMetrics = Arc::new(move |text| {
@@ -193,11 +191,17 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
             };
             listener.serve(door, connection, stop).await;
         }
-        Protocol::Http => {
+        Protocol::Http | Protocol::Admin | Protocol::Metrics => {
+            let scope = match config.protocol {
+                Protocol::Admin => Scope::Admin,
+                Protocol::Metrics => Scope::Metrics,
+                _ => Scope::All,
+            };
             let entrance = Arc::new(Entrance {
                 realm: config.realm.clone(),
                 anonymous: config.anonymous,
                 trusted_proxies: config.trusted_proxies.clone(),
+                scope,
             });
             let connection = move |stream| http.clone().serve(stream, entrance.clone());
             listener.serve(door, connection, stop).await;
@@ -213,7 +217,7 @@ impl Bound {
     fn counted_as(&self) -> metrics::Protocol {
         match self.config.protocol {
             Protocol::Mqtt => metrics::Protocol::Mqtt,
-            Protocol::Http => metrics::Protocol::Http,
+            Protocol::Http | Protocol::Admin | Protocol::Metrics => metrics::Protocol::Http,
             Protocol::RawSocket => metrics::Protocol::Wamp,
         }
     }
@@ -223,7 +227,7 @@ fn bind(config: &ListenerConfig) -> Result<Bound, Failure> {
     let named = |what: String| Failure::Run(format!("{}: {what}", config.key));
     let alpn = match config.protocol {
         Protocol::Mqtt => &["mqtt"][..],
-        Protocol::Http => &["http/1.1"],
+        Protocol::Http | Protocol::Admin | Protocol::Metrics => &["http/1.1"],
         // No name is registered for RawSocket.
         Protocol::RawSocket => &[],
     };

@@ -60,7 +60,8 @@ impl House {
             websockets,
             long_poll: Some(wamp_door),
             address_header: config.address_header,
-            places: listeners.iter().map(place).collect(),
+            places: listeners.iter().filter_map(place).collect(),
+            admin_apart: listeners.iter().any(|(protocol, ..)| *protocol == Protocol::Admin),
             hooks: config.hooks.iter().map(|hook| hook.clone().open()).collect(),
             more_metrics,
         };
@@ -68,7 +69,8 @@ impl House {
     }
 }
 
-fn place((protocol, tls, address): &(Protocol, bool, SocketAddr)) -> Place {
+/// What clients are told of.
+fn place((protocol, tls, address): &(Protocol, bool, SocketAddr)) -> Option<Place> {
     let (what, scheme) = match (protocol, tls) {
         (Protocol::Mqtt, false) => ("MQTT", "mqtt"),
         (Protocol::Mqtt, true) => ("MQTT over TLS", "mqtts"),
@@ -76,8 +78,9 @@ fn place((protocol, tls, address): &(Protocol, bool, SocketAddr)) -> Place {
         (Protocol::Http, true) => ("HTTP and WebSocket over TLS", "https"),
         (Protocol::RawSocket, false) => ("WAMP over RawSocket", "rs"),
         (Protocol::RawSocket, true) => ("WAMP over RawSocket and TLS", "rss"),
+        (Protocol::Admin | Protocol::Metrics, _) => return None,
     };
-    Place { what: what.to_owned(), url: format!("{scheme}://{address}") }
+    Some(Place { what: what.to_owned(), url: format!("{scheme}://{address}") })
 }
 
 struct WampDoor(House);

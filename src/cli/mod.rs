@@ -18,6 +18,7 @@ use args::{Args, Command};
 use crate::queue::envelope::Role;
 
 mod access;
+mod admin;
 mod args;
 mod ask;
 mod bridge;
@@ -152,6 +153,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::Uplink(command) => uplink::run(command),
         Command::Bridge(command) => bridge::run(command),
         Command::Service(args) => service::run(args),
+        Command::Admin(command) => admin::run(command),
         Command::Store(command) => store::run(command),
         Command::Cluster(command) => cluster::run(command),
         Command::Entry(args) => node::run(args, Some(Role::Entry)),

@@ -87,7 +87,8 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
     let Loaded { cluster, warnings } = cluster::load(&args.cluster).map_err(Failure::of_problems)?;
     let plan = cluster.plan(&args.id, role).map_err(|error| Failure::Refused(vec![format!("--id: {error}")]))?;
     let config = configure(&plan, &args.cluster, args.serve)?;
-    log::start(&config.log, config.log_format).map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
+    log::start(&config.log, config.log_format, config.audit_log.as_deref())
+        .map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -16,7 +16,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let ws_echo = args.ws_echo.clone();
     let mut config = Config::load(&args.sources()).map_err(Failure::of_problems)?;
     config.ws_echo = ws_echo;
-    log::start(&config.log, config.log_format).map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
+    log::start(&config.log, config.log_format, config.audit_log.as_deref())
+        .map_err(|error| Failure::Run(format!("cannot log: {error}")))?;
     tracing::debug!(?config, "configuration");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
@@ -64,6 +65,10 @@ pub(super) fn banner(config: &Config, broker: &Broker, data: &str) -> String {
             (Protocol::Http, true) => ("https", "WAMP on /ws, MQTT on /mqtt, and HTTP, over TLS"),
             (Protocol::RawSocket, false) => ("rawsocket", "WAMP over RawSocket"),
             (Protocol::RawSocket, true) => ("rawsockets", "WAMP over RawSocket and TLS"),
+            (Protocol::Admin, false) => ("admin", "the admin API"),
+            (Protocol::Admin, true) => ("admin", "the admin API over TLS"),
+            (Protocol::Metrics, false) => ("metrics", "metrics"),
+            (Protocol::Metrics, true) => ("metrics", "metrics over TLS"),
         };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {name:<10} {address:<21} {what}");

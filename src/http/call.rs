@@ -38,6 +38,11 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// A call with these arguments, a JSON list.
+    pub fn with(args: &'a [u8]) -> Self {
+        Self { args: Some(args), ..Self::default() }
+    }
+
     /// # Errors
     /// A field is unknown, or of another type.
     pub fn read(body: &'a [u8]) -> Result<Self, Failure> {
@@ -94,6 +99,20 @@ impl Server {
         let Some(procedure) = &request.procedure else {
             return Err(Failure::Invalid("procedure is missing".to_owned()));
         };
+        let answer = self.ask(guest, procedure, &request).await?;
+        Ok(say(answer.as_ref()))
+    }
+
+    /// Calls, and waits for the answer; `None`: there was none in time.
+    ///
+    /// # Errors
+    /// The guest may not call it.
+    pub(super) async fn ask(
+        &self,
+        guest: &Guest,
+        procedure: &Topic,
+        request: &Request<'_>,
+    ) -> Result<Option<Answer>, Failure> {
         self.decide(guest, &[(Action::Call, TopicPattern::exact(procedure))]).await;
         if !guest.rights.allows(Action::Call, procedure) {
             return Err(Failure::NotAuthorized { what: "call this procedure" });
@@ -102,14 +121,11 @@ impl Server {
         let timeout_ms = request.timeout_ms.filter(|ms| *ms > 0).unwrap_or(longest_ms).min(longest_ms);
         let begun = Instant::now();
         let caller = Caller::new(&self.node, guest);
-        let answered = self.start_call(&caller, procedure, &request, timeout_ms);
+        let answered = self.start_call(&caller, procedure, request, timeout_ms);
         let answer = tokio::time::timeout(Duration::from_millis(timeout_ms), answered).await;
         self.node.metrics.call.observe_us(begun.elapsed().as_micros() as u64);
-        match answer {
-            Ok(Ok(answer)) => Ok(say(&answer)),
-            // The time is up. A caller that nobody answers any more has been ended with its realm.
-            Ok(Err(_)) | Err(_) => Ok(say_error(Refusal::Timeout.uri(), &Refusal::Timeout.to_string(), None)),
-        }
+        // The time is up. A caller that nobody answers any more has been ended with its realm.
+        Ok(answer.ok().and_then(Result::ok))
     }
 
     fn start_call(
@@ -159,7 +175,11 @@ impl Server {
     }
 }
 
-fn say(answer: &Answer) -> answer::Answer {
+/// The result or the error; without either, that the time is up.
+pub(super) fn say(answer: Option<&Answer>) -> answer::Answer {
+    let Some(answer) = answer else {
+        return say_error(Refusal::Timeout.uri(), &Refusal::Timeout.to_string(), None);
+    };
     match &answer.error {
         // The router says why; a callee says only what its arguments say.
         Some((uri, message)) if message.is_empty() => {
@@ -199,8 +219,16 @@ fn status(uri: &str) -> StatusCode {
         "wamp.error.payload_size_exceeded" => StatusCode::PAYLOAD_TOO_LARGE,
         // The callee left before it answered.
         "wamp.error.canceled" => StatusCode::BAD_GATEWAY,
-        "fennec.error.condition_failed" | "fennec.error.conflict" | "fennec.error.not_held" => StatusCode::CONFLICT,
-        "fennec.error.no_such_durable" | "wamp.error.no_such_subscription" => StatusCode::NOT_FOUND,
+        "fennec.error.condition_failed"
+        | "fennec.error.conflict"
+        | "fennec.error.not_held"
+        | "fennec.error.user_exists" => StatusCode::CONFLICT,
+        "fennec.error.no_such_durable"
+        | "fennec.error.no_such_user"
+        | "fennec.error.no_such_value"
+        | "wamp.error.no_such_session"
+        | "wamp.error.no_such_registration"
+        | "wamp.error.no_such_subscription" => StatusCode::NOT_FOUND,
         "wamp.error.no_available_callee"
         | "wamp.error.unavailable"
         | "fennec.error.quota_exceeded"

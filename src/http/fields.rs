@@ -128,6 +128,11 @@ pub fn parameters(query: &str) -> Result<Vec<(String, String)>, Failure> {
     decoded.ok_or_else(|| Failure::Invalid("the query is not UTF-8".to_owned()))
 }
 
+/// A segment of a path, decoded; `None`: it is empty, or not UTF-8.
+pub fn decoded(segment: &str) -> Option<String> {
+    decode(&segment.replace('+', "%2B")).filter(|text| !text.is_empty())
+}
+
 fn decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -4,6 +4,7 @@
 //! connection --hyper--> route --/publish, /call--> node          --JSON--> answer
 //!                            \--/subscribe-------> node session  --events-> body, until the client goes
 //!                            |-/lp/…-------------> LongPollGate (`cli` gives it), through a pipe
+//!                           |--/admin/…-----> `fennec.admin.*`   --JSON--> answer
 //!                             \-WebSocket--------> WebSocketGate (`cli` gives it): from here on no HTTP any more
 //! ```
 //!
@@ -31,6 +32,7 @@ use crate::node::users::Anonymous;
 use crate::types::network::Network;
 
 mod access;
+mod admin;
 mod answer;
 mod asking;
 pub mod bare;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub places: Vec<Place>,
     /// What answers `POST /hooks/NAME`.
     pub hooks: Vec<hooks::Open>,
+    /// A listener is for `/admin/…`: the others do not have it.
+    pub admin_apart: bool,
     /// Writes what else `/metrics` tells.
     pub more_metrics: Option<MoreMetrics>,
 }
@@ -96,6 +100,19 @@ pub struct Entrance {
     pub anonymous: Anonymous,
     /// Who says for whom it asks.
     pub trusted_proxies: Arc<[Network]>,
+    pub scope: Scope,
+}
+
+/// What a listener answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything, but what another listener is for.
+    #[default]
+    All,
+    /// Who runs the broker: `/admin/…`, and what the next has.
+    Admin,
+    /// Who watches it: `/metrics`, `/healthz`, `/readyz`, without credentials.
+    Metrics,
 }
 
 /// See the module.

@@ -16,7 +16,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::answer::{self, Answer, Failure};
 use super::longpoll::Asked;
-use super::{Entrance, Server, access, call, cookie, metrics, page, publish, subscribe, websocket};
+use super::{Entrance, Scope, Server, access, admin, call, cookie, metrics, page, publish, subscribe, websocket};
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
@@ -46,6 +46,18 @@ const LONG_POLL: &str = "/lp/";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
+impl Scope {
+    /// Whether there is something at this path.
+    fn has(self, path: &str, admin_apart: bool) -> bool {
+        let watching = matches!(path, "/metrics" | "/healthz" | "/readyz");
+        match self {
+            Self::All => !admin_apart || !path.starts_with(admin::ROOT),
+            Self::Admin => watching || path.starts_with(admin::ROOT),
+            Self::Metrics => watching,
+        }
+    }
+}
+
 impl Visit {
     /// Answers a request; whatever is wrong with it is answered, too.
     pub async fn answer(self, request: Request<Incoming>) -> Answer {
@@ -70,6 +82,10 @@ impl Visit {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         let path = request.uri().path();
+        let scope = self.entrance.scope;
+        if !scope.has(path, self.server.settings.admin_apart) {
+            return Err(Failure::NothingThere { path: path.to_owned() });
+        }
         if let Some((_, gate)) = self.server.settings.websockets.iter().find(|(at, _)| *at == path) {
             self.check_open(request.headers())?;
             let anonymous = self.may_be_anonymous(request.headers());
@@ -83,12 +99,15 @@ impl Visit {
             "/readyz" => only(&request, "GET, HEAD").and_then(|()| self.ready()),
             "/metrics" => {
                 only(&request, "GET, HEAD")?;
-                self.identify(request.headers()).await?;
+                if scope != Scope::Metrics {
+                    self.identify(request.headers()).await?;
+                }
                 Ok(answer::whole(StatusCode::OK, metrics::CONTENT_TYPE, self.server.metrics()))
             }
             "/publish" => self.publish(request).await,
             "/call" => self.call(request).await,
             "/subscribe" => self.subscribe(request).await,
+            path if path.starts_with(admin::ROOT) => self.admin(request).await,
             path if path.starts_with(HOOKS) => self.hook(request).await,
             path if path.starts_with(LONG_POLL) => self.poll(request).await,
             _ => Err(Failure::NothingThere { path: path.to_owned() }),
@@ -170,7 +189,7 @@ impl Visit {
         preflight(request, method)
     }
 
-    fn check_open(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(super) fn check_open(&self, headers: &HeaderMap) -> Result<(), Failure> {
         access::check_origin(&self.server.settings.allowed_origins, headers)?;
         if self.server.node.is_draining() {
             return Err(Failure::Draining);
@@ -206,13 +225,13 @@ impl Visit {
         access::may_be_anonymous(self.entrance.anonymous, &self.peer, headers)
     }
 
-    async fn identify(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
+    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Visitor, Failure> {
         let (server, anonymous) = (&self.server, self.may_be_anonymous(headers));
         access::identify(&server.node, headers, &self.peer, anonymous, server.clock.now_ms()).await
     }
 
     /// The realm that a visitor asks for, else the one that an MQTT client would be in; open to it, and it has a role there.
-    fn enter(&self, visitor: &Visitor, asked: Option<&str>) -> Result<Guest, Failure> {
+    pub(super) fn enter(&self, visitor: &Visitor, asked: Option<&str>) -> Result<Guest, Failure> {
         let node = &self.server.node;
         let name = visitor.proved.user.mqtt_realm(asked, self.entrance.realm.as_deref(), &node.default_realm);
         let realm = name.and_then(|name| node.realm(name));
@@ -226,7 +245,7 @@ impl Visit {
     }
 
     /// The body of a request that is to be JSON.
-    async fn read_json(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
+    pub(super) async fn read_json(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
         let content_type =
             request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();

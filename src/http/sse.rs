@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::write::Object;
+use crate::node::metrics::Protocol;
 use crate::node::revoke::Revoked;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
@@ -23,6 +24,10 @@ impl Wire for ServerSentEvents {
     fn id(&self) -> WireId {
         // Other gates count from 0.
         WireId(200)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Http
     }
 
     fn event(&self, event: &Event<'_>, terms: &Terms, _: bool, out: &mut Vec<u8>) -> Result<Encoded, Unencodable> {

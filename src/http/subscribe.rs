@@ -21,7 +21,7 @@ use super::write::Object;
 use super::{Server, sse};
 use crate::net::clock::Clock;
 use crate::node::Node;
-use crate::node::link::{End, Link};
+use crate::node::link::{End, Kick, Link};
 use crate::node::mailbox::Mailbox;
 use crate::node::metrics::{Drop as Dropped, Protocol, Tally};
 use crate::node::past::Found;
@@ -250,7 +250,7 @@ impl Events {
         }
         if let Some(reason) = self.link.asked_to_end() {
             self.ended = true;
-            return Poll::Ready(Some(farewell(reason)));
+            return Poll::Ready(Some(farewell(reason, self.link.kicked())));
         }
         if self.end_single() {
             return self.poll(cx);
@@ -323,15 +323,21 @@ fn resumed(places: &[Option<Found>]) -> Option<Vec<u8>> {
 }
 
 /// The last event, which says why there are no more.
-fn farewell(reason: End) -> Bytes {
-    let reason = match reason {
-        End::Shutdown => "the broker is stopping",
-        End::NotAuthorized => "what you may do has changed: ask again",
-        End::TooFast => "too much was sent",
-        End::SlowConsumer => "events were not read as fast as they came",
-        End::TakenOver | End::Kicked | End::Over => "ended by the broker",
+fn farewell(reason: End, kick: Option<&Kick>) -> Bytes {
+    let reason = match (reason, kick) {
+        (End::Shutdown, _) => "the broker is stopping",
+        (End::NotAuthorized, _) => "what you may do has changed: ask again",
+        (End::TooFast, _) => "too much was sent",
+        (End::SlowConsumer, _) => "events were not read as fast as they came",
+        (End::Kicked, Some(kick)) => kick.message.as_deref().unwrap_or(&kick.reason),
+        (End::TakenOver | End::Kicked | End::Over, _) => "ended by the broker",
     };
-    Bytes::from(format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n"))
+    let mut out = b"event: end\ndata: ".to_vec();
+    let mut object = Object::begin(&mut out);
+    object.text("reason", reason);
+    object.end();
+    out.extend_from_slice(b"\n\n");
+    Bytes::from(out)
 }
 
 impl Drop for Events {

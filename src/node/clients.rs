@@ -28,12 +28,12 @@ use super::session::{Identity, Session, Sieve};
 use super::wire::WireRef;
 use crate::queue::command::{Command, Cursor, CursorName, Farewell, WillRow};
 use crate::queue::message::Batch;
-use crate::router::authorize::Rights;
+use crate::router::authorize::{Action, Rights, Verdict};
 use crate::router::broker::{Options, Subscribed};
 use crate::types::event::Qos;
 use crate::types::fields::Fields;
 use crate::types::ids::{RegistrationId, SessionId, SubscriptionId};
-use crate::types::topic::TopicPattern;
+use crate::types::topic::{Topic, TopicPattern};
 
 mod entering;
 pub mod mirror;
@@ -185,6 +185,21 @@ impl Clients {
         if takes_over { inner.takeovers.delay_ms(client_id, now_ms, max_ms) } else { 0 }
     }
 
+    /// Whether the session of a client id, if there is one, has only what these rights allow. Else it is not taken up again: what was
+    /// subscribed to would go on coming.
+    pub fn may_resume(&self, client_id: &str, rights: &Rights) -> bool {
+        let inner = self.inner.lock();
+        let Some(client) = inner.by_id.get(client_id) else { return true };
+        let record = client.record.lock();
+        let may = |action, pattern: &TopicPattern| rights.judge_pattern(action, pattern) != Verdict::No;
+        let offered = |filter: &str| {
+            let name = filter.split_once('/').and_then(|(_, name)| Topic::from_name(name).ok());
+            name.is_none_or(|name| may(Action::Register, &TopicPattern::exact(&name)))
+        };
+        record.subscriptions.values().all(|held| may(Action::Subscribe, &held.pattern))
+            && record.procedures.keys().all(|filter| offered(filter))
+    }
+
     /// Whether the session of a client id has a connection.
     pub fn is_connected(&self, client_id: &str) -> bool {
         let inner = self.inner.lock();
@@ -250,6 +265,7 @@ impl Clients {
                     known.read_log(node, realm, connecting.rights.clone());
                 }
                 known.attach(realm, connecting, number, |mailbox| greet(true, mailbox));
+                realm.note_joined(&known.session);
                 return Ok(Connected { client: known, present: true, logged: number });
             }
             inner.end(node, realm, connecting.client_id(), End::TakenOver);
@@ -284,6 +300,7 @@ impl Clients {
         let progress = mailbox.take_progress();
         drop(mailbox);
         realm.set_away(&client.session, true);
+        realm.note_left(&client.session);
         let client_id = client.client_id();
         // A callee that is away answers nothing: its calls fail now, and further ones go to others.
         realm.leave_calls(node, &client.session);
@@ -462,6 +479,7 @@ impl Client {
     }
 
     fn attach(&self, realm: &Realm, connecting: Connecting, logged: Option<u64>, greet: impl FnOnce(&mut Mailbox)) {
+        self.session.set_origin(connecting.identity.origin.clone());
         let Connecting { link, wire, receive_max, frame_bytes_max, alias_max, .. } = connecting;
         self.session.set_rights(connecting.rights);
         let mut record = self.record.lock();

@@ -240,7 +240,7 @@ impl Node {
     ) -> Result<(), Busy> {
         let name = name.to_owned();
         self.ask_history(move |node, reader| {
-            let found = place_of(reader, &target.realm, &name);
+            let found = done_to(reader, &target.realm, &name);
             then(node, found.and_then(|after| Found::behind(reader, &node.log, &target, after)));
         })
     }
@@ -259,7 +259,7 @@ impl Node {
 }
 
 /// The number up to which a named durable subscription is done.
-fn place_of(reader: &mut dyn StoreReader, realm: &str, name: &str) -> Result<u64, StoreError> {
+pub(super) fn done_to(reader: &mut dyn StoreReader, realm: &str, name: &str) -> Result<u64, StoreError> {
     let (row, cursor) = cursor_of(reader, realm, name)?;
     let since = row.and_then(|row| row.since).unwrap_or_default();
     Ok(cursor.map_or(since, |cursor| cursor.done_to()))

@@ -1,5 +1,6 @@
 //! The handle by which others reach one connection: to wake it, or to end it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use futures_util::task::AtomicWaker;
@@ -24,6 +25,15 @@ pub enum End {
     TooFast,
 }
 
+/// What a client is told that an administrator ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kick {
+    /// A URI.
+    pub reason: String,
+    /// For people.
+    pub message: Option<String>,
+}
+
 /// One connection.
 #[derive(Debug, Default)]
 pub struct Link {
@@ -31,6 +41,7 @@ pub struct Link {
     /// Something waits in the mailbox since the connection last looked.
     ready: AtomicBool,
     end: AtomicU8,
+    kick: OnceLock<Kick>,
     /// Messages that its machine has handled since they were last asked for.
     messages: AtomicUsize,
     /// Bytes taken from the mailbox that the socket does not take.
@@ -76,6 +87,20 @@ impl Link {
     pub fn end(&self, reason: End) {
         let _ = self.end.compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
         self.waker.wake();
+    }
+
+    /// Asks the connection to end with these words; `false`: it ends already.
+    pub fn kick(&self, kick: Kick) -> bool {
+        if self.asked_to_end().is_some() || self.kick.set(kick).is_err() {
+            return false;
+        }
+        self.end(End::Kicked);
+        true
+    }
+
+    /// What the client is to be told of [`End::Kicked`].
+    pub fn kicked(&self) -> Option<&Kick> {
+        self.kick.get()
     }
 
     /// The reason to end, if somebody asked.

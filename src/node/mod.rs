@@ -299,7 +299,7 @@ impl Node {
         self.record_moved(now_ms);
         self.consumers.tick();
         self.peers.give_up_waiting(now_ms);
-        self.house.tick();
+        self.house.tick(now_ms);
     }
 
     /// Gives messages to the durable log. Not to be called with a lock held.
@@ -315,6 +315,7 @@ impl Node {
     /// # Errors
     /// The store cannot be read or written, or is damaged.
     pub fn open_log(self: &Arc<Self>, store: Box<dyn Store>, now_ms: u64) -> Result<(Engine, Feed), LogError> {
+        self.house.tick(now_ms);
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.random().to_le_bytes());
         key[8..].copy_from_slice(&self.random().to_le_bytes());

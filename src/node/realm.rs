@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::clients::Clients;
 use super::durables::Durables;
 use super::groups::Groups;
-use super::house::Bell;
+use super::house::{Bell, Herald};
 use super::link::End;
 use super::mailbox::Mailbox;
 use super::peers::Peers;
@@ -19,7 +19,7 @@ use super::session::{Identity, Session};
 use super::users::{ANONYMOUS, User};
 use super::wire::WireRef;
 use crate::router::authorize::{Authorizer, Rights, Who, covers};
-use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, Unsubscribed, Variant};
+use crate::router::broker::{Broker, GroupKey, Options, Route, Subscribed, SubscriptionInfo, Unsubscribed, Variant};
 use crate::router::dealer::{Dealer, Offer, is_reserved};
 use crate::router::interest::{PeerId, Reach, Reached, Wanted};
 use crate::router::retained::{Retained, Walk};
@@ -66,6 +66,8 @@ pub struct Realm {
     pub(super) durables: Durables,
     /// Rung when keys change that somebody watches.
     pub(super) bell: Bell,
+    /// Tells of sessions, subscriptions and registrations.
+    pub(super) herald: Herald,
     /// Keys that are held, by name.
     holders: Mutex<HashMap<Box<str>, SessionId>>,
     /// The other entries of the cluster.
@@ -108,6 +110,7 @@ impl Realm {
             groups: Groups::default(),
             durables: Durables::default(),
             bell: Bell::default(),
+            herald: Herald::default(),
             holders: Mutex::default(),
             peers: Arc::default(),
             reach: RwLock::default(),
@@ -249,14 +252,46 @@ impl Realm {
     ) -> Subscribed {
         let each = options == Options::Each;
         let mut broker = self.broker.write();
+        broker.now_ms = self.herald.now_ms();
         let subscribed = broker.subscribe(pattern, group, session.clone(), options);
         let mut mailbox = session.mailbox();
         if each {
             mailbox.subscriptions.insert(subscribed.id);
         }
         reply(subscribed, &mut mailbox);
-        self.changed(&broker);
+        drop(mailbox);
+        self.has_subscribed(&broker, session.id, pattern, subscribed);
         subscribed
+    }
+
+    /// A session was subscribed just now.
+    fn has_subscribed(
+        &self,
+        broker: &Broker<Arc<Session>>,
+        session: SessionId,
+        pattern: &TopicPattern,
+        Subscribed { id, existed, created }: Subscribed,
+    ) {
+        self.changed(broker);
+        if !existed {
+            self.herald.subscribed(&self.name, broker, session, id, created);
+            self.herald.look(broker, pattern);
+        }
+    }
+
+    /// A session was unsubscribed just now, if it was subscribed.
+    fn has_unsubscribed(
+        &self,
+        broker: &Broker<Arc<Session>>,
+        session: SessionId,
+        pattern: &TopicPattern,
+        removed: Option<Unsubscribed>,
+    ) {
+        self.changed(broker);
+        if let Some(Unsubscribed { id, deleted }) = removed {
+            self.herald.look(broker, pattern);
+            self.herald.unsubscribed(&self.name, broker, session, id, deleted);
+        }
     }
 
     /// Unsubscribes. `reply` is called with the mailbox locked; no event of the subscription follows what it appends.
@@ -269,7 +304,7 @@ impl Realm {
     ) -> Option<Unsubscribed> {
         let mut broker = self.broker.write();
         let removed = broker.unsubscribe(pattern, group, session.id);
-        self.changed(&broker);
+        self.has_unsubscribed(&broker, session.id, pattern, removed);
         let mut mailbox = session.mailbox();
         if let Some(removed) = removed {
             mailbox.subscriptions.remove(&removed.id);
@@ -289,11 +324,13 @@ impl Realm {
         reply: impl FnOnce(Subscribed, &mut Mailbox),
     ) -> Subscribed {
         let mut broker = self.broker.write();
+        broker.now_ms = self.herald.now_ms();
         let subscribed = broker.subscribe_variant(pattern, variant, session.clone());
         let mut mailbox = session.mailbox();
         mailbox.subscriptions.insert(subscribed.id);
         reply(subscribed, &mut mailbox);
-        self.changed(&broker);
+        drop(mailbox);
+        self.has_subscribed(&broker, session.id, pattern, subscribed);
         subscribed
     }
 
@@ -321,8 +358,7 @@ impl Realm {
         reply: impl FnOnce(Option<Unsubscribed>, &mut Mailbox),
     ) -> Option<Unsubscribed> {
         let mut broker = self.broker.write();
-        let removed = broker.unsubscribe_id(id, session.id);
-        self.changed(&broker);
+        let removed = self.unsubscribe_one(&mut broker, session.id, id);
         let mut mailbox = session.mailbox();
         if removed.is_some() {
             mailbox.subscriptions.remove(&id);
@@ -338,9 +374,53 @@ impl Realm {
     pub fn unsubscribe_ids(&self, session: SessionId, ids: impl IntoIterator<Item = SubscriptionId>) {
         let mut broker = self.broker.write();
         for id in ids {
-            broker.unsubscribe_id(id, session);
+            self.unsubscribe_one(&mut broker, session, id);
         }
-        self.changed(&broker);
+    }
+
+    fn unsubscribe_one(
+        &self,
+        broker: &mut Broker<Arc<Session>>,
+        session: SessionId,
+        id: SubscriptionId,
+    ) -> Option<Unsubscribed> {
+        // One that is of the past alone is nobody else's.
+        let pattern = broker.subscription_info(id).map(|info| info.pattern);
+        let removed = broker.unsubscribe_id(id, session);
+        match pattern {
+            Some(pattern) => self.has_unsubscribed(broker, session, &pattern, removed),
+            None => self.changed(broker),
+        }
+        removed
+    }
+
+    /// All subscriptions that somebody has, in no order.
+    pub(super) fn subscriptions(&self) -> Vec<SubscriptionInfo> {
+        self.broker.read().subscriptions()
+    }
+
+    pub(super) fn subscription_info(&self, id: SubscriptionId) -> Option<SubscriptionInfo> {
+        self.broker.read().subscription_info(id)
+    }
+
+    /// What some sessions are subscribed to.
+    pub(super) fn held_by(&self, sessions: &[SessionId]) -> HashMap<SessionId, Vec<SubscriptionInfo>> {
+        self.broker.read().held_by(sessions)
+    }
+
+    /// The plain subscription of exactly this pattern.
+    pub(super) fn look_up_subscription(&self, pattern: &TopicPattern) -> Option<SubscriptionId> {
+        self.broker.read().lookup(pattern)
+    }
+
+    /// The subscriptions that match a topic, sorted.
+    pub(super) fn matching_subscriptions(&self, topic: &Topic) -> Vec<SubscriptionId> {
+        self.broker.read().matching(topic)
+    }
+
+    /// The sessions that have a subscription; `None`: there is no such subscription.
+    pub(super) fn subscribers(&self, id: SubscriptionId) -> Option<Vec<SessionId>> {
+        self.broker.read().subscribers(id)
     }
 
     /// The members of a shared subscription, and how they want its events.
@@ -372,9 +452,9 @@ impl Realm {
     ) {
         let mut broker = self.broker.write();
         for (pattern, group) in all {
-            broker.unsubscribe(pattern, group, session);
+            let removed = broker.unsubscribe(pattern, group, session);
+            self.has_unsubscribed(&broker, session, pattern, removed);
         }
-        self.changed(&broker);
     }
 
     /// Makes every cached route stale, because a session's encoding changed.
@@ -416,14 +496,21 @@ impl Realm {
         !is_reserved(pattern) && self.durable.iter().any(|durable| covers(durable, pattern))
     }
 
-    /// Adds a session.
+    /// Adds a session. If it has a connection, that is told.
     pub fn join(&self, session: Arc<Session>) {
-        self.sessions.lock().insert(session.id, session);
+        self.sessions.lock().insert(session.id, session.clone());
+        let connected = session.mailbox().online().is_some();
+        if connected {
+            self.note_joined(&session);
+        }
     }
 
     /// Removes a session from the table; its subscriptions and registrations are the caller's business.
     pub fn forget(&self, session: SessionId) {
-        self.sessions.lock().remove(&session);
+        let gone = self.sessions.lock().remove(&session);
+        if let Some(gone) = gone {
+            self.note_left(&gone);
+        }
     }
 
     pub fn session(&self, id: SessionId) -> Option<Arc<Session>> {

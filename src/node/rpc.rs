@@ -61,7 +61,10 @@ impl Realm {
         let mut undelivered = Vec::new();
         let mut replies = Vec::new();
         let mut dealer = self.dealer.lock();
-        let result = run(&mut dealer, &mut |output| deliver(&output, touched, &mut undelivered, &mut replies));
+        let result = run(&mut dealer, &mut |output| match &output {
+            Output::Registration(event) => self.herald.registration(&self.name, event),
+            output => deliver(output, touched, &mut undelivered, &mut replies),
+        });
         // What could not be given turns into an ERROR for the caller; those are small, so this ends.
         for lost in std::mem::take(&mut undelivered) {
             let mut sink = |output: Output<'_, Arc<Session>>| deliver(&output, touched, &mut undelivered, &mut replies);

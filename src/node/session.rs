@@ -9,8 +9,9 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::house::Inbox;
-use super::link::Link;
+use super::link::{Kick, Link};
 use super::mailbox::Mailbox;
+use super::metrics::Protocol;
 use super::peers::calls::Line;
 use super::rpc::ReplyTo;
 use super::users::User;
@@ -98,6 +99,12 @@ pub struct Session {
     /// It has its connection at another entry of the cluster, or had it there last; a change must be noted in the realm
     /// ([`super::realm::Realm::note_interest`]).
     pub(super) mirrored: AtomicBool,
+    /// It has a connection, as far as others have been told.
+    present: AtomicBool,
+    /// Where its client is, or was last.
+    origin: Mutex<Origin>,
+    /// What else is told of it as long as it has a connection ([`super::house`]).
+    pub(super) extra: Mutex<Vec<(String, Value)>>,
     mailbox: Mutex<Mailbox>,
     /// It may have waits, locks or wills: the log is told when it goes.
     holds: AtomicBool,
@@ -122,11 +129,14 @@ impl Session {
     pub fn new(id: SessionId, identity: Identity, wire: WireRef, mailbox: Mailbox) -> Self {
         Self {
             id,
+            origin: Mutex::new(identity.origin.clone()),
             identity,
             wire: Mutex::new((wire, false)),
             persistent: AtomicBool::new(mailbox.keeps),
             away: AtomicBool::new(false),
             mirrored: AtomicBool::new(false),
+            present: AtomicBool::new(false),
+            extra: Mutex::default(),
             mailbox: Mutex::new(mailbox),
             holds: AtomicBool::new(false),
             sieves: Mutex::default(),
@@ -149,6 +159,42 @@ impl Session {
     /// Whether it outlives its connection.
     pub fn is_persistent(&self) -> bool {
         self.persistent.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is a client's, and not of a part of the broker.
+    pub fn is_clients(&self) -> bool {
+        self.identity.authmethod != "internal"
+    }
+
+    /// Whether it has a connection.
+    pub fn is_present(&self) -> bool {
+        self.present.load(Ordering::Acquire)
+    }
+
+    /// Whether it was before.
+    pub(super) fn set_present(&self, present: bool) -> bool {
+        self.present.swap(present, Ordering::AcqRel)
+    }
+
+    /// Where its client is, or was last.
+    pub fn origin(&self) -> Origin {
+        self.origin.lock().clone()
+    }
+
+    /// It has another connection.
+    pub(super) fn set_origin(&self, origin: Origin) {
+        *self.origin.lock() = origin;
+    }
+
+    /// What its client speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.wire.lock().0.0.protocol()
+    }
+
+    /// Asks its connection to end; `false`: it has none, or one that ends already.
+    pub fn kick(&self, kick: &Kick) -> bool {
+        let link = self.mailbox().online().map(|online| online.link.clone());
+        link.is_some_and(|link| link.kick(kick.clone()))
     }
 
     /// The session's mailbox. Held for as short as can be, and never over an await.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::metrics::Protocol;
 use super::revoke::Revoked;
 use super::session::{Session, Touched};
 use crate::router::output::Output;
@@ -14,6 +15,11 @@ use crate::types::ids::SubscriptionId;
 pub trait Wire: Send + Sync {
     /// Distinguishes encodings.
     fn id(&self) -> WireId;
+
+    /// What it belongs to.
+    fn protocol(&self) -> Protocol {
+        Protocol::Mqtt
+    }
 
     /// Appends one copy of `event` to `out`.
     ///

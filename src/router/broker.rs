@@ -20,8 +20,11 @@ use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::topic::{Topic, TopicPattern};
 
+mod meta;
 #[cfg(test)]
 mod tests;
+
+pub use meta::SubscriptionInfo;
 
 /// What the router must know of a session that subscribes.
 pub trait Subscriber: Clone {
@@ -232,12 +235,16 @@ pub struct Broker<S: Subscriber> {
     past: HashSet<SubscriptionId>,
     last_id: u64,
     version: u64,
+    /// The time, as far as it is told what of subscriptions: set by who locks the broker.
+    pub now_ms: u64,
     /// Patterns whose subscribers have changed; `None`: nobody asks.
     changed: Option<HashSet<TopicPattern>>,
 }
 
 struct Subscription<S> {
     id: SubscriptionId,
+    /// When the first of those came who have it.
+    created_ms: u64,
     /// How many that are nobody's want its events in the durable log ([`Broker::want`]).
     wanted: usize,
     /// Sorted by session.
@@ -249,6 +256,7 @@ struct Subscription<S> {
 /// A subscription to the same pattern with an id of its own; each of its subscribers gets an event of its own.
 struct VariantSubscription<S> {
     id: SubscriptionId,
+    created_ms: u64,
     variant: Variant,
     /// Sorted by session.
     subscribers: Vec<(SessionId, S)>,
@@ -270,6 +278,7 @@ impl<S: Subscriber> Default for Broker<S> {
             past: HashSet::new(),
             last_id: 0,
             version: 0,
+            now_ms: 0,
             changed: None,
         }
     }
@@ -345,7 +354,12 @@ impl<S: Subscriber> Broker<S> {
         session: S,
         options: Options,
     ) -> Subscribed {
-        let (subscription, created) = self.subscription(pattern);
+        let now_ms = self.now_ms;
+        let subscription = self.subscription(pattern);
+        let created = !subscription.has_plain();
+        if created {
+            subscription.created_ms = now_ms;
+        }
         let members = match group {
             None => &mut subscription.subscribers,
             Some(name) => subscription.group(name, pattern),
@@ -364,26 +378,24 @@ impl<S: Subscriber> Broker<S> {
         Subscribed { id: subscription.id, existed, created }
     }
 
-    /// The subscription of a pattern, and whether it was made now.
-    fn subscription(&mut self, pattern: &TopicPattern) -> (&mut Subscription<S>, bool) {
+    /// The subscription of a pattern, made now if there is none.
+    fn subscription(&mut self, pattern: &TopicPattern) -> &mut Subscription<S> {
         self.version += 1;
         self.note_change(pattern);
         let last_id = &mut self.last_id;
         let by_id = &mut self.by_id;
-        let mut created = false;
-        let subscription = self.index.get_or_insert_with(pattern, || {
+        self.index.get_or_insert_with(pattern, || {
             *last_id += 1;
-            created = true;
             by_id.insert(SubscriptionId(*last_id), pattern.clone());
             Subscription {
                 id: SubscriptionId(*last_id),
+                created_ms: 0,
                 wanted: 0,
                 subscribers: Vec::new(),
                 groups: Vec::new(),
                 variants: Vec::new(),
             }
-        });
-        (subscription, created)
+        })
     }
 
     /// Subscribes a session to a variant of a pattern, for events of its own.
@@ -392,7 +404,7 @@ impl<S: Subscriber> Broker<S> {
             return self.subscribe(pattern, None, session, Options::Each);
         }
         // A subscription that the pattern itself need not have.
-        let (subscription, _) = self.subscription(pattern);
+        let subscription = self.subscription(pattern);
         let known = subscription.variants.iter().position(|known| known.variant == *variant);
         let created = known.is_none();
         let at = known.unwrap_or(subscription.variants.len());
@@ -401,10 +413,11 @@ impl<S: Subscriber> Broker<S> {
             let id = SubscriptionId(self.last_id);
             self.by_id.insert(id, pattern.clone());
             self.variants.insert(id, variant.clone());
-            let made = VariantSubscription { id, variant: variant.clone(), subscribers: Vec::new() };
-            self.subscription(pattern).0.variants.push(made);
+            let (created_ms, variant) = (self.now_ms, variant.clone());
+            let made = VariantSubscription { id, created_ms, variant, subscribers: Vec::new() };
+            self.subscription(pattern).variants.push(made);
         }
-        let found = &mut self.subscription(pattern).0.variants[at];
+        let found = &mut self.subscription(pattern).variants[at];
         let key = session.id();
         let existed = match found.subscribers.binary_search_by_key(&key, |(id, _)| *id) {
             Ok(at) => {
@@ -477,7 +490,7 @@ impl<S: Subscriber> Broker<S> {
 
     /// A named durable subscription wants the events of a pattern in the durable log, whether or not anybody is there.
     pub fn want(&mut self, pattern: &TopicPattern) {
-        self.subscription(pattern).0.wanted += 1;
+        self.subscription(pattern).wanted += 1;
     }
 
     /// Undoes one [`Broker::want`].
@@ -508,8 +521,8 @@ impl<S: Subscriber> Broker<S> {
         members.remove(at);
         subscription.groups.retain(|g| !g.members.is_empty());
         let id = subscription.id;
-        let deleted = subscription.is_empty();
-        if deleted {
+        let deleted = !subscription.has_plain();
+        if subscription.is_empty() {
             self.index.remove(pattern);
             self.by_id.remove(&id);
         }
@@ -521,7 +534,12 @@ impl<S: Subscriber> Broker<S> {
     /// Everybody who gets the events of `topic`.
     pub fn route(&self, topic: &Topic) -> Route<S> {
         let mut route = RouteBuilder::default();
-        self.index.matches(topic, |pattern, subscription| route.add(pattern, subscription));
+        let is_meta = topic.is_meta();
+        self.index.matches(topic, |pattern, subscription| {
+            if !is_meta || !pattern.passes_hidden_by() {
+                route.add(pattern, subscription);
+            }
+        });
         route.finish()
     }
 }
@@ -583,7 +601,7 @@ impl<S: Subscriber> RouteBuilder<S> {
                 }
             }
         }
-        for VariantSubscription { id, variant, subscribers } in &subscription.variants {
+        for VariantSubscription { id, variant, subscribers, .. } in &subscription.variants {
             for (_, session) in subscribers.iter().filter(|(_, session)| !session.away()) {
                 let form = Form::Each { subscription: *id, with_topic };
                 let member = Member { session: session.clone(), no_local: false };

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output,
 
 use broker::Broker;
 
+mod admin;
 #[allow(dead_code)] // each of the tests that share it uses a part
 #[path = "../interop/broker.rs"]
 mod broker;

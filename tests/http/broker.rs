@@ -10,7 +10,7 @@ use std::time::Duration;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use bytes::Bytes;
-use fennec::http::{AddressHeader, Entrance, Place, Server, Settings, Upgraded, WebSocketGate};
+use fennec::http::{AddressHeader, Entrance, Place, Scope, Server, Settings, Upgraded, WebSocketGate};
 use fennec::net::clock::Clock;
 use fennec::net::listen::{Door, Listener};
 use fennec::net::seats::Seats;
@@ -57,6 +57,9 @@ pub struct Setup {
     pub anonymous: Anonymous,
     pub allowed_origins: Vec<String>,
     pub tls: Option<Tls>,
+    pub scope: Scope,
+    /// Another listener has the admin API.
+    pub admin_apart: bool,
 }
 
 impl Default for Setup {
@@ -68,6 +71,8 @@ impl Default for Setup {
             anonymous: Anonymous::Local,
             allowed_origins: Vec::new(),
             tls: None,
+            scope: Scope::All,
+            admin_apart: false,
         }
     }
 }
@@ -167,6 +172,7 @@ impl Broker {
         let echo: Arc<dyn WebSocketGate> = Arc::new(Echo);
         let settings = Settings {
             more_metrics: None,
+            admin_apart: setup.admin_apart,
             hooks: Vec::new(),
             allowed_origins: setup.allowed_origins,
             address_header: AddressHeader::default(),
@@ -185,7 +191,12 @@ impl Broker {
             seats,
             workers: workers.clone(),
         };
-        let entrance = Arc::new(Entrance { realm: None, anonymous: setup.anonymous, trusted_proxies: Arc::default() });
+        let entrance = Arc::new(Entrance {
+            realm: None,
+            anonymous: setup.anonymous,
+            trusted_proxies: Arc::default(),
+            scope: setup.scope,
+        });
         let serving = server.clone();
         let connection = move |stream| serving.clone().serve(stream, entrance.clone());
         tokio::spawn(listener.serve(door, connection, std::future::pending()));

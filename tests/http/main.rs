@@ -1,6 +1,7 @@
 //! The HTTP gate on a port of its own, with a node in this process and a plain HTTP client.
 
 mod access;
+mod admin;
 mod broker;
 mod call;
 mod durable;

@@ -13,6 +13,7 @@ mod clients;
 mod cluster;
 mod demo;
 mod groups;
+mod meta;
 mod mqtt;
 #[path = "../cluster/broker.rs"]
 #[expect(dead_code, reason = "the cluster tests use all of it")]

@@ -67,7 +67,7 @@ pub const USER_ROLE: &str = "user";
 pub struct Config {
     /// Where all of it was said, to be read again.
     pub sources: Sources,
-    /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets.
+    /// In the order mqtt, mqtts, http, https, rawsocket, rawsockets, admin, metrics.
     pub listeners: Vec<Listener>,
     /// Where state is kept, and how safe.
     pub store: StoreSettings,
@@ -77,6 +77,8 @@ pub struct Config {
     /// What is logged, as a filter of `tracing_subscriber::EnvFilter`.
     pub log: String,
     pub log_format: LogFormat,
+    /// The file of the audit log; none: it is logged with the rest alone.
+    pub audit_log: Option<PathBuf>,
     /// The realm of those who name none.
     pub default_realm: Arc<str>,
     /// Whether a realm is made when somebody first enters it.
@@ -120,6 +122,10 @@ pub enum Protocol {
     /// WebSocket too.
     Http,
     RawSocket,
+    /// HTTP for who runs the broker.
+    Admin,
+    /// HTTP for who watches it.
+    Metrics,
 }
 
 /// A place where connections are taken.

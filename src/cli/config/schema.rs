@@ -102,6 +102,9 @@ sections! {
         log: String = "info".into(),
         /// How log lines are written.
         log_format: LogFormat = LogFormat::Human,
+        /// File that a line of JSON is added to for every change by who runs the broker: who, from where, what, and what came of it
+        /// (`docs/admin.md`). It is made if it is missing, and may be moved away at any time. Unless said: such lines are only logged.
+        audit_log: Option<PathBuf> = None,
         /// The realm of those who name none; it always exists.
         default_realm: String = "realm1".into(),
         /// Make a realm when somebody first enters it. Else realms that are not configured are refused:
@@ -179,6 +182,12 @@ sections! {
         rawsocket: Listeners = Listeners::loopback(9001),
         /// WAMP over RawSocket with TLS.
         rawsockets: Listeners = Listeners::none(),
+        /// HTTP for who runs the broker: `/admin/…`, which the other listeners do not have then, and `/metrics`. With a certificate it
+        /// speaks TLS.
+        admin: Listeners = Listeners::none(),
+        /// HTTP for who watches the broker: `/metrics`, `/healthz` and `/readyz`, for everybody who can reach it. With a certificate it
+        /// speaks TLS.
+        metrics: Listeners = Listeners::none(),
     }
 
     /// One listener, written as a table.

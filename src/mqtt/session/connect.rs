@@ -277,6 +277,7 @@ impl MqttGate {
         {
             return Err(Refusal::new(ReasonCode::NotAuthorized, "not authorized to publish the will"));
         }
+        let clean_start = candidate.clean_start || !realm.clients.may_resume(&candidate.client_id, &rights);
         let replaces = realm.clients.is_connected(&candidate.client_id);
         let Some(seat) = self.node.seat_of(user, replaces) else {
             return Err(Refusal::new(ReasonCode::QuotaExceeded, "the user has as many connections as it may"));
@@ -288,7 +289,7 @@ impl MqttGate {
                 ..Identity::of(user, proved.method, self.origin(now_ms))
             },
             rights: rights.clone(),
-            clean_start: candidate.clean_start,
+            clean_start,
             expiry_s: candidate.expiry_s,
             will,
             link: self.link.clone(),

@@ -265,7 +265,7 @@ impl MqttGate {
         if self.level == Level::V5 && self.greeted {
             let mut disconnect = Disconnect::new(reason);
             disconnect.diagnostics.reason_string = (!what.is_empty()).then_some(what);
-            // Cannot fail: the strings are ours.
+            // Words that are too long are left out.
             let _ = disconnect.encode_within(self.packet_bytes_max, self.level, &mut self.last_words.tail);
         }
     }
@@ -602,7 +602,11 @@ impl Machine for MqttGate {
                     End::Shutdown => self.say_goodbye(ReasonCode::ServerShuttingDown, ""),
                     End::SlowConsumer => self.say_goodbye(ReasonCode::QuotaExceeded, ""),
                     End::TooFast => self.say_goodbye(ReasonCode::MessageRateTooHigh, ""),
-                    End::Kicked => self.say_goodbye(ReasonCode::AdministrativeAction, ""),
+                    End::Kicked => {
+                        let kick = self.link.kicked().cloned();
+                        let words = kick.map(|kick| kick.message.unwrap_or(kick.reason)).unwrap_or_default();
+                        self.say_goodbye(ReasonCode::AdministrativeAction, &words);
+                    }
                     End::NotAuthorized => self.say_goodbye(ReasonCode::NotAuthorized, ""),
                     End::Over => {}
                 }

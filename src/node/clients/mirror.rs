@@ -104,6 +104,7 @@ impl Clients {
         }
         mailbox.clear();
         drop(mailbox);
+        realm.note_left(&client.session);
         let mut record = client.record.lock();
         record.received.clear();
         record.mirrors = Some(created);

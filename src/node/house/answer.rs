@@ -143,6 +143,9 @@ impl Room<'_> {
 /// Gives a call its answer, or part of it.
 pub(super) fn say(node: &Arc<Node>, call: &Call, answer: Result<Answer, Failure>, progress: bool, now_ms: u64) {
     let Some(realm) = node.realm(&call.key.0) else { return };
+    if !progress {
+        super::admin::note(node, call, &answer);
+    }
     let (format, invocation) = (call.format(), call.key.1);
     let mut touched = Touched::default();
     // A caller that waits no more has gone; an answer that comes too late is dropped.

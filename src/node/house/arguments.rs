@@ -51,6 +51,18 @@ impl Arguments {
         Some(self.named.swap_remove(at).1)
     }
 
+    /// The next argument if it is a text, told by its place.
+    pub fn next_text(&mut self, name: &'static str) -> Result<Option<String>, Failure> {
+        match self.positional.front() {
+            None | Some(Value::Map(_)) => Ok(None),
+            Some(Value::Null) => {
+                self.positional.pop_front();
+                Ok(None)
+            }
+            Some(_) => self.text(name).map(Some),
+        }
+    }
+
     fn required(&mut self, name: &'static str) -> Result<Value, Failure> {
         self.next(name).ok_or_else(|| Failure::invalid(format!("the argument {name} is missing")))
     }
@@ -82,7 +94,20 @@ impl Arguments {
     ///
     /// # Errors
     /// There is something else, or an option that nobody knows.
-    pub fn options(mut self, known: &[&str]) -> Result<Options, Failure> {
+    pub fn options(self, known: &[&str]) -> Result<Options, Failure> {
+        let options = self.any_options()?;
+        if let Some((name, _)) = options.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            let known = known.join(", ");
+            return Err(Failure::invalid(format!("there is no option {name:?}; there are: {known}")));
+        }
+        Ok(options)
+    }
+
+    /// What is left: options, whatever they are.
+    ///
+    /// # Errors
+    /// There is something else.
+    pub fn any_options(mut self) -> Result<Options, Failure> {
         let mut options = self.named;
         match self.positional.pop_front() {
             None | Some(Value::Null) => {}
@@ -91,10 +116,6 @@ impl Arguments {
         }
         if !self.positional.is_empty() {
             return Err(Failure::invalid("there are too many arguments"));
-        }
-        if let Some((name, _)) = options.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            let known = known.join(", ");
-            return Err(Failure::invalid(format!("there is no option {name:?}; there are: {known}")));
         }
         Ok(Options(options))
     }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{CallKey, Item, Queue};
+use super::meta::Answerer;
+use super::{CallKey, Item, Queue, admin, meta};
 use crate::delivery::backlog::Backlog;
 use crate::delivery::outbox::Outbox;
 use crate::node::mailbox::Mailbox;
@@ -21,7 +22,7 @@ use crate::types::topic::{Topic, TopicPattern};
 pub(super) const CALLEE: SessionId = SessionId(0);
 
 /// A procedure of the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Procedure {
     KeyGet,
     KeyList,
@@ -37,6 +38,8 @@ pub(super) enum Procedure {
     DurableList,
     DurableRemove,
     GetEvents,
+    /// Of the meta API, or for who runs the broker.
+    Meta(Answerer),
     /// Answered by a room above.
     Guest(&'static str),
 }
@@ -66,7 +69,9 @@ const PROCEDURES: [(&str, Procedure); 14] = [
 ];
 
 /// Those that rooms above answer.
-const GUESTS: [&str; 15] = [
+const GUESTS: [&str; 17] = [
+    "fennec.admin.log_level",
+    "fennec.admin.reload",
     "fennec.admin.user.list",
     "fennec.admin.user.add",
     "fennec.admin.user.passwd",
@@ -88,13 +93,15 @@ const GUESTS: [&str; 15] = [
 pub struct Inbox {
     realm: Arc<str>,
     queue: Arc<Queue>,
-    procedures: HashMap<RegistrationId, Procedure>,
+    procedures: HashMap<RegistrationId, (&'static str, Procedure)>,
 }
 
 /// A call to be answered.
 #[derive(Clone)]
 pub(super) struct Call {
     pub key: CallKey,
+    /// The procedure, as it is called and what it is.
+    pub uri: &'static str,
     pub procedure: Procedure,
     pub caller: Discloser,
     pub receive_progress: bool,
@@ -120,7 +127,9 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
     let mut procedures = HashMap::new();
     let mut dealer = realm.dealer.lock();
     let guests = GUESTS.map(|uri| (uri, Procedure::Guest(uri)));
-    for (uri, procedure) in PROCEDURES.into_iter().chain(guests) {
+    let meta = meta::PROCEDURES.into_iter().chain(admin::PROCEDURES);
+    let meta = meta.map(|(uri, answer)| (uri, Procedure::Meta(answer)));
+    for (uri, procedure) in PROCEDURES.into_iter().chain(meta).chain(guests) {
         let Ok(topic) = Topic::from_uri(uri) else { continue };
         let command = Register {
             request: RequestId(0),
@@ -143,7 +152,7 @@ pub(super) fn provide(realm: &Realm, queue: &Arc<Queue>) {
                 call_reroute: false,
             },
         };
-        procedures.insert(dealer.provide(CALLEE, &session, &command, 0), procedure);
+        procedures.insert(dealer.provide(CALLEE, &session, &command, 0), (uri, procedure));
     }
     // Nobody else has had the session yet.
     let _ = session.inbox.set(Inbox { realm: realm.name.clone(), queue: queue.clone(), procedures });
@@ -186,10 +195,11 @@ impl Wire for Calls {
 
 impl Inbox {
     fn call(&self, key: CallKey, invocation: &Invocation<'_, Arc<Session>>) -> Result<Call, Unencodable> {
-        let procedure = *self.procedures.get(&invocation.registration).ok_or(Unencodable::Gone)?;
+        let (uri, procedure) = *self.procedures.get(&invocation.registration).ok_or(Unencodable::Gone)?;
         let caller = invocation.caller.ok_or(Unencodable::Gone)?.clone();
         Ok(Call {
             key,
+            uri,
             procedure,
             caller,
             receive_progress: invocation.receive_progress,

@@ -47,7 +47,8 @@ impl Room<'_> {
     }
 }
 
-fn entry(info: &DurableInfo) -> Value {
+/// What is told of one.
+pub(super) fn entry(info: &DurableInfo) -> Value {
     let (uri, policy) = info.pattern.uri();
     let row = &info.row;
     let mut entry = vec![

@@ -13,11 +13,13 @@
 //! - [`subscriptions`], [`durables`] and [`history`]: `fennec.subscription.*`, `fennec.durable.*`, `wamp.subscription.get_events`;
 //!   what they read of the past is [`asked`] for.
 //! - [`watches`]: calls that wait for a key to change.
+//! - [`meta`] and [`admin`]: who and what is there, for clients and for who runs the broker; every change by the latter is noted.
 //! - [`guests`]: calls that rooms above answer.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
 //!
 //! The work is done by one thread, which must not block: what has to be read from the store is read by the history's own threads.
 
+mod admin;
 mod answer;
 mod arguments;
 mod asked;
@@ -29,6 +31,7 @@ mod guests;
 mod history;
 mod keys;
 mod locks;
+mod meta;
 mod placed;
 mod subscriptions;
 #[cfg(test)]
@@ -37,7 +40,7 @@ mod watches;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
@@ -63,6 +66,8 @@ use callee::{Call, Procedure};
 use fresh::{Fresh, Tide};
 use guests::Guests;
 pub use guests::{Declined, Guest, GuestCall};
+pub use meta::Herald;
+use meta::News;
 use placed::Placed;
 use watches::Watches;
 
@@ -74,6 +79,8 @@ type CallKey = (Arc<str>, InvocationId);
 pub struct House {
     queue: Arc<Queue>,
     tide: Arc<Tide>,
+    /// The time, as far as it was told last.
+    clock_ms: Arc<AtomicU64>,
     /// Held by whoever works.
     desk: Mutex<Desk>,
     /// Something on the desk minds the time.
@@ -100,6 +107,11 @@ enum Item {
     Changed {
         realm: Arc<str>,
         topic: Box<str>,
+    },
+    /// Something that somebody in a realm is subscribed to.
+    News {
+        realm: Arc<str>,
+        news: News,
     },
     /// A place in the log was found, or could not be.
     Found {
@@ -200,6 +212,7 @@ impl House {
     /// Offers the procedures in a realm.
     pub(super) fn furnish(&self, realm: &Realm) {
         realm.bell.install(&self.queue, &self.tide);
+        realm.herald.install(&self.queue, &self.clock_ms);
         callee::provide(realm, &self.queue);
     }
 
@@ -240,7 +253,8 @@ impl House {
     }
 
     /// Time has passed.
-    pub(super) fn tick(&self) {
+    pub(super) fn tick(&self, now_ms: u64) {
+        self.clock_ms.store(now_ms, Ordering::Relaxed);
         if self.minds_time.swap(false, Ordering::Relaxed) {
             self.queue.push(Item::Tick);
         }
@@ -287,6 +301,7 @@ impl Room<'_> {
             Item::Outcome { key, outcome } => self.outcome(&key, outcome),
             Item::Owed(command) => self.desk.owed.push(command),
             Item::Changed { realm, topic } => self.changed(&realm, &topic),
+            Item::News { realm, news } => self.tell(&realm, news),
             Item::Found { key, found } => self.found(&key, found),
             Item::Page { key, page } => self.page(&key, page),
             Item::Await(awaited) => self.desk.awaited.push(awaited),
@@ -324,6 +339,7 @@ impl Room<'_> {
             Procedure::DurableList => self.durable_list(&call),
             Procedure::DurableRemove => self.durable_remove(&call),
             Procedure::GetEvents => self.get_events(&call),
+            Procedure::Meta(answer) => answer(self, &call),
             Procedure::Guest(name) => self.pass_on(name, &call),
         };
         match done {

@@ -96,6 +96,12 @@ impl Topic {
         self.name.starts_with('$')
     }
 
+    /// Whether it is one of those by which the broker tells of its sessions, subscriptions and registrations (WAMP, Meta API). Who is
+    /// subscribed to everything does not mean these.
+    pub fn is_meta(&self) -> bool {
+        self.name.starts_with("wamp/")
+    }
+
     /// Whether it belongs to the broker, so that no client may publish to it: topics that begin with `$` (MQTT 5, 4.7.2),
     /// and those whose first level is `wamp` (WAMP, Reserved URIs) or `fennec`. `$rpc/…` is one of them: the MQTT gate
     /// takes what it means by it before it asks.

@@ -404,8 +404,12 @@ impl Machine for WampGate {
     }
 
     fn end(&mut self, reason: End, _: u64) {
+        let kick = self.link.kicked().cloned().filter(|_| reason == End::Kicked);
         let (uri, text) = match reason {
             End::Shutdown => ("wamp.close.system_shutdown", "the broker stops"),
+            End::Kicked if kick.is_some() => kick
+                .as_ref()
+                .map_or(("", ""), |kick| (kick.reason.as_str(), kick.message.as_deref().unwrap_or_default())),
             End::Kicked | End::TakenOver | End::Over => ("wamp.close.killed", "an administrator ended the session"),
             End::NotAuthorized => (NOT_AUTHORIZED, "what this session may do has changed: come in again"),
             End::SlowConsumer => (QUOTA_EXCEEDED, "the client does not read what it subscribed to"),
@@ -415,7 +419,9 @@ impl Machine for WampGate {
             State::Open(_) => {
                 self.close_session(false);
                 let mut details = DictWriter::new(self.wire.format);
-                details.text("message", text);
+                if !text.is_empty() {
+                    details.text("message", text);
+                }
                 self.say(&Message::Goodbye { details: details.finish(), reason: uri.into() });
             }
             State::Closed => {}

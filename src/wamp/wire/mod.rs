@@ -13,6 +13,7 @@ pub(super) use rpc::text_args;
 use std::sync::Arc;
 
 use super::serializer::{self, Framing, SEPARATOR, SEPARATOR_DECIMAL};
+use crate::node::metrics::Protocol;
 use crate::node::revoke::Revoked;
 use crate::node::session::{Session, Touched};
 use crate::node::wire::{Encoded, Unencodable, Wire, WireId, WireRef};
@@ -69,6 +70,10 @@ pub fn of(wire: serializer::Wire) -> WireRef {
 impl Wire for GateWire {
     fn id(&self) -> WireId {
         self.id
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Wamp
     }
 
     fn event(&self, event: &Event<'_>, terms: &Terms, _: bool, out: &mut Vec<u8>) -> Result<Encoded, Unencodable> {

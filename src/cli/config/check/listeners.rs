@@ -25,8 +25,14 @@ impl Check {
                 if let Some(realm) = &one.table.realm {
                     self.known_realm(realms, &format!("{key}.realm"), realm);
                 }
+                let by_certificate = matches!(protocol, Protocol::Admin | Protocol::Metrics);
+                let is_tls = is_tls || (by_certificate && (one.table.cert.is_some() || one.table.key.is_some()));
                 let files = self.tls_files(&key, is_tls, one, &tls);
-                let anonymous = self.anonymous(file, &key, one);
+                let anonymous = match protocol {
+                    // Nobody is asked who it is.
+                    Protocol::Metrics => Anonymous::Refused,
+                    _ => self.anonymous(file, &key, one),
+                };
                 let (proxy, trusted_proxies) = self.proxies(&key, one, &trusted);
                 listeners.push(Listener {
                     protocol,
@@ -131,7 +137,7 @@ impl Check {
     }
 }
 
-fn by_protocol(file: &File) -> [(&'static str, Protocol, bool, &Listeners); 6] {
+fn by_protocol(file: &File) -> [(&'static str, Protocol, bool, &Listeners); 8] {
     let listen = &file.listen;
     [
         ("mqtt", Protocol::Mqtt, false, &listen.mqtt),
@@ -140,6 +146,8 @@ fn by_protocol(file: &File) -> [(&'static str, Protocol, bool, &Listeners); 6] {
         ("https", Protocol::Http, true, &listen.https),
         ("rawsocket", Protocol::RawSocket, false, &listen.rawsocket),
         ("rawsockets", Protocol::RawSocket, true, &listen.rawsockets),
+        ("admin", Protocol::Admin, false, &listen.admin),
+        ("metrics", Protocol::Metrics, false, &listen.metrics),
     ]
 }
 

@@ -40,6 +40,7 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         uplinks,
         log: check.log(&file),
         log_format: file.log_format,
+        audit_log: file.audit_log.clone(),
         default_realm: Arc::from(&*file.default_realm),
         auto_realms: file.auto_realms,
         limits: Limits {

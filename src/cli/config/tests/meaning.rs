@@ -125,7 +125,7 @@ fn a_listener_takes_its_own_certificate_before_the_common_one() {
     let path = |name: &str| scene.folder.path().join(name);
     ["c1", "k1", "c2", "k2"].iter().for_each(|name| fs::write(path(name), "").unwrap());
     let tls: Vec<_> = scene.load().listeners.into_iter().filter_map(|one| one.tls).collect();
-    let files = |cert, key| tls::Files::of_server(&path(cert), &path(key));
+    let files = |cert, key| crate::net::tls::Files::of_server(&path(cert), &path(key));
     assert_eq!(tls, [files("c2", "k2"), files("c1", "k1")], "and paths are relative to the file");
 }
 

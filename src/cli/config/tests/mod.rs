@@ -10,6 +10,7 @@ mod documentation;
 mod meaning;
 mod services;
 mod sources;
+mod tls;
 mod uplinks;
 
 /// A hash of nothing in particular.

@@ -101,7 +101,10 @@ fn mistakes_in_the_environment_and_in_flags_are_named() {
             Scene::new("").flag("--set limits.drain", "limits.drain", "3"),
             "--set limits.drain: unknown key \"limits.drain\"; did you mean \"limits.drain_s\"?",
         ),
-        (Scene::new("").flag("--set user", "user", "x"), "--set user: unknown key \"user\""),
+        (
+            Scene::new("").flag("--set user", "user", "x"),
+            "--set user: unknown key \"user\"; did you mean \"users_file\"?",
+        ),
     ];
     for (scene, expected) in cases {
         assert_eq!(scene.problems(), [expected]);

@@ -5,7 +5,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::*;
 use crate::mqtt::codec::Auth;
-use crate::node::link::End;
+use crate::node::link::{End, Kick};
 
 fn user(name: &str, password: &str, realms: &[&str]) -> UserEntry {
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
@@ -360,5 +360,16 @@ fn client_that_is_kicked_or_too_slow_is_told() {
         let mut peer = world.join(v5("c"));
         peer.gate.link().end(end);
         assert_eq!(peer.hear(), [&*format!("disconnect {said}"), "closed"]);
+    }
+}
+
+#[test]
+fn client_that_is_killed_is_told_the_words_of_who_kills_it() {
+    let world = World::new();
+    for (message, told) in [(Some("go away"), "go away"), (None, "app.over")] {
+        let mut peer = world.join(v5("c"));
+        let kick = Kick { reason: "app.over".to_owned(), message: message.map(str::to_owned) };
+        assert!(peer.gate.link().kick(kick.clone()) && !peer.gate.link().kick(kick), "once");
+        assert_eq!(peer.hear(), [&*format!("disconnect AdministrativeAction ({told})"), "closed"]);
     }
 }

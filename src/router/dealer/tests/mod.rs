@@ -217,6 +217,7 @@ fn line(output: &Output<'_, u64>) -> String {
             line.extend(invocation.progress.then_some(" progress"));
             line.extend(invocation.continues.then_some(" continues"));
             line.extend(invocation.receive_progress.then_some(" receive_progress"));
+            line.extend(invocation.trust.map(|trust| format!(" trust={trust}")));
             line.extend(invocation.timeout_ms.map(|timeout_ms| format!(" timeout={timeout_ms}")));
             line
         }

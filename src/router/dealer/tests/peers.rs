@@ -5,6 +5,7 @@ mod calling;
 mod parts;
 mod random;
 mod registering;
+mod rerouting;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 

@@ -176,7 +176,7 @@ impl WampGate {
 }
 
 /// What this broker can do beyond the basic profile; exactly what is implemented.
-const BROKER_FEATURES: [&str; 10] = [
+const BROKER_FEATURES: [&str; 12] = [
     "event_history",
     "event_retention",
     "pattern_based_subscription",
@@ -184,11 +184,13 @@ const BROKER_FEATURES: [&str; 10] = [
     "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
+    "session_meta_api",
     "sharded_subscription",
     "subscriber_blackwhite_listing",
+    "subscription_meta_api",
     "subscription_revocation",
 ];
-const DEALER_FEATURES: [&str; 13] = [
+const DEALER_FEATURES: [&str; 15] = [
     "call_canceling",
     "call_reroute",
     "call_timeout",
@@ -198,7 +200,9 @@ const DEALER_FEATURES: [&str; 13] = [
     "payload_passthru_mode",
     "progressive_call_invocations",
     "progressive_call_results",
+    "registration_meta_api",
     "registration_revocation",
+    "session_meta_api",
     "sharded_registration",
     "shared_registration",
     "testament_meta_api",

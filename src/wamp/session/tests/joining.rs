@@ -96,9 +96,11 @@ fn welcome_tells_who_one_is_and_what_the_broker_can_do() {
             r#""authprovider":"static","agent":"fennec-"#,
             env!("CARGO_PKG_VERSION"),
             r#"","roles":{"broker":{"features":{"event_history":true,"event_retention":true,"pattern_based_subscription":true,"#,
-            r#""payload_passthru_mode":true,"publication_trustlevels":true,"publisher_exclusion":true,"publisher_identification":true,"sharded_subscription":true,"subscriber_blackwhite_listing":true,"subscription_revocation":true}},"#,
+            r#""payload_passthru_mode":true,"publication_trustlevels":true,"publisher_exclusion":true,"publisher_identification":true,"#,
+            r#""session_meta_api":true,"sharded_subscription":true,"subscriber_blackwhite_listing":true,"subscription_meta_api":true,"subscription_revocation":true}},"#,
             r#""dealer":{"features":{"call_canceling":true,"call_reroute":true,"call_timeout":true,"call_trustlevels":true,"caller_identification":true,"#,
-            r#""pattern_based_registration":true,"payload_passthru_mode":true,"progressive_call_invocations":true,"progressive_call_results":true,"registration_revocation":true,"#,
+            r#""pattern_based_registration":true,"payload_passthru_mode":true,"progressive_call_invocations":true,"progressive_call_results":true,"#,
+            r#""registration_meta_api":true,"registration_revocation":true,"session_meta_api":true,"#,
             r#""sharded_registration":true,"shared_registration":true,"testament_meta_api":true}}}}]"#
         )],
     );

@@ -1,5 +1,6 @@
 //! Clients that speak JSON text to their machines, on one node, with a clock of their own.
 
+mod admin;
 mod asking;
 mod calling;
 mod disclosing;
@@ -11,6 +12,7 @@ mod history;
 mod joining;
 mod keys;
 mod locking;
+mod meta;
 mod passing;
 mod proving;
 mod publishing;
