@@ -106,6 +106,8 @@ struct Read {
     keys: Arc<Vec<NamedKey>>,
 }
 
+type Parse = fn(&str) -> Result<Vec<NamedKey>, String>;
+
 /// By which a change of the file is noticed.
 #[derive(Clone, Copy, PartialEq)]
 struct Stamp(Option<SystemTime>, u64);
@@ -128,7 +130,7 @@ impl Keys {
     }
 
     fn renew(&self) -> Result<(), String> {
-        let (path, parse): (&Path, fn(&str) -> Result<Vec<NamedKey>, String>) = match &self.source {
+        let (path, parse): (&Path, Parse) = match &self.source {
             KeySource::Secret(secret) => {
                 let key = NamedKey { id: None, algorithm: None, key: Key::Hmac(secret.clone()) };
                 let none = Stamp(None, 0);

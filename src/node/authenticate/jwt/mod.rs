@@ -158,7 +158,7 @@ impl Issuer {
         };
         let realms = claims
             .get(&self.realms_claim)
-            .map(|realms| texts(realms))
+            .map(texts)
             .map_or(Some(None), |list| list.map(|list| Some(list.into_iter().map(Arc::from).collect())))?;
         Some(User {
             provider: "jwt",

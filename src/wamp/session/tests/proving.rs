@@ -119,8 +119,8 @@ fn wamp_scram_proves_by_both_key_derivations_and_the_broker_proves_itself() {
         let (answer, server) = answer_scram(&extra, escaped, "s3cret");
         client.send(&answer);
         let welcome = client.received().remove(0);
-        let told = format!(r#""authmethod":"wamp-scram","authprovider":"static""#);
-        assert!(welcome.contains(&told) && welcome.contains(&format!(r#""authextra":{{"verifier":"v={server}"}}"#)));
+        let told = r#""authmethod":"wamp-scram","authprovider":"static""#;
+        assert!(welcome.contains(told) && welcome.contains(&format!(r#""authextra":{{"verifier":"v={server}"}}"#)));
     }
 }
 
@@ -234,7 +234,8 @@ fn a_key_that_is_unknown_another_s_or_does_not_sign_this_challenge_is_refused_al
     let world = world();
     let mut first = world.connect();
     let old = challenged(&mut first, &cryptosign_hello("", &key_pair(1), ""), "cryptosign");
-    let cases: [(&str, u8, &dyn Fn(&Value) -> String); 6] = [
+    type Sign<'a> = &'a dyn Fn(&Value) -> String;
+    let cases: [(&str, u8, Sign<'_>); 6] = [
         ("", 9, &|extra| signed(&key_pair(9), extra, [0; 32])),
         (r#""authid":"kim","#, 9, &|extra| signed(&key_pair(9), extra, [0; 32])),
         (r#""authid":"ghost","#, 1, &|extra| signed(&key_pair(1), extra, [0; 32])),
