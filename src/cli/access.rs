@@ -80,13 +80,16 @@ impl Access {
             let path = access.config.lock().users_file.clone();
             let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
             let mut seen = path.as_deref().map(stamp);
+            let mut last = seen;
             loop {
                 let signalled = tokio::select! {
                     _ = hangup.recv() => true,
                     () = tokio::time::sleep(LOOK) => false,
                 };
                 let now = path.as_deref().map(stamp);
-                if !signalled && now == seen {
+                // One that changes still is being written.
+                let settled = now == std::mem::replace(&mut last, now);
+                if !signalled && (now == seen || !settled) {
                     continue;
                 }
                 seen = now;

@@ -87,7 +87,7 @@ impl Visit {
             return Err(Failure::NothingThere { path: path.to_owned() });
         }
         if let Some((_, gate)) = self.server.settings.websockets.iter().find(|(at, _)| *at == path) {
-            self.check_open(request.headers())?;
+            self.check_room(request.headers())?;
             let anonymous = self.may_be_anonymous(request.headers());
             let now_ms = self.server.clock.now_ms();
             let cookie = |headers: &HeaderMap| cookie::carried(&self.server.node, headers, self.tls, now_ms);
@@ -150,7 +150,7 @@ impl Visit {
     /// Not for web pages; who posts proves it in his own way.
     async fn hook(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         only(&request, "POST")?;
-        self.check_open(request.headers())?;
+        self.check_room(request.headers())?;
         let path = request.uri().path();
         let hook = self.server.settings.hooks.iter().find(|hook| Some(hook.name()) == path.strip_prefix(HOOKS));
         let hook = hook.ok_or_else(|| Failure::NothingThere { path: path.to_owned() })?;
@@ -185,15 +185,18 @@ impl Visit {
     /// What holds for everything that reaches the router: it is asked by `method`, by no foreign page, and not too late. A
     /// browser that only wants to know whether its page may ask (WHATWG Fetch, CORS-preflight) has its answer here.
     fn before(&self, request: &Request<Incoming>, method: &'static str) -> Result<Option<Answer>, Failure> {
-        self.check_open(request.headers())?;
+        self.check_room(request.headers())?;
         preflight(request, method)
     }
 
     pub(super) fn check_open(&self, headers: &HeaderMap) -> Result<(), Failure> {
         access::check_origin(&self.server.settings.allowed_origins, headers)?;
-        if self.server.node.is_draining() {
-            return Err(Failure::Draining);
-        }
+        if self.server.node.is_draining() { Err(Failure::Draining) } else { Ok(()) }
+    }
+
+    /// The same of what takes memory: operators, who may free some, are not asked.
+    fn check_room(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        self.check_open(headers)?;
         if self.server.node.is_tight() { Err(Failure::MemoryFull) } else { Ok(()) }
     }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::link::End;
+use super::realm::Realm;
 use super::session::Session;
-use super::users::{ANONYMOUS, UserEntry, UserError};
+use super::users::{ANONYMOUS, User, UserEntry, UserError};
 use super::{Authorize, Node};
+use crate::router::authorize::Rights;
 
 impl Node {
     /// Puts other users and roles in the place of those that are there. Connections whose user is gone or is not what it was, or
@@ -38,6 +40,14 @@ impl Node {
             }
         }
         Ok(ended)
+    }
+}
+
+impl Realm {
+    /// Whether somebody who was let in may still be here, with these rights: users and roles may have been replaced while it was
+    /// looked into. To be asked when its session is in the realm, where [`Node::replace_access`] finds it from then on.
+    pub fn still_holds(&self, node: &Node, user: &User, client_id: Option<&str>, rights: &Rights) -> bool {
+        node.users.still_has(user) && self.rights(user, client_id).as_ref() == Some(rights)
     }
 }
 

@@ -67,6 +67,9 @@ pub struct User {
     pub expires_s: Option<u64>,
 }
 
+/// Who vouches for users of the configuration.
+const PROVIDER: &str = "static";
+
 /// Name and role of clients that do not say who they are.
 pub const ANONYMOUS: &str = "anonymous";
 
@@ -224,6 +227,12 @@ impl Users {
         Ok(gone.map(|(name, _)| name.clone()).collect())
     }
 
+    /// Whether a user of the configuration is still there, with the same role. Of others nothing is known here.
+    pub(super) fn still_has(&self, user: &User) -> bool {
+        let is_ours = user.provider == PROVIDER && *user.name != *ANONYMOUS;
+        !is_ours || self.table().by_name.get(&user.name).is_some_and(|entry| entry.user.role == user.role)
+    }
+
     fn table(&self) -> Arc<Table> {
         self.table.read().clone()
     }
@@ -369,7 +378,7 @@ impl User {
     /// A user of the configuration.
     pub fn new(name: impl Into<Arc<str>>, role: impl Into<Arc<str>>, realms: Option<Vec<Arc<str>>>) -> User {
         let (name, role) = (name.into(), role.into());
-        User { name, role, realms, provider: "static", extra: None, permissions: None, expires_s: None }
+        User { name, role, realms, provider: PROVIDER, extra: None, permissions: None, expires_s: None }
     }
 
     /// Somebody who did not say who it is; every realm is open to it, and its role says what it may do there.

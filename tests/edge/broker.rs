@@ -63,6 +63,10 @@ impl Broker {
         self.folder.path().join(name)
     }
 
+    pub fn port(&self, listener: &str) -> u16 {
+        self.ports[listener]
+    }
+
     pub fn connect(&self, listener: &str) -> TcpStream {
         let socket = TcpStream::connect(("127.0.0.1", self.ports[listener])).expect("a connection");
         socket.set_read_timeout(Some(PATIENCE)).unwrap();

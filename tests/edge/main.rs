@@ -7,3 +7,4 @@ mod mqtt;
 mod pki;
 mod proxy;
 mod tls;
+mod tools;

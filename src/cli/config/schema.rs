@@ -526,7 +526,8 @@ sections! {
     pub(super) struct User in "" {
         /// Its name: MQTT user name, WAMP `authid`. Required.
         name: Option<String> = None,
-        /// Hash of its password as `fennec hash-password` prints it: argon2id, PHC string. For MQTT passwords and WAMP tickets.
+        /// Hash of its password as `fennec hash-password` prints it: argon2id, PHC string; or one of Mosquitto's, `$7$…` or `$6$…`. For
+        /// MQTT passwords and WAMP tickets.
         password_hash: Option<String> = None,
         /// Key for WAMP challenge-response authentication, as `fennec hash-password` prints it.
         wampcra: Option<WampCra> = None,

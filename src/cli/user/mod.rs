@@ -14,8 +14,6 @@ use edit::{EditError, NewUser, UsersFile};
 
 pub mod edit;
 pub mod procedures;
-#[cfg(test)]
-mod tests;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {

@@ -61,6 +61,7 @@ pub(super) struct Candidate {
 pub(super) struct Opening {
     candidate: Arc<Candidate>,
     realm: Arc<Realm>,
+    user: Arc<User>,
     rights: Rights,
     /// How the log is asked, if it is.
     entering: Option<Arc<Entering>>,
@@ -303,7 +304,7 @@ impl MqttGate {
             let (candidate, node) = (candidate.clone(), self.node.clone());
             move |present: bool, mailbox: &mut Mailbox| greet(&candidate, &node, present, mailbox)
         };
-        let opening = Opening { candidate, realm, rights, entering: None };
+        let opening = Opening { candidate, realm, user: proved.user.clone(), rights, entering: None };
         let clients = &opening.realm.clients;
         if clients.must_enter(&connecting) {
             let entering = clients.enter(&self.node, &opening.realm, connecting, Box::new(greet)).map_err(refused)?;
@@ -338,7 +339,7 @@ impl MqttGate {
 
     /// The connection has its session.
     fn open(&mut self, opening: Opening, connected: Connected, now_ms: u64) {
-        let Opening { candidate, realm, rights, .. } = opening;
+        let Opening { candidate, realm, user, rights, .. } = opening;
         let client = connected.client;
         tracing::debug!(
             peer = %self.peer,
@@ -351,6 +352,7 @@ impl MqttGate {
         );
         self.node.metrics.handshake.observe_us(now_ms.saturating_sub(self.opened_ms) * 1000);
         let session = client.session.id;
+        let holds = realm.still_holds(&self.node, &user, Some(client.client_id()), &rights);
         let mut publisher =
             Publisher::new(self.node.clone(), realm, Some(session), Some(rights.clone()), Protocol::Mqtt);
         publisher.listen(self.link.clone());
@@ -381,6 +383,8 @@ impl MqttGate {
         // Its password was being checked, perhaps, when all others were told.
         if self.node.is_draining() {
             self.link.end(End::Shutdown);
+        } else if !holds {
+            self.link.end(End::NotAuthorized);
         }
     }
 

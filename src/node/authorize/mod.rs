@@ -25,8 +25,6 @@ use crate::types::topic::TopicPattern;
 use crate::types::value::Value;
 
 mod call;
-#[cfg(test)]
-mod tests;
 
 /// What somebody is asked.
 #[derive(Clone, Debug, PartialEq)]

@@ -256,6 +256,21 @@ scenario("subscriptions and registrations can be ended", () =>
   }),
 );
 
+scenario("testaments are published when the session is over", () =>
+  withSessions(1, async (heir) => {
+    const seen = events();
+    await heir.subscribe("com.testament", seen.handler);
+    const add = (session, args, more) => within(session.call("wamp.session.add_testament", args, more), "the result");
+    await withSessions(2, async (one, other) => {
+      await add(one, ["com.testament", ["last"], {}]);
+      await add(one, ["com.testament", ["first"], {}], { scope: "detached" });
+      await add(other, ["com.testament", ["never"], {}]);
+      await within(other.call("wamp.session.flush_testaments"), "the result");
+    });
+    assert.deepEqual(await seen.firsts(2), ["first", "last"]);
+  }),
+);
+
 scenario("many events keep their order", () =>
   withSessions(2, async (subscriber, publisher) => {
     const seen = events();

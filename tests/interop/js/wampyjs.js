@@ -21,6 +21,7 @@ async function join(more = {}) {
     autoReconnect: false,
     uriValidation: "loose",
     serializer: new serializers[args.serializer](),
+    payloadSerializers: { cbor: new CborSerializer() },
     ...more,
   });
   client.welcome = await within(client.connect(), "the WELCOME");
@@ -216,6 +217,40 @@ scenario("subscriptions and registrations can be ended", () =>
     await within(one.register("com.once", () => {}), "REGISTERED");
     await within(one.unregister("com.once"), "UNREGISTERED");
     assert.equal(await refusal(other.call("com.once")), "wamp.error.no_such_procedure");
+  }),
+);
+
+scenario("payloads in passthru mode arrive as they were packed", () =>
+  withClients(2, async (one, other) => {
+    // This library writes no binary in JSON.
+    const binary = args.serializer !== "json";
+    const mode = binary
+      ? { ppt_scheme: "x_own", ppt_serializer: "cbor", ppt_keyid: "key1" }
+      : { ppt_scheme: "mqtt", ppt_serializer: "native" };
+    const packed = { argsList: [1, "two", [3]], argsDict: { four: 4 } };
+    const seen = events();
+    await within(one.subscribe("com.ppt", seen.handler), "SUBSCRIBED");
+    await within(other.publish("com.ppt", packed, mode), "PUBLISHED");
+    const event = await seen.next();
+    assert.deepEqual([event.argsList, event.argsDict], [packed.argsList, packed.argsDict]);
+    for (const [name, value] of Object.entries(mode)) assert.equal(event.details[name], value);
+    const echo = ({ argsList, argsDict }) => ({ argsList, argsDict, options: mode });
+    await within(one.register("com.ppt.echo", echo), "REGISTERED");
+    const answer = await result(other.call("com.ppt.echo", packed, mode));
+    assert.deepEqual([answer.argsList, answer.argsDict], [packed.argsList, packed.argsDict]);
+    assert.equal(answer.details.ppt_scheme, mode.ppt_scheme);
+  }),
+);
+
+scenario("testaments are published when the session is over", () =>
+  withClients(1, async (heir) => {
+    const seen = events();
+    await within(heir.subscribe("com.testament", seen.handler), "SUBSCRIBED");
+    await withClients(1, async (client) => {
+      const testament = { argsList: ["com.testament", ["last"], {}], argsDict: { scope: "destroyed" } };
+      await result(client.call("wamp.session.add_testament", testament));
+    });
+    assert.deepEqual(await seen.firsts(1), ["last"]);
   }),
 );
 

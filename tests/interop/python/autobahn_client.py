@@ -1,9 +1,17 @@
 """WAMP by autobahn-python: `--transport ws` or `rs`, `--serializer json`, `msgpack` or `cbor`, `--batched yes`."""
 
 import asyncio
+import json
 
 from autobahn.wamp.exception import ApplicationError
-from autobahn.wamp.types import CallOptions, CallResult, PublishOptions, RegisterOptions, SubscribeOptions
+from autobahn.wamp.types import (
+    CallOptions,
+    CallResult,
+    EncodedPayload,
+    PublishOptions,
+    RegisterOptions,
+    SubscribeOptions,
+)
 
 from tap import run, same, scenario
 from wamp import Events, connect, refusal, within
@@ -352,6 +360,56 @@ async def no_more_calls_than_the_concurrency_reach_a_callee(args):
         gate.set()
         same(await within(asyncio.gather(*calls)), ["done", "done"])
         same(await within(caller.call("com.busy")), "done")
+
+
+class Inverse:
+    """A payload codec that turns every bit around: binary that is no text, and that nobody else reads."""
+
+    def encode(self, is_originating, uri, args=None, kwargs=None):
+        plain = json.dumps([uri, args, kwargs]).encode()
+        return EncodedPayload(bytes(255 - byte for byte in plain), "x_inverse", "json", "key1")
+
+    def decode(self, is_originating, uri, encoded):
+        same((encoded.enc_algo, encoded.enc_serializer, encoded.enc_key), ("x_inverse", "json", "key1"))
+        found, args, kwargs = json.loads(bytes(255 - byte for byte in encoded.payload))
+        return found, args, kwargs
+
+
+@scenario
+async def payloads_that_the_sessions_encode_pass_untouched(args):
+    async with await connect(args) as one, await connect(args) as other, await connect(args) as stranger:
+        one.set_payload_codec(Inverse())
+        other.set_payload_codec(Inverse())
+        seen, unread = Events(), Events()
+        await within(one.subscribe(seen, "com.secret", DETAILS))
+        await within(stranger.subscribe(unread, "com.secret", DETAILS))
+        await within(other.publish("com.secret", "a", [1, 2], key="value", options=TOLD))
+        args_, kwargs, details = await seen.next()
+        same((args_, kwargs, details.enc_algo), (("a", [1, 2]), {"key": "value"}, "x_inverse"))
+        # Who has no codec for it is shown nothing.
+        await within(stranger.publish("com.secret", "plain", options=PublishOptions(acknowledge=True, exclude_me=False)))
+        same((await unread.next())[0], ("plain",))
+        await within(one.register(lambda first, second: first + second, "com.secret.add"))
+        same(await within(other.call("com.secret.add", 2, 3)), 5)
+
+
+@scenario
+async def testaments_are_published_when_the_session_is_lost(args):
+    add, flush = "wamp.session.add_testament", "wamp.session.flush_testaments"
+    async with await connect(args) as heir:
+        seen = Events()
+        await within(heir.subscribe(seen, "com.testament", DETAILS))
+        async with await connect(args) as lost, await connect(args) as flushed:
+            await within(lost.call(add, "com.testament", ["last"], {"of": 1}))
+            await within(lost.call(add, "com.testament", ["first"], {}, scope="detached"))
+            await within(flushed.call(add, "com.testament", ["never"], {}))
+            await within(flushed.call(flush, scope="destroyed"))
+            same(await refusal(lost.call(add, "com.testament", [], {}, scope="never")), "wamp.error.invalid_argument")
+            flushed.leave()
+            await within(flushed.left)
+            lost.cut()
+            await within(lost.left)
+        same([(await seen.next())[:2] for _ in range(2)], [(("first",), {}), (("last",), {"of": 1})])
 
 
 @scenario

@@ -94,7 +94,7 @@ impl Check {
         let (client_ca, crl) = (own(said.client_ca, &common.client_ca), own(said.crl, &common.crl));
         let unsaid = if said.client_ca.is_empty() { common.client_auth } else { ClientAuth::Required };
         let client_auth = said.client_auth.unwrap_or(unsaid);
-        if client_auth != ClientAuth::None && client_ca.is_empty() {
+        if said.client_auth.is_some_and(|auth| auth != ClientAuth::None) && client_ca.is_empty() {
             self.wrong(&format!("{table}.client_auth"), "client_ca is missing: the authorities that are believed");
         }
         if !said.crl.is_empty() && client_auth == ClientAuth::None {

@@ -6,11 +6,12 @@ use super::*;
 use crate::store::{StoreUrl, SyncMode};
 
 mod bridges;
+mod certificates;
 mod documentation;
 mod meaning;
 mod services;
 mod sources;
-mod tls;
+
 mod uplinks;
 
 /// A hash of nothing in particular.

@@ -236,7 +236,8 @@ impl Decider for Minute {
     }
 
     fn decide(&self, evidence: &Evidence, _: bool) -> Option<Check> {
-        let user = User { expires_s: Some(NOW_MS / 1000 + 60), ..User::new(&*evidence.name, "user", None) };
+        let user =
+            User { provider: "jwt", expires_s: Some(NOW_MS / 1000 + 60), ..User::new(&*evidence.name, "user", None) };
         Some(Check::Blocking(Box::new(|| Answer::of(Some(Arc::new(user)), "jwt"))))
     }
 }

@@ -292,3 +292,30 @@ fn subscription_whose_filter_leaves_an_event_out_is_not_named_with_it() {
     again.retain(|line| line.starts_with("publish"));
     assert!(again[1].contains("id=2") && !again[1].contains("id=1"), "{again:?}");
 }
+
+#[test]
+fn session_is_not_taken_up_again_with_what_its_user_may_not_have_any_more() {
+    use crate::router::authorize::{Action, Authorizer, Permission};
+    let world = World::new();
+    let may = |filter: &str| Permission {
+        actions: Action::ALL.to_vec(),
+        pattern: TopicPattern::from_filter(filter).unwrap(),
+        allow: true,
+    };
+    let authorize = |filter: &'static str| -> crate::node::Authorize {
+        let role = Role { name: "anonymous".into(), permissions: vec![may(filter)], asks: None };
+        Box::new(move |_| Authorizer::new([role.clone()]))
+    };
+    let mut peer = world.join(kept("k", 1000));
+    assert!(peer.subscribe("a/#", Q1).is_empty());
+    assert_eq!(world.node.replace_access([], authorize("a/#")), Ok(1), "its role may do something else now");
+    assert_eq!(peer.hear(), ["disconnect NotAuthorized", "closed"]);
+    let mut peer = world.connect(kept("k", 1000));
+    assert!(peer.hear()[0].starts_with("connack Success present"), "it may still have all it had");
+    assert_eq!(world.node.replace_access([], authorize("b/#")), Ok(1));
+    assert_eq!(peer.hear(), ["disconnect NotAuthorized", "closed"]);
+    let mut peer = world.connect(kept("k", 1000));
+    let heard = peer.hear();
+    assert!(heard[0].starts_with("connack Success") && !heard[0].contains("present"), "{heard:?}");
+    assert_eq!(world.node.replace_access([], authorize("b/#")), Ok(0), "nothing has changed");
+}

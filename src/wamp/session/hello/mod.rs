@@ -17,6 +17,7 @@ use super::passthru::PassthruFeatures;
 use super::{INVALID_URI, NOT_AUTHORIZED, QUOTA_EXCEEDED, State, WampGate};
 use crate::net::gate::Flow;
 use crate::node::authenticate::Proved;
+use crate::node::link::End;
 use crate::node::session::{Identity, Origin};
 use crate::node::users::ANONYMOUS;
 use crate::router::dealer::CalleeFeatures;
@@ -154,6 +155,9 @@ impl WampGate {
             self.say(&Message::Welcome { session: id, details: welcome_details(&login, proved, false) });
         }
         realm.join(session.clone());
+        if !realm.still_holds(&self.node, user, None, &rights) {
+            self.link.end(End::NotAuthorized);
+        }
         let node = self.node.clone();
         let (wire, frame_bytes_max) = (self.wire, self.frame_bytes_max);
         let mut open = Open::new(node, realm, session, rights, hello.features, wire, frame_bytes_max, &self.link);

@@ -116,7 +116,7 @@ fn messages_of_all_kinds_wait_in_order() {
     assert_eq!(say(true, true), "publish free.x");
     client.expect(&["[17,6,*]"]);
     client.check(r#"[16,7,{"acknowledge":true},"free.x"]"#, &["[17,7,*]"]);
-    assert_eq!(hook.len(), 0, "that may be remembered");
+    assert_eq!(hook.waiting(), 0, "that may be remembered");
     client.check(r#"[48,8,{},"proc"]"#, &[]);
     assert_eq!(say(true, false), "call proc", "a no for one message is one for one message");
     client.expect(&["[68,1,*,{}]"]);

@@ -74,11 +74,11 @@ fn proxies_are_networks_and_a_listener_for_them_needs_some() {
     let listener = |more: &str| format!("listen.mqtt = {{ address = \"127.0.0.1:1\", {more} }}");
     check(
         &listener("proxy_protocol = true"),
-        &["fennec.toml:1:60: listen.mqtt.proxy_protocol: nobody may connect: say which trusted_proxies do"],
+        &["fennec.toml:1:59: listen.mqtt.proxy_protocol: nobody may connect: say which trusted_proxies do"],
     );
     check(
         &listener("proxy_certificates = true"),
-        &["fennec.toml:1:64: listen.mqtt.proxy_certificates: means nothing without proxy_protocol = true"],
+        &["fennec.toml:1:63: listen.mqtt.proxy_certificates: means nothing without proxy_protocol = true"],
     );
     check(
         "trusted_proxies = [\"10.0.0.0/33\"]",
