@@ -23,10 +23,12 @@ use crate::net::seats::Seats;
 use crate::net::stream::Stream;
 use crate::net::tls::Tls;
 use crate::net::workers::Workers;
+use crate::node::authenticate::jwt::Tokens;
 use crate::node::log::Threads;
 use crate::node::metrics;
 use crate::node::users::Users;
 use crate::node::{Node, RealmSettings, Settings};
+use crate::outbound::authenticate::{Authenticators, Hook};
 use crate::queue::retention::Policy;
 use crate::store::StoreUrl;
 use crate::wamp::{self, session::Access};
@@ -183,7 +185,7 @@ async fn open(bound: Bound, door: Door, house: House, http: Arc<http::Server>, s
         }
         Protocol::RawSocket => {
             let connection = move |stream: Stream| {
-                let access = Access { anonymous: anonymous.lets_in(stream.peer()) };
+                let access = Access { anonymous: anonymous.lets_in(stream.peer()), cookie: None };
                 let gate = wamp::serve::rawsocket(&house.node, access, stream.peer().clone(), house.clock.now_ms());
                 drive(Pump::new(stream, gate, house.clock).paced(&house.node))
             };
@@ -255,7 +257,24 @@ pub(super) fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
     };
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| Failure::Run(format!("no random numbers: {error}")))?;
-    Ok(Node::new(settings, u64::from_ne_bytes(seed)))
+    let node = Node::new(settings, u64::from_ne_bytes(seed));
+    add_deciders(config, &node).map_err(|what| Failure::Refused(vec![what]))?;
+    Ok(node)
+}
+
+/// Who else decides who somebody is: tokens first, for they are looked at here.
+fn add_deciders(config: &Config, node: &Arc<Node>) -> Result<(), String> {
+    if !config.jwt.is_empty() {
+        let tokens = Tokens::new(config.jwt.iter().cloned()).map_err(|what| format!("jwt: {what}"))?;
+        node.deciders.add(Arc::new(Arc::new(tokens)));
+    }
+    if !config.authenticators.is_empty() {
+        node.deciders.add(Arc::new(Authenticators::new(node, &config.authenticators)));
+    }
+    if let Some(hook) = &config.auth_hook {
+        node.deciders.add(Arc::new(Hook::new(hook).map_err(|what| format!("auth_hook: {what}"))?));
+    }
+    Ok(())
 }
 
 fn policy(durable: &DurablePolicy) -> Policy {

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use super::args::HashPasswordArgs;
 use super::{Failure, print};
-use crate::node::users::{SALT_BYTES, Salted};
+use crate::node::users::{Credentials, Kdf, SALT_BYTES, Salted, Scram, ScramKeys};
 
 /// Longest password that MQTT can carry (MQTT 5, 1.5.6).
 const PASSWORD_BYTES_MAX: usize = 65_535;
@@ -25,6 +25,7 @@ pub(super) struct Secrets {
     pub password_hash: String,
     pub wampcra_key: String,
     pub wampcra: Salted,
+    pub scram: Vec<Scram>,
 }
 
 pub(super) fn run(args: HashPasswordArgs) -> Result<(), Failure> {
@@ -44,11 +45,12 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 
 /// The `[[user]]` entry, as TOML.
 fn entry(name: &str, secrets: &Secrets) -> String {
-    let Secrets { password_hash, wampcra_key, wampcra: Salted { salt, iterations, keylen } } = secrets;
+    let Secrets { password_hash, wampcra_key, wampcra: Salted { salt, iterations, keylen }, scram } = secrets;
+    let scram: String = scram.iter().map(|scram| format!("  {},\n", scram_table(scram))).collect();
     let name = name.replace('\\', "\\\\").replace('"', "\\\"");
     format!(
         "[[user]]\nname = \"{name}\"\npassword_hash = \"{password_hash}\"\nwampcra = {{ key = \"{wampcra_key}\", salt = \"{salt}\", \
-         iterations = {iterations}, keylen = {keylen} }}\n",
+         iterations = {iterations}, keylen = {keylen} }}\nscram = [\n{scram}]\n",
     )
 }
 
@@ -58,21 +60,39 @@ impl Secrets {
     /// # Errors
     /// The system gives no random numbers.
     pub fn new(password: &str, iterations: u32) -> Result<Secrets, String> {
-        Secrets::salted(password, iterations, random_salt()?, random_salt()?)
+        Secrets::salted(password, iterations, [random_salt()?, random_salt()?, random_salt()?, random_salt()?])
     }
 
-    fn salted(
-        password: &str,
-        iterations: u32,
-        hash_salt: [u8; SALT_BYTES],
-        key_salt: [u8; SALT_BYTES],
-    ) -> Result<Secrets, String> {
+    fn salted(password: &str, iterations: u32, salts: [[u8; SALT_BYTES]; 4]) -> Result<Secrets, String> {
+        let [hash_salt, key_salt, argon2_salt, pbkdf2_salt] = salts;
         let failed = |error| format!("cannot hash the password: {error}");
         let salt = SaltString::encode_b64(&hash_salt).map_err(failed)?;
         let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(failed)?;
         let wampcra = Salted { salt: STANDARD_NO_PAD.encode(key_salt), iterations, keylen: KEYLEN };
-        Ok(Secrets { password_hash: hash.to_string(), wampcra_key: wampcra.derive(password), wampcra })
+        let scram = Credentials::scram_of(password, [argon2_salt, pbkdf2_salt]);
+        let scram = scram.map_err(|error| format!("cannot hash the password: {error}"))?;
+        Ok(Secrets { password_hash: hash.to_string(), wampcra_key: wampcra.derive(password), wampcra, scram })
     }
+}
+
+/// One element of `scram`, as an inline table of TOML.
+pub(super) fn scram_table(scram: &Scram) -> String {
+    let keys = |prefix: &str, keys: &ScramKeys| {
+        let (stored, server) = (STANDARD.encode(keys.stored), STANDARD.encode(keys.server));
+        format!(", {prefix}stored_key = \"{stored}\", {prefix}server_key = \"{server}\"")
+    };
+    let memory = match scram.kdf {
+        Kdf::Argon2id { memory_kib } => format!(", memory_kib = {memory_kib}"),
+        Kdf::Pbkdf2 => String::new(),
+    };
+    format!(
+        "{{ kdf = \"{}\", salt = \"{}\", iterations = {}{memory}{}{} }}",
+        scram.kdf.name(),
+        STANDARD.encode(&scram.salt),
+        scram.iterations,
+        keys("", &scram.keys),
+        scram.text_keys.map(|text| keys("text_", &text)).unwrap_or_default()
+    )
 }
 
 fn random_salt() -> Result<[u8; SALT_BYTES], String> {
@@ -177,7 +197,9 @@ mod tests {
 
     #[test]
     fn the_entry_has_a_hash_that_is_accepted_and_never_the_password() {
-        let secrets = Secrets::salted("s3cret", 1000, [1; SALT_BYTES], [2; SALT_BYTES]).unwrap();
+        let secrets =
+            Secrets::salted("s3cret", 1000, [[1; SALT_BYTES], [2; SALT_BYTES], [3; SALT_BYTES], [4; SALT_BYTES]])
+                .unwrap();
         let text = entry("al \"x\"", &secrets);
         assert!(text.contains("name = \"al \\\"x\\\"\"\n"), "{text}");
         let hash = text.lines().find_map(|line| line.strip_prefix("password_hash = \"")?.strip_suffix('"'));

@@ -94,10 +94,14 @@ impl WebSocketGate for WampDoor {
         "wamp.2.json"
     }
 
+    fn uses_cookies(&self) -> bool {
+        true
+    }
+
     fn run(&self, upgraded: Upgraded) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let House { node, clock, .. } = self.0.clone();
         let Some(encoding) = Encoding::from_subprotocol(upgraded.subprotocol) else { return Box::pin(async {}) };
-        let access = Access { anonymous: upgraded.anonymous };
+        let access = Access { anonymous: upgraded.anonymous, cookie: upgraded.cookie };
         Box::pin(async move {
             let gate = wamp::serve::websocket(&node, access, upgraded.peer, encoding, clock.now_ms());
             drive(Pump::new(upgraded.stream, gate, clock).paced(&node).with_input(upgraded.early)).await;
@@ -123,7 +127,7 @@ impl LongPollGate for WampDoor {
     fn run(&self, opened: Opened) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let House { node, clock, .. } = self.0.clone();
         let Some(encoding) = Encoding::from_subprotocol(opened.protocol.name) else { return Box::pin(async {}) };
-        let access = Access { anonymous: opened.anonymous };
+        let access = Access { anonymous: opened.anonymous, cookie: None };
         Box::pin(async move {
             let gate = wamp::serve::long_poll(&node, access, opened.peer, encoding, clock.now_ms());
             // A pipe stays where it is.

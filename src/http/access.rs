@@ -124,21 +124,29 @@ pub async fn identify(
 ) -> Result<Visitor, Failure> {
     let origin = Origin { peer: Some(peer.clone()), transport: "http", since_ms: now_ms };
     let asked = headers.get(AUTHORIZATION);
-    if asked.is_none() || (anonymous && node.knows_nobody()) {
-        let proved = Proved { user: Arc::new(User::anonymous()), method: ANONYMOUS };
-        return if anonymous { Ok(Visitor { proved, origin }) } else { Err(Failure::NoCredentials) };
-    }
-    let verdict = match asked.and_then(|value| credentials(value.as_bytes())) {
-        Some((name, password)) => check(node, name, password, peer).await.verdict(),
-        None => Err(Denied::Wrong),
+    let verdict = match asked {
+        Some(_) if anonymous && node.knows_nobody() => Ok(nobody()),
+        Some(value) => match credentials(value.as_bytes()) {
+            Some((method, name, secret)) => check(node, method, name, secret, peer).await.verdict(),
+            None => Err(Denied::Wrong),
+        },
+        None => match peer.certificate().and_then(|certificate| node.users.account_of_certificate(certificate)) {
+            Some(account) => Ok(Proved { user: account.user.clone(), method: "tls" }),
+            None if anonymous => Ok(nobody()),
+            None => return Err(Failure::NoCredentials),
+        },
     };
-    match verdict {
+    match verdict.and_then(|proved| if node.suffices(&proved, peer) { Ok(proved) } else { Err(Denied::Wrong) }) {
         Ok(proved) => Ok(Visitor { proved, origin }),
         Err(denied) => {
             node.metrics.of(Protocol::Http).auth_failures.fetch_add(1, Ordering::Relaxed);
             Err(refused(denied))
         }
     }
+}
+
+fn nobody() -> Proved {
+    Proved { user: Arc::new(User::anonymous()), method: ANONYMOUS }
 }
 
 fn refused(denied: Denied) -> Failure {
@@ -151,21 +159,24 @@ fn refused(denied: Denied) -> Failure {
     }
 }
 
-/// Name and password of an `Authorization` header, if it is one of the Basic scheme.
-fn credentials(value: &[u8]) -> Option<(String, Vec<u8>)> {
-    let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
-    if !scheme.eq_ignore_ascii_case(b"Basic ") {
-        return None;
+/// Method, name and secret of an `Authorization` header, if it is one of the Basic scheme (RFC 7617) or the Bearer scheme (RFC 6750).
+fn credentials(value: &[u8]) -> Option<(&'static str, String, Vec<u8>)> {
+    let after = |scheme: &str| {
+        let (said, rest) = value.split_at_checked(scheme.len())?;
+        said.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+    };
+    if let Some(token) = after("Bearer ") {
+        return Some(("bearer", String::new(), token.trim_ascii().to_vec()));
     }
-    let pair = BASE64.decode(encoded.trim_ascii()).ok()?;
+    let pair = BASE64.decode(after("Basic ")?.trim_ascii()).ok()?;
     let colon = pair.iter().position(|byte| *byte == b':')?;
     let name = std::str::from_utf8(&pair[..colon]).ok()?;
-    Some((name.to_owned(), pair[colon + 1..].to_vec()))
+    Some(("basic", name.to_owned(), pair[colon + 1..].to_vec()))
 }
 
-async fn check(node: &Arc<Node>, name: String, secret: Vec<u8>, peer: &Arc<Peer>) -> Answer {
+async fn check(node: &Arc<Node>, method: &'static str, name: String, secret: Vec<u8>, peer: &Arc<Peer>) -> Answer {
     let evidence = Evidence {
-        method: "basic",
+        method,
         protocol: Protocol::Http,
         realm: None,
         name,

@@ -11,7 +11,7 @@
 //! Every request stands for itself: it says who it is (`access`), gets a session in a realm for as long as it takes, and
 //! is allowed by the same authorizer what MQTT and WAMP clients are.
 //!
-//! Left out on purpose: cookies and logins, and HTTP/2 (a proxy in front speaks it).
+//! Left out on purpose: logins by forms, and HTTP/2 (a proxy in front speaks it).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -37,6 +37,7 @@ mod answer;
 mod asking;
 pub mod bare;
 mod call;
+mod cookie;
 mod counted;
 mod fields;
 mod forwarded;

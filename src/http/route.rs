@@ -16,7 +16,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::answer::{self, Answer, Failure};
 use super::longpoll::Asked;
-use super::{Entrance, Scope, Server, access, admin, call, metrics, page, publish, subscribe, websocket};
+use super::{Entrance, Scope, Server, access, admin, call, cookie, metrics, page, publish, subscribe, websocket};
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Identity;
@@ -89,7 +89,9 @@ impl Visit {
         if let Some((_, gate)) = self.server.settings.websockets.iter().find(|(at, _)| *at == path) {
             self.check_room(request.headers())?;
             let anonymous = self.may_be_anonymous(request.headers());
-            return websocket::open(request, gate, self.entrance.clone(), self.peer.clone(), anonymous);
+            let now_ms = self.server.clock.now_ms();
+            let cookie = |headers: &HeaderMap| cookie::carried(&self.server.node, headers, self.tls, now_ms);
+            return websocket::open(request, gate, self.entrance.clone(), self.peer.clone(), anonymous, cookie);
         }
         match path {
             "/" => only(&request, "GET, HEAD").map(|()| self.page(request.headers())),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
@@ -18,6 +18,7 @@ use super::Entrance;
 use super::answer::{Answer, Body, Failure};
 use super::counted::Counted;
 use crate::net::stream::Stream;
+use crate::node::authenticate::cookies::Carried;
 use crate::types::peer::Peer;
 
 /// Takes the sockets of a path after their WebSocket handshake. `cli` makes one for each gate, for rooms of one floor do not
@@ -29,6 +30,11 @@ pub trait WebSocketGate: Send + Sync {
 
     /// A subprotocol that it speaks, to be told to those who offer none.
     fn example(&self) -> &'static str;
+
+    /// Whether its clients may prove who they are by a cookie.
+    fn uses_cookies(&self) -> bool {
+        false
+    }
 
     /// Runs the connection until its end.
     fn run(&self, upgraded: Upgraded) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -46,6 +52,8 @@ pub struct Upgraded {
     pub entrance: Arc<Entrance>,
     /// Whether it may stay anonymous; the listener and the request decide.
     pub anonymous: bool,
+    /// The cookie it came with or was given, where the gate uses them.
+    pub cookie: Option<Carried>,
 }
 
 /// Whether a request asks for a WebSocket.
@@ -63,6 +71,7 @@ pub fn open<B>(
     entrance: Arc<Entrance>,
     peer: Arc<Peer>,
     anonymous: bool,
+    cookie: impl FnOnce(&HeaderMap) -> Option<(Carried, Option<HeaderValue>)>,
 ) -> Result<Answer, Failure> {
     let headers = request.headers();
     let version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
@@ -79,13 +88,18 @@ pub fn open<B>(
     let subprotocol = gate.choose(&offered.join(","));
     let subprotocol = subprotocol.ok_or(Failure::NoSubprotocol { example: gate.example() })?;
 
+    let (cookie, given) = gate.uses_cookies().then(|| cookie(headers)).flatten().unzip();
     let (upgrade, gate) = (hyper::upgrade::on(&mut request), gate.clone());
     tokio::spawn(async move {
         if let Some((stream, early)) = take_over(upgrade).await {
-            gate.run(Upgraded { stream, peer, early, subprotocol, entrance, anonymous }).await;
+            gate.run(Upgraded { stream, peer, early, subprotocol, entrance, anonymous, cookie }).await;
         }
     });
-    Ok(switching(&accept, subprotocol))
+    let mut answer = switching(&accept, subprotocol);
+    if let Some(given) = given.flatten() {
+        answer.headers_mut().insert(SET_COOKIE, given);
+    }
+    Ok(answer)
 }
 
 fn switching(accept: &str, subprotocol: &'static str) -> Answer {

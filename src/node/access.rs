@@ -22,6 +22,7 @@ impl Node {
         authorize: Authorize,
     ) -> Result<usize, UserError> {
         let changed = self.users.replace(users)?;
+        changed.iter().for_each(|name| self.cookies.forget(name));
         // A realm that is made meanwhile asks one or the other, and is then among those below.
         *self.authorize.write() = authorize;
         let mut ended = 0;

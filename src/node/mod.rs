@@ -58,6 +58,7 @@ use crate::types::payload::Codec;
 use crate::types::topic::{Topic, TopicPattern};
 
 use authenticate::Deciders;
+use authenticate::cookies::Cookies;
 use consumer::Consumers;
 use house::House;
 use link::End;
@@ -130,6 +131,8 @@ pub struct Node {
     pub users: Users,
     /// Who decides about users that the configuration does not have.
     pub deciders: Deciders,
+    /// Browsers that come back.
+    pub cookies: Cookies,
     /// The HTTP hook that is asked what sessions may do.
     pub authorize_hook: authorize::Hooks,
     pub default_realm: String,
@@ -168,6 +171,7 @@ impl Node {
             entry: OnceLock::new(),
             users: settings.users,
             deciders: Deciders::default(),
+            cookies: Cookies::default(),
             authorize_hook: authorize::Hooks::default(),
             default_realm: settings.default_realm,
             auto_realms: settings.auto_realms,
@@ -246,6 +250,11 @@ impl Node {
     /// All realms at this moment.
     pub fn realms(&self) -> Vec<Arc<Realm>> {
         self.realms.read().values().cloned().collect()
+    }
+
+    /// Milliseconds on the node's clock when time passed last.
+    pub fn ticked_ms(&self) -> u64 {
+        self.ticked_ms.load(Ordering::Relaxed)
     }
 
     /// A random number (splitmix64).

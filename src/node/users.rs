@@ -11,22 +11,23 @@
 //! Left out on purpose: what a user may do (`router::authorize`) and whether a listener lets anonymous ones in.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
 use parking_lot::RwLock;
-use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
 
 use crate::router::authorize::Permission;
-use crate::types::peer::Peer;
+use crate::types::peer::{Certificate, CertificateName, Peer};
 use crate::types::value::Value;
 
+pub use credentials::{Credentials, Kdf, Salted, Scram, ScramKeys, WampCra};
 use password::{Gate, Hash, Recall};
 
+pub mod credentials;
 mod imported;
 mod password;
 #[cfg(test)]
@@ -42,52 +43,10 @@ pub struct UserEntry {
     pub credentials: Credentials,
 }
 
-/// What a user's proofs are checked against.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Credentials {
-    /// An argon2id hash as PHC string; checked against MQTT passwords, WAMP tickets and HTTP basic authentication.
-    pub password_hash: Option<String>,
-    pub wampcra: Option<WampCra>,
-}
-
-impl Credentials {
-    /// The names of the ways in which it can prove who it is.
-    pub fn methods(&self) -> Vec<&'static str> {
-        let all = [("password", self.password_hash.is_some()), ("wampcra", self.wampcra.is_some())];
-        all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
-    }
-}
-
 impl UserEntry {
     /// A user that cannot prove anything yet, to whom all realms are open.
     pub fn new(name: impl Into<Arc<str>>, role: impl Into<Arc<str>>) -> UserEntry {
         UserEntry { name: name.into(), role: role.into(), realms: None, credentials: Credentials::default() }
-    }
-}
-
-/// What WAMP challenge-response authentication needs to know of a user.
-#[derive(Clone, PartialEq, Eq)]
-pub struct WampCra {
-    /// The HMAC key as text: with salt the base64 of the derived key, else the secret itself.
-    pub key: String,
-    /// `None`: the client signs with its secret as it is.
-    pub salted: Option<Salted>,
-}
-
-/// How a client derives its key from its secret: PBKDF2 with HMAC-SHA256, then base64 (WAMP, Salted Passwords).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Salted {
-    pub salt: String,
-    pub iterations: u32,
-    pub keylen: u32,
-}
-
-impl Salted {
-    /// The key as text that a client makes of its secret, and signs with.
-    pub fn derive(&self, secret: &str) -> String {
-        let mut key = vec![0; self.keylen as usize];
-        pbkdf2_hmac::<Sha256>(secret.as_bytes(), self.salt.as_bytes(), self.iterations, &mut key);
-        BASE64.encode(key)
     }
 }
 
@@ -139,9 +98,29 @@ impl Anonymous {
 /// A way to prove who one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// MQTT password, WAMP ticket.
+    /// MQTT password, WAMP ticket, HTTP basic.
     Password,
     WampCra,
+    /// Of WAMP in both dialects, and of MQTT 5.
+    Scram,
+    Cryptosign,
+    /// A client certificate.
+    Tls,
+}
+
+impl Method {
+    pub const ALL: [Method; 5] = [Method::Password, Method::WampCra, Method::Scram, Method::Cryptosign, Method::Tls];
+
+    /// As configurations have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Password => "password",
+            Method::WampCra => "wampcra",
+            Method::Scram => "scram",
+            Method::Cryptosign => "cryptosign",
+            Method::Tls => "tls",
+        }
+    }
 }
 
 /// Why there can be no users; the operator must act.
@@ -166,32 +145,59 @@ pub struct Users {
 
 /// The users of one moment.
 struct Table {
-    by_name: HashMap<Arc<str>, Entry>,
+    by_name: HashMap<Arc<str>, Arc<Account>>,
+    /// Who has an Ed25519 key; the first user that does.
+    by_key: HashMap<[u8; 32], Arc<Account>>,
+    /// Who has a name of a certificate; the first user that does.
+    by_certificate: HashMap<String, Arc<Account>>,
     /// What names that nobody has are checked against.
     dummy: Hash,
     recall: Recall,
 }
 
-struct Entry {
-    user: Arc<User>,
+/// A user, and what its proofs are checked against.
+pub struct Account {
+    pub user: Arc<User>,
+    pub credentials: Credentials,
     hash: Option<Hash>,
-    credentials: Credentials,
+}
+
+impl Account {
+    /// # Errors
+    /// The password hash is none, as the rest of a sentence.
+    pub fn new(entry: UserEntry) -> Result<Account, String> {
+        let hash = entry.credentials.password_hash.as_deref().map(Hash::parse).transpose()?;
+        let user = Arc::new(User::new(entry.name, entry.role, entry.realms));
+        Ok(Account { user, credentials: entry.credentials, hash })
+    }
+
+    /// One that is known elsewhere, and has no password here.
+    pub fn elsewhere(user: User, credentials: Credentials) -> Account {
+        Account { user: Arc::new(user), credentials, hash: None }
+    }
 }
 
 impl Table {
     fn new(entries: impl IntoIterator<Item = UserEntry>) -> Result<Table, UserError> {
-        let mut by_name = HashMap::new();
+        let (mut by_name, mut by_key, mut by_certificate) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut dummy = None;
-        for UserEntry { name, role, realms, credentials } in entries {
-            let hash = credentials.password_hash.as_deref().map(Hash::parse).transpose();
-            let hash = hash.map_err(|problem| UserError::Hash { name: name.clone(), problem })?;
-            dummy = dummy.or_else(|| hash.clone());
-            let user = Arc::new(User::new(name.clone(), role, realms));
-            if by_name.insert(name.clone(), Entry { user, hash, credentials }).is_some() {
+        for entry in entries {
+            let name = entry.name.clone();
+            let account = Account::new(entry).map_err(|problem| UserError::Hash { name: name.clone(), problem })?;
+            let account = Arc::new(account);
+            dummy = dummy.or_else(|| account.hash.clone());
+            for key in &account.credentials.cryptosign_keys {
+                by_key.entry(*key).or_insert_with(|| account.clone());
+            }
+            for certificate in &account.credentials.certificates {
+                by_certificate.entry(certificate.clone()).or_insert_with(|| account.clone());
+            }
+            if by_name.insert(name.clone(), account).is_some() {
                 return Err(UserError::Twice { name });
             }
         }
-        Ok(Table { by_name, dummy: dummy.unwrap_or_else(Hash::dummy), recall: Recall::new(random_key()?) })
+        let (dummy, recall) = (dummy.unwrap_or_else(Hash::dummy), Recall::new(random_key()?));
+        Ok(Table { by_name, by_key, by_certificate, dummy, recall })
     }
 }
 
@@ -214,7 +220,7 @@ impl Users {
     pub fn replace(&self, entries: impl IntoIterator<Item = UserEntry>) -> Result<HashSet<Arc<str>>, UserError> {
         let new = Arc::new(Table::new(entries)?);
         let old = std::mem::replace(&mut *self.table.write(), new.clone());
-        let is_same = |name: &Arc<str>, was: &Entry| {
+        let is_same = |name: &Arc<str>, was: &Arc<Account>| {
             new.by_name.get(name).is_some_and(|is| is.user == was.user && is.credentials == was.credentials)
         };
         let gone = old.by_name.iter().filter(|(name, was)| !is_same(name, was));
@@ -273,37 +279,99 @@ impl Users {
 
     /// Whether a user of this name could prove itself by `method`; of a name that nobody has, whether anybody could.
     pub fn offers(&self, name: &str, method: Method) -> bool {
-        let has = |entry: &Entry| match method {
-            Method::Password => entry.hash.is_some(),
-            Method::WampCra => entry.credentials.wampcra.is_some(),
-        };
+        let has = |account: &Arc<Account>| account.credentials.has(method);
         let table = self.table();
         table.by_name.get(name).map_or_else(|| table.by_name.values().any(has), has)
+    }
+
+    /// The user of this name.
+    pub fn account(&self, name: &str) -> Option<Arc<Account>> {
+        self.table().by_name.get(name).cloned()
+    }
+
+    /// The user who has this Ed25519 key.
+    pub fn account_of_key(&self, key: &[u8; 32]) -> Option<Arc<Account>> {
+        self.table().by_key.get(key).cloned()
+    }
+
+    /// The user whom a verified certificate names: by its fingerprint, else by its subject alternative names, else by its common
+    /// name.
+    pub fn account_of_certificate(&self, certificate: &Certificate) -> Option<Arc<Account>> {
+        let table = self.table();
+        certificate_names(certificate).find_map(|name| table.by_certificate.get(&name).cloned())
     }
 
     /// How this user derives the key it signs a WAMP-CRA challenge with; for the extra of CHALLENGE. A name that nobody has
     /// gets a salt too, always the same.
     pub fn wampcra_salt(&self, name: &str) -> Option<Salted> {
         let table = self.table();
-        if let Some(wampcra) = table.by_name.get(name).and_then(|entry| entry.credentials.wampcra.as_ref()) {
+        if let Some(wampcra) = table.by_name.get(name).and_then(|account| account.credentials.wampcra.as_ref()) {
             return wampcra.salted.clone();
         }
-        let like = table.by_name.values().find_map(|entry| entry.credentials.wampcra.as_ref()?.salted.as_ref())?;
-        let made_up = BASE64.encode(&mac(&self.salt_key, &[name.as_bytes()])[..SALT_BYTES]);
-        Some(Salted { salt: made_up, ..like.clone() })
+        let salted = |account: &Arc<Account>| account.credentials.wampcra.as_ref()?.salted.clone();
+        let like = table.by_name.values().find_map(salted)?;
+        Some(Salted { salt: BASE64.encode(&self.made_up("wampcra", name)[..SALT_BYTES]), ..like })
+    }
+
+    /// What somebody is asked to prove by SCRAM whose name nobody has, or who has no keys: the same each time, and never right.
+    pub fn scram_made_up(&self, name: &str, fits: impl Fn(&Scram) -> bool) -> Option<Scram> {
+        let of = |account: &Arc<Account>| account.credentials.scram.iter().find(|scram| fits(scram)).cloned();
+        let like = self.table().by_name.values().find_map(of)?;
+        let keys = ScramKeys { stored: self.made_up("stored", name), server: self.made_up("server", name) };
+        let salt = self.made_up("scram", name)[..like.salt.len().clamp(8, 32)].to_vec();
+        Some(Scram { salt, keys, text_keys: like.text_keys.map(|_| keys), ..like })
+    }
+
+    /// Always the same for a name as long as the process lives, and nobody can know it.
+    fn made_up(&self, what: &str, name: &str) -> [u8; 32] {
+        mac(&self.salt_key, &[what.as_bytes(), b"\0", name.as_bytes()])
     }
 
     /// The user of this name, if `signature` is the base64 of its HMAC-SHA256 over `challenge` (WAMP, Challenge Response
     /// Authentication).
-    pub fn check_wampcra(&self, name: &str, challenge: &str, signature: &str) -> Option<Arc<User>> {
-        let table = self.table();
-        let entry = table.by_name.get(name);
-        let wampcra = entry.and_then(|entry| entry.credentials.wampcra.as_ref());
+    pub fn check_wampcra(&self, account: Option<&Account>, challenge: &str, signature: &str) -> Option<Arc<User>> {
+        let wampcra = account.and_then(|account| account.credentials.wampcra.as_ref());
         let key = wampcra.map_or(&self.salt_key[..], |wampcra| wampcra.key.as_bytes());
         let signature = BASE64.decode(signature).unwrap_or_default();
         let right = hmac(key, &[challenge.as_bytes()]).verify_slice(&signature).is_ok();
-        entry.filter(|_| wampcra.is_some() && right).map(|entry| entry.user.clone())
+        account.filter(|_| wampcra.is_some() && right).map(|account| account.user.clone())
     }
+}
+
+/// The names under which a certificate may be known, the most certain first; see [`Credentials::certificates`].
+fn certificate_names(certificate: &Certificate) -> impl Iterator<Item = String> {
+    let fingerprint = certificate.fingerprint.map(|bytes| format!("sha256:{}", hex(&bytes)));
+    let alternative = certificate.names.iter().filter_map(|name| match name {
+        CertificateName::Dns(name) => Some(format!("dns:{name}")),
+        CertificateName::Email(name) => Some(format!("email:{name}")),
+        CertificateName::Uri(name) => Some(format!("uri:{name}")),
+        CertificateName::Ip(_) => None,
+    });
+    let common = certificate.common_name.iter().map(|name| format!("cn:{name}"));
+    fingerprint.into_iter().chain(alternative).chain(common)
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes of hexadecimal digits of either case. `None`: they are none, or not as many.
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; N];
+    if digits.len() != 2 * N {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+    }
+    Some(bytes)
 }
 
 impl User {
@@ -360,7 +428,8 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     hmac
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+/// HMAC-SHA256 of all parts.
+pub fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     hmac(key, parts).finalize().into_bytes().into()
 }
 
@@ -380,9 +449,9 @@ impl fmt::Debug for UserEntry {
     }
 }
 
-impl fmt::Debug for WampCra {
+impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WampCra").field("salted", &self.salted).finish_non_exhaustive()
+        f.debug_struct("Account").field("user", &self.user).finish_non_exhaustive()
     }
 }
 

@@ -8,9 +8,12 @@
 //! its own and nothing is lost while the peer is away. Their rules are state machines without IO; the tasks beside them own
 //! sockets and timers.
 //!
+//! `authenticate` is another matter: it asks others who somebody is, and waits for the answer.
+//!
 //! Left out on purpose: what is owed to sessions of this broker (`delivery`), and the client that connections to other
 //! brokers are made with (`client`).
 
+pub mod authenticate;
 pub mod authorize;
 pub mod bridge;
 mod meta;

@@ -273,6 +273,8 @@ limits! {
         "Largest request body. A larger one is answered 413.";
     http_call_timeout_s: u32 = 30, Seconds, "http"."call_timeout_s", 1..=86_400,
         "How long `POST /call` waits for a result. Then the call is cancelled and answered 504.";
+    http_cookie_s: u32 = 0, Seconds, "http"."cookie_s", 0..=31_536_000,
+        "How long a browser that proved who it is over a WebSocket may come back by its cookie (WAMP `authmethod` `cookie`). 0: no cookies.";
 }
 
 impl fmt::Display for RateExceeded {

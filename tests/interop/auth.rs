@@ -57,3 +57,45 @@ fn paho_and_autobahn_python_come_in_by_password_ticket_and_challenge() {
 fn autobahn_js_wampy_and_mqtt_js_come_in_by_password_ticket_and_challenge() {
     script::node(&broker(), "auth.js", &["--alice", ALICE]);
 }
+
+const SECRET: &str = "a secret that is long enough for tokens";
+/// The public key of the Ed25519 seed of 32 times 7.
+const KEY: &str = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+
+/// A broker that knows `alice` by everything, believes tokens, and asks a procedure about others.
+fn broker_of_all_proofs() -> Broker {
+    let alice = user("alice", ALICE, "owner") + &format!("cryptosign_keys = \"{KEY}\"\n");
+    let rest = format!(
+        r##"
+        [[jwt]]
+        secret = "{SECRET}"
+
+        [[authenticator]]
+        method = ["ticket", "wampcra"]
+        procedure = "com.example.authenticate"
+
+        [[role]]
+        name = "owner"
+        [[role.permissions]]
+        action = ["publish", "subscribe", "call", "register"]
+        topic = "#"
+    "##
+    );
+    // Each failure is on purpose.
+    Broker::start_with(&format!("limits.auth_delay_s_max = 0\n{alice}{rest}"))
+}
+
+#[test]
+fn autobahn_python_and_paho_prove_themselves_by_scram_key_token_and_procedure() {
+    let broker = broker_of_all_proofs();
+    for (transport, serializer) in [("ws", "json"), ("ws", "msgpack"), ("rs", "cbor")] {
+        let secrets = ["--alice", ALICE, "--secret", SECRET];
+        let how = ["--transport", transport, "--serializer", serializer];
+        script::python(&broker, "prove.py", &[&how[..], &secrets[..]].concat());
+    }
+}
+
+#[test]
+fn autobahn_js_wampy_and_mqtt_js_prove_themselves_by_key_scram_and_token() {
+    script::node(&broker_of_all_proofs(), "prove.js", &["--alice", ALICE, "--secret", SECRET]);
+}

@@ -26,7 +26,9 @@ use hyper::header::HeaderValue;
 use crate::http::hooks::Hook;
 use crate::net::listen::Proxying;
 use crate::net::tls;
+use crate::node::authenticate::jwt::Issuer;
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
+use crate::outbound::authenticate::{Authenticator, HookSettings};
 use crate::outbound::bridge;
 use crate::outbound::service::Configured;
 use crate::outbound::uplink::Uplink;
@@ -101,6 +103,12 @@ pub struct Config {
     pub bridges: Vec<bridge::Config>,
     /// Holds more users and roles, which are among those below.
     pub users_file: Option<PathBuf>,
+    /// Whose tokens are believed.
+    pub jwt: Vec<Issuer>,
+    /// Procedures that decide who somebody is.
+    pub authenticators: Vec<Authenticator>,
+    /// The endpoint that does.
+    pub auth_hook: Option<HookSettings>,
     /// Who is asked what sessions may do, where a role says `hook`.
     pub authorize_hook: Option<AuthorizeHook>,
     pub users: Vec<UserEntry>,

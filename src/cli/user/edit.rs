@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use crate::cli::config::{Config, Sources};
-use crate::cli::hash_password::Secrets;
+use crate::cli::hash_password::{Secrets, scram_table};
 
 /// Why nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,6 +160,10 @@ fn put_secrets(table: &mut Table, secrets: &Secrets) {
     wampcra.insert("iterations", i64::from(secrets.wampcra.iterations).into());
     wampcra.insert("keylen", i64::from(secrets.wampcra.keylen).into());
     table["wampcra"] = Item::Value(Value::InlineTable(wampcra));
+    let scram: Vec<String> = secrets.scram.iter().map(scram_table).collect();
+    if let Ok(scram) = format!("[{}]", scram.join(", ")).parse::<Value>() {
+        table["scram"] = Item::Value(scram);
+    }
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

@@ -150,8 +150,11 @@ fn a_wampcra_challenge_is_signed_as_the_broker_checks_it() {
         hear(&mut machine, &Message::Challenge { method: "wampcra".into(), extra: Dict::new(entries) }).unwrap();
         let bytes = machine.next_output().unwrap();
         let Message::Authenticate { signature, .. } = message::decode(Format::Json, &bytes).unwrap() else { panic!() };
-        assert_eq!(users.check_wampcra("alice", "{\"nonce\":1}", &signature).unwrap().name, Arc::from("alice"));
-        assert!(users.check_wampcra("alice", "{\"nonce\":2}", &signature).is_none());
+        assert_eq!(
+            users.check_wampcra(users.account("alice").as_deref(), "{\"nonce\":1}", &signature).unwrap().name,
+            Arc::from("alice")
+        );
+        assert!(users.check_wampcra(users.account("alice").as_deref(), "{\"nonce\":2}", &signature).is_none());
     }
 }
 

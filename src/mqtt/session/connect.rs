@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::answers::{self, Answers};
 use super::asking::Asked;
+use super::enhanced::{self, Exchange};
 use super::{Halt, MqttGate, Open, Phase, Violation};
 use crate::mqtt::codec::{
     AckType, Connack, ConnackProperties, Connect, Level, PacketId, ReasonCode, Will as WillPacket, answer_level,
@@ -44,6 +45,14 @@ pub(super) struct Candidate {
     will: Option<(WillRow, Topic)>,
     user_name: Option<String>,
     password: Vec<u8>,
+    /// It proves itself by an authentication method.
+    enhanced: bool,
+    /// What it was asked for.
+    pub(super) proving: Option<Box<Exchange>>,
+    /// What CONNACK tells of the proof.
+    pub(super) proved: Option<String>,
+    /// When what it proved itself by holds no more.
+    expires_ms: Option<u64>,
     /// Realm that the user name asks for.
     asked_realm: Option<String>,
 }
@@ -75,8 +84,13 @@ impl MqttGate {
     pub(super) fn connect(&mut self, frame: &[u8], now_ms: u64) -> Result<(), Halt> {
         self.tally.messages_in += 1;
         self.level = answer_level(frame);
+        let mut enhanced = None;
         let candidate = match Connect::decode(frame) {
             Ok(connect) => {
+                let Connect { properties, .. } = &connect;
+                enhanced = properties
+                    .authentication_method
+                    .map(|_| properties.authentication_data.unwrap_or_default().to_vec());
                 self.level = connect.level;
                 self.packet_bytes_max = connect.properties.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
                 self.candidate(&connect)
@@ -90,6 +104,10 @@ impl MqttGate {
                 return Ok(());
             }
         };
+        if let Some(data) = enhanced {
+            self.begin_proving(candidate, &data, now_ms);
+            return Ok(());
+        }
         match self.identify(&candidate) {
             Step::Done(answer) => {
                 self.admit_or_refuse(candidate, answer.verdict(), now_ms);
@@ -104,8 +122,10 @@ impl MqttGate {
             // CONNACK has no code for shutting down (MQTT 5, table 3-1).
             return Err(Refusal::new(ReasonCode::ServerUnavailable, ""));
         }
-        if connect.properties.authentication_method.is_some() {
-            return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, "no authentication method is known"));
+        let method = connect.properties.authentication_method;
+        if method.is_some_and(|method| method != enhanced::METHOD) {
+            let what = "the only authentication method is SCRAM-SHA-256";
+            return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, what));
         }
         let assigned = connect.client_id.is_empty();
         // Before level 5 only a session that ends with its connection may do without a name [MQTT-3.1.3-7 of 3.1.1].
@@ -139,6 +159,10 @@ impl MqttGate {
             wants_words: connect.properties.request_problem_information,
             alias_max: connect.properties.topic_alias_maximum.min(limits.mqtt_outbound_topic_alias_max),
             will: connect.will.as_ref().map(read_will).transpose()?,
+            enhanced: method.is_some(),
+            proving: None,
+            proved: None,
+            expires_ms: None,
             user_name: connect.user_name.is_some().then(|| name.to_owned()),
             password: connect.password.unwrap_or_default().to_vec(),
             asked_realm: asked.map(str::to_owned),
@@ -150,13 +174,30 @@ impl MqttGate {
         let name = match &candidate.user_name {
             // Without users any name is taken for anonymous, as Mosquitto does.
             Some(name) if !self.node.knows_nobody() => name.clone(),
+            None if self.peer.certificate().is_some() => return self.identify_certificate(candidate),
             _ => {
                 let user = self.settings.anonymous.then(|| Arc::new(User::anonymous()));
                 return Step::Done(Answer::of(user, ANONYMOUS));
             }
         };
-        self.node.authenticate(Evidence {
-            method: "password",
+        self.node.authenticate(self.evidence(candidate, "password", name))
+    }
+
+    /// The user whom the client's certificate names. One that names nobody is as good as none.
+    fn identify_certificate(&self, candidate: &Candidate) -> Step {
+        let certificate = self.peer.certificate();
+        if let Some(account) = certificate.and_then(|certificate| self.node.users.account_of_certificate(certificate)) {
+            return Step::Done(Answer::of(Some(account.user.clone()), "tls"));
+        }
+        if let Some(check) = self.node.deciders.decide(&self.evidence(candidate, "tls", String::new()), false) {
+            return Step::Wait(check);
+        }
+        Step::Done(Answer::of(self.settings.anonymous.then(|| Arc::new(User::anonymous())), ANONYMOUS))
+    }
+
+    fn evidence(&self, candidate: &Candidate, method: &'static str, name: String) -> Evidence {
+        Evidence {
+            method,
             protocol: Protocol::Mqtt,
             realm: candidate.asked_realm.clone(),
             name,
@@ -164,7 +205,7 @@ impl MqttGate {
             client_id: Some(candidate.client_id.clone()),
             peer: Some(self.peer.clone()),
             extra: None,
-        })
+        }
     }
 
     /// Waits until it is known who a candidate is.
@@ -175,6 +216,10 @@ impl MqttGate {
 
     /// Gives the candidate its session, asks the log for it, or says in a CONNACK why not.
     pub(super) fn admit_or_refuse(&mut self, candidate: Candidate, verdict: Result<Proved, Denied>, now_ms: u64) {
+        let verdict = match verdict {
+            Ok(proved) if !self.node.suffices(&proved, &self.peer) => Err(Denied::Wrong),
+            verdict => verdict,
+        };
         let admitted = match verdict {
             Ok(proved) => match self.takeover_delay_ms(&candidate, &proved.user, now_ms) {
                 0 => self.admit(candidate, &proved, now_ms),
@@ -188,7 +233,7 @@ impl MqttGate {
             },
             Err(denied) => {
                 self.tally.auth_failures += 1;
-                let named = candidate.user_name.is_some();
+                let named = candidate.user_name.is_some() && !candidate.enhanced;
                 Err(match denied {
                     Denied::Unavailable(why) => {
                         tracing::warn!(peer = %self.peer, why, "an MQTT client cannot be authenticated");
@@ -226,6 +271,7 @@ impl MqttGate {
     fn admit(&mut self, mut candidate: Candidate, proved: &Proved, now_ms: u64) -> Result<(), Refusal> {
         let user = &*proved.user;
         let (realm, rights) = self.enter(&candidate, user)?;
+        candidate.expires_ms = user.expires_s.map(|at| at.saturating_mul(1000));
         let (will, will_topic) = candidate.will.take().unzip();
         if let Some(topic) = will_topic
             && !rights.allows(Action::Publish, &topic)
@@ -327,6 +373,9 @@ impl MqttGate {
             aliases: HashMap::new(),
             keep_alive_ms: u64::from(candidate.keep_alive_s) * 1500,
             heard_ms: now_ms,
+            expires_ms: candidate.expires_ms,
+            enhanced: candidate.enhanced,
+            proving: None,
             connect_expiry_s: candidate.expiry_s,
         };
         open.register_again();
@@ -341,7 +390,7 @@ impl MqttGate {
 
     /// The realm that the candidate comes into and its role there.
     fn enter(&self, candidate: &Candidate, user: &User) -> Result<(Arc<Realm>, Rights), Refusal> {
-        let anonymous = candidate.user_name.is_none() || self.node.knows_nobody();
+        let anonymous = (candidate.user_name.is_none() && !candidate.enhanced) || self.node.knows_nobody();
         let asked = candidate.asked_realm.as_deref();
         // What an anonymous client writes behind an `@` may be no realm at all.
         let asked = asked.filter(|realm| !anonymous || self.node.realm(realm).is_some());
@@ -356,7 +405,7 @@ impl MqttGate {
         Origin { peer: Some(self.peer.clone()), transport: self.transport, since_ms: now_ms }
     }
 
-    fn refuse_connect(&mut self, refusal: Refusal) {
+    pub(super) fn refuse_connect(&mut self, refusal: Refusal) {
         tracing::debug!(peer = %self.peer, reason = refusal.reason as u8, what = refusal.what, "MQTT CONNECT refused");
         self.tally.handshake_failures += 1;
         let mut connack = Connack::new(refusal.reason);
@@ -430,6 +479,8 @@ fn connack(candidate: &Candidate, node: &Node, present: bool, out: &mut Vec<u8>)
             assigned_client_identifier: candidate.assigned.then_some(&candidate.client_id),
             topic_alias_maximum: limits.mqtt_topic_alias_max,
             server_keep_alive_s: (limits.mqtt_server_keep_alive_s != 0).then_some(limits.mqtt_server_keep_alive_s),
+            authentication_method: candidate.enhanced.then_some(enhanced::METHOD),
+            authentication_data: candidate.proved.as_ref().map(String::as_bytes),
             ..ConnackProperties::default()
         },
     };

@@ -13,6 +13,7 @@ mod acknowledge;
 mod answers;
 mod asking;
 mod connect;
+mod enhanced;
 mod filters;
 mod looking;
 mod publish;
@@ -44,6 +45,7 @@ pub(super) use answers::Context;
 use answers::{Answer, Answers};
 use asking::Asked;
 use connect::{Candidate, Delayed, Opening};
+use enhanced::Exchange;
 use looking::Looking;
 pub(super) use publish::Verdict;
 pub(super) use subscribe::granted;
@@ -86,6 +88,8 @@ pub struct MqttGate {
 enum Phase {
     Fresh,
     Verifying(Box<Candidate>),
+    /// AUTH is awaited.
+    Proving(Box<Candidate>),
     Delayed(Box<Delayed>),
     Opening(Box<Opening>),
     Open(Box<Open>),
@@ -113,6 +117,12 @@ pub(super) struct Open {
     /// 0: never silent for too long.
     keep_alive_ms: u64,
     heard_ms: u64,
+    /// When what it proved itself by holds no more.
+    expires_ms: Option<u64>,
+    /// It has proved itself by an authentication method.
+    enhanced: bool,
+    /// It was asked to prove itself once more.
+    proving: Option<Box<Exchange>>,
     /// The expiry that CONNECT asked for: an expiry of 0 cannot be changed later (MQTT 5, 3.14.2.2.2).
     connect_expiry_s: u32,
 }
@@ -222,6 +232,7 @@ impl MqttGate {
                     handled
                 }
                 Phase::Fresh => self.connect(frame, now_ms),
+                Phase::Proving(_) => self.prove(frame, now_ms),
                 Phase::Verifying(_) | Phase::Delayed(_) | Phase::Opening(_) | Phase::Gone => return (at, 0, Ok(())),
             };
             at += length;
@@ -264,7 +275,7 @@ impl MqttGate {
         let mut open = match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Open(open) => open,
             Phase::Opening(opening) => return opening.leave(),
-            Phase::Fresh | Phase::Verifying(_) | Phase::Delayed(_) | Phase::Gone => return,
+            Phase::Fresh | Phase::Verifying(_) | Phase::Proving(_) | Phase::Delayed(_) | Phase::Gone => return,
         };
         open.publisher.part();
         let client = &open.client;
@@ -396,9 +407,7 @@ impl Open {
                 Ok(())
             }
             Packet::Disconnect(disconnect) => self.disconnected(&disconnect, node),
-            Packet::Auth(_) => {
-                Err(Violation::new(ReasonCode::ProtocolError, "AUTH without an authentication method").into())
-            }
+            Packet::Auth(auth) => Ok(self.authenticate_again(&auth, node)?),
             // The codec lets none of these come to a server.
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 Err(DecodeError::WRONG_DIRECTION.into())
@@ -452,6 +461,11 @@ impl Open {
         let (realm, client_id) = (self.publisher.realm.name.to_string(), self.client.client_id().to_owned());
         self.publisher.command(Command::Progress { realm, cursor: CursorName::Client(client_id), at });
         self.answers.expect(answer);
+    }
+
+    /// When the client has been silent for too long.
+    fn silence_ends_ms(&self) -> Option<u64> {
+        (self.keep_alive_ms > 0 && !self.must_wait()).then(|| self.heard_ms + self.keep_alive_ms)
     }
 
     fn must_wait(&self) -> bool {
@@ -544,12 +558,10 @@ impl Machine for MqttGate {
 
     fn deadline_ms(&self) -> Option<u64> {
         match &self.phase {
-            Phase::Fresh | Phase::Verifying(_) | Phase::Opening(_) => Some(self.connect_by_ms),
+            Phase::Fresh | Phase::Verifying(_) | Phase::Proving(_) | Phase::Opening(_) => Some(self.connect_by_ms),
             Phase::Delayed(delayed) => Some(delayed.until_ms),
-            Phase::Open(open) if open.keep_alive_ms > 0 && !open.must_wait() => {
-                Some(open.heard_ms + open.keep_alive_ms)
-            }
-            Phase::Open(_) | Phase::Gone => None,
+            Phase::Open(open) => [open.silence_ends_ms(), open.expires_ms].into_iter().flatten().min(),
+            Phase::Gone => None,
         }
     }
 
@@ -560,9 +572,13 @@ impl Machine for MqttGate {
                 let result = self.handle_early(now_ms);
                 return self.conclude(result);
             }
-            Phase::Open(_) => {
+            Phase::Open(ref open) => {
+                let expired = open.expires_ms.is_some_and(|at| at <= now_ms);
                 self.leave(Leaving::Broken);
-                self.say_goodbye(ReasonCode::KeepAliveTimeout, "");
+                match expired {
+                    true => self.say_goodbye(ReasonCode::NotAuthorized, "the token has expired"),
+                    false => self.say_goodbye(ReasonCode::KeepAliveTimeout, ""),
+                }
             }
             Phase::Opening(_) => self.refuse_opening(Violation::new(ReasonCode::ServerUnavailable, "the log is slow")),
             _ => {
@@ -596,7 +612,9 @@ impl Machine for MqttGate {
                 }
             }
             Phase::Opening(_) => self.refuse_opening(Violation::new(ReasonCode::ServerUnavailable, "")),
-            Phase::Fresh | Phase::Verifying(_) | Phase::Delayed(_) | Phase::Gone => self.phase = Phase::Gone,
+            Phase::Fresh | Phase::Verifying(_) | Phase::Proving(_) | Phase::Delayed(_) | Phase::Gone => {
+                self.phase = Phase::Gone;
+            }
         }
     }
 

@@ -21,10 +21,14 @@ use parking_lot::RwLock;
 use super::Node;
 use super::metrics::{Limited, Protocol};
 use super::throttle::{Pair, Turn};
-use super::users::{User, UserEntry};
+use super::users::{Account, Method, User};
 use crate::types::peer::Peer;
 use crate::types::value::Value;
 
+pub mod cookies;
+pub mod cryptosign;
+pub mod jwt;
+pub mod scram;
 #[cfg(test)]
 mod tests;
 
@@ -76,7 +80,7 @@ pub enum Answer {
     Proved(Proved),
     Denied(Denied),
     /// A user that is known elsewhere, with what its proof is to be checked against: the proof is still to be asked for.
-    Known(Box<UserEntry>),
+    Known(Arc<Account>),
 }
 
 /// A check that takes its time. Nothing of the connection is read meanwhile.
@@ -97,8 +101,13 @@ pub type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// Who decides for users that the configuration does not have: an HTTP hook, say.
 pub trait Decider: Send + Sync {
+    /// Whether it decides about those who prove themselves by this method.
+    fn offers(&self, method: &str, realm: Option<&str>) -> bool;
+
     /// `None`: it is none of its business. The answer must come by itself, at the latest as a denial when a deadline is over.
-    fn decide(&self, evidence: &Evidence) -> Option<Waiting>;
+    /// `known`: a user of the configuration has this name. Without a secret it is asked what the proof is to be checked
+    /// against.
+    fn decide(&self, evidence: &Evidence, known: bool) -> Option<Check>;
 }
 
 /// How far it is.
@@ -123,8 +132,14 @@ impl Deciders {
         self.0.read().is_empty()
     }
 
-    fn decide(&self, evidence: &Evidence) -> Option<Waiting> {
-        self.0.read().iter().find_map(|decider| decider.decide(evidence))
+    /// See [`Decider::offers`].
+    pub fn offers(&self, method: &str, realm: Option<&str>) -> bool {
+        self.0.read().iter().any(|decider| decider.offers(method, realm))
+    }
+
+    /// What the first says whose business it is.
+    pub fn decide(&self, evidence: &Evidence, known: bool) -> Option<Check> {
+        self.0.read().iter().find_map(|decider| decider.decide(evidence, known))
     }
 }
 
@@ -152,8 +167,27 @@ impl Node {
         self.users.is_empty() && self.deciders.is_empty()
     }
 
+    /// Whether a user of the configuration has proved all that it has to: where the protocol asks for one proof only, a client
+    /// certificate is the other one that there can be.
+    pub fn suffices(&self, proved: &Proved, peer: &Peer) -> bool {
+        let Some(account) = self.users.account(&proved.user.name).filter(|_| proved.user.provider == "static") else {
+            return true;
+        };
+        account.credentials.require.iter().all(|factor| match factor {
+            Method::Tls => self.is_certified(peer, &account),
+            Method::Password => matches!(proved.method, "password" | "basic"),
+            Method::Scram => proved.method == "scram",
+            Method::WampCra | Method::Cryptosign => false,
+        })
+    }
+
+    fn is_certified(&self, peer: &Peer, account: &Account) -> bool {
+        let named = peer.certificate().and_then(|certificate| self.users.account_of_certificate(certificate));
+        named.is_some_and(|named| named.user.name == account.user.name)
+    }
+
     /// Who somebody is that says all there is to say at once: a name and a password or token. Those who decide elsewhere are asked
-    /// about names that no user here has.
+    /// about names that no user here has, and about tokens.
     ///
     /// After failures of the same user from the same address it has to wait for its turn first ([`super::throttle`]).
     pub fn authenticate(self: &Arc<Self>, evidence: Evidence) -> Step {
@@ -235,10 +269,12 @@ impl Node {
         if let Some(user) = self.users.recall(&evidence.name, &evidence.secret) {
             return Step::Done(Answer::of(Some(user), method));
         }
-        if !self.users.knows(&evidence.name)
-            && let Some(waiting) = self.deciders.decide(&evidence)
-        {
-            return Step::Wait(Check::Elsewhere(waiting));
+        if let Some(check) = self.deciders.decide(&evidence, self.users.knows(&evidence.name)) {
+            return Step::Wait(check);
+        }
+        if matches!(method, "jwt" | "bearer") {
+            // What no decider takes for a token of its own is none.
+            return Step::Done(Answer::WRONG);
         }
         let node = self.clone();
         let check = move || Answer::of(node.users.check_password(&evidence.name, &evidence.secret), method);

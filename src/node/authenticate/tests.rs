@@ -2,14 +2,20 @@
 
 use super::*;
 use crate::node::testing::node;
+use crate::node::users::UserEntry;
 
 struct Knows(&'static str);
 
 impl Decider for Knows {
-    fn decide(&self, evidence: &Evidence) -> Option<Waiting> {
+    fn offers(&self, method: &str, _: Option<&str>) -> bool {
+        method == "password"
+    }
+
+    fn decide(&self, evidence: &Evidence, known: bool) -> Option<Check> {
         let right = evidence.secret == self.0.as_bytes();
         let user = right.then(|| Arc::new(User::new(&*evidence.name, "user", None)));
-        (evidence.name != "ghost").then(|| -> Waiting { Box::pin(std::future::ready(Answer::of(user, "password"))) })
+        let answer = Answer::of(user, "password");
+        (!known && evidence.name != "ghost").then(|| Check::Elsewhere(Box::pin(std::future::ready(answer))))
     }
 }
 
@@ -51,7 +57,7 @@ fn those_elsewhere_are_asked_about_names_that_nobody_has() {
 
 #[test]
 fn a_user_whose_proof_is_still_to_come_is_not_let_in_where_none_can_come() {
-    let known = Answer::Known(Box::new(UserEntry::new("alice", "user")));
+    let known = Answer::Known(Arc::new(Account::new(UserEntry::new("alice", "user")).unwrap()));
     assert_eq!(known.verdict(), Err(Denied::Wrong));
 }
 

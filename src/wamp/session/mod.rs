@@ -42,13 +42,14 @@ use crate::delivery::outbox::Taken;
 use crate::net::gate::{Flow, Machine, MessageGate};
 use crate::node::Node;
 use crate::node::authenticate::Answer;
+use crate::node::authenticate::cookies::Carried;
 use crate::node::link::{End, Link};
 use crate::node::metrics::{Protocol, Tally};
 use crate::node::user_seats::UserSeat;
 use crate::types::payload::PayloadRef;
 use crate::types::peer::Peer;
 use asking::About;
-use hello::{Challenged, Hello};
+use hello::{Challenged, Verifying};
 use open::{Leave, Open};
 
 const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
@@ -70,6 +71,8 @@ const REPLY_BYTES_MAX: usize = 1024 * 1024;
 pub struct Access {
     /// Clients need not say who they are.
     pub anonymous: bool,
+    /// What the WebSocket was opened with.
+    pub cookie: Option<Carried>,
 }
 
 /// The session machine of one connection.
@@ -91,6 +94,8 @@ pub struct WampGate {
     began_ms: u64,
     /// There was a session on this connection.
     welcomed: bool,
+    /// When what the session was opened with holds no more.
+    expires_ms: Option<u64>,
     /// Counts the connection as its user's, as long as there is a session.
     seat: Option<UserSeat>,
 }
@@ -102,8 +107,8 @@ enum State {
     },
     /// AUTHENTICATE is awaited.
     Challenged(Box<Challenged>),
-    /// The password is being checked.
-    Verifying(Box<Hello>),
+    /// A check is under way.
+    Verifying(Box<Verifying>),
     Open(Box<Open>),
     /// ABORT or GOODBYE was the last word; the connection is to be closed.
     Closed,
@@ -136,6 +141,7 @@ impl WampGate {
             tally: Tally::default(),
             began_ms: now_ms,
             welcomed: false,
+            expires_ms: None,
             seat: None,
         }
     }
@@ -218,7 +224,9 @@ impl WampGate {
     fn before_open(&mut self, message: Message<'_>, now_ms: u64) -> Flow {
         match (&self.state, message) {
             (State::Start { .. }, Message::Hello { realm, details }) => self.hello(&realm, &details, now_ms),
-            (State::Challenged(_), Message::Authenticate { signature, .. }) => self.authenticate(&signature, now_ms),
+            (State::Challenged(_), Message::Authenticate { signature, extra }) => {
+                self.authenticate(&signature, &extra, now_ms)
+            }
             (State::Closed, _) => Flow::Close,
             (_, Message::Abort { .. }) => {
                 self.state = State::Closed;
@@ -318,7 +326,7 @@ impl MessageGate for WampGate {
 impl Machine for WampGate {
     fn verified(&mut self, answer: Answer, now_ms: u64) -> Flow {
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Verifying(hello) => self.decided(*hello, answer, None, now_ms),
+            State::Verifying(verifying) => self.checked(*verifying, answer, now_ms),
             other => {
                 self.state = other;
                 Flow::Continue
@@ -373,12 +381,16 @@ impl Machine for WampGate {
         match &self.state {
             State::Start { deadline_ms } => Some(*deadline_ms),
             State::Challenged(challenged) => Some(challenged.deadline_ms),
-            State::Verifying(_) | State::Open(_) | State::Closed => None,
+            State::Open(_) => self.expires_ms,
+            State::Verifying(_) | State::Closed => None,
         }
     }
 
-    fn expired(&mut self, _: u64) -> Flow {
+    fn expired(&mut self, now_ms: u64) -> Flow {
         match &self.state {
+            State::Open(_) if self.expires_ms.is_some_and(|at| at <= now_ms) => {
+                self.abort("wamp.error.authentication_failed", "what the session was opened with has expired")
+            }
             State::Challenged(_) => {
                 self.tally.auth_failures += 1;
                 self.abort("wamp.error.authentication_failed", "AUTHENTICATE did not come in time")

@@ -9,13 +9,10 @@ use hyper::header::HeaderValue;
 use super::{Check, Realms};
 use crate::cli::config::schema::{self, File};
 use crate::cli::config::{AuthorizeHook, RoleEntry, USER_ROLE, nearest};
-use crate::node::users::{Credentials, Salted, UserEntry, WampCra, check_hash};
+use crate::node::users::UserEntry;
 use crate::router::authorize::{Asks, Permission, Role, Whom, check_placeholders};
 use crate::types::topic::Topic;
 
-/// Most rounds and bytes of a derived key: what no client would take seconds for.
-const ITERATIONS_MAX: u32 = 10_000_000;
-const KEYLEN_MAX: u32 = 1024;
 /// The client is not read so long.
 const AUTHORIZER_MS_MAX: u32 = 60_000;
 
@@ -29,7 +26,6 @@ impl Check {
             if !names.insert(name.clone()) {
                 self.wrong(&format!("{table}.name"), format!("user {name:?} is there twice"));
             }
-            self.password_hash(&table, user);
             users.push(UserEntry {
                 name,
                 role: self.user_role(file, &table, &user.role),
@@ -38,23 +34,6 @@ impl Check {
             });
         }
         users
-    }
-
-    fn credentials(&mut self, table: &str, user: &schema::User) -> Credentials {
-        Credentials {
-            password_hash: user.password_hash.clone(),
-            wampcra: user.wampcra.as_ref().and_then(|wampcra| self.wampcra(&format!("{table}.wampcra"), wampcra)),
-        }
-    }
-
-    fn password_hash(&mut self, table: &str, user: &schema::User) {
-        match user.password_hash.as_deref().map(check_hash) {
-            Some(Err(problem)) => self.wrong(&format!("{table}.password_hash"), problem),
-            None if user.wampcra.is_none() => {
-                self.wrong(table, "password_hash or wampcra is missing: nobody could come in")
-            }
-            _ => {}
-        }
     }
 
     fn user_role(&mut self, file: &File, table: &str, role: &Option<String>) -> Arc<str> {
@@ -69,20 +48,6 @@ impl Check {
             _ => {}
         }
         role.as_deref().unwrap_or(USER_ROLE).into()
-    }
-
-    fn wampcra(&mut self, table: &str, wampcra: &schema::WampCra) -> Option<WampCra> {
-        for (name, value, max) in
-            [("iterations", wampcra.iterations, ITERATIONS_MAX), ("keylen", wampcra.keylen, KEYLEN_MAX)]
-        {
-            if !(1..=max).contains(&value) {
-                self.wrong(&format!("{table}.{name}"), format!("must be from 1 to {max}"));
-            }
-        }
-        let key = self.required(table, "key", &wampcra.key)?.to_string();
-        let salted =
-            |salt: &String| Salted { salt: salt.clone(), iterations: wampcra.iterations, keylen: wampcra.keylen };
-        Some(WampCra { key, salted: wampcra.salt.as_ref().map(salted) })
     }
 
     pub(super) fn roles(&mut self, file: &File, realms: &Realms) -> Vec<RoleEntry> {

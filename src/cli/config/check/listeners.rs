@@ -153,5 +153,9 @@ fn by_protocol(file: &File) -> [(&'static str, Protocol, bool, &Listeners); 8] {
 
 /// Nobody can come in by name. Whoever names a file of users means to have some, and may add them any time.
 fn has_no_users(file: &File) -> bool {
-    file.user.0.is_empty() && file.users_file.is_none()
+    file.user.0.is_empty()
+        && file.users_file.is_none()
+        && file.jwt.0.is_empty()
+        && file.authenticator.0.is_empty()
+        && file.auth_hook.url.is_none()
 }

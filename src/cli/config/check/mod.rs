@@ -15,7 +15,9 @@ use crate::types::payload::Codec;
 use crate::types::topic::{MatchPolicy, Topic, TopicPattern};
 
 mod access;
+mod authenticate;
 mod bridges;
+mod credentials;
 mod durable;
 mod listeners;
 mod rules;
@@ -58,6 +60,9 @@ pub(super) fn check(file: File, reader: Reader) -> (Config, Vec<Problem>) {
         hooks: check.hooks(&file, &realms),
         bridges: check.bridges(&file, &realms),
         users_file: file.users_file.clone(),
+        jwt: check.jwt(&file),
+        authenticators: check.authenticators(&file, &realms),
+        auth_hook: check.auth_hook(&file),
         authorize_hook: check.authorize_hook(&file),
         users: check.users(&file, &realms),
         roles: check.roles(&file, &realms),

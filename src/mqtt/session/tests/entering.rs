@@ -113,7 +113,10 @@ fn unknown_authentication_method_is_refused() {
     let world = World::new();
     let properties = ConnectProperties { authentication_method: Some("SCRAM-SHA-1"), ..ConnectProperties::default() };
     let mut peer = world.connect(Connect { properties, ..v5("c") });
-    assert_eq!(peer.hear(), ["connack BadAuthenticationMethod (no authentication method is known)", "closed"]);
+    assert_eq!(
+        peer.hear(),
+        ["connack BadAuthenticationMethod (the only authentication method is SCRAM-SHA-256)", "closed"]
+    );
 }
 
 /// [MQTT-4.12.0-7]: without a method in CONNECT there must be no AUTH.

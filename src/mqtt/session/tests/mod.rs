@@ -9,6 +9,7 @@ mod delivering;
 mod entering;
 mod fuzz;
 mod limits;
+mod proving;
 mod publishing;
 mod resuming;
 mod retaining;

@@ -23,7 +23,12 @@ fn gate_with(limits: Limits) -> RawSocket {
     };
     let node = Node::new(settings, 1);
     crate::node::testing::run_log(&node);
-    super::super::rawsocket(&node, Access { anonymous: true }, Peer::direct(([127, 0, 0, 1], 50_000).into()), NOW_MS)
+    super::super::rawsocket(
+        &node,
+        Access { anonymous: true, cookie: None },
+        Peer::direct(([127, 0, 0, 1], 50_000).into()),
+        NOW_MS,
+    )
 }
 
 fn gate() -> RawSocket {

@@ -13,7 +13,7 @@ use crate::node::metrics::Protocol;
 use crate::node::users::{Salted, WampCra};
 use crate::types::value::Value;
 
-fn hello(details: &str) -> String {
+pub(super) fn hello(details: &str) -> String {
     format!(r#"[1,"realm1",{{"roles":{{"caller":{{}}}},{details}}}]"#)
 }
 
@@ -55,7 +55,7 @@ fn with_users(anonymous: bool) -> World {
 }
 
 /// The extra of the CHALLENGE that answers this HELLO.
-fn challenged(client: &mut Client, details: &str, method: &str) -> Value {
+pub(super) fn challenged(client: &mut Client, details: &str, method: &str) -> Value {
     client.send(&hello(details));
     let received = client.received();
     let challenge = Value::decode(Format::Json, received[0].as_bytes()).unwrap();
@@ -64,14 +64,18 @@ fn challenged(client: &mut Client, details: &str, method: &str) -> Value {
     challenge[2].clone()
 }
 
-fn sign(key: &str, challenge: &str) -> String {
-    let mut hmac = <Hmac<Sha256> as Mac>::new_from_slice(key.as_bytes()).unwrap();
-    hmac.update(challenge.as_bytes());
-    BASE64.encode(hmac.finalize().into_bytes())
+pub(super) fn hmac_of(key: &[u8], text: &[u8]) -> [u8; 32] {
+    let mut hmac = <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap();
+    hmac.update(text);
+    hmac.finalize().into_bytes().into()
+}
+
+pub(super) fn sign(key: &str, challenge: &str) -> String {
+    BASE64.encode(hmac_of(key.as_bytes(), challenge.as_bytes()))
 }
 
 #[track_caller]
-fn check_aborted(client: &mut Client, sent: &str, reason: &str) {
+pub(super) fn check_aborted(client: &mut Client, sent: &str, reason: &str) {
     client.send(sent);
     let received = client.received();
     let ends = format!(r#"}},"{reason}"]"#);

@@ -14,6 +14,7 @@ mod keys;
 mod locking;
 mod meta;
 mod passing;
+mod proving;
 mod publishing;
 mod resuming;
 mod subscribing;
@@ -107,7 +108,7 @@ impl Setup {
         let (clock_ms, store) = (Arc::new(AtomicU64::new(NOW_MS)), Flaky::default());
         let broken = store.broken.clone();
         run_log_at(&node, Box::new(store), &clock_ms);
-        World { node, access: Access { anonymous: self.anonymous }, now_ms: NOW_MS, clock_ms, broken }
+        World { node, access: Access { anonymous: self.anonymous, cookie: None }, now_ms: NOW_MS, clock_ms, broken }
     }
 }
 
