@@ -1,6 +1,6 @@
 //! What only the program itself can do, as procedures: to change what is logged, and to read its files again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
@@ -43,13 +43,15 @@ fn log_level(call: &GuestCall) -> Result<Value, Declined> {
 /// Answers `fennec.admin.reload`.
 struct Reload {
     watch: Watch,
-    access: Arc<Access>,
+    /// It has the node, which has this.
+    access: Weak<Access>,
     runtime: Handle,
 }
 
 impl Guest for Reload {
     fn take(&self, call: GuestCall) {
-        let (watch, access) = (self.watch.clone(), self.access.clone());
+        let Some(access) = self.access.upgrade() else { return };
+        let watch = self.watch.clone();
         // Files are read.
         self.runtime.spawn_blocking(move || {
             let answer = reload(&call, &watch, &access);
@@ -82,6 +84,6 @@ fn reload(call: &GuestCall, watch: &Watch, access: &Access) -> Result<Value, Dec
 /// Offers them.
 pub(in crate::cli) fn offer(node: &Node, watch: &Watch, access: &Arc<Access>, runtime: &Handle) {
     node.offer("fennec.admin.log_level", Arc::new(LogLevel));
-    let reload = Reload { watch: watch.clone(), access: access.clone(), runtime: runtime.clone() };
+    let reload = Reload { watch: watch.clone(), access: Arc::downgrade(access), runtime: runtime.clone() };
     node.offer("fennec.admin.reload", Arc::new(reload));
 }
