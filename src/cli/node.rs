@@ -56,6 +56,10 @@ const INBOX_BYTES_MAX: usize = 64 << 20;
 const PROMISES_BYTES_MAX: u64 = 4 << 20;
 /// An entry that is silent for so long is given up by the syncs.
 const LEASE: Duration = Duration::from_secs(6);
+/// How long a sync waits for another to open a vote: longer than that takes on a busy machine.
+const OPENING: Duration = Duration::from_millis(5);
+/// How long a vote waits for an entry's segment that was begun, or that follows one that was just elected: about as long as that takes.
+const GATHER: Duration = Duration::from_millis(2);
 /// How long a sync that starts waits for all others: longer than any tries anew to link.
 const SYNC_PATIENCE: Duration = Duration::from_millis(2500);
 /// How often an entry that begins is looked at.
@@ -262,6 +266,8 @@ impl Process {
         let limits = SyncLimits {
             lease_us: LEASE.as_micros() as u64,
             patience_us: SYNC_PATIENCE.as_micros() as u64,
+            opening_us: OPENING.as_micros() as u64,
+            gather_us: GATHER.as_micros() as u64,
             file_bytes_max: PROMISES_BYTES_MAX,
         };
         let sync = PromiseFile::open(node.clone(), self.members(), limits, &folder, fresh);

@@ -16,7 +16,7 @@ use crate::queue::envelope::NodeId;
 /// How long a majority of the syncs may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a sync answers: the highest position that it took part in.
+/// What a sync answers: how far the order was when the last vote that it had taken part in had ended ([`crate::queue::sync::SyncRole::took_part`]).
 pub fn answer(position: u64) -> Bytes {
     Bytes::copy_from_slice(&position.to_le_bytes())
 }

@@ -114,22 +114,24 @@ async fn sync_on(
     file.count_in(&place.counts);
     let begun = Instant::now();
     let mut ticked = begun;
-    while let Some(events) = inbox.take_in_task(TICK).await {
-        let (now_us, monotonic_us) = (clock() * 1000, begun.elapsed().as_micros() as u64);
-        sync.wake(monotonic_us);
+    let mut asked = Vec::new();
+    let elapsed_us = || begun.elapsed().as_micros() as u64;
+    while let Some(events) = inbox.take_in_task(sync.patience(elapsed_us()).min(TICK)).await {
+        let (now_us, monotonic_us) = (clock() * 1000, elapsed_us());
+        sync.wake(now_us, monotonic_us);
         for event in events {
             match event {
                 Event::Connected { nodes, .. } => nodes.iter().for_each(|node| sync.connected(node)),
                 Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| sync.disconnected(node)),
                 Event::Envelope(envelope) => sync.handle(now_us, monotonic_us, envelope),
                 // Without a vote it does not count: dropped, the answer says that there will be none.
-                Event::Request { answer, .. } => {
-                    if let Some(position) = sync.took_part() {
-                        answer.reply(fresh::answer(position));
-                    }
-                }
+                Event::Request { answer, .. } => asked.extend(sync.took_part().map(|position| (position, answer))),
                 Event::Beside { .. } => {}
             }
+        }
+        let position = sync.role().position();
+        for (_, answer) in asked.extract_if(.., |(took_part, _)| *took_part <= position) {
+            answer.reply(fresh::answer(position));
         }
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();

@@ -117,7 +117,8 @@ mod tests {
         let member = |node| Member { node, store: StoreId::default() };
         let slots = vec![vec![member(NodeId::storage("N1"))]];
         let first = Members { syncs: vec![member(NodeId::sync("S1"))], slots, storage_quorum: 1 };
-        let limits = SyncLimits { lease_us: 1_000_000, patience_us: 0, file_bytes_max: 1 << 20 };
+        let limits =
+            SyncLimits { lease_us: 1_000_000, patience_us: 0, opening_us: 0, gather_us: 0, file_bytes_max: 1 << 20 };
         let fresh = Box::new(move || StoreId(fresh));
         let (mut node, mut file) = PromiseFile::open(NodeId::sync("S1"), first, limits, folder, fresh).unwrap();
         file.write(&mut node).unwrap();

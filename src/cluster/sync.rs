@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::counts::Counts;
 use crate::queue::envelope::{Envelope, NodeId, OrderCommand, RoleMessage};
@@ -36,6 +37,9 @@ pub struct SyncLimits {
     pub lease_us: u64,
     /// How long it waits, when it starts, for all other syncs to say what they have heard of it.
     pub patience_us: u64,
+    /// How long it waits for another sync to open a vote, and for open segments if it opens one ([`SyncRole::leave_opening`]).
+    pub opening_us: u64,
+    pub gather_us: u64,
     /// Length of the file at which it is replaced by what has to be known still.
     pub file_bytes_max: u64,
 }
@@ -110,6 +114,7 @@ impl SyncNode {
         if !is_anew {
             role.wait_for_all();
         }
+        role.leave_opening(limits.opening_us, limits.gather_us);
         let node = Self {
             own,
             first,
@@ -157,6 +162,7 @@ impl SyncNode {
     /// Takes what another node says. `monotonic_us`: a clock that never goes back.
     pub fn handle(&mut self, now_us: u64, monotonic_us: u64, envelope: Envelope) {
         let Envelope { from, message, .. } = envelope;
+        self.role.set_clock(monotonic_us);
         let RoleMessage::Renew { incarnation, sent_us, members_at } = message else {
             return self.role.handle(now_us, &from, message, &mut self.outputs);
         };
@@ -177,15 +183,26 @@ impl SyncNode {
 
     /// To be called before anything else whenever it goes on, which is often. One that stood still has heard nobody meanwhile and must
     /// not hold that against them: it would refuse lives from then on that all others renew.
-    pub fn wake(&mut self, monotonic_us: u64) {
+    pub fn wake(&mut self, now_us: u64, monotonic_us: u64) {
+        self.role.set_clock(monotonic_us);
+        if self.role.opens_at_us().is_some_and(|at_us| at_us <= monotonic_us) {
+            self.role.tick(now_us, &mut self.outputs);
+        }
         let still_us = monotonic_us.saturating_sub(std::mem::replace(&mut self.awake_us, monotonic_us));
         if still_us >= STOOD_STILL_US {
             self.watch.restart(monotonic_us);
         }
     }
 
+    /// How long it needs not be woken if it hears nothing; [`Duration::MAX`]: there is nothing it waits for.
+    pub fn patience(&self, monotonic_us: u64) -> Duration {
+        let opens_at_us = self.role.opens_at_us();
+        opens_at_us.map_or(Duration::MAX, |at_us| Duration::from_micros(at_us.saturating_sub(monotonic_us)))
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now_us: u64, monotonic_us: u64) {
+        self.role.set_clock(monotonic_us);
         self.notes_are_due = true;
         if monotonic_us >= *self.started_us.get_or_insert(monotonic_us) + self.limits.patience_us {
             self.role.wait_no_longer(&mut self.outputs);
@@ -329,7 +346,7 @@ impl SyncNode {
         Ok(sent.collect())
     }
 
-    /// The highest position that it took part in; `None`: it has no vote.
+    /// See [`SyncRole::took_part`]; `None`: it has no vote.
     pub fn took_part(&self) -> Option<u64> {
         (self.standing() == Standing::Votes).then(|| self.role.took_part())
     }
@@ -365,7 +382,8 @@ mod tests {
     use crate::queue::quorum::Member;
     use crate::queue::sync::{Hello, Order, Phase, Step, Table};
 
-    const LIMITS: SyncLimits = SyncLimits { lease_us: 1_000_000, patience_us: 0, file_bytes_max: 1 << 20 };
+    const LIMITS: SyncLimits =
+        SyncLimits { lease_us: 1_000_000, patience_us: 0, opening_us: 0, gather_us: 0, file_bytes_max: 1 << 20 };
 
     /// Three syncs; S1 has this disk.
     fn table(own: u128) -> Members {

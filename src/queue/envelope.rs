@@ -65,13 +65,16 @@ pub struct Draft {
     pub previous: u64,
 }
 
-/// What takes a position of the one total order.
+/// What a vote gives the next position of the one total order, or the next positions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Elected {
     Segment(Draft),
     Command(OrderCommand),
     /// The vote left the position empty.
     Nothing,
+    /// Segments of several entries take as many positions, in this order. Among syncs it is never taken apart: who knows one of its
+    /// positions knows all.
+    Run(Vec<Draft>),
 }
 
 /// What changes the order itself: voted like a segment and carried in the vote.
@@ -227,6 +230,34 @@ impl NodeId {
 
     pub fn sync(name: &str) -> Self {
         Self { role: Role::Sync, name: name.into() }
+    }
+}
+
+impl Elected {
+    /// How many positions it takes.
+    pub fn positions(&self) -> u64 {
+        match self {
+            Self::Run(drafts) => drafts.len() as u64,
+            Self::Segment(_) | Self::Command(_) | Self::Nothing => 1,
+        }
+    }
+
+    /// The segments in it, in order.
+    pub fn drafts(&self) -> &[Draft] {
+        match self {
+            Self::Segment(draft) => std::slice::from_ref(draft),
+            Self::Run(drafts) => drafts,
+            Self::Command(_) | Self::Nothing => &[],
+        }
+    }
+
+    /// What takes each position from `first` on.
+    pub fn apart(self, first: u64) -> impl Iterator<Item = (u64, Self)> {
+        let (drafts, other) = match self {
+            Self::Run(drafts) => (drafts, None),
+            other => (Vec::new(), Some(other)),
+        };
+        (first..).zip(drafts.into_iter().map(Self::Segment).chain(other))
     }
 }
 

@@ -251,7 +251,11 @@ impl StorageRole {
                 }
             }
             RoleMessage::AdvanceSegmentOver(draft) => self.over(from, draft, out),
-            RoleMessage::ElectSegment { position, elected } => self.elect(from, position, elected, out),
+            RoleMessage::ElectSegment { position, elected } => {
+                for (position, elected) in elected.apart(position) {
+                    self.elect(from, position, elected, out);
+                }
+            }
             RoleMessage::FollowFeed { after } => self.follow(from, after, out),
             RoleMessage::DiskForgot { store } if store == self.store => out.push(Output::Forgot),
             RoleMessage::MembersAre { members, .. } if !self.members.has_stores() => {
@@ -416,7 +420,8 @@ impl StorageRole {
             return;
         }
         let apply = match self.elected.get(&position) {
-            None => return,
+            // Runs are taken apart before they come here.
+            None | Some(Elected::Run(_)) => return,
             Some(Elected::Nothing) => Apply::Nothing,
             Some(Elected::Command(command)) => Apply::Command(command.clone()),
             Some(Elected::Segment(draft)) => match self.buffers.get(&draft.id).and_then(|buffer| buffer.body(draft)) {

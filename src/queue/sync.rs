@@ -6,6 +6,7 @@
 //!
 //! 1. A position is voted when a sync has a challenger for it ([`drafts`]: commands, then the lowest draft that is next of its entry);
 //!    the others join with their own, or with that one: a PICK_CHALLENGER passes its draft on as a fact. Idle clusters are silent.
+//!    The first of the table opens the vote ([`opening`]).
 //! 2. The vote on a position ([`vote`]) gives the challenger of a majority or leaves the position empty. One position at a time.
 //! 3. What is said is a promise ([`promises`]): on disk before anything that follows from it is sent ([`Output::Promise`]); said again,
 //!    exactly so, after a restart and on each new link. Received statements are not kept: they are said again as well.
@@ -18,12 +19,14 @@
 //! In one process the only sync ([`SyncRole::alone`]) elects at once and has nothing to remember: its storage keeps the position with
 //! the segment.
 
+use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use self::drafts::{Drafts, needs_majority};
 use self::members::Founding;
+use self::opening::Opening;
 use self::vote::Vote;
 use super::envelope::{Draft, Elected, Envelope, NodeId, OrderCommand, RoleMessage, SegmentId};
 use super::faults::{Fault, has};
@@ -38,6 +41,7 @@ pub use self::vote::Statement;
 mod drafts;
 mod links;
 mod members;
+mod opening;
 mod order;
 pub mod promises;
 mod report;
@@ -45,6 +49,10 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod vote;
+
+/// Segments that one vote gives their positions. Entries have their next one ready when the last is resolved, so with some publishers
+/// at each there are as many as entries.
+const RUN_MAX: usize = 16;
 
 /// Statements and decisions are kept for so many positions ahead of the present one. In order, as links deliver, there are none.
 const AHEAD_MAX: u64 = 64;
@@ -123,8 +131,9 @@ pub struct SyncRole {
     drafts: Drafts,
     /// On the position behind `order`.
     vote: Vote,
+    opening: Opening,
     ahead: BTreeMap<u64, Ahead>,
-    /// Decisions that are not on disk everywhere; without gaps up to `order`.
+    /// Decisions that are not on disk everywhere, by the first position of each; without gaps up to `order`.
     decisions: BTreeMap<u64, Elected>,
     /// How far each storage's disk is.
     applied: BTreeMap<StoreId, u64>,
@@ -162,6 +171,7 @@ impl SyncRole {
                 }
                 self.drafts.count(store, draft, &self.order);
             }
+            RoleMessage::BeginAdvanceSegment { id, .. } => self.opening.comes(&id.entry),
             RoleMessage::AskCommand(command) => self.ask(now_us, command, out),
             RoleMessage::BackCommands(commands) => self.drafts.back(from, commands, &self.order),
             RoleMessage::PickChallenger { position, challenger } => {
@@ -229,13 +239,14 @@ impl SyncRole {
         self.store
     }
 
-    /// The highest position that it took part in, or knows to be decided. What is decided later than that has a higher one: so who
-    /// asks a majority knows no less than what was acknowledged before (masterfree, "a fresh read").
+    /// The first position of the last vote that it took part in, or knows the end of. What is decided later than that has a higher
+    /// one: so who asks a majority, and waits until each knows the end of that vote, knows no less than what was acknowledged before
+    /// (masterfree, "a fresh read"). The vote may be on several positions, so its first alone says too little.
     pub fn took_part(&self) -> u64 {
         self.order.position + u64::from(!self.vote.said().is_empty())
     }
 
-    /// Decisions that are kept.
+    /// Decisions that are kept, by the first position of each.
     pub fn decisions(&self) -> &BTreeMap<u64, Elected> {
         &self.decisions
     }
@@ -308,9 +319,7 @@ impl SyncRole {
             match challenger {
                 challenger if position == last + 1 => self.drafts.accept(challenger, &self.order),
                 // It was complete by the table of then.
-                Elected::Segment(draft) if position > self.order.members_at => {
-                    self.drafts.accept_draft(draft, &self.order)
-                }
+                other if position > self.order.members_at => self.drafts.accept_drafts(other.drafts(), &self.order),
                 _ => {}
             }
         }
@@ -323,7 +332,7 @@ impl SyncRole {
     /// Another sync knows a decision.
     fn learn(&mut self, from: &NodeId, position: u64, elected: Elected, out: &mut Vec<Output>) {
         if let Some(knows) = self.peers.get_mut(from) {
-            *knows = position.max(*knows);
+            *knows = (position + elected.positions() - 1).max(*knows);
         }
         let last = self.order.position;
         if self.founding.is_none() && position == last + 1 {
@@ -336,7 +345,7 @@ impl SyncRole {
     /// Takes all steps that can be taken.
     fn go_on(&mut self, out: &mut Vec<Output>) {
         if self.alone {
-            while let Some(elected) = self.drafts.lowest(&self.order) {
+            while let Some(elected) = self.drafts.lowest(&self.order, 1) {
                 self.decide(elected, Vec::new(), out);
             }
         }
@@ -368,30 +377,41 @@ impl SyncRole {
         None
     }
 
-    fn next_statement(&self) -> Option<vote::Followed<Statement>> {
+    fn next_statement(&mut self) -> Option<vote::Followed<Statement>> {
         if !self.vote.is_voter() || !self.has_greeted() {
             return None;
         }
         match self.vote.said() {
-            [] => self.drafts.lowest(&self.order).map(|challenger| (Statement::Pick { challenger }, Vec::new())),
+            [] => self.challenger().map(|challenger| (Statement::Pick { challenger }, Vec::new())),
             _ => self.vote.next(),
         }
     }
 
+    /// What this sync picks: what another has picked already, if one has ([`opening`]).
+    fn challenger(&mut self) -> Option<Elected> {
+        let picked = self.vote.picked().filter(|_| !has(Fault::DraftsNotPassedOn));
+        picked.cloned().or_else(|| {
+            let lowest = self.drafts.lowest(&self.order, RUN_MAX)?;
+            let waits = !self.may_open() || !lowest.drafts().is_empty() && self.gathers(lowest.drafts());
+            (!waits).then_some(lowest)
+        })
+    }
+
     fn say(&mut self, statement: Statement, of: Vec<u8>, out: &mut Vec<Output>) {
         let position = self.order.position + 1;
+        self.opening.ends();
         self.vote.say(statement.clone());
         out.push(Output::Promise(Record::Said { position, statement: statement.clone(), of }));
         self.tell_members(&statement.message(position), out);
     }
 
-    /// The next position is decided.
+    /// The next position is decided, or positions.
     fn decide(&mut self, elected: Elected, of: Vec<u8>, out: &mut Vec<Output>) {
         if self.alone {
             self.remember_before(&elected);
         }
+        let position = self.order.position + 1;
         self.take(&elected);
-        let position = self.order.position;
         self.tell_decision(position, &elected, out);
         if !self.alone {
             out.push(Output::Note(Record::Decided { position, elected: elected.clone(), of }));
@@ -406,6 +426,8 @@ impl SyncRole {
         if let Some(heard) = heard {
             self.heard = heard;
             self.vote = self.new_vote();
+            self.opening.ends();
+            elected.drafts().iter().for_each(|draft| self.opening.comes(&draft.id.entry));
         }
     }
 
@@ -458,7 +480,8 @@ impl SyncRole {
             let mut slots = 0..members.slots.len() as u32;
             slots.all(|slot| members.is_storage_quorum(slot, |member| is_far(&member.store, position)))
         };
-        while let Some(first) = self.decisions.first_entry().filter(|first| is_applied(*first.key())) {
+        let last = |first: &OccupiedEntry<'_, u64, Elected>| *first.key() + first.get().positions() - 1;
+        while let Some(first) = self.decisions.first_entry().filter(|first| is_applied(last(first))) {
             first.remove();
         }
     }

@@ -60,7 +60,7 @@ fn a_web_server_decides_for_every_protocol_and_whatever_goes_wrong_is_a_no() {
     let (port, asked) = web_server();
     let config = format!(
         "anonymous = true\n[authorize_hook]\nurl = \"http://127.0.0.1:{port}/ask\"\ntoken = \"sesame\"\n\
-         [[role]]\nname = \"anonymous\"\nauthorizer = \"hook\"\nauthorizer_timeout_ms = 1000\n"
+         [[role]]\nname = \"anonymous\"\nauthorizer = \"hook\"\nauthorizer_timeout_ms = 5000\n"
     );
     let (_kept, path) = folder(&[("fennec.toml", &config)]);
     let broker = Broker::start(&path);

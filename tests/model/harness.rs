@@ -236,7 +236,8 @@ impl<M: Machine> Syncs<M> {
                     let first = left.iter().position(|left| left.id.entry == draft.id.entry);
                     first.is_some_and(|first| left.remove(first).id == draft.id)
                 }
-                Elected::Command(_) => false,
+                // Taken apart.
+                Elected::Command(_) | Elected::Run(_) => false,
                 Elected::Nothing => true,
             })
         })
@@ -332,5 +333,9 @@ pub fn name(elected: &Elected) -> String {
         Elected::Segment(draft) => format!("segment {}", draft.id.segment),
         Elected::Command(command) => format!("{command:?}"),
         Elected::Nothing => "nothing".to_owned(),
+        Elected::Run(drafts) => {
+            let segments: Vec<_> = drafts.iter().map(|draft| draft.id.segment.to_string()).collect();
+            format!("segments {}", segments.join(", "))
+        }
     }
 }

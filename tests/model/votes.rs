@@ -230,7 +230,7 @@ impl Machine for Voter {
     }
 
     fn decisions(&self) -> Vec<(u64, Elected)> {
-        self.role.decisions().iter().map(|(position, elected)| (*position, elected.clone())).collect()
+        self.role.decisions().iter().flat_map(|(first, elected)| elected.clone().apart(*first)).collect()
     }
 }
 

@@ -99,7 +99,13 @@ impl Facts {
     }
 
     /// 1. Agreement.
-    pub fn decision(&mut self, node: &NodeId, position: u64, elected: &Elected) {
+    pub fn decision(&mut self, node: &NodeId, first: u64, elected: &Elected) {
+        for (position, elected) in elected.clone().apart(first) {
+            self.place(node, position, &elected);
+        }
+    }
+
+    fn place(&mut self, node: &NodeId, position: u64, elected: &Elected) {
         self.decided = self.decided.max(position);
         if let Elected::Segment(draft) = elected {
             let first = *self.segments.entry(draft.id.clone()).or_insert(position);

@@ -17,6 +17,12 @@ const FILE_BYTES_MAX: u64 = 20_000;
 /// How long it waits for the others when it starts.
 const PATIENCE_US: u64 = 400_000;
 
+/// How long it waits for another to open a vote.
+const OPENING_US: u64 = 5000;
+
+/// How long after its BEGIN a segment is waited for.
+const GATHER_US: u64 = 1000;
+
 /// What is on disk.
 pub type File = Vec<u8>;
 
@@ -36,7 +42,13 @@ pub struct Acts {
 
 impl Sync {
     pub fn start(id: NodeId, members: Members, file: &mut File, mut dice: Dice) -> Self {
-        let limits = SyncLimits { lease_us: LEASE_US, patience_us: PATIENCE_US, file_bytes_max: FILE_BYTES_MAX };
+        let limits = SyncLimits {
+            lease_us: LEASE_US,
+            patience_us: PATIENCE_US,
+            opening_us: OPENING_US,
+            gather_us: GATHER_US,
+            file_bytes_max: FILE_BYTES_MAX,
+        };
         let fresh = Box::new(move || StoreId(u128::from(dice.next())));
         let (node, len) =
             SyncNode::start(id.clone(), members, limits, file, fresh).expect("the table is one to begin with");

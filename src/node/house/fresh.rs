@@ -3,7 +3,7 @@
 //! they are known here.
 //!
 //! ```text
-//! call, replay --> next --ask--> a majority of the syncs: the highest position that one of them took part in
+//! call, replay --> next --ask--> a majority of the syncs: how far each is when the vote that it takes part in has ended
 //!                              |
 //!          asking <------------'--> waits, until this entry has followed the log so far --> answered as in one process
 //! ```
@@ -124,7 +124,7 @@ impl House {
         let _ = self.tide.ask.set(ask);
     }
 
-    /// The highest position that one of a majority of the syncs took part in since it was asked for; `None`: no majority has said.
+    /// How far the log was for the farthest of a majority of the syncs, when the votes had ended that they took part in when it was asked for; `None`: no majority has said.
     pub fn freshest(&self, position: Option<u64>) {
         self.queue.push(Item::Freshest(position));
     }

@@ -57,15 +57,14 @@ impl Drafts {
     /// Another sync has it complete.
     pub fn accept(&mut self, challenger: &Elected, order: &Order) {
         match challenger {
-            Elected::Segment(draft) => self.accept_draft(draft, order),
             Elected::Command(command) if !order.is_void(command) => drop(self.commands.insert(command.clone())),
-            Elected::Command(_) | Elected::Nothing => {}
+            other => self.accept_drafts(other.drafts(), order),
         }
     }
 
     /// As [`Self::accept`], for drafts only: a command may have been elected since.
-    pub fn accept_draft(&mut self, draft: &Draft, order: &Order) {
-        if order.may_come(&draft.id) {
+    pub fn accept_drafts(&mut self, drafts: &[Draft], order: &Order) {
+        for draft in drafts.iter().filter(|draft| order.may_come(&draft.id)) {
             self.drafts.entry(draft.clone()).or_default().is_complete = true;
         }
     }
@@ -107,26 +106,38 @@ impl Drafts {
         (self.drafts.len(), self.commands.len())
     }
 
-    /// What challenges for the next position.
-    pub fn lowest(&self, order: &Order) -> Option<Elected> {
+    /// What challenges for the next position: a command, or the lowest drafts, one of each entry and `run_max` at most.
+    pub fn lowest(&self, order: &Order, run_max: usize) -> Option<Elected> {
         if let Some(command) = self.commands.first() {
             return Some(Elected::Command(command.clone()));
         }
-        let may_challenge = |(draft, counted): &(&Draft, &Counted)| counted.is_complete && order.is_next(draft);
-        self.drafts.iter().find(may_challenge).map(|(draft, _)| Elected::Segment(draft.clone()))
+        let mut run: Vec<Draft> = Vec::new();
+        for (draft, counted) in &self.drafts {
+            let is_first = || run.iter().all(|other| other.id.entry != draft.id.entry);
+            if counted.is_complete && order.is_next(draft) && is_first() {
+                run.push(draft.clone());
+            }
+            if run.len() == run_max {
+                break;
+            }
+        }
+        match run.len() {
+            0 | 1 => run.pop().map(Elected::Segment),
+            _ => Some(Elected::Run(run)),
+        }
     }
 
     /// The order has gone on by this: what can not come any more is dropped.
     pub fn decided(&mut self, elected: &Elected, order: &Order) {
-        match elected {
-            Elected::Segment(Draft { id, .. }) => {
-                self.keep_what_may_come(&id.entry, order);
-                if has(Fault::LateDraft) {
-                    self.drafts.retain(|draft, _| draft.id != *id);
-                }
-                // Log time has gone on: a TIME that is void with us and not with others would divide us at every position.
-                self.drop_void(order);
+        for Draft { id, .. } in elected.drafts() {
+            self.keep_what_may_come(&id.entry, order);
+            if has(Fault::LateDraft) {
+                self.drafts.retain(|draft, _| draft.id != *id);
             }
+        }
+        match elected {
+            // Log time has gone on: a TIME that is void with us and not with others would divide us at every position.
+            Elected::Segment(_) | Elected::Run(_) => self.drop_void(order),
             Elected::Command(command) => {
                 self.commands.remove(command);
                 match command {

@@ -54,9 +54,7 @@ impl SyncRole {
             }
             return self.go_on_founding(out);
         }
-        let is_kept = self.decisions.range(hello.position.saturating_add(1)..).count() as u64;
-        let lacks = self.order.position.saturating_sub(hello.position);
-        if hello.table == Table::Founded && is_kept >= lacks {
+        if hello.table == Table::Founded && self.kept_behind() <= hello.position {
             self.tell_decisions(hello.position, from, out);
         } else {
             self.send(from, RoleMessage::SyncOrder(self.order.clone()), out);
@@ -107,7 +105,8 @@ impl SyncRole {
     pub(super) fn tell_decision(&self, position: u64, elected: &Elected, out: &mut Vec<Output>) {
         let storages = self.order.members.storages();
         let is_member = |node: &NodeId| storages.iter().any(|member| member.node == *node);
-        let lacks = |store: &StoreId| self.applied.get(store).is_none_or(|at| *at < position);
+        let last = position + elected.positions() - 1;
+        let lacks = |store: &StoreId| self.applied.get(store).is_none_or(|at| *at < last);
         let members = storages.iter().filter(|member| lacks(&member.store)).map(|member| &member.node);
         // Those that are to be members, and those that were, follow.
         let others = self.disks.iter().filter(|(node, store)| node.role == Role::Storage && lacks(store));
@@ -115,7 +114,7 @@ impl SyncRole {
         for storage in members.chain(others) {
             self.send(storage, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
         }
-        for (sync, _) in self.peers.iter().filter(|(_, knows)| **knows < position) {
+        for (sync, _) in self.peers.iter().filter(|(_, knows)| **knows < last) {
             self.send(sync, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
         }
     }
@@ -125,13 +124,22 @@ impl SyncRole {
         if to.role == Role::Storage {
             self.tell_table(to, out);
         }
-        let first = self.decisions.keys().next().map_or(self.order.position, |first| first - 1);
-        if after < first && to.role == Role::Storage && self.founding.is_none() {
-            self.send(to, RoleMessage::ElectedGone { until: first }, out);
+        let until = self.kept_behind();
+        if after < until && to.role == Role::Storage && self.founding.is_none() {
+            self.send(to, RoleMessage::ElectedGone { until }, out);
         }
-        for (position, elected) in self.decisions.range(after.saturating_add(1)..) {
+        // A storage may have applied a part of a run.
+        let begun = self.decisions.range(..=after).next_back();
+        let begun = begun.filter(|(first, elected)| *first + elected.positions() - 1 > after);
+        let behind = self.decisions.range(after.saturating_add(1)..);
+        for (position, elected) in begun.into_iter().chain(behind) {
             self.send(to, RoleMessage::ElectSegment { position: *position, elected: elected.clone() }, out);
         }
+    }
+
+    /// The decisions behind this position are kept.
+    fn kept_behind(&self) -> u64 {
+        self.decisions.keys().next().map_or(self.order.position, |first| first - 1)
     }
 
     /// Tells the other syncs that have a vote.

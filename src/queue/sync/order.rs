@@ -39,16 +39,15 @@ impl Order {
         Self { position: 0, members, members_at: 0, lives: BTreeMap::new(), time_us: 0 }
     }
 
-    /// The next position is decided.
+    /// The next position is decided, or positions.
     pub fn take(&mut self, elected: &Elected) {
-        self.position += 1;
-        match elected {
-            Elected::Segment(draft) => {
-                self.time_us = self.time_us.max(draft.id.segment);
-                self.life(&draft.id.entry).last = draft.id.segment;
-            }
-            Elected::Command(command) => self.command(command),
-            Elected::Nothing => {}
+        self.position += elected.positions();
+        for Draft { id, .. } in elected.drafts() {
+            self.time_us = self.time_us.max(id.segment);
+            self.life(&id.entry).last = id.segment;
+        }
+        if let Elected::Command(command) = elected {
+            self.command(command);
         }
     }
 

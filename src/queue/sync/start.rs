@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::drafts::Drafts;
 use super::members::Founding;
+use super::opening::Opening;
 use super::promises::{Phase, Record, Step};
 use super::vote::{Statement, Vote};
 use super::{Life, Order, Start, SyncRole};
@@ -57,8 +58,8 @@ impl SyncRole {
     /// None with a table that could be begun with before.
     pub fn forgotten(&self, members: Members, store: StoreId) -> Result<Self, StartError> {
         let start = Start { store, records: Vec::new() };
-        let (peers, disks) = (self.peers.clone(), self.disks.clone());
-        Ok(Self { peers, disks, ..Self::found(self.node.clone(), members, start)? })
+        let (peers, disks, opening) = (self.peers.clone(), self.disks.clone(), self.opening.clone());
+        Ok(Self { peers, disks, opening, ..Self::found(self.node.clone(), members, start)? })
     }
 
     /// All that the disk has to hold now. A new file begins with this; one that has grown may be replaced by it, if nothing that was
@@ -99,6 +100,7 @@ impl SyncRole {
             order,
             drafts: Drafts::default(),
             vote,
+            opening: Opening::default(),
             ahead: BTreeMap::new(),
             decisions: BTreeMap::new(),
             applied: BTreeMap::new(),
@@ -137,6 +139,7 @@ impl SyncRole {
         self.decisions.clear();
         self.order = order;
         self.vote = self.new_vote();
+        self.opening.ends();
         self.drafts.skipped(&self.order);
     }
 

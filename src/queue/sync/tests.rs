@@ -2,6 +2,8 @@ use super::*;
 use crate::queue::envelope::SegmentId;
 use crate::queue::quorum::Member;
 
+mod runs;
+
 fn members(storages: u128, storage_quorum: u32) -> Members {
     let storage = |n| Member { node: NodeId::storage(&format!("N{n}")), store: StoreId(n) };
     let syncs = vec![Member { node: NodeId::sync("S1"), store: StoreId::default() }];

@@ -9,6 +9,7 @@
 //! a majority. So two syncs that begin with state 1 mean the same challenger; all non-`?` votes of a round are equal; what f + 1
 //! voted is seen by whoever finishes the round; and a `?`, which follows from a 1 and a 0, knows the challenger of the 1.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,11 @@ impl Vote {
 
     pub fn is_voter(&self) -> bool {
         self.me.is_some()
+    }
+
+    /// What others were the first to pick, if they did: of several, the lowest of those that most picked.
+    pub fn picked(&self) -> Option<&Elected> {
+        self.picks.iter().flatten().max_by_key(|pick| (count(&self.picks, pick), Reverse(*pick)))
     }
 
     /// What we said, in order.

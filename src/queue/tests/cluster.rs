@@ -393,9 +393,11 @@ impl Cluster {
                 sync::Output::Send(envelope) => self.under_way.push_back(envelope),
                 sync::Output::Promise(record) | sync::Output::Note(record) => {
                     if let sync::Record::Decided { position, elected, .. } = &record {
-                        self.decisions.entry(*position).or_default().insert(elected.clone());
-                        if let Elected::Segment(draft) = elected {
-                            self.positions.entry(id(&draft.id)).or_default().insert(*position);
+                        for (position, elected) in elected.clone().apart(*position) {
+                            for draft in elected.drafts() {
+                                self.positions.entry(id(&draft.id)).or_default().insert(position);
+                            }
+                            self.decisions.entry(position).or_default().insert(elected);
                         }
                     }
                     self.promises.get_mut(node).unwrap().records.push(record);
@@ -627,6 +629,7 @@ fn elected(elected: &Elected) -> String {
         Elected::Segment(draft) => id(&draft.id),
         Elected::Command(command) => order(command),
         Elected::Nothing => "nothing".to_owned(),
+        Elected::Run(drafts) => drafts.iter().map(|draft| id(&draft.id)).collect::<Vec<_>>().join(", "),
     }
 }
 

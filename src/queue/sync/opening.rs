@@ -1,0 +1,105 @@
+//! Who picks first. Any sync may, and none is waited for long: it is a hint that makes the picks of a vote the same.
+//!
+//! Drafts come to each sync in an order of its own, so syncs that pick at the same time pick other runs, and the position stays empty.
+//! So the first of the table that is linked opens the vote, and the others pick what it has picked. That takes no longer: who
+//! hears the pick says its own and its state with one write. One that does not open in time is left out for a while.
+//!
+//! Who opens waits a little for the drafts of entries that have begun a segment, or had one elected just now, for then the next is not
+//! far. Entries whose segments are elected together get their results together, and go on together: one vote and one commit serve
+//! all of them.
+
+use std::collections::BTreeMap;
+
+use super::SyncRole;
+use crate::queue::envelope::{Draft, NodeId};
+
+/// For so long a sync that was late is not waited for, in microseconds.
+const LEFT_OUT_US: u64 = 1_000_000;
+
+/// See the module. Times are microseconds of a clock that never goes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Opening {
+    /// How long another sync is waited for; 0: each opens when it can.
+    patience_us: u64,
+    now_us: u64,
+    /// Since when another is waited for.
+    since_us: Option<u64>,
+    /// How long after its BEGIN, or after the election of the one before, a segment is waited for.
+    gather_us: u64,
+    /// Until when each entry's next segment is waited for.
+    comes: BTreeMap<NodeId, u64>,
+    /// Until when segments are waited for.
+    gathers_until_us: Option<u64>,
+    /// Who was late, and until when it is not waited for.
+    left_out: BTreeMap<NodeId, u64>,
+}
+
+impl Opening {
+    /// This sync has picked, or the position is decided.
+    pub fn ends(&mut self) {
+        (self.since_us, self.gathers_until_us) = (None, None);
+    }
+
+    /// An entry has begun a segment, or will do so soon.
+    pub fn comes(&mut self, entry: &NodeId) {
+        if self.gather_us > 0 {
+            self.comes.insert(entry.clone(), self.now_us + self.gather_us);
+        }
+    }
+
+    fn is_waited_for(&self, node: &NodeId) -> bool {
+        self.left_out.get(node).is_none_or(|until_us| *until_us <= self.now_us)
+    }
+}
+
+impl SyncRole {
+    /// From now on another sync is left to open the vote, for `patience_us` microseconds; and who opens it waits for segments until
+    /// `gather_us` after they were begun, or the one before was elected.
+    pub fn leave_opening(&mut self, patience_us: u64, gather_us: u64) {
+        (self.opening.patience_us, self.opening.gather_us) = (patience_us, gather_us);
+    }
+
+    /// When [`SyncRole::tick`] has to be called at the latest; `None`: no vote waits to be opened.
+    pub fn opens_at_us(&self) -> Option<u64> {
+        let left = self.opening.since_us.map(|since_us| since_us + self.opening.patience_us);
+        left.into_iter().chain(self.opening.gathers_until_us).min()
+    }
+
+    /// What the clock says that never goes back, in microseconds.
+    pub fn set_clock(&mut self, monotonic_us: u64) {
+        self.opening.now_us = monotonic_us;
+    }
+
+    /// Whether this sync is to pick first, now that it could.
+    pub(super) fn may_open(&mut self) -> bool {
+        while let Some(first) = self.first_before() {
+            let since_us = *self.opening.since_us.get_or_insert(self.opening.now_us);
+            if self.opening.now_us < since_us + self.opening.patience_us {
+                return false;
+            }
+            self.opening.since_us = None;
+            self.opening.left_out.insert(first, self.opening.now_us + LEFT_OUT_US);
+        }
+        true
+    }
+
+    /// Whether more drafts than these are to come soon.
+    pub(super) fn gathers(&mut self, drafts: &[Draft]) -> bool {
+        let is_there = |entry: &NodeId| drafts.iter().any(|draft| draft.id.entry == *entry);
+        let Opening { comes, now_us, .. } = &mut self.opening;
+        comes.retain(|_, until_us| until_us > now_us);
+        let until_us = comes.iter().filter(|(entry, _)| !is_there(entry)).map(|(_, until_us)| *until_us).max();
+        self.opening.gathers_until_us = until_us;
+        until_us.is_some()
+    }
+
+    /// Who is to open the vote, if that is another.
+    fn first_before(&self) -> Option<NodeId> {
+        if self.opening.patience_us == 0 {
+            return None;
+        }
+        let is_there = |node: &&NodeId| self.peers.contains_key(*node) && self.opening.is_waited_for(node);
+        let syncs = self.order.members.syncs.iter().map(|member| &member.node);
+        syncs.take_while(|node| **node != self.node).find(is_there).cloned()
+    }
+}
