@@ -34,7 +34,7 @@ impl OneOfThree {
         self.said()
     }
 
-    fn from_storage(&mut self, message: RoleMessage) {
+    fn hear_storage(&mut self, message: RoleMessage) {
         self.sync.handle(0, &NodeId::storage("N1"), message, &mut self.out);
     }
 
@@ -78,15 +78,15 @@ fn a_run_takes_a_position_for_each_of_its_segments_and_is_not_taken_apart() {
     assert_eq!((one.sync.position(), one.sync.order().lives[&NodeId::entry("E2")].last), (5, 200));
     assert_eq!(one.told(), [(4, run.clone())]);
     // A storage that has applied the first of it.
-    one.from_storage(RoleMessage::FetchElected { after: 4 });
+    one.hear_storage(RoleMessage::FetchElected { after: 4 });
     assert_eq!(one.told(), [(4, run.clone())]);
-    one.from_storage(RoleMessage::Applied { store: StoreId(1), position: 4 });
+    one.hear_storage(RoleMessage::Applied { store: StoreId(1), position: 4 });
     assert_eq!(one.sync.decisions().keys().collect::<Vec<_>>(), [&4]);
     let again = OneOfThree::new(one.sync.records()).sync;
     assert_eq!((again.position(), again.decisions()), (5, one.sync.decisions()));
-    one.from_storage(RoleMessage::FetchElected { after: 5 });
+    one.hear_storage(RoleMessage::FetchElected { after: 5 });
     assert_eq!(one.told(), []);
-    one.from_storage(RoleMessage::Applied { store: StoreId(1), position: 5 });
+    one.hear_storage(RoleMessage::Applied { store: StoreId(1), position: 5 });
     assert_eq!(one.sync.decisions().len(), 0);
 }
 
@@ -168,6 +168,6 @@ fn commands_wait_for_no_segments() {
     one.sync.leave_opening(1000, 100);
     one.begun(&segments(&[100])[0]);
     let command = init("E4", 0);
-    one.from_storage(RoleMessage::AskCommand(command.clone()));
+    one.hear_storage(RoleMessage::AskCommand(command.clone()));
     assert_eq!(one.said(), [Statement::Pick { challenger: Elected::Command(command) }]);
 }
