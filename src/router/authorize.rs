@@ -7,7 +7,7 @@
 //! pattern always beats a wider one, and the order of the file never matters.
 //!
 //! A subscription or registration by pattern is allowed only if everything it can match is allowed; see
-//! [`Authorizer::allows_pattern`].
+//! [`Rights::allows_pattern`].
 //!
 //! A pattern may hold `%u` (user name) and `%c` (client id). They are filled in once, when a session gets its [`Rights`]
 //! (`fill`), so that asking stays a walk over ready patterns.
