@@ -77,9 +77,10 @@ pub(super) fn banner(config: &Config, broker: &Broker, data: &str) -> String {
     let _ = writeln!(text, "  {:<10} {data}", "data");
     if let Some(address) = broker.address(Protocol::Mqtt, false) {
         let port = address.port();
+        let who = if config.users.is_empty() { "" } else { " -u USER -P PASSWORD" };
         let _ = writeln!(
             text,
-            "try:  mosquitto_sub -p {port} -t 'app/#' -v &  mosquitto_pub -p {port} -t app/hello -m world"
+            "try:  mosquitto_sub -p {port}{who} -t 'app/#' -v &  mosquitto_pub -p {port}{who} -t app/hello -m world"
         );
     }
     text

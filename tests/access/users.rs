@@ -69,7 +69,10 @@ fn users_come_and_go_while_the_broker_runs() {
     add(&path, "bob", "device", "two");
     let mut bob = come_in(&broker, "bob", "two");
     assert_eq!(ann.subscribe("home/ann/+"), 0);
-    assert_eq!(user(&path, &["list"], "").1, "ann\tdevice\t*\tpassword,wampcra\nbob\tdevice\t*\tpassword,wampcra\n");
+    assert_eq!(
+        user(&path, &["list"], "").1,
+        "ann\tdevice\t*\tpassword,wampcra,scram\nbob\tdevice\t*\tpassword,wampcra,scram\n"
+    );
     // Another password: who came in with the old one goes.
     assert_eq!(user(&path, &["passwd", "ann", "--iterations", "1"], "new").0, Some(0));
     assert_eq!(ann.disconnected(), Some(0x87));
