@@ -109,7 +109,7 @@ fn each_role_tells_what_it_counts_and_the_docs_name_all_of_it() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
         std::fs::read_to_string(path).expect("the page")
     };
-    let docs = docs("cluster/status.md") + &docs("http.md");
+    let docs = ["cluster/status.md", "http.md", "limits.md", "tls.md"].map(docs).concat();
     for id in everybody() {
         let answer = cluster.get_of(id, "/metrics");
         let names = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
