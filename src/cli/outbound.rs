@@ -7,15 +7,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::Failure;
-use super::config::{AuthorizeHook, Config};
-use crate::client::tls::Trust;
+use super::config::Config;
 use crate::http::MoreMetrics;
 use crate::http::metrics::Text;
 use crate::net::clock::Clock;
 use crate::node::Node;
 use crate::node::log::ClockFn;
-use crate::outbound::authorize::{HttpHook, Place};
+use crate::outbound::authorize::HttpHook;
 use crate::outbound::bridge::{self, Bridges};
+use crate::outbound::post::Poster;
 use crate::outbound::service::{Admin, Board, Services, Settings};
 use crate::outbound::uplink;
 
@@ -59,8 +59,8 @@ impl Outbound {
             );
         }
         if let Some(hook) = &config.authorize_hook {
-            let place = place(hook).map_err(|what| Failure::Refused(vec![format!("authorize_hook: {what}")]))?;
-            node.authorize_hook.set(Arc::new(HttpHook::new(place, runtime.handle().clone())));
+            let poster = Poster::new(hook).map_err(|what| Failure::Refused(vec![format!("authorize_hook: {what}")]))?;
+            node.authorize_hook.set(Arc::new(HttpHook::new(poster, runtime.handle().clone())));
         }
         let board = services.board();
         let admin = Admin::new(node.clone(), board.clone(), clock_fn);
@@ -100,11 +100,4 @@ impl Outbound {
         }
         self.runtime.shutdown_background();
     }
-}
-
-fn place(hook: &AuthorizeHook) -> Result<Place, String> {
-    let AuthorizeHook { uri, token, ca } = hook;
-    let trust = ca.as_ref().map_or(Trust::System, |path| Trust::File(path.clone()));
-    let tls = (uri.scheme_str() == Some("https")).then(|| trust.connector().map_err(|error| error.to_string()));
-    Ok(Place { uri: uri.clone(), token: token.clone(), tls: tls.transpose()? })
 }

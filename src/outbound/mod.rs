@@ -8,7 +8,8 @@
 //! its own and nothing is lost while the peer is away. Their rules are state machines without IO; the tasks beside them own
 //! sockets and timers.
 //!
-//! `authenticate` is another matter: it asks others who somebody is, and waits for the answer.
+//! `authenticate` and `authorize` are another matter: they ask others who somebody is and what it may do, and wait for the answer;
+//! `post` is how a web server is asked.
 //!
 //! Left out on purpose: what is owed to sessions of this broker (`delivery`), and the client that connections to other
 //! brokers are made with (`client`).
@@ -18,5 +19,6 @@ pub mod authorize;
 pub mod bridge;
 mod meta;
 pub mod path;
+pub mod post;
 pub mod service;
 pub mod uplink;

@@ -20,8 +20,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::http::AddressHeader;
-use hyper::Uri;
-use hyper::header::HeaderValue;
 
 use crate::http::hooks::Hook;
 use crate::net::listen::Proxying;
@@ -30,6 +28,7 @@ use crate::node::authenticate::jwt::Issuer;
 use crate::node::users::{ANONYMOUS, Anonymous, UserEntry};
 use crate::outbound::authenticate::{Authenticator, HookSettings};
 use crate::outbound::bridge;
+use crate::outbound::post::WebServer;
 use crate::outbound::service::Configured;
 use crate::outbound::uplink::Uplink;
 use crate::router::authorize::{Authorizer, Role};
@@ -110,7 +109,7 @@ pub struct Config {
     /// The endpoint that does.
     pub auth_hook: Option<HookSettings>,
     /// Who is asked what sessions may do, where a role says `hook`.
-    pub authorize_hook: Option<AuthorizeHook>,
+    pub authorize_hook: Option<WebServer>,
     pub users: Vec<UserEntry>,
     pub roles: Vec<RoleEntry>,
 }
@@ -160,22 +159,6 @@ pub struct DurablePolicy {
     pub max_bytes: u64,
     /// At least 1; `None`: not bounded by count.
     pub max_messages: Option<u64>,
-}
-
-/// A web server that is asked what sessions may do.
-#[derive(Clone)]
-pub struct AuthorizeHook {
-    pub uri: Uri,
-    pub token: Option<HeaderValue>,
-    /// PEM; `None`: the authorities of the system are believed.
-    pub ca: Option<PathBuf>,
-}
-
-/// Without the token.
-impl std::fmt::Debug for AuthorizeHook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthorizeHook").field("uri", &self.uri).finish_non_exhaustive()
-    }
 }
 
 /// A role and where it holds.

@@ -5,20 +5,17 @@
 //! keyed hash of all that was said, so that no password is kept.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::Uri;
-use hyper::header::HeaderValue;
+use hyper::StatusCode;
 use parking_lot::Mutex;
 
-use super::post::Endpoint;
 use super::said;
-use crate::client::tls::Trust;
 use crate::node::authenticate::{Answer, Check, Decider, Denied, Evidence};
 use crate::node::users::mac;
+use crate::outbound::post::{Poster, WebServer};
 use crate::types::payload::Format;
 use crate::types::value::Value;
 
@@ -28,21 +25,17 @@ const REMEMBERED_MAX: usize = 10_000;
 /// As configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSettings {
-    pub url: String,
+    pub server: WebServer,
     pub timeout: Duration,
     /// Zero: nothing is remembered.
     pub cache: Duration,
-    /// Sent as `Authorization: Bearer …`.
-    pub token: Option<String>,
-    /// Authorities that are believed, PEM; `None`: those of the system.
-    pub ca: Option<PathBuf>,
 }
 
 /// See the module.
 pub struct Hook(Arc<Inner>);
 
 struct Inner {
-    endpoint: Endpoint,
+    poster: Poster,
     timeout: Duration,
     cache: Duration,
     key: [u8; 32],
@@ -57,22 +50,13 @@ struct Remembered {
 
 impl Hook {
     /// # Errors
-    /// The URL, the token or the authorities cannot be used; as a sentence.
+    /// The authorities cannot be used, or the system gives no random numbers; as a sentence.
     pub fn new(settings: &HookSettings) -> Result<Hook, String> {
-        let uri: Uri = settings.url.parse().map_err(|error| format!("{:?} is no URL: {error}", settings.url))?;
-        let trust = settings.ca.clone().map_or(Trust::System, Trust::File);
-        let tls = match uri.scheme_str() {
-            Some("https") => Some(trust.connector().map_err(|error| error.to_string())?),
-            Some("http") => None,
-            _ => return Err(format!("{:?} is no http or https URL", settings.url)),
-        };
-        let token = settings.token.as_ref().map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
-        let authorization = token.transpose().map_err(|error| error.to_string())?;
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| error.to_string())?;
-        let endpoint = Endpoint { uri, tls, authorization };
-        let (timeout, cache) = (settings.timeout, settings.cache);
-        Ok(Hook(Arc::new(Inner { endpoint, timeout, cache, key, remembered: Mutex::default() })))
+        let HookSettings { server, timeout, cache } = settings;
+        let (poster, timeout, cache) = (Poster::new(server)?, *timeout, *cache);
+        Ok(Hook(Arc::new(Inner { poster, timeout, cache, key, remembered: Mutex::default() })))
     }
 }
 
@@ -82,7 +66,9 @@ impl Decider for Hook {
     }
 
     fn decide(&self, evidence: &Evidence, known: bool) -> Option<Check> {
-        if known || !self.offers(evidence.method, None) {
+        // JSON cannot say other secrets, and one must not stand for another.
+        let can_be_said = std::str::from_utf8(&evidence.secret).is_ok();
+        if known || !can_be_said || !self.offers(evidence.method, None) {
             return None;
         }
         let (inner, evidence) = (self.0.clone(), evidence.clone());
@@ -97,11 +83,11 @@ impl Inner {
         if let Some(answer) = self.remembered.lock().find(&tag) {
             return answer;
         }
-        let answer = match tokio::time::timeout(self.timeout, self.endpoint.post(Bytes::from(asked))).await {
+        let answer = match tokio::time::timeout(self.timeout, self.poster.post(Bytes::from(asked))).await {
             Err(_) => unavailable("does not answer in time"),
             Ok(Err(why)) => unavailable(&why),
-            Ok(Ok((401 | 403, _))) => Answer::WRONG,
-            Ok(Ok((200, body))) => match Value::decode(Format::Json, &body) {
+            Ok(Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _))) => Answer::WRONG,
+            Ok(Ok((StatusCode::OK, body))) => match Value::decode(Format::Json, &body) {
                 // A role alone is no dict that says `allow`.
                 Ok(said @ Value::Map(_)) if said.get("allow").is_some() => said::read(&said, evidence, "http"),
                 _ => unavailable("has answered what cannot be read"),
@@ -207,8 +193,9 @@ mod tests {
     }
 
     fn hook(url: &str, timeout_ms: u64, cache_s: u64) -> Hook {
+        let server = WebServer { uri: url.parse().unwrap(), authorization: None, ca: None };
         let (timeout, cache) = (Duration::from_millis(timeout_ms), Duration::from_secs(cache_s));
-        Hook::new(&HookSettings { url: url.to_owned(), timeout, cache, token: Some("t".to_owned()), ca: None }).unwrap()
+        Hook::new(&HookSettings { server, timeout, cache }).unwrap()
     }
 
     #[tokio::test]
@@ -257,14 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_none_is_refused() {
-        let settings = HookSettings {
-            url: "ftp://x".to_owned(),
-            timeout: Duration::from_secs(1),
-            cache: Duration::ZERO,
-            token: None,
-            ca: None,
-        };
-        assert!(Hook::new(&settings).is_err());
+    fn a_secret_that_json_cannot_say_is_not_asked_about() {
+        let evidence = Evidence { secret: vec![0xff].into(), ..evidence("") };
+        assert!(hook("http://127.0.0.1:1/", 1, 0).decide(&evidence, false).is_none());
     }
 }

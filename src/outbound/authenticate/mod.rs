@@ -11,7 +11,6 @@
 //! - `said`: what both answer.
 
 mod hook;
-mod post;
 mod procedure;
 mod said;
 

@@ -6,20 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::address::{Network, is_public};
 use super::machine::Answer;
 use super::settings::ServiceSettings;
 use crate::http::signature::Secret;
+use crate::outbound::post::{AGENT, Sender, host_and_port, shake_hands};
 use crate::types::event_id::EventId;
 
 /// Bytes of an answer that are read.
@@ -29,7 +26,7 @@ const WHY_CHARS_MAX: usize = 200;
 
 /// A connection that is open.
 struct Open {
-    sender: SendRequest<Full<Bytes>>,
+    sender: Sender,
     driver: JoinHandle<()>,
 }
 
@@ -123,7 +120,7 @@ impl Client {
         let host = self.uri.authority().map_or("", |authority| authority.as_str());
         let mut request = Request::builder().method(Method::PUT).uri(path).header(HOST, host);
         request = request.header(CONTENT_TYPE, "application/json");
-        request = request.header(USER_AGENT, concat!("fennec/", env!("CARGO_PKG_VERSION")));
+        request = request.header(USER_AGENT, AGENT);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
@@ -157,19 +154,11 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Open, String> {
-        let host = self.uri.host().unwrap_or_default();
-        let plain = host.trim_start_matches('[').trim_end_matches(']');
-        let port = self.uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
-        let found = tokio::net::lookup_host((plain, port)).await.map_err(|error| format!("{host}: {error}"))?;
+        let (host, port) = host_and_port(&self.uri);
+        let found = tokio::net::lookup_host((host, port)).await.map_err(|error| format!("{host}: {error}"))?;
         let stream = self.reach(host, found.collect()).await?;
-        match &self.tls {
-            None => shake_hands(stream).await,
-            Some(tls) => {
-                let name = ServerName::try_from(plain.to_owned()).map_err(|error| format!("{host}: {error}"))?;
-                let stream = tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
-                shake_hands(stream).await
-            }
-        }
+        let (sender, driver) = shake_hands(stream, host, self.tls.as_ref()).await?;
+        Ok(Open { sender, driver })
     }
 
     /// Connects to the first of these that can be had. What was resolved is what is connected to, so that no later answer of a
@@ -182,11 +171,7 @@ impl Client {
                 continue;
             }
             match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    // Only speed depends on it.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
+                Ok(stream) => return Ok(stream),
                 Err(error) => why = format!("{address}: {error}"),
             }
         }
@@ -197,14 +182,6 @@ impl Client {
         let ip = address.ip();
         self.allowed.as_ref().is_none_or(|allowed| is_public(ip) || allowed.iter().any(|network| network.contains(ip)))
     }
-}
-
-async fn shake_hands<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Result<Open, String> {
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("the connection broke: {error}"))?;
-    // How it ended is seen by the request.
-    let driver = tokio::spawn(async { drop(connection.await) });
-    Ok(Open { sender, driver })
 }
 
 fn failed(why: String) -> Heard {
@@ -263,6 +240,8 @@ fn retry_after_ms(text: &str, now_ms: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncRead, AsyncWrite};
+
     use super::*;
 
     fn response(status: u16, body: &str) -> Heard {

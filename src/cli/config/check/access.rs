@@ -1,6 +1,7 @@
 //! Users and roles.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use hyper::Uri;
@@ -8,8 +9,9 @@ use hyper::header::HeaderValue;
 
 use super::{Check, Realms};
 use crate::cli::config::schema::{self, File};
-use crate::cli::config::{AuthorizeHook, RoleEntry, USER_ROLE, nearest};
+use crate::cli::config::{RoleEntry, USER_ROLE, nearest};
 use crate::node::users::UserEntry;
+use crate::outbound::post::WebServer;
 use crate::router::authorize::{Asks, Permission, Role, Whom, check_placeholders};
 use crate::types::topic::Topic;
 
@@ -86,7 +88,7 @@ impl Check {
         Some(Asks { whom, timeout_ms, cache_ms })
     }
 
-    pub(super) fn authorize_hook(&mut self, file: &File) -> Option<AuthorizeHook> {
+    pub(super) fn authorize_hook(&mut self, file: &File) -> Option<WebServer> {
         let hook = &file.authorize_hook;
         let asked = file.role.0.iter().position(|role| role.authorizer.as_deref() == Some("hook"));
         let Some(url) = &hook.url else {
@@ -95,20 +97,31 @@ impl Check {
             }
             return None;
         };
+        self.web_server("authorize_hook", url, hook.token.as_deref(), hook.ca.as_deref())
+    }
+
+    /// A web server that is to be asked: `url`, `token` and `ca` of this table.
+    pub(super) fn web_server(
+        &mut self,
+        table: &str,
+        url: &str,
+        token: Option<&str>,
+        ca: Option<&Path>,
+    ) -> Option<WebServer> {
         let is_web = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
         let Some(uri) = url.parse::<Uri>().ok().filter(is_web) else {
-            self.wrong("authorize_hook.url", format!("{url:?} is no URL such as \"https://example.org/authorize\""));
+            self.wrong(&format!("{table}.url"), format!("{url:?} is no URL such as \"https://example.org/ask\""));
             return None;
         };
-        let token = hook.token.as_ref().map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
-        let Ok(token) = token.transpose() else {
-            self.wrong("authorize_hook.token", "cannot be sent in a header");
+        let token = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+        let Ok(authorization) = token.transpose() else {
+            self.wrong(&format!("{table}.token"), "cannot be sent in a header");
             return None;
         };
-        if let Some(ca) = &hook.ca {
-            self.readable("authorize_hook.ca", ca);
+        if let Some(ca) = ca {
+            self.readable(&format!("{table}.ca"), ca);
         }
-        Some(AuthorizeHook { uri, token, ca: hook.ca.clone() })
+        Some(WebServer { uri, authorization, ca: ca.map(Path::to_owned) })
     }
 
     fn permission(&mut self, table: &str, permission: &schema::Permission) -> Option<Permission> {

@@ -104,19 +104,13 @@ impl Check {
 
     pub(super) fn auth_hook(&mut self, file: &File) -> Option<HookSettings> {
         let hook = &file.auth_hook;
-        let url = hook.url.clone()?;
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            self.wrong("auth_hook.url", format!("{url:?} is no http or https URL"));
-        }
+        let url = hook.url.as_deref()?;
         if hook.timeout_ms == 0 {
             self.wrong("auth_hook.timeout_ms", "must be 1 at least");
         }
-        Some(HookSettings {
-            url,
-            timeout: Duration::from_millis(hook.timeout_ms.into()),
-            cache: Duration::from_secs(hook.cache_s.into()),
-            token: hook.token.clone(),
-            ca: hook.ca.clone(),
-        })
+        let (timeout, cache) =
+            (Duration::from_millis(hook.timeout_ms.into()), Duration::from_secs(hook.cache_s.into()));
+        let server = self.web_server("auth_hook", url, hook.token.as_deref(), hook.ca.as_deref())?;
+        Some(HookSettings { server, timeout, cache })
     }
 }
