@@ -9,7 +9,7 @@ use super::edit::{EditError, NewUser, UsersFile};
 use super::list;
 use crate::cli::access::Access;
 use crate::cli::hash_password::{Secrets, check_name, check_password};
-use crate::node::house::{Declined, Guest, GuestCall};
+use crate::node::house::{Declined, Guest, GuestCall, NamedArguments};
 use crate::types::value::Value;
 
 const PROCEDURES: [&str; 4] =
@@ -42,14 +42,6 @@ impl Guest for Entrance {
     }
 }
 
-fn declined(uri: &'static str, text: impl Into<String>) -> Declined {
-    Declined { uri, text: text.into() }
-}
-
-fn invalid(text: impl Into<String>) -> Declined {
-    declined("wamp.error.invalid_argument", text)
-}
-
 impl From<EditError> for Declined {
     fn from(error: EditError) -> Self {
         let uri = match error {
@@ -58,23 +50,23 @@ impl From<EditError> for Declined {
             EditError::Wrong(_) => "wamp.error.invalid_argument",
             EditError::Io(_) => "fennec.error.store_unavailable",
         };
-        declined(uri, error.to_string())
+        Declined::new(uri, error.to_string())
     }
 }
 
 fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Declined> {
-    let mut given = Given::read(call)?;
+    let mut given = call.named("name")?;
     if call.procedure() == "fennec.admin.user.list" {
         given.end()?;
         return Ok(Value::map([("users", Value::List(list(&access.config())))]));
     }
     let file = access.users_file();
-    let file = file.ok_or_else(|| declined("wamp.error.unavailable", "the configuration names no users_file"))?;
+    let file = file.ok_or_else(|| Declined::new("wamp.error.unavailable", "the configuration names no users_file"))?;
     let name = given.required("name")?;
     match call.procedure() {
         "fennec.admin.user.add" => add(&file, name, given)?,
         "fennec.admin.user.passwd" => {
-            let secrets = given.secrets()?;
+            let secrets = secrets(&mut given)?;
             given.end()?;
             file.set_password(&name, &secrets)?;
         }
@@ -84,70 +76,20 @@ fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Declined> {
         }
     }
     // What was asked for holds when it is answered.
-    access.reload().map_err(|problems| declined("fennec.error.store_unavailable", problems.join("; ")))?;
+    access.reload().map_err(|problems| Declined::new("fennec.error.store_unavailable", problems.join("; ")))?;
     Ok(Value::Null)
 }
 
-fn add(file: &UsersFile, name: String, mut given: Given) -> Result<(), Declined> {
-    check_name(&name).map_err(invalid)?;
+fn add(file: &UsersFile, name: String, mut given: NamedArguments) -> Result<(), Declined> {
+    check_name(&name).map_err(Declined::invalid)?;
     let user = NewUser { name, role: given.text("role")?, realms: given.texts("realms")? };
-    let secrets = given.secrets()?;
+    let secrets = secrets(&mut given)?;
     given.end()?;
     Ok(file.add(&user, &secrets)?)
 }
 
-/// Arguments by name; the first may be told by its place.
-struct Given(Vec<(String, Value)>);
-
-impl Given {
-    fn read(call: &GuestCall) -> Result<Self, Declined> {
-        let (args, mut given) = call.arguments()?;
-        for (at, value) in args.into_iter().enumerate() {
-            match value {
-                Value::Map(entries) => given.extend(entries),
-                value if at == 0 => given.push(("name".to_owned(), value)),
-                _ => return Err(invalid("there are too many arguments")),
-            }
-        }
-        Ok(Self(given))
-    }
-
-    fn take(&mut self, name: &str) -> Option<Value> {
-        let at = self.0.iter().rposition(|(key, _)| key == name)?;
-        Some(self.0.swap_remove(at).1).filter(|value| !value.is_null())
-    }
-
-    fn text(&mut self, name: &str) -> Result<Option<String>, Declined> {
-        let wrong = || invalid(format!("{name} must be a string"));
-        self.take(name).map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong)).transpose()
-    }
-
-    fn required(&mut self, name: &str) -> Result<String, Declined> {
-        self.text(name)?.ok_or_else(|| invalid(format!("the argument {name} is missing")))
-    }
-
-    fn texts(&mut self, name: &str) -> Result<Vec<String>, Declined> {
-        let wrong = || invalid(format!("{name} must be a string or a list of strings"));
-        match self.take(name) {
-            None => Ok(Vec::new()),
-            Some(Value::Text(one)) => Ok(vec![one]),
-            Some(value) => {
-                let list = value.as_list().ok_or_else(wrong)?;
-                list.iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
-            }
-        }
-    }
-
-    fn secrets(&mut self) -> Result<Secrets, Declined> {
-        let password = self.required("password")?;
-        check_password(&password).map_err(invalid)?;
-        Secrets::new(&password, ITERATIONS).map_err(|what| declined("fennec.error.store_unavailable", what))
-    }
-
-    fn end(self) -> Result<(), Declined> {
-        match self.0.first() {
-            Some((name, _)) => Err(invalid(format!("there is no argument {name:?}"))),
-            None => Ok(()),
-        }
-    }
+fn secrets(given: &mut NamedArguments) -> Result<Secrets, Declined> {
+    let password = given.required("password")?;
+    check_password(&password).map_err(Declined::invalid)?;
+    Secrets::new(&password, ITERATIONS).map_err(|what| Declined::new("fennec.error.store_unavailable", what))
 }

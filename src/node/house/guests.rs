@@ -39,6 +39,17 @@ pub struct Declined {
     pub text: String,
 }
 
+impl Declined {
+    pub fn new(uri: &'static str, text: impl Into<String>) -> Self {
+        Self { uri, text: text.into() }
+    }
+
+    /// The arguments are at fault.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::new("wamp.error.invalid_argument", text)
+    }
+}
+
 /// A call to be answered, once. Dropped, it is answered with an error.
 pub struct GuestCall {
     node: Arc<Node>,

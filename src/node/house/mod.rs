@@ -32,6 +32,7 @@ mod history;
 mod keys;
 mod locks;
 mod meta;
+mod named;
 mod placed;
 mod subscriptions;
 #[cfg(test)]
@@ -68,6 +69,7 @@ use guests::Guests;
 pub use guests::{Declined, Guest, GuestCall};
 pub use meta::Herald;
 use meta::News;
+pub use named::NamedArguments;
 use placed::Placed;
 use watches::Watches;
 

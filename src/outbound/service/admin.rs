@@ -13,7 +13,7 @@ use super::machine::Stored;
 use super::settings::{ServiceSettings, Wrong, check_id};
 use crate::node::Node;
 use crate::node::consumer::{ConsumerError, ConsumerInfo};
-use crate::node::house::{Declined, Guest, GuestCall};
+use crate::node::house::{Declined, Guest, GuestCall, NamedArguments};
 use crate::node::log::ClockFn;
 use crate::node::past::{Since, Target};
 use crate::queue::state::rows;
@@ -42,93 +42,30 @@ pub struct Admin {
     clock: ClockFn,
 }
 
-fn declined(uri: &'static str, text: impl Into<String>) -> Declined {
-    Declined { uri, text: text.into() }
-}
-
-fn invalid(text: impl Into<String>) -> Declined {
-    declined("wamp.error.invalid_argument", text)
-}
-
 impl From<ConsumerError> for Declined {
     fn from(error: ConsumerError) -> Self {
         match error {
             ConsumerError::NotFound => no_such_service(),
-            ConsumerError::TooLarge => invalid(error.to_string()),
-            _ => declined("fennec.error.store_unavailable", error.to_string()),
+            ConsumerError::TooLarge => Declined::invalid(error.to_string()),
+            _ => Declined::new("fennec.error.store_unavailable", error.to_string()),
         }
     }
 }
 
 impl From<Wrong> for Declined {
     fn from(wrong: Wrong) -> Self {
-        invalid(wrong.to_string())
+        Declined::invalid(wrong.to_string())
     }
 }
 
 fn no_such_service() -> Declined {
-    declined("fennec.error.no_such_service", "there is no service of this id")
+    Declined::new("fennec.error.no_such_service", "there is no service of this id")
 }
 
-/// What a call brings along, by name.
-struct Given(Vec<(String, Value)>);
-
-impl Given {
-    /// The first argument may be told by its place; the last may be a dict of the others.
-    fn read(call: &GuestCall, first: &str) -> Result<Self, Declined> {
-        let (args, mut given) = call.arguments()?;
-        for (at, value) in args.into_iter().enumerate() {
-            match value {
-                Value::Map(entries) => given.extend(entries),
-                value if at == 0 => given.push((first.to_owned(), value)),
-                _ => return Err(invalid("there are too many arguments")),
-            }
-        }
-        Ok(Self(given))
-    }
-
-    fn take(&mut self, name: &str) -> Option<Value> {
-        let at = self.0.iter().rposition(|(key, _)| key == name)?;
-        Some(self.0.swap_remove(at).1).filter(|value| !value.is_null())
-    }
-
-    fn text(&mut self, name: &str) -> Result<Option<String>, Declined> {
-        let text = |value: Value| value.as_str().map(str::to_owned);
-        self.take(name).map(|value| text(value).ok_or_else(|| invalid(format!("{name} must be a string")))).transpose()
-    }
-
-    fn uint(&mut self, name: &str, into: &mut u32) -> Result<(), Declined> {
-        if let Some(value) = self.take(name) {
-            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-            *into = number.ok_or_else(|| invalid(format!("{name} must be a number")))?;
-        }
-        Ok(())
-    }
-
-    fn texts(&mut self, name: &str) -> Result<Vec<String>, Declined> {
-        let wrong = || invalid(format!("{name} must be a list of strings"));
-        match self.take(name) {
-            None => Ok(Vec::new()),
-            Some(Value::Text(one)) => Ok(vec![one]),
-            Some(value) => {
-                let list = value.as_list().ok_or_else(wrong)?;
-                list.iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
-            }
-        }
-    }
-
-    fn id(&mut self) -> Result<String, Declined> {
-        let id = self.text("id")?.ok_or_else(|| invalid("the argument id is missing"))?;
-        check_id(&id)?;
-        Ok(id)
-    }
-
-    fn end(self) -> Result<(), Declined> {
-        match self.0.first() {
-            Some((name, _)) => Err(invalid(format!("there is no argument {name:?}"))),
-            None => Ok(()),
-        }
-    }
+fn id(given: &mut NamedArguments) -> Result<String, Declined> {
+    let id = given.required("id")?;
+    check_id(&id)?;
+    Ok(id)
 }
 
 /// Where calls of one procedure come in.
@@ -173,7 +110,7 @@ impl Admin {
     }
 
     async fn list(&self, call: &GuestCall) -> Result<Value, Declined> {
-        let mut given = Given::read(call, "id")?;
+        let mut given = call.named("id")?;
         let only = given.text("id")?;
         given.end()?;
         let mut services = Vec::new();
@@ -229,18 +166,21 @@ impl Admin {
 
     /// Adds a service, or changes one that was added.
     async fn add(&self, call: &GuestCall) -> Result<Value, Declined> {
-        let mut given = Given::read(call, "id")?;
-        let id = given.id()?;
+        let mut given = call.named("id")?;
+        let id = id(&mut given)?;
         let name = format!("{PREFIX}{id}");
         let known = self.node.consumers.info(&call.realm().name, &name);
         let before = known.as_ref().and_then(|known| ServiceSettings::from_bytes(&known.row.settings).ok());
         if before.as_ref().is_some_and(|before| before.configured) {
-            return Err(declined("fennec.error.configured", "this service is in the configuration: change it there"));
+            return Err(Declined::new(
+                "fennec.error.configured",
+                "this service is in the configuration: change it there",
+            ));
         }
         if known.is_none() && self.node.consumers.list(PREFIX).len() >= SERVICES_MAX {
-            return Err(declined("fennec.error.quota_exceeded", "there are as many services as may be"));
+            return Err(Declined::new("fennec.error.quota_exceeded", "there are as many services as may be"));
         }
-        let url = given.text("url")?.ok_or_else(|| invalid("the argument url is missing"))?;
+        let url = given.required("url")?;
         let mut settings = ServiceSettings::new(&id, url);
         settings.paused = before.is_some_and(|before| before.paused);
         (settings.token, settings.secret) = (given.text("token")?, given.text("secret")?);
@@ -250,7 +190,8 @@ impl Admin {
         given.uint("timeout_s", &mut settings.timeout_s)?;
         if let Some(uri) = given.text("dead_letter")? {
             let topic = crate::types::topic::Topic::from_uri(&uri);
-            settings.dead_letter = topic.map_err(|error| invalid(format!("dead_letter {error}")))?.name().to_owned();
+            settings.dead_letter =
+                topic.map_err(|error| Declined::invalid(format!("dead_letter {error}")))?.name().to_owned();
         }
         let topics = given.texts("topics")?;
         given.end()?;
@@ -262,14 +203,17 @@ impl Admin {
 
     fn patterns(call: &GuestCall, topics: &[String]) -> Result<Vec<TopicPattern>, Declined> {
         if topics.is_empty() || topics.len() > TOPICS_MAX {
-            return Err(invalid(format!("topics must be a list of 1 to {TOPICS_MAX} patterns")));
+            return Err(Declined::invalid(format!("topics must be a list of 1 to {TOPICS_MAX} patterns")));
         }
         let mut patterns = Vec::new();
         for text in topics {
             let pattern = TopicPattern::from_uri(text, MatchPolicy::Fox);
-            let pattern = pattern.map_err(|error| invalid(format!("the topic {text:?} {error}")))?;
+            let pattern = pattern.map_err(|error| Declined::invalid(format!("the topic {text:?} {error}")))?;
             if !call.may_all(Action::Subscribe, &pattern) {
-                return Err(declined("wamp.error.not_authorized", format!("not authorized to subscribe to {text}")));
+                return Err(Declined::new(
+                    "wamp.error.not_authorized",
+                    format!("not authorized to subscribe to {text}"),
+                ));
             }
             patterns.push(pattern);
         }
@@ -280,7 +224,10 @@ impl Admin {
         let (name, info) = self.named(call, |_| Ok(()))?;
         if ServiceSettings::from_bytes(&info.row.settings).is_ok_and(|settings| settings.configured) && self.is_alone()
         {
-            return Err(declined("fennec.error.configured", "this service is in the configuration: remove it there"));
+            return Err(Declined::new(
+                "fennec.error.configured",
+                "this service is in the configuration: remove it there",
+            ));
         }
         self.node.remove_consumer(&call.realm().name, &name).await?;
         Ok(Value::Null)
@@ -300,11 +247,11 @@ impl Admin {
     async fn replay(&self, call: &GuestCall) -> Result<Value, Declined> {
         let mut since = None;
         let (name, info) = self.named(call, |given| {
-            let after = given.text("after")?.ok_or_else(|| invalid("the argument after is missing"))?;
-            since = Some(Since::after_text(&after).map_err(|error| invalid(format!("after {error}")))?);
+            let after = given.required("after")?;
+            since = Some(Since::after_text(&after).map_err(|error| Declined::invalid(format!("after {error}")))?);
             Ok(())
         })?;
-        let since = since.ok_or_else(|| invalid("the argument after is missing"))?;
+        let since = since.ok_or_else(|| Declined::invalid("the argument after is missing"))?;
         let pattern =
             info.row.patterns.first().and_then(|text| rows::read_pattern(text)).ok_or_else(no_such_service)?;
         let target = Target { realm: call.realm().name.clone(), pattern, filter: None };
@@ -312,9 +259,9 @@ impl Admin {
         let found = move |_: &Arc<Node>, found| drop(tell.send(found));
         self.node
             .find_since(target, since, found)
-            .map_err(|busy| declined("wamp.error.unavailable", busy.to_string()))?;
-        let found = told.await.map_err(|_| declined("wamp.error.unavailable", "the broker stops"))?;
-        let found = found.map_err(|error| declined("fennec.error.store_unavailable", error.to_string()))?;
+            .map_err(|busy| Declined::new("wamp.error.unavailable", busy.to_string()))?;
+        let found = told.await.map_err(|_| Declined::new("wamp.error.unavailable", "the broker stops"))?;
+        let found = found.map_err(|error| Declined::new("fennec.error.store_unavailable", error.to_string()))?;
         self.node.move_consumer(&call.realm().name, &name, found.after).await?;
         Ok(Value::map([("recovered", Value::Bool(found.recovered))]))
     }
@@ -322,7 +269,7 @@ impl Admin {
     async fn pause(&self, call: &GuestCall, paused: bool) -> Result<Value, Declined> {
         let (name, info) = self.named(call, |_| Ok(()))?;
         let settings = ServiceSettings::from_bytes(&info.row.settings);
-        let settings = settings.map_err(|error| declined("wamp.error.unavailable", error.to_string()))?;
+        let settings = settings.map_err(|error| Declined::new("wamp.error.unavailable", error.to_string()))?;
         let settings = ServiceSettings { paused, ..settings };
         let patterns: Vec<_> = info.row.patterns.iter().filter_map(|text| rows::read_pattern(text)).collect();
         self.node.set_consumer(&call.realm().name, &name, &patterns, settings.to_bytes(), None).await?;
@@ -333,10 +280,10 @@ impl Admin {
     fn named(
         &self,
         call: &GuestCall,
-        more: impl FnOnce(&mut Given) -> Result<(), Declined>,
+        more: impl FnOnce(&mut NamedArguments) -> Result<(), Declined>,
     ) -> Result<(String, ConsumerInfo), Declined> {
-        let mut given = Given::read(call, "id")?;
-        let name = format!("{PREFIX}{}", given.id()?);
+        let mut given = call.named("id")?;
+        let name = format!("{PREFIX}{}", id(&mut given)?);
         more(&mut given)?;
         given.end()?;
         let info = self.node.consumers.info(&call.realm().name, &name).ok_or_else(no_such_service)?;
