@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_json_cannot_say_is_not_asked_about() {
-        let evidence = Evidence { secret: vec![0xff].into(), ..evidence("") };
+        let evidence = Evidence { secret: vec![0xff], ..evidence("") };
         assert!(hook("http://127.0.0.1:1/", 1, 0).decide(&evidence, false).is_none());
     }
 }
