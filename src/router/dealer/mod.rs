@@ -109,6 +109,12 @@ impl<S> Dealer<S> {
         Some(self.registrations.get(registration)?.endpoints().iter().map(|endpoint| endpoint.callee))
     }
 
+    /// How many callees the other entries have.
+    pub fn callees_elsewhere(&self, registration: RegistrationId) -> usize {
+        let endpoints = self.registrations.get(registration).map(|found| found.endpoints()).unwrap_or_default();
+        endpoints.iter().filter_map(|endpoint| endpoint.offer.as_ref()).map(|offer| offer.members as usize).sum()
+    }
+
     /// Whether a call of this session is under way.
     pub fn has_call(&self, session: SessionId, request: RequestId) -> bool {
         self.sessions.get(&session).is_some_and(|session| session.calls.contains_key(&request))

@@ -196,10 +196,21 @@ impl Realm {
         if !session.is_clients() {
             return;
         }
-        if session.set_present(true) {
+        let was_here = session.set_present(true);
+        // The other entry leaves it to this one to tell, so that both are heard in their order.
+        let was_elsewhere = session.set_elsewhere(false);
+        if was_here || was_elsewhere {
             self.herald.left(&self.name, session);
         }
         self.herald.joined(&self.name, session);
+    }
+
+    /// A session has its connection at another entry of the cluster now, which tells of it.
+    pub(in crate::node) fn note_moved(&self, session: &Session) {
+        session.set_elsewhere(true);
+        if session.set_present(false) {
+            session.extra.lock().clear();
+        }
     }
 
     /// A session has no connection any more; told once.
