@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// Whether it was before.
-    pub(super) fn set_elsewhere(&self, elsewhere: bool) -> bool {
+    pub(crate) fn set_elsewhere(&self, elsewhere: bool) -> bool {
         self.elsewhere.swap(elsewhere, Ordering::AcqRel)
     }
 

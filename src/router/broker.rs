@@ -85,7 +85,8 @@ impl Variant {
     /// The id that it has in a cluster with this pattern, unless that is `taken`.
     fn shared_id(&self, pattern: &TopicPattern, taken: impl Fn(u64) -> bool) -> u64 {
         let filter = self.filter.as_ref().map(|filter| filter.text());
-        let texts = [filter.as_deref(), self.name.as_deref().map(str::as_bytes), self.node_key.as_deref().map(str::as_bytes)];
+        let texts =
+            [filter.as_deref(), self.name.as_deref().map(str::as_bytes), self.node_key.as_deref().map(str::as_bytes)];
         let mut parts: Vec<&[u8]> = Vec::new();
         for (kind, text) in [b"filter", b"name  ", b"node  "].into_iter().zip(texts) {
             parts.extend(text.map(|text| [kind.as_slice(), text]).into_iter().flatten());

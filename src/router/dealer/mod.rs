@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 
 pub use command::{Call, CalleeFeatures, CancelMode, Notes, Register, Said, Violation};
 pub use parts::Part;
-pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_session};
+pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_rank, peer_session};
 
 use crate::router::output::RegistrationInfo;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
