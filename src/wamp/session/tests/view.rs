@@ -4,7 +4,14 @@ use parking_lot::Mutex;
 
 use super::meta::{mqtt, world};
 use super::*;
+use crate::node::clients::{Held, Restored};
 use crate::node::link::End;
+use crate::node::peers::Carried;
+use crate::node::session::Identity;
+use crate::node::testing::{identity, wire};
+use crate::router::broker::Options;
+use crate::types::event::Qos;
+use crate::types::ids::SessionId;
 
 /// Whether the other entry answers.
 type Answers = Arc<AtomicBool>;
@@ -15,6 +22,9 @@ fn entries() -> (World, World, Answers) {
     // At run time no two nodes draw the same.
     for _ in 0..100 {
         two.node.random();
+    }
+    for world in [&one, &two] {
+        world.node.open_peers(Box::new(|_, _| Carried::Sent), Box::new(|| {}));
     }
     let answers = Answers::new(AtomicBool::new(true));
     let (other, now_ms, is_there) = (two.node.clone(), two.now_ms, answers.clone());
@@ -29,6 +39,7 @@ fn entries() -> (World, World, Answers) {
         take(vec![("E2".into(), answer)]);
     };
     one.node.house.ask_entries_by("E1", Box::new(ask));
+    two.node.house.ask_entries_by("E2", Box::new(|_, _| panic!("who is asked by another entry asks nobody")));
     (one, two, answers)
 }
 
@@ -81,9 +92,6 @@ fn sessions_of_all_entries_are_counted_listed_and_told_about() {
     assert!(told.contains(r#""client_id":"lamp""#), "{told}");
     asks.is_refused("wamp.session.get", ",[17]", "wamp.error.no_such_session");
     asks.is_refused("wamp.session.get", r#",["a"]"#, "wamp.error.invalid_argument");
-    // Who is asked by another entry asks nobody.
-    let mut other = two.join();
-    other.asks("wamp.session.count", "", "[3]");
 }
 
 #[test]
@@ -150,14 +158,59 @@ fn pages_go_over_all_entries_and_have_each_session_once() {
     assert!(device.1.kicked().is_some());
 }
 
+/// A session of the log.
+fn kept(client_id: &str, session: SessionId) -> Restored {
+    let identity = Identity { client_id: Some(client_id.to_owned()), ..identity("dev") };
+    Restored { identity, session, expiry_s: 60, created: 1, wire: wire(0).as_ref() }
+}
+
+/// A subscription to `k`.
+fn subscription() -> Held {
+    let qos = Qos::AtMostOnce;
+    let options = Options::Merged { qos, no_local: false, retain_as_published: false, identifier: None };
+    Held { pattern: TopicPattern::from_filter("k").unwrap(), group: None, options, fields: None, since: 0 }
+}
+
+/// Whether a session that is listed (once) is at the other entry, and whether it is connected.
+fn row(listed: &str, id: SessionId) -> Option<(bool, bool)> {
+    let rows: Vec<_> = listed.split(r#"{"session":"#).filter(|row| row.starts_with(&format!("{id},"))).collect();
+    assert!(rows.len() <= 1, "{listed}");
+    rows.first().map(|row| (row.contains(r#""entry":"E2""#), row.contains(r#""connected":true"#)))
+}
+
+#[test]
+fn a_session_that_all_entries_know_counts_once_wherever_it_is_or_was() {
+    let (one, two, answers) = entries();
+    let mut asks = one.join();
+    let [here, there] = [&one, &two].map(|world| world.node.realm("realm1").unwrap());
+    // One has its connection at the other entry, one had it there last.
+    let (device, _link) = mqtt(&two, "lamp", 60);
+    let (lamp, away) = (device.session.id, SessionId(7));
+    device.subscribe(&there, "k", subscription(), None);
+    here.clients.mirror(&one.node, &here, kept("lamp", lamp), true);
+    there.clients.restore(&two.node, &there, kept("away", away));
+    there.clients.get("away").unwrap().restore_subscription(&there, "k", subscription());
+    here.clients.mirror(&one.node, &here, kept("away", away), false);
+    for client_id in ["lamp", "away"] {
+        here.clients.get(client_id).unwrap().mirror_subscription(&here, "k", subscription());
+    }
+    asks.asks("wamp.session.count", "", "[2]");
+    let listed = asks.asked("fennec.admin.sessions", "");
+    assert_eq!((row(&listed, lamp), row(&listed, away)), (Some((true, true)), Some((true, false))), "{listed}");
+    let listed = asks.asked("fennec.admin.sessions", r#",[{"connected":false}]"#);
+    assert_eq!((row(&listed, lamp), row(&listed, away)), (None, Some((true, false))), "{listed}");
+    let listed = asks.asked("fennec.admin.subscriptions", "");
+    assert!(listed.contains(r#""subscribers":2"#), "{listed}");
+    let id = ids(&asks.asked("wamp.subscription.match", r#",["k"]"#))[0];
+    asks.asks("wamp.subscription.count_subscribers", &format!(",[{id}]"), "[1]");
+    answers.store(false, Ordering::Relaxed);
+    let listed = asks.asked("fennec.admin.sessions", "");
+    assert_eq!((row(&listed, lamp), row(&listed, away)), (None, Some((false, false))), "{listed}");
+}
+
 #[test]
 fn subscriptions_are_one_over_all_entries() {
     let (one, two, _) = entries();
-    // Entries of a cluster make ids of patterns.
-    for world in [&one, &two] {
-        let carried = crate::node::peers::Carried::Sent;
-        world.node.open_peers(Box::new(move |_, _| carried), Box::new(|| {}));
-    }
     let (mut asks, mut there) = (one.join(), two.join());
     let id = asks.subscribed(r#"{},"a.b""#);
     assert_eq!(there.subscribed(r#"{},"a.b""#), id);

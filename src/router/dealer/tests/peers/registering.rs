@@ -204,3 +204,16 @@ fn an_mqtt_client_takes_its_procedure_along_to_another_entry() {
         ["0: 4 ERROR Register 0: wamp.error.procedure_already_exists"]
     );
 }
+
+#[test]
+fn callees_elsewhere_are_counted_one_by_one() {
+    let mut world = world();
+    for session in [1, 2] {
+        world.register(1, session, "app.add", shared(InvocationPolicy::RoundRobin));
+    }
+    world.register(0, 3, "app.add", shared(InvocationPolicy::RoundRobin));
+    let id = RegistrationId(ADD.parse().unwrap());
+    assert_eq!([0, 1, 2].map(|at: usize| world.dealers[at].callees_elsewhere(id)), [2, 1, 3]);
+    world.leave(1, 1);
+    assert_eq!([0, 1, 2].map(|at: usize| world.dealers[at].callees_elsewhere(id)), [1, 1, 2]);
+}
