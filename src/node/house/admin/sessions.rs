@@ -114,8 +114,8 @@ impl Room<'_> {
         let realm = self.realm(call)?;
         let mut all = realm.sessions();
         // Another entry tells of those that are connected there.
-        all.retain(|session| !session.is_elsewhere() && !(call.of_entry && session.is_mirror()));
-        all.retain(|session| filter.lets_through(session));
+        let is_others = |session: &Session| session.is_elsewhere() || call.of_entry && session.is_mirror();
+        all.retain(|session| !is_others(session) && filter.lets_through(session));
         let (holdings, next) = match order.as_deref() {
             None | Some("session") => {
                 let (page, next) = Page::read(&mut options)?.of(all, |session| session.id.0);
