@@ -122,6 +122,8 @@ pub struct History {
     /// All of it, read at the end.
     pub log: Vec<Sight>,
     pub holds: Vec<Hold>,
+    /// When the broker was told to stop, by its life: from then on it ends connections itself, and clients learn that later.
+    pub stops: BTreeMap<u32, u64>,
     pub keys: Vec<KeyRead>,
     /// By name.
     pub groups: BTreeMap<&'static str, Group>,
@@ -186,6 +188,13 @@ impl Recorder {
     pub fn saw(&self, subscriber: &str, reading: Reading, sight: Sight) {
         let mut inner = self.lock();
         inner.history.seen.entry(subscriber.to_owned()).or_insert((reading, Vec::new())).1.push(sight);
+    }
+
+    /// The broker is about to be told to stop.
+    pub fn stops_in(&self, life: u32) {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        inner.history.stops.insert(life, now);
     }
 
     /// A grant that has just come; gives the number of the hold.

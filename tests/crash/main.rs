@@ -214,6 +214,7 @@ impl Test {
             self.work(round, &broker);
             let recovers = !self.can_fault() || !self.dice.one_in(FAULTS_ONE_IN) || self.fault(round, &broker);
             if recovers && self.dice.one_in(6) {
+                self.recorder.stops_in(self.stages.borrow().life);
                 broker.terminate().expect("a stop");
             } else {
                 broker.kill();
