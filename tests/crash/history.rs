@@ -122,8 +122,8 @@ pub struct History {
     /// All of it, read at the end.
     pub log: Vec<Sight>,
     pub holds: Vec<Hold>,
-    /// When the broker was told to stop, by its life: from then on it ends connections itself, and clients learn that later.
-    pub stops: BTreeMap<u32, u64>,
+    /// From when to when a broker stops: it ends connections then, and clients learn that a little later.
+    pub stops: Vec<(u64, Option<u64>)>,
     pub keys: Vec<KeyRead>,
     /// By name.
     pub groups: BTreeMap<&'static str, Group>,
@@ -190,11 +190,20 @@ impl Recorder {
         inner.history.seen.entry(subscriber.to_owned()).or_insert((reading, Vec::new())).1.push(sight);
     }
 
-    /// The broker is about to be told to stop.
-    pub fn stops_in(&self, life: u32) {
+    /// A broker is about to be told to stop.
+    pub fn stops(&self) {
         let mut inner = self.lock();
         let now = inner.tick();
-        inner.history.stops.insert(life, now);
+        inner.history.stops.push((now, None));
+    }
+
+    /// It has stopped, and all know it.
+    pub fn has_stopped(&self) {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        for (_, to) in &mut inner.history.stops {
+            to.get_or_insert(now);
+        }
     }
 
     /// A grant that has just come; gives the number of the hold.
