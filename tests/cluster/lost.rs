@@ -105,7 +105,7 @@ fn an_entry_that_stood_still_for_too_long_holds_nothing_when_it_goes_on() {
     mortal.set_read_timeout(Some(LIMIT)).expect("a limit");
     assert!(!matches!(std::io::Read::read(&mut mortal, &mut [0; 8]), Ok(count) if count > 0));
     cluster.until("the entry takes clients again", LIMIT, |cluster| {
-        cluster.said("E1").matches("this life of the entry has begun").count() == 2
+        cluster.said("E1").matches("this life of the entry has begun").count() >= 2
     });
     cluster.wait_for_entries(LIMIT);
     let again = runtime.block_on(async {
