@@ -26,6 +26,7 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 use super::stream::Stream;
 use super::x509;
+use crate::node::files::Looked;
 use crate::types::peer::CertificateName;
 
 mod cut;
@@ -36,8 +37,8 @@ mod tests;
 
 pub use cut::Cut;
 use cut::Cuts;
+use files::read_crls;
 pub use files::{CertificateFiles, ClientAuth, Files};
-use files::{Stamp, read_crls};
 pub(crate) use files::{read_chain, read_key};
 use names::Names;
 
@@ -97,14 +98,6 @@ pub struct Shown {
     pub not_after_s: Option<u64>,
 }
 
-/// The files when they were looked at.
-struct Looked {
-    /// As they were last loaded, or could not be.
-    tried: Stamp,
-    /// As they were last seen.
-    seen: Stamp,
-}
-
 impl Tls {
     /// Reads the files. TLS 1.2 and 1.3. `alpn`: the protocols that are spoken, by preference (RFC 7301); a client that offers
     /// only others is refused with the alert that is for that. Empty: whatever it offers is passed over.
@@ -115,7 +108,7 @@ impl Tls {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stamp = files.stamp();
         let current = RwLock::new(Loaded::load(&files, &alpn)?);
-        let looked = Mutex::new(Looked { tried: stamp.clone(), seen: stamp });
+        let looked = Mutex::new(Looked::new(stamp));
         Ok(Self { shared: Arc::new(Shared { files, alpn, current, looked, cuts: Cuts::default() }) })
     }
 
@@ -146,12 +139,9 @@ impl Tls {
     /// As [`Tls::load`]; what was loaded before stays. The same files are not tried again unasked.
     pub fn look(&self, at_once: bool) -> Option<Result<(), TlsError>> {
         let mut looked = self.shared.looked.lock();
-        let stamp = self.shared.files.stamp();
-        let settled = std::mem::replace(&mut looked.seen, stamp.clone()) == stamp;
-        if !at_once && (stamp == looked.tried || !settled) {
+        if !looked.is_due(self.shared.files.stamp(), at_once) {
             return None;
         }
-        looked.tried = stamp;
         let loaded = Loaded::load(&self.shared.files, &self.shared.alpn);
         Some(loaded.map(|loaded| *self.shared.current.write() = loaded))
     }
