@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
@@ -65,6 +66,18 @@ pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
         return Err(TlsError::NoCertificate { path: path.to_owned() });
     }
     Ok(chain)
+}
+
+/// The authorities in these PEM files; at least one in each.
+pub(crate) fn read_authorities<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for path in paths {
+        let path = path.as_ref();
+        for der in read_chain(path)? {
+            roots.add(der).map_err(|source| TlsError::NoAuthority { path: path.to_owned(), source })?;
+        }
+    }
+    Ok(roots)
 }
 
 /// The private key in a PEM file (PKCS #8, PKCS #1 or SEC 1).

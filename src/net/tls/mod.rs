@@ -22,7 +22,7 @@ use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::stream::Stream;
 use super::x509;
@@ -39,10 +39,10 @@ pub use cut::Cut;
 use cut::Cuts;
 use files::read_crls;
 pub use files::{CertificateFiles, ClientAuth, Files};
-pub(crate) use files::{read_chain, read_key};
+pub(crate) use files::{read_authorities, read_chain, read_key};
 use names::Names;
 
-/// What the operator must mend before a TLS listener can start, or take up what was changed. Each names its file.
+/// What is to be mended before TLS can be spoken, by a listener or a client, or what was changed be taken up. Each names its file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read {}: {source}", path.display())]
@@ -211,12 +211,7 @@ fn load_verifier(files: &Files) -> Result<Option<Arc<dyn ClientCertVerifier>>, T
     if files.client_auth == ClientAuth::None {
         return Ok(None);
     }
-    let mut roots = RootCertStore::empty();
-    for path in &files.client_ca {
-        for der in read_chain(path)? {
-            roots.add(der).map_err(|source| TlsError::NoAuthority { path: path.clone(), source })?;
-        }
-    }
+    let roots = read_authorities(&files.client_ca)?;
     if roots.is_empty() {
         return Err(TlsError::Nothing);
     }
