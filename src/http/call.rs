@@ -166,8 +166,7 @@ impl Server {
         };
         let mut touched = Touched::default();
         let now_ms = self.clock.now_ms();
-        let called =
-            realm.command(node, &mut touched, |dealer, out| dealer.call(session.id, session, &call, now_ms, out));
+        let called = realm.call(node, &mut touched, session, &call, now_ms);
         debug_assert!(called.is_ok(), "a new session has no call under way");
         touched.wake();
         node.metrics.of(Protocol::Http).calls_in.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
