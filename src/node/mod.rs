@@ -25,6 +25,7 @@ pub mod peers;
 pub mod publish;
 pub mod reader;
 pub mod realm;
+pub mod request_rates;
 pub mod revoke;
 pub mod rpc;
 pub mod session;
@@ -114,6 +115,7 @@ pub struct Node {
     pub memory: Memory,
     /// Logins that failed.
     pub throttle: Throttle,
+    request_rates: request_rates::RequestRates,
     user_seats: UserSeats,
     /// What the clock showed at the last tick.
     ticked_ms: AtomicU64,
@@ -162,6 +164,7 @@ impl Node {
             metrics: Metrics::default(),
             memory: Memory::default(),
             throttle: Throttle::default(),
+            request_rates: request_rates::RequestRates::default(),
             user_seats: UserSeats::default(),
             ticked_ms: AtomicU64::new(0),
             moved: MovedSessions::default(),
