@@ -148,6 +148,7 @@ impl Server {
             authrole: Some(session.identity.authrole.clone()),
         };
         let ruled = realm.rules.of(procedure, discloser.authrole.as_deref());
+        let told = session.rights().discloses(Action::Call, procedure);
         let payload = match (request.args, request.kwargs) {
             (None, None) => PayloadRef::NONE,
             (args, kwargs) => PayloadRef::Args { format: Format::Json, args, kwargs },
@@ -160,7 +161,7 @@ impl Server {
             timeout_ms,
             receive_progress: false,
             progress: false,
-            disclose_me: request.disclose_me,
+            disclose_me: request.disclose_me || told,
             caller: &discloser,
             notes: Notes { trust: ruled.trust, disclosure: ruled.disclosure, ..Notes::default() },
         };

@@ -88,7 +88,7 @@ impl Open {
             timeout_ms: 0,
             receive_progress: false,
             progress: false,
-            disclose_me: false,
+            disclose_me: self.rights.discloses(Action::Call, procedure),
             caller: &caller,
             notes: Notes { trust: ruled.trust, disclosure: ruled.disclosure, ..Notes::default() },
         };

@@ -116,6 +116,7 @@ pub struct Node {
     /// Logins that failed.
     pub throttle: Throttle,
     request_rates: request_rates::RequestRates,
+    visits: authorize::Visits,
     user_seats: UserSeats,
     /// What the clock showed at the last tick.
     ticked_ms: AtomicU64,
@@ -165,6 +166,7 @@ impl Node {
             memory: Memory::default(),
             throttle: Throttle::default(),
             request_rates: request_rates::RequestRates::default(),
+            visits: authorize::Visits::default(),
             user_seats: UserSeats::default(),
             ticked_ms: AtomicU64::new(0),
             moved: MovedSessions::default(),

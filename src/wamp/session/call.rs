@@ -282,7 +282,7 @@ impl Open {
             timeout_ms: options.timeout_ms,
             receive_progress: options.receive_progress,
             progress: options.progress,
-            disclose_me: options.disclose_me,
+            disclose_me: options.disclose_me || self.rights.discloses(Action::Call, &procedure.topic),
             caller: &self.discloser,
             notes: Notes {
                 passthru: options.passthru.as_ref(),
