@@ -13,6 +13,7 @@ mod clients;
 mod cluster;
 mod demo;
 mod groups;
+mod hooks;
 mod logins;
 mod meta;
 mod mqtt;
@@ -22,6 +23,7 @@ mod nodes;
 #[path = "../edge/pki.rs"]
 #[expect(dead_code, reason = "the tests of TLS use all of it")]
 mod pki;
+mod proxied;
 mod resume;
 mod rumqtt;
 mod script;
