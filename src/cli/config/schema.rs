@@ -4,20 +4,22 @@
 use std::path::PathBuf;
 
 use super::listen::Listeners;
-use super::setting::{ByteCount, Key, Section, Shape, Tables, choices, sections};
+use super::setting::{ByteCount, Key, Section, Shape, Tables, sections};
 use super::store::StoreText;
 use crate::http::AddressHeader;
-use crate::http::hooks::Proof;
-use crate::mqtt::codec::Level;
 use crate::net::tls::ClientAuth;
-use crate::node::users::Method;
-use crate::outbound::bridge::rules::Direction;
-use crate::router::authorize::Action;
 use crate::router::rules::Disclosure;
 use crate::store::SyncMode;
 use crate::types::limits::{OutboxFull, RateExceeded};
 use crate::types::payload::Codec;
 use crate::types::topic::MatchPolicy;
+
+mod access;
+mod choices;
+mod outbound;
+
+pub(super) use access::{AuthHook, Authenticator, AuthorizeHook, Jwt, Permission, Role, Scram, User, WampCra};
+pub(super) use outbound::{Bridge, BridgeTopic, Hook, Service, Services, Uplink};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,57 +30,6 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
-
-choices!(LogFormat { "human" => LogFormat::Human, "json" => LogFormat::Json, });
-choices!(RateExceeded { "pause" => RateExceeded::Pause, "disconnect" => RateExceeded::Disconnect, });
-choices!(OutboxFull { "drop" => OutboxFull::Drop, "disconnect" => OutboxFull::Disconnect, });
-choices!(SyncMode { "always" => SyncMode::Always, "interval" => SyncMode::Interval, "never" => SyncMode::Never, });
-choices!(Codec {
-    "auto" => Codec::Auto,
-    "raw" => Codec::Raw,
-    "json" => Codec::Json,
-    "cbor" => Codec::Cbor,
-    "msgpack" => Codec::MsgPack,
-});
-choices!(Action {
-    "publish" => Action::Publish,
-    "subscribe" => Action::Subscribe,
-    "call" => Action::Call,
-    "register" => Action::Register,
-});
-choices!(Proof { "standard" => Proof::Standard, "github" => Proof::Github, "bearer" => Proof::Bearer, });
-choices!(Method {
-    "password" => Method::Password,
-    "wampcra" => Method::WampCra,
-    "scram" => Method::Scram,
-    "cryptosign" => Method::Cryptosign,
-    "tls" => Method::Tls,
-});
-choices!(Level { "3.1.1" => Level::V4, "5" => Level::V5, });
-choices!(Direction { "in" => Direction::In, "out" => Direction::Out, "both" => Direction::Both, });
-choices!(Disclosure {
-    "allowed" => Disclosure::Allowed,
-    "caller" => Disclosure::Caller,
-    "forced" => Disclosure::Forced,
-    "strip" => Disclosure::Strip,
-    "denied" => Disclosure::Denied,
-});
-choices!(ClientAuth {
-    "none" => ClientAuth::None,
-    "optional" => ClientAuth::Optional,
-    "required" => ClientAuth::Required,
-});
-choices!(AddressHeader {
-    "x-forwarded-for" => AddressHeader::XForwardedFor,
-    "forwarded" => AddressHeader::Forwarded,
-    "x-real-ip" => AddressHeader::XRealIp,
-});
-choices!(MatchPolicy {
-    "exact" => MatchPolicy::Exact,
-    "prefix" => MatchPolicy::Prefix,
-    "wildcard" => MatchPolicy::Wildcard,
-    "fox" => MatchPolicy::Fox,
-});
 
 sections! {
     /// The whole configuration, as it was said.
@@ -256,10 +207,11 @@ sections! {
         /// `fennec.error.quota_exceeded`).
         outbox_full: OutboxFull = OutboxFull::Drop,
         /// What happens to a client that sends more than `messages_per_second_max` or `bytes_per_second_max`: `pause` (it is not read
-        /// for as long as it was too fast; nothing is lost) or `disconnect` (DISCONNECT 0x96, GOODBYE `fennec.error.quota_exceeded`).
+        /// for as long as it was too fast; nothing is lost) or `disconnect` (DISCONNECT 0x96, GOODBYE `fennec.error.quota_exceeded`). HTTP requests are
+        /// answered 429 in either case.
         rate_exceeded: RateExceeded = RateExceeded::Pause,
-        /// Memory that the process may use. Above it, connections, subscriptions and publications are refused: CONNECT is not
-        /// answered, SUBACK and PUBACK 0x97, ERROR `fennec.error.quota_exceeded`, HTTP 503. Unless said: three quarters of what the
+        /// Memory that the process may use. Above it, connections, subscriptions, publications and calls are refused: CONNECT
+        /// is not answered, SUBACK and PUBACK 0x97, ERROR `fennec.error.quota_exceeded`, HTTP 503. Unless said: three quarters of what the
         /// process's control group or the machine has.
         memory_max: Option<ByteCount> = None,
     }
@@ -351,319 +303,6 @@ sections! {
         max_bytes: ByteCount = ByteCount(1 << 30),
         /// How many events are kept of all topics that match. Unless said: as many as the other bounds allow.
         max_messages: Option<u64> = None,
-    }
-
-    /// An uplink to a central broker.
-    pub(super) struct Uplink in "" {
-        /// Its name, and that of this edge at the centre, where it is the user's own. Required.
-        id: Option<String> = None,
-        /// Where the centre is: `wss://host/ws`, or `ws://`, `rs://`, `rss://`. Required.
-        url: Option<String> = None,
-        /// What is sent, MQTT topic filters. It is kept in the log until it is sent, within the bounds below.
-        topics: Vec<String> = Vec::new(),
-        /// What is wanted from the centre, MQTT topic filters.
-        receive: Vec<String> = Vec::new(),
-        /// The realm here. Unless said: the default one.
-        realm: Option<String> = None,
-        /// The realm at the centre. Unless said: the same name.
-        centre_realm: Option<String> = None,
-        /// As whom to log in there.
-        user: Option<String> = None,
-        /// Its password.
-        password: Option<String> = None,
-        /// A file with the password alone.
-        password_file: Option<PathBuf> = None,
-        /// The authorities that certificates of the centre are believed from, PEM. Unless said: those that the system knows.
-        ca: Option<PathBuf> = None,
-        /// How long what is to be sent is kept. What is older leaves a gap marker. Where a `[[durable]]` says how the topic is kept, that
-        /// counts too.
-        max_age_s: u32 = 604_800,
-        /// How much is kept of each topic filter. What is beyond goes, the oldest first, and leaves a gap marker.
-        max_bytes: ByteCount = ByteCount(1 << 30),
-        /// Messages of one batch, 1000 at most.
-        batch_messages: u32 = 100,
-        /// Bytes of one batch; one message is always sent.
-        batch_bytes: ByteCount = ByteCount(256 * 1024),
-        /// Bytes of messages in a second. Unless said: as fast as it goes.
-        bytes_per_s: Option<ByteCount> = None,
-        /// Percent of a batch, in both directions, that what is published now gets while there is a backlog. 0: everything in the order of
-        /// publication.
-        live_percent: u32 = 50,
-        /// Between two exchanges, unless a whole batch waits.
-        spacing_ms: u32 = 20,
-        /// How often the two ends speak when there is nothing to say.
-        heartbeat_s: u32 = 30,
-        /// The longest wait after a failure; waits are random, and their bound doubles from a second on.
-        backoff_max_s: u32 = 60,
-    }
-
-    /// An HTTP endpoint that durable events are sent to.
-    pub(super) struct Service in "" {
-        /// Its name, for commands and metrics. Required.
-        id: Option<String> = None,
-        /// The realm of its topics. Unless said: the default one.
-        realm: Option<String> = None,
-        /// Which events it gets, as MQTT topic filters, one or a list. These or `uris` are required.
-        topics: Vec<String> = Vec::new(),
-        /// The same as WAMP URIs, in which `*` and a last `#` are wildcards.
-        uris: Vec<String> = Vec::new(),
-        /// Where it is: `PUT {url}/transactions/{id}`. Required.
-        url: Option<String> = None,
-        /// Sent as `Authorization: Bearer …`.
-        token: Option<String> = None,
-        /// Key of the signature (Standard Webhooks): `whsec_` and base64 of at least 24 bytes.
-        secret: Option<String> = None,
-        /// Events that one transaction has at most.
-        events_max: u32 = 100,
-        /// Bytes of topics and payloads that one transaction has at most, unless it is one event.
-        bytes_max: u32 = 1_048_576,
-        /// How long events gather between two transactions that are not full, 1000 at most.
-        linger_ms: u32 = 50,
-        /// How long the service may take to answer.
-        timeout_s: u32 = 60,
-        /// Where events go that the service refuses, as an MQTT topic name. Unless said: `dead/service/ID`.
-        dead_letter: Option<String> = None,
-        /// PEM file of the authorities that are believed, instead of those of the system.
-        ca: Option<PathBuf> = None,
-    }
-
-    /// What holds for all services.
-    pub(super) struct Services in "services" {
-        /// Networks such as `10.0.0.0/8` in which services may be that are added at run time. Else these may not be at loopback,
-        /// private or link-local addresses.
-        allow_networks: Vec<String> = Vec::new(),
-    }
-
-    /// Where others may post events.
-    pub(super) struct Hook in "" {
-        /// Its name, as in `POST /hooks/NAME`. Required.
-        name: Option<String> = None,
-        /// The realm of its topic. Unless said: the default one.
-        realm: Option<String> = None,
-        /// What is posted is published here: an MQTT topic name. This or `uri` is required.
-        topic: Option<String> = None,
-        /// The same as a WAMP URI.
-        uri: Option<String> = None,
-        /// How a post proves where it comes from: `standard` (Standard Webhooks: `webhook-id`, `webhook-timestamp`,
-        /// `webhook-signature`), `github` (`X-Hub-Signature-256`) or `bearer` (`Authorization: Bearer SECRET`).
-        proof: Proof = Proof::Standard,
-        /// The key of the signature, or the token. For `standard` written as `whsec_…`. Required.
-        secret: Option<String> = None,
-    }
-
-    /// A bridge to another MQTT broker.
-    pub(super) struct Bridge in "" {
-        /// Its name, which no other has. Required.
-        name: Option<String> = None,
-        /// Where the other broker is, as `mqtt://`, `mqtts://`, `ws://` or `wss://` and `host:port`. Of several one after the other is
-        /// tried. Required.
-        address: Vec<String> = Vec::new(),
-        /// The realm of its topics here. Unless said: the default one.
-        realm: Option<String> = None,
-        /// The version of MQTT. `5` carries properties, retain flags and deletes, and keeps own messages from coming back.
-        version: Level = Level::V5,
-        /// Its client id at the other broker. Unless said: the name of this machine, a dot, and `name`. All entries of a cluster need the
-        /// same one.
-        client_id: Option<String> = None,
-        /// User name at the other broker.
-        user: Option<String> = None,
-        /// A file with the password in its first line.
-        password_file: Option<PathBuf> = None,
-        /// The environment variable that has the password.
-        password_env: Option<String> = None,
-        /// PEM file with the authorities whose certificates are believed. Unless said: those that the system knows.
-        cafile: Option<PathBuf> = None,
-        /// Believe every certificate: whoever is in the way can read all of it.
-        insecure: bool = false,
-        /// Certificate chain to show to a broker that asks for one, PEM.
-        cert: Option<PathBuf> = None,
-        /// Private key of the certificate, PEM.
-        key: Option<PathBuf> = None,
-        /// A sign of life is asked for after so much silence; 0: never.
-        keep_alive_s: u32 = 60,
-        /// Begin a new session with each connection: what is published there meanwhile does not come.
-        clean_start: bool = false,
-        /// With version 3.1.1: make itself known as a bridge, as Mosquitto's do, so that a Mosquitto keeps retain flags and sends no own
-        /// messages back. Another broker that refuses this is asked again without.
-        try_private: bool = true,
-        /// Events under way to the other broker that it has not acknowledged.
-        window: u32 = 200,
-        /// Events that are not durable and wait for the other broker; the oldest make room.
-        queue_messages: u32 = 1000,
-        /// Bytes of these.
-        queue_bytes: ByteCount = ByteCount(1 << 20),
-        /// An event that is not acknowledged in this time ends the connection, and is sent again on the next.
-        ack_timeout_s: u32 = 30,
-        /// Which topics cross; the first entry that matches a topic counts. Required.
-        topic: Tables<BridgeTopic> = Tables::default(),
-    }
-
-    /// Topics of a bridge. Here they are called `local` + what `pattern` matches, there `remote` + the same.
-    pub(super) struct BridgeTopic in "" {
-        /// An MQTT topic filter. Empty: `local` and `remote` are whole names. Required.
-        pattern: Option<String> = None,
-        /// Which way their events go.
-        direction: Direction = Direction::Out,
-        /// The highest QoS that they cross with: 0, 1 or 2.
-        qos: u32 = 1,
-        /// What their names begin with here.
-        local: String = String::new(),
-        /// What their names begin with there.
-        remote: String = String::new(),
-    }
-
-    /// A web server that is asked what sessions may do.
-    pub(super) struct AuthorizeHook in "authorize_hook" {
-        /// Where questions are posted: `https://host/path`.
-        url: Option<String> = None,
-        /// Sent as `Authorization: Bearer …`.
-        token: Option<String> = None,
-        /// PEM file of the authorities that are believed, instead of those of the system.
-        ca: Option<PathBuf> = None,
-    }
-
-    /// A user.
-    pub(super) struct User in "" {
-        /// Its name: MQTT user name, WAMP `authid`. Required.
-        name: Option<String> = None,
-        /// Hash of its password as `fennec hash-password` prints it: argon2id, PHC string; or one of Mosquitto's, `$7$…` or `$6$…`. For
-        /// MQTT passwords and WAMP tickets.
-        password_hash: Option<String> = None,
-        /// Key for WAMP challenge-response authentication, as `fennec hash-password` prints it.
-        wampcra: Option<WampCra> = None,
-        /// Keys for SCRAM, as `fennec hash-password` prints them; one for each `kdf`. For WAMP `scram` and `wamp-scram`, and
-        /// SCRAM-SHA-256 of MQTT 5.
-        scram: Tables<Scram> = Tables::default(),
-        /// Ed25519 public keys for WAMP `cryptosign`, hexadecimal, one or a list.
-        cryptosign_keys: Vec<String> = Vec::new(),
-        /// Names of verified client certificates that are this user, one or a list: `cn:NAME`, `dns:NAME`, `email:NAME`,
-        /// `uri:NAME`, or `sha256:` and the certificate's fingerprint.
-        certificates: Vec<String> = Vec::new(),
-        /// All of these have to be proved, one after the other. Unless said: any one that is there.
-        require: Vec<Method> = Vec::new(),
-        /// The realms open to the user, one or a list. Unless said: all. The only one in the list is where its MQTT clients are.
-        realms: Option<Vec<String>> = None,
-        /// Its role. Required as soon as there is any `[[role]]`; without roles users may do everything.
-        role: Option<String> = None,
-    }
-
-    /// What WAMP challenge-response authentication needs.
-    pub(super) struct WampCra in "" {
-        /// With `salt`: the derived key, base64. Without: the secret itself. Required.
-        key: Option<String> = None,
-        /// Salt of the derivation (PBKDF2, HMAC-SHA256).
-        salt: Option<String> = None,
-        /// Rounds of the derivation.
-        iterations: u32 = 1000,
-        /// Bytes of the derived key.
-        keylen: u32 = 32,
-    }
-
-    /// Somebody whose tokens are believed. One of `secret`, `secret_file`, `key_file` and `jwks_file` is required.
-    pub(super) struct Jwt in "" {
-        /// The secret of HS256, HS384 and HS512: 32 bytes at least.
-        secret: Option<String> = None,
-        /// A file with the secret alone.
-        secret_file: Option<PathBuf> = None,
-        /// A public key, PEM: RSA (RS256 and so on, PS256 and so on), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA).
-        key_file: Option<PathBuf> = None,
-        /// A set of keys (RFC 7517).
-        jwks_file: Option<PathBuf> = None,
-        /// What `iss` must be. Unless said: anything.
-        issuer: Option<String> = None,
-        /// What `aud` must be or contain. Unless said: anything.
-        audience: Option<String> = None,
-        /// How wrong clocks may be.
-        leeway_s: u32 = 30,
-        /// The claim that is the user's name.
-        name_claim: String = "sub".into(),
-        /// The claim that is its role.
-        role_claim: String = "role".into(),
-        /// The claim with the realms open to it, one or a list. Tokens without it: all.
-        realms_claim: String = "realms".into(),
-        /// The claim with what it may do, a list of tables as in a role's `permissions`. Tokens without it: what its role may.
-        permissions_claim: String = "permissions".into(),
-        /// The role of those whose token tells none. Unless said: they may not come in.
-        role: Option<String> = None,
-    }
-
-    /// A procedure that decides who somebody is.
-    pub(super) struct Authenticator in "" {
-        /// What it decides about: `ticket` (MQTT passwords and HTTP basic too), `wampcra`, `scram`, `cryptosign`, `tls`; one or a
-        /// list. Required.
-        method: Vec<String> = Vec::new(),
-        /// Its URI. Required.
-        procedure: Option<String> = None,
-        /// Whose clients it decides about. Unless said: those of all realms.
-        realm: Option<String> = None,
-        /// Where it is registered. Unless said: in the default realm.
-        procedure_realm: Option<String> = None,
-        /// How long it may take to answer.
-        timeout_ms: u32 = 5000,
-    }
-
-    /// An HTTP endpoint that decides who somebody is.
-    pub(super) struct AuthHook in "auth_hook" {
-        /// Where it is. Unless said: there is none.
-        url: Option<String> = None,
-        /// Sent as `Authorization: Bearer …`.
-        token: Option<String> = None,
-        /// How long it may take to answer.
-        timeout_ms: u32 = 5000,
-        /// How long its answers hold. 0: each time it is asked.
-        cache_s: u32 = 0,
-        /// PEM file of the authorities that are believed, instead of those of the system.
-        ca: Option<PathBuf> = None,
-    }
-
-    /// What SCRAM needs.
-    pub(super) struct Scram in "" {
-        /// `argon2id13` or `pbkdf2`. Required.
-        kdf: Option<String> = None,
-        /// Salt, base64. Required.
-        salt: Option<String> = None,
-        /// Passes of Argon2id, rounds of PBKDF2. Required.
-        iterations: Option<u32> = None,
-        /// Memory of Argon2id in KiB.
-        memory_kib: Option<u32> = None,
-        /// StoredKey (RFC 5802, 3), base64. Required.
-        stored_key: Option<String> = None,
-        /// ServerKey (RFC 5802, 3), base64. Required.
-        server_key: Option<String> = None,
-        /// StoredKey for clients that take the base64 of an Argon2id hash for the salted password, as Autobahn does.
-        text_stored_key: Option<String> = None,
-        /// ServerKey for those.
-        text_server_key: Option<String> = None,
-    }
-
-    /// A role.
-    pub(super) struct Role in "" {
-        /// Its name, WAMP `authrole`. Required. `anonymous` is the role of clients that do not say who they are.
-        name: Option<String> = None,
-        /// The realms in which the role is this, one or a list. Unless said: all.
-        realms: Option<Vec<String>> = None,
-        /// What it may do and what not. The most specific that matches counts; where none does the answer is no.
-        permissions: Tables<Permission> = Tables::default(),
-        /// Who is asked where no permission matches: the URI of a procedure (see docs/security.md), or `hook` for `[authorize_hook]`.
-        authorizer: Option<String> = None,
-        /// How long it may take to answer. Then, and if it cannot be asked, the answer is no.
-        authorizer_timeout_ms: u32 = 5000,
-        /// How long a session may use an answer again that says it may be remembered.
-        authorizer_cache_s: u32 = 60,
-    }
-
-    /// A permission.
-    pub(super) struct Permission in "" {
-        /// What is allowed or denied, one or a list. Required.
-        action: Vec<Action> = Vec::new(),
-        /// On which topics or procedures, as an MQTT topic filter. This or `uri` is required.
-        topic: Option<String> = None,
-        /// The same as a WAMP URI.
-        uri: Option<String> = None,
-        /// How `uri` is matched.
-        r#match: MatchPolicy = MatchPolicy::Exact,
-        /// Allow, or deny.
-        allow: bool = true,
     }
 }
 
