@@ -128,6 +128,9 @@ pub(super) struct KickArgs {
     /// What the client is told, for people
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
+    /// End the session of an MQTT client, too, connected or not: its subscriptions go, and what waits for it
+    #[arg(long)]
+    forget: bool,
     #[command(flatten)]
     connect: ConnectArgs,
 }
@@ -234,7 +237,7 @@ fn session(typed: &str) -> Value {
 async fn kick(link: &mut Link, args: &KickArgs) -> Result<Vec<String>, Failure> {
     let said = [("reason", &args.reason), ("message", &args.message)];
     let said = said.into_iter().filter_map(|(name, text)| Some((name, Value::from(text.as_deref()?))));
-    let options = Value::map(said);
+    let options = Value::map(said.chain(args.forget.then_some(("forget", Value::Bool(true)))));
     call(link, "kick", vec![session(&args.session), options]).await.map(|_| Vec::new())
 }
 
