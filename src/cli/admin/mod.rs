@@ -1,6 +1,7 @@
 //! `fennec admin`: a running broker, by its procedures `fennec.admin.*`.
 
 mod offer;
+mod roles;
 mod table;
 mod users;
 
@@ -16,6 +17,7 @@ use crate::client::url::Protocol;
 use crate::types::value::Value;
 
 pub(super) use offer::offer;
+use roles::RolesCommand;
 use users::UsersCommand;
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +41,9 @@ pub(super) enum AdminCommand {
     /// List, add and remove users, and give them passwords
     #[command(subcommand)]
     Users(UsersCommand),
+    /// List roles and what they may do, and change that in the broker's file
+    #[command(subcommand)]
+    Roles(RolesCommand),
     /// Tell or change what is logged
     LogLevel(LogLevelArgs),
     /// Have the broker read its files again, as it does on SIGHUP
@@ -160,6 +165,7 @@ impl AdminCommand {
             Self::Durables(DurablesCommand::List(args)) => &args.connect,
             Self::Durables(DurablesCommand::Delete(args)) => &args.connect,
             Self::Users(command) => command.connect(),
+            Self::Roles(command) => command.connect(),
             Self::LogLevel(args) => &args.connect,
             Self::Reload(args) => &args.connect,
         }
@@ -212,6 +218,7 @@ async fn answer(link: &mut Link, command: &AdminCommand) -> Result<Vec<String>, 
             call(link, "durable_delete", vec![args.name.as_str().into()]).await.map(|_| Vec::new())
         }
         AdminCommand::Users(command) => users::answer(link, command).await,
+        AdminCommand::Roles(command) => roles::answer(link, command).await,
         AdminCommand::LogLevel(args) => {
             let filter = args.filter.as_deref().map(Value::from).into_iter().collect();
             let answer = call(link, "log_level", filter).await?;
