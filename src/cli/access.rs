@@ -1,21 +1,14 @@
-//! Users and roles of a running broker: they are read again when the file of users has changed, and on SIGHUP. What cannot be used
-//! is logged, and what was there stays.
+//! Users and roles of a running broker, which are read again.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::{Config, Problem};
 use super::user::edit::UsersFile;
+use super::watch::Look;
 use crate::node::Node;
-
-/// How often it is looked whether the file has changed.
-const LOOK: Duration = Duration::from_millis(300);
+use crate::node::files::{Looked, Stamp};
 
 /// See the module.
 pub struct Access {
@@ -60,49 +53,21 @@ impl Access {
         let roles = new.clone();
         let ended = self.node.replace_access(new.users.clone(), Box::new(move |realm| roles.authorizer(realm)));
         let ended = ended.map_err(|error| vec![error.to_string()])?;
-        tracing::info!(users = new.users.len(), roles = new.roles.len(), ended, "users and roles were read again");
+        tracing::info!(users = new.users.len(), roles = new.roles.len(), ended, "users and roles are others now");
         *current = Config { users: new.users, roles: new.roles, ..current.clone() };
         Ok(())
     }
 
-    fn reload_or_tell(&self) {
-        if let Err(problems) = self.reload() {
-            for problem in problems {
-                tracing::error!("{problem}; users and roles are left as they are");
-            }
-        }
+    /// Reloads when the file of users has changed. Does nothing when this has gone: the node, which this has, holds on to all that is
+    /// read again.
+    pub(super) fn look(self: &Arc<Self>) -> Look {
+        let access: Weak<Self> = Arc::downgrade(self);
+        let file = self.config.lock().users_file.clone();
+        let stamp = move || Stamp::of(&file);
+        let looked = Mutex::new(Looked::new(stamp()));
+        Box::new(move |at_once| {
+            let due = looked.lock().is_due(stamp(), at_once);
+            due.then(|| Some(access.upgrade()?.reload())).flatten()
+        })
     }
-
-    /// Follows the file and the signal, as long as the runtime works.
-    pub fn follow(self: &Arc<Self>, runtime: &Handle) {
-        let access = self.clone();
-        runtime.spawn(async move {
-            let path = access.config.lock().users_file.clone();
-            let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-            let mut seen = path.as_deref().map(stamp);
-            let mut last = seen;
-            loop {
-                let signalled = tokio::select! {
-                    _ = hangup.recv() => true,
-                    () = tokio::time::sleep(LOOK) => false,
-                };
-                let now = path.as_deref().map(stamp);
-                // One that changes still is being written.
-                let settled = now == std::mem::replace(&mut last, now);
-                if !signalled && (now == seen || !settled) {
-                    continue;
-                }
-                seen = now;
-                let access = access.clone();
-                // Reading files and ending sessions is not for the thread that takes connections.
-                let _ = tokio::task::spawn_blocking(move || access.reload_or_tell()).await;
-            }
-        });
-    }
-}
-
-/// What changes when a file does.
-fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }

@@ -1,6 +1,7 @@
 //! Calls of the broker's own procedures (`fennec.key.*`, `fennec.lock.*`), over either protocol.
 
 use super::Failure;
+use super::call::failure;
 use super::connect::Link;
 use crate::client::machine::{Call, CallError, Event, Token};
 use crate::client::url::Protocol;
@@ -61,6 +62,11 @@ pub(super) async fn answer(client: &mut Client, call: Token) -> Result<Value, Ca
 pub(super) async fn result(client: &mut Client, procedure: &str, args: Vec<Value>) -> Result<Value, CallError> {
     let call = ask(client, procedure, args).map_err(CallError::Refused)?;
     answer(client, call).await
+}
+
+/// The same, with what a failure means for the exit code.
+pub(super) async fn call(link: &mut Link, procedure: &str, args: Vec<Value>) -> Result<Value, Failure> {
+    result(&mut link.client, procedure, args).await.map_err(failure)
 }
 
 /// What was typed, as a value: JSON, or else text.

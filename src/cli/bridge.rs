@@ -3,12 +3,11 @@
 use clap::{Args, Subcommand};
 
 use super::Failure;
-use super::ask::{json, result};
-use super::call::failure;
+use super::ask::{call, json};
 use super::client_args::ConnectArgs;
-use super::connect::{Link, Stop, block_on};
-use super::lines::Output;
-use crate::client::url::Protocol;
+use super::columns::columns;
+use super::connect::visit;
+use super::lines::print_lines;
 use crate::types::value::Value;
 
 #[derive(Debug, Subcommand)]
@@ -28,51 +27,21 @@ pub(super) struct StatusArgs {
 
 pub(super) fn run(command: BridgeCommand) -> Result<(), Failure> {
     let BridgeCommand::Status(args) = command;
-    block_on(async {
-        let mut stop = Stop::new()?;
-        tokio::select! {
-            done = status(&args) => done,
-            () = stop.asked() => Ok(()),
-        }
+    visit(&args.connect, async |link| {
+        let answer = call(link, "fennec.bridge.status", Vec::new()).await?;
+        let bridges = answer.get("bridges").and_then(Value::as_list).unwrap_or_default();
+        print_lines(&if args.json { bridges.iter().map(json).collect() } else { table(bridges) })
     })
 }
 
-async fn status(args: &StatusArgs) -> Result<(), Failure> {
-    let mut link = Link::open(&args.connect, Protocol::Wamp, None).await?;
-    let answer = result(&mut link.client, "fennec.bridge.status", Vec::new()).await.map_err(failure);
-    link.client.close().await;
-    let answer = answer?;
-    let bridges = answer.get("bridges").and_then(Value::as_list).unwrap_or_default();
-    let mut output = Output::new(false);
-    if args.json {
-        bridges.iter().try_for_each(|bridge| output.line(&json(bridge)))?;
-    } else {
-        table(bridges).iter().try_for_each(|line| output.line(line))?;
-    }
-    output.flush()
-}
-
-const HEAD: [&str; 8] = ["BRIDGE", "STATE", "LAG", "AGE", "SENT", "RECEIVED", "DROPPED", "ADDRESS"];
+const HEADS: [&str; 8] = ["BRIDGE", "STATE", "LAG", "AGE", "SENT", "RECEIVED", "DROPPED", "ADDRESS"];
 
 /// A line for each bridge below their heads, in columns; below a bridge that is down, why.
 fn table(bridges: &[Value]) -> Vec<String> {
-    let rows: Vec<[String; 8]> = bridges.iter().map(row).collect();
-    let heads = HEAD.map(str::to_owned);
-    let width = |column: usize| {
-        let cells = rows.iter().chain([&heads]).map(|row| row[column].chars().count());
-        cells.max().unwrap_or_default()
-    };
-    let widths: [usize; 8] = std::array::from_fn(width);
-    let line = |row: &[String; 8]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let mut lines = vec![line(&heads)];
-    for (row, bridge) in rows.iter().zip(bridges) {
-        lines.push(line(row));
-        lines.extend(bridge.get("error").and_then(Value::as_str).map(|error| format!("  {error}")));
-    }
-    lines
+    let rows: Vec<[String; 8]> = [HEADS.map(str::to_owned)].into_iter().chain(bridges.iter().map(row)).collect();
+    let why = |bridge: &Value| bridge.get("error").and_then(Value::as_str).map(|error| format!("  {error}"));
+    let below = std::iter::once(None).chain(bridges.iter().map(why));
+    columns(&rows).into_iter().zip(below).flat_map(|(line, below)| [Some(line), below]).flatten().collect()
 }
 
 fn row(bridge: &Value) -> [String; 8] {

@@ -53,7 +53,7 @@ pub struct Broker {
     drain: Duration,
     log: LogWork,
     outbound: Outbound,
-    /// Answers `fennec.admin.user.*`.
+    /// Answers `fennec.admin.user.*`, and is read again.
     _access: Arc<access::Access>,
 }
 
@@ -116,8 +116,8 @@ impl Broker {
         let is_alone = matches!(log, LogWork::Own(_));
         let outbound = Outbound::start(config, &node, clock, is_alone)?;
         let tls = bound.iter().filter_map(|one| Some((one.config.key.clone(), one.tls.clone()?))).collect();
-        let watch = Watch::new(tls, Vec::new());
-        admin::offer(&node, &watch, &access, runtime.handle());
+        let watch = Watch::new(tls, access.look());
+        admin::offer(&node, &watch, runtime.handle());
         let more = outbound.metrics(log.more_metrics());
         let watched = watch.clone();
         let more: MoreMetrics = Arc::new(move |text| {
@@ -137,7 +137,6 @@ impl Broker {
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
         runtime.spawn(watch.run(hangup));
-        access.follow(runtime.handle());
         user::procedures::install(&access, runtime.handle());
         runtime.spawn(keep_time(node.clone(), clock, workers.clone()));
         let drain = Duration::from_secs(u64::from(config.limits.drain_s));
@@ -266,7 +265,7 @@ pub(super) fn make_node(config: &Config) -> Result<Arc<Node>, Failure> {
 fn add_deciders(config: &Config, node: &Arc<Node>) -> Result<(), String> {
     if !config.jwt.is_empty() {
         let tokens = Tokens::new(config.jwt.iter().cloned()).map_err(|what| format!("jwt: {what}"))?;
-        node.deciders.add(Arc::new(Arc::new(tokens)));
+        node.deciders.add(Arc::new(tokens));
     }
     if !config.authenticators.is_empty() {
         node.deciders.add(Arc::new(Authenticators::new(node, &config.authenticators)));

@@ -6,8 +6,9 @@ use tokio::time::timeout;
 
 use super::Failure;
 use super::client_args::CallArgs;
-use super::connect::{Link, Stop, Waiting, block_on};
+use super::connect::{Link, Waiting, block_on};
 use super::lines::{Output, payload_text};
+use super::stop::Stop;
 use crate::client::Client;
 use crate::client::machine::{Call, CallError, Event, Token};
 use crate::client::url::Protocol;

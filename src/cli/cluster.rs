@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use super::columns::columns;
 use super::config::cluster::{self, Loaded};
 use super::{Failure, print};
 use crate::cluster::config::{Cluster, Plan, Process, role_name};
@@ -142,11 +143,6 @@ impl Lines {
 
     /// Rows whose columns begin below each other.
     fn table<const N: usize>(&mut self, rows: Vec<[String; N]>) {
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; N] = std::array::from_fn(width);
-        for row in &rows {
-            let cells = row.iter().zip(widths).map(|(cell, width)| format!("  {cell:width$}"));
-            self.text(cells.collect::<String>().trim_end().to_owned());
-        }
+        columns(&rows).iter().for_each(|line| self.text(format!("  {line}")));
     }
 }

@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader, IsTerminal, Read, Write, stderr};
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::Failure;
 use super::client_args::{ConnectArgs, PropertyArgs};
 use super::lines::Output;
+use super::stop::Stop;
 use crate::client::backoff::Backoff;
 use crate::client::machine::{Event, Machine, Opened};
 use crate::client::tls::Trust;
@@ -36,12 +36,6 @@ pub(super) struct Link {
     backoff: Backoff,
     connected_at: Instant,
     verbose: bool,
-}
-
-/// The signals that end a command.
-pub(super) struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
 }
 
 /// Says on standard error what is waited for, if that is a terminal; gone when dropped.
@@ -129,22 +123,6 @@ impl Link {
     }
 }
 
-impl Stop {
-    /// From now on the signals are waited for instead of ending the process.
-    pub fn new() -> Result<Self, Failure> {
-        let catch = |kind| signal(kind).map_err(|error| Failure::Run(format!("cannot catch signals: {error}")));
-        Ok(Stop { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
-    }
-
-    /// Ready when one came.
-    pub async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 impl Waiting {
     pub fn new(what: std::fmt::Arguments<'_>) -> Self {
         let shown = stderr().is_terminal();
@@ -190,6 +168,26 @@ pub(super) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Re
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     done
+}
+
+/// Connects, does what is to be done, and says goodbye. A signal ends it.
+pub(super) fn visit(
+    args: &ConnectArgs,
+    act: impl AsyncFnOnce(&mut Link) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    block_on(async {
+        let mut stop = Stop::new()?;
+        let visit = async {
+            let mut link = Link::open(args, Protocol::Wamp, None).await?;
+            let done = act(&mut link).await;
+            link.client.close().await;
+            done
+        };
+        tokio::select! {
+            done = visit => done,
+            () = stop.asked() => Ok(()),
+        }
+    })
 }
 
 pub(super) fn qos(number: u8) -> Qos {

@@ -6,7 +6,7 @@ use super::Failure;
 use super::ask::{json, result, uri, value};
 use super::call::failure;
 use super::client_args::{KeyArgs, KeysArgs, KeysCommand, ListArgs, PutArgs, WatchArgs};
-use super::connect::{Link, Stop, block_on};
+use super::connect::{Link, visit};
 use super::lines::Output;
 use crate::client::machine::CallError;
 use crate::client::url::Protocol;
@@ -17,29 +17,14 @@ use crate::types::value::Value;
 const PAGE: u64 = 1000;
 
 pub(super) fn run(args: KeysArgs) -> Result<(), Failure> {
-    block_on(keys(args))
-}
-
-async fn keys(args: KeysArgs) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
     let command = args.command.unwrap_or(KeysCommand::List(args.list));
-    tokio::select! {
-        done = obey(command) => done,
-        () = stop.asked() => Ok(()),
-    }
-}
-
-async fn obey(command: KeysCommand) -> Result<(), Failure> {
-    let mut link = Link::open(command.connect(), Protocol::Wamp, None).await?;
-    let done = match &command {
-        KeysCommand::List(args) => list(&mut link, args).await,
-        KeysCommand::Get(args) => get(&mut link, args).await,
-        KeysCommand::Put(args) => put(&mut link, args).await,
-        KeysCommand::Delete(args) => delete(&mut link, args).await,
-        KeysCommand::Watch(args) => watch(&mut link, args).await,
-    };
-    link.client.close().await;
-    done
+    visit(command.connect(), async |link| match &command {
+        KeysCommand::List(args) => list(link, args).await,
+        KeysCommand::Get(args) => get(link, args).await,
+        KeysCommand::Put(args) => put(link, args).await,
+        KeysCommand::Delete(args) => delete(link, args).await,
+        KeysCommand::Watch(args) => watch(link, args).await,
+    })
 }
 
 async fn list(link: &mut Link, args: &ListArgs) -> Result<(), Failure> {

@@ -65,6 +65,13 @@ impl Output {
     }
 }
 
+/// Prints these lines, and no more.
+pub(super) fn print_lines(lines: &[String]) -> Result<(), Failure> {
+    let mut output = Output::new(false);
+    lines.iter().try_for_each(|line| output.line(line))?;
+    output.flush()
+}
+
 fn message_line(message: &Message) -> Vec<u8> {
     let mut line = DictWriter::new(Format::Json);
     line.text("topic", &message.topic);

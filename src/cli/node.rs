@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::ServeArgs;
 use super::broker::{Broker, LogWork, make_node};
 use super::config::cluster::{self, Loaded};
 use super::config::{Config, Flag};
+use super::stop::Stop;
 use super::{Failure, log, print, reload, serve};
 use crate::cluster::ask::{Answer, Answers, Question};
 use crate::cluster::board::Board;
@@ -130,31 +130,22 @@ fn configure(plan: &Plan, file: &Path, serve: ServeArgs) -> Result<Config, Failu
     Config::load(&sources).map_err(Failure::of_problems)
 }
 
-/// SIGTERM and SIGINT.
+/// The signals that end the process.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    stop: Stop,
     runtime: tokio::runtime::Handle,
 }
 
 impl Signals {
     fn catch(runtime: &Runtime) -> Result<Self, Failure> {
         let _within = runtime.enter();
-        let catch = |kind| signal(kind).map_err(|error| Failure::Run(format!("cannot catch signals: {error}")));
-        let (terminate, interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt, runtime: runtime.handle().clone() })
+        Ok(Self { stop: Stop::new()?, runtime: runtime.handle().clone() })
     }
 
     /// Waits for one, as long as this.
     fn wait(&mut self, patience: Duration) -> bool {
-        let Self { terminate, interrupt, runtime } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => true,
-                _ = interrupt.recv() => true,
-                () = tokio::time::sleep(patience) => false,
-            }
-        })
+        let Self { stop, runtime } = self;
+        runtime.block_on(async { tokio::time::timeout(patience, stop.asked()).await.is_ok() })
     }
 }
 

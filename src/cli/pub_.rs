@@ -10,7 +10,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until};
 
 use super::Failure;
 use super::client_args::PubArgs;
-use super::connect::{Link, Stop, Waiting, block_on, qos};
+use super::connect::{Link, Waiting, block_on, qos};
+use super::stop::Stop;
 use crate::client::machine::{Event, Publication};
 use crate::client::url::Protocol;
 use crate::types::event::{Properties, Qos};

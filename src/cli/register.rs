@@ -12,8 +12,9 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::Failure;
 use super::client_args::RegisterArgs;
-use super::connect::{Link, Stop, Waiting, block_on};
+use super::connect::{Link, Waiting, block_on};
 use super::lines::invocation_document;
+use super::stop::Stop;
 use crate::client::Error;
 use crate::client::machine::{Answer, Event, Invocation, InvocationNumber, Registration};
 use crate::client::url::Protocol;

@@ -4,11 +4,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::args::ServeArgs;
 use super::broker::Broker;
 use super::config::{Config, Protocol};
+use super::stop::Stop;
 use super::{Failure, log, print};
 use crate::store::StoreUrl;
 
@@ -22,30 +21,19 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))?;
     // From here on a signal drains, also one that comes while ports are taken.
-    let (mut terminate, mut interrupt) = runtime.block_on(async {
-        let catch = |kind| signal(kind).map_err(|error| Failure::Run(format!("cannot catch signals: {error}")));
-        Ok::<_, Failure>((catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?))
-    })?;
+    let mut stop = runtime.block_on(async { Stop::new() })?;
     let broker = Broker::start(&config)?;
     let data = match &config.store.url {
         StoreUrl::Memory => "in memory".to_owned(),
         url => url.to_string(),
     };
     print(&banner(&config, &broker, &data))?;
-    runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    });
+    runtime.block_on(stop.asked());
     tracing::info!("stopping");
     let again = Arc::new(AtomicBool::new(false));
     let heard = again.clone();
     runtime.spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stop.asked().await;
         heard.store(true, Ordering::Relaxed);
     });
     broker.stop(|| again.load(Ordering::Relaxed));

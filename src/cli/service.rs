@@ -3,11 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::Failure;
-use super::ask::{json, result};
-use super::call::failure;
+use super::ask::{self, json};
 use super::client_args::ConnectArgs;
-use super::connect::{Link, Stop, block_on};
-use super::lines::Output;
+use super::connect::{Link, visit};
+use super::lines::print_lines;
 use crate::client::url::Protocol;
 use crate::types::topic::TopicPattern;
 use crate::types::value::Value;
@@ -113,42 +112,26 @@ impl ServiceCommand {
 }
 
 pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
-    block_on(async {
-        let mut stop = Stop::new()?;
-        let command = args.command.unwrap_or(ServiceCommand::List(args.list));
-        tokio::select! {
-            done = obey(command) => done,
-            () = stop.asked() => Ok(()),
-        }
+    let command = args.command.unwrap_or(ServiceCommand::List(args.list));
+    visit(command.connect(), async |link| match &command {
+        ServiceCommand::List(args) => list(link, args).await,
+        ServiceCommand::Add(args) => add(link, args).await,
+        ServiceCommand::Remove(args) => call(link, "remove", vec![args.id.as_str().into()]).await.map(drop),
+        ServiceCommand::Retry(args) => call(link, "retry", vec![args.id.as_str().into()]).await.map(drop),
+        ServiceCommand::Pause(args) => call(link, "pause", vec![args.id.as_str().into()]).await.map(drop),
+        ServiceCommand::Resume(args) => call(link, "resume", vec![args.id.as_str().into()]).await.map(drop),
+        ServiceCommand::Replay(args) => replay(link, args).await,
     })
 }
 
-async fn obey(command: ServiceCommand) -> Result<(), Failure> {
-    let mut link = Link::open(command.connect(), Protocol::Wamp, None).await?;
-    let done = match &command {
-        ServiceCommand::List(args) => list(&mut link, args).await,
-        ServiceCommand::Add(args) => add(&mut link, args).await,
-        ServiceCommand::Remove(args) => call(&mut link, "remove", vec![args.id.as_str().into()]).await.map(drop),
-        ServiceCommand::Retry(args) => call(&mut link, "retry", vec![args.id.as_str().into()]).await.map(drop),
-        ServiceCommand::Pause(args) => call(&mut link, "pause", vec![args.id.as_str().into()]).await.map(drop),
-        ServiceCommand::Resume(args) => call(&mut link, "resume", vec![args.id.as_str().into()]).await.map(drop),
-        ServiceCommand::Replay(args) => replay(&mut link, args).await,
-    };
-    link.client.close().await;
-    done
-}
-
 async fn call(link: &mut Link, what: &str, args: Vec<Value>) -> Result<Value, Failure> {
-    result(&mut link.client, &format!("fennec.service.{what}"), args).await.map_err(failure)
+    ask::call(link, &format!("fennec.service.{what}"), args).await
 }
 
 async fn list(link: &mut Link, args: &ListArgs) -> Result<(), Failure> {
     let answer = call(link, "list", Vec::new()).await?;
-    let mut output = Output::new(false);
-    for service in answer.get("services").and_then(Value::as_list).unwrap_or_default() {
-        output.line(&if args.json { json(service) } else { shown(service) })?;
-    }
-    output.flush()
+    let services = answer.get("services").and_then(Value::as_list).unwrap_or_default();
+    print_lines(&services.iter().map(if args.json { json } else { shown }).collect::<Vec<_>>())
 }
 
 /// Id, status, what waits and for how long, tries that have failed, where it is, and what was wrong last.

@@ -4,8 +4,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Failure;
 use super::client_args::SubArgs;
-use super::connect::{Link, Stop, Waiting, block_on, qos};
+use super::connect::{Link, Waiting, block_on, qos};
 use super::lines::Output;
+use super::stop::Stop;
 use crate::client::Error;
 use crate::client::machine::{Event, Subscription};
 use crate::client::url::Protocol;

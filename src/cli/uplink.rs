@@ -1,12 +1,11 @@
 //! `fennec uplink`: how the uplinks of a running broker are doing, those that it has and those of edges that come to it.
 
 use super::Failure;
-use super::ask::{json, result};
-use super::call::failure;
+use super::ask::{call, json};
 use super::client_args::ConnectArgs;
-use super::connect::{Link, Stop, block_on};
-use super::lines::Output;
-use crate::client::url::Protocol;
+use super::columns::columns;
+use super::connect::visit;
+use super::lines::print_lines;
 use crate::types::value::Value;
 
 #[derive(Debug, clap::Subcommand)]
@@ -25,44 +24,22 @@ pub(super) struct StatusArgs {
 }
 
 /// Titles of the table, and what stands below them.
-const COLUMNS: [&str; 9] = ["UPLINK", "END", "PEER", "STATE", "SEQUENCE", "PENDING", "OLDEST", "RATE", "LAST ERROR"];
+const HEADS: [&str; 9] = ["UPLINK", "END", "PEER", "STATE", "SEQUENCE", "PENDING", "OLDEST", "RATE", "LAST ERROR"];
 
 pub(super) fn run(command: UplinkCommand) -> Result<(), Failure> {
     let UplinkCommand::Status(args) = command;
-    block_on(status(args))
+    visit(&args.connect, async |link| {
+        let list = call(link, "fennec.uplink.status", Vec::new()).await?;
+        let all = list.get("uplinks").and_then(Value::as_list).unwrap_or_default();
+        print_lines(&if args.json { all.iter().map(json).collect() } else { table(all) })
+    })
 }
 
-async fn status(args: StatusArgs) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
-    let mut link = Link::open(&args.connect, Protocol::Wamp, None).await?;
-    let asked = tokio::select! {
-        asked = result(&mut link.client, "fennec.uplink.status", Vec::new()) => asked,
-        () = stop.asked() => return Ok(()),
-    };
-    let list = asked.map_err(failure)?;
-    link.client.close().await;
-    let all = list.get("uplinks").and_then(Value::as_list).unwrap_or_default();
-    let mut output = Output::new(false);
-    let lines = if args.json { all.iter().map(json).collect() } else { table(all) };
-    for line in lines {
-        output.line(&line)?;
-    }
-    output.flush()
-}
-
-/// Columns as wide as what stands in them.
 fn table(all: &[Value]) -> Vec<String> {
     if all.is_empty() {
         return vec!["there are no uplinks".to_owned()];
     }
-    let rows: Vec<[String; 9]> = [COLUMNS.map(str::to_owned)].into_iter().chain(all.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 9] = std::array::from_fn(width);
-    let line = |row: &[String; 9]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+    columns(&[HEADS.map(str::to_owned)].into_iter().chain(all.iter().map(row)).collect::<Vec<_>>())
 }
 
 fn row(uplink: &Value) -> [String; 9] {

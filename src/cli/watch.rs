@@ -1,6 +1,6 @@
 //! Files that are read again when they change, or when SIGHUP or somebody asks for it.
 //!
-//! They are looked at every two seconds: that works wherever files are, in folders that are swapped by a link as well (Kubernetes'
+//! They are looked at again and again: that works wherever files are, in folders that are swapped by a link as well (Kubernetes'
 //! secrets), which notices of the system are missed for. What cannot be used changes nothing: the log and the metrics tell it.
 
 use std::sync::Arc;
@@ -8,27 +8,37 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::http::metrics::{Text, escaped, read};
 use crate::net::tls::Tls;
 
-const LOOK: Duration = Duration::from_secs(2);
-/// How often connections are looked at whose certificate may have ceased to be believed without any file being changed.
-const RECHECK: Duration = Duration::from_secs(60);
+/// How long a turn is.
+const TURN: Duration = Duration::from_millis(300);
+/// Files that are written one after the other, by whoever renews certificates, are looked at every so many turns: two seconds.
+const TLS_TURNS: u64 = 7;
+/// One file, of which is hoped that it holds soon.
+const USERS_TURNS: u64 = 1;
+/// How often connections are looked at whose certificate may have ceased to be believed without any file being changed: a minute.
+const RECHECK_TURNS: u64 = 200;
 
-/// Looks at the files, whether they changed (false) or in any case (true), and follows them. `None`: there was nothing to do.
-pub(super) type Look = Box<dyn Fn(bool) -> Option<Result<(), String>> + Send + Sync>;
+/// What came of reading files: a line for each mistake.
+pub(super) type Done = Result<(), Vec<String>>;
+
+/// Looks at the files, and reads them if they have changed, or in any case (true). `None`: there was nothing to do.
+pub(super) type Look = Box<dyn Fn(bool) -> Option<Done> + Send + Sync>;
 
 /// All that is read again. Cloning shares it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Watch {
-    things: Arc<Vec<Thing>>,
-    tls: Arc<Vec<(String, Tls)>>,
+    things: Arc<[Thing]>,
+    tls: Arc<[(String, Tls)]>,
 }
 
 struct Thing {
     name: String,
+    /// It is looked at every so many turns.
+    turns: u64,
     look: Look,
     done: AtomicU64,
     failed: AtomicU64,
@@ -36,64 +46,44 @@ struct Thing {
 }
 
 impl Watch {
-    /// `tls`: listeners by their key. `others`: what else is made of files, by name.
-    pub fn new(tls: Vec<(String, Tls)>, others: Vec<(String, Look)>) -> Self {
-        let of_tls = tls.iter().map(|(key, tls)| {
-            let tls = tls.clone();
-            let look: Look = Box::new(move |at_once| Some(tls.look(at_once)?.map_err(|error| error.to_string())));
-            (key.clone(), look)
-        });
-        let new = |(name, look)| Thing {
-            name,
-            look,
-            done: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            stale: AtomicBool::new(false),
-        };
-        Self { things: Arc::new(of_tls.chain(others).map(new).collect()), tls: Arc::new(tls) }
+    /// `tls`: listeners by their key.
+    pub fn new(tls: Vec<(String, Tls)>, users: Look) -> Self {
+        let of_tls = tls.iter().cloned().map(|(key, tls)| Thing::new(key.clone(), TLS_TURNS, look_of(key, tls)));
+        let users = Thing::new("users".to_owned(), USERS_TURNS, users);
+        Self { things: of_tls.chain([users]).collect(), tls: tls.into() }
     }
 
-    /// Looks at everything. Blocks on the disk. Tells what was read again, and what is wrong with it.
-    pub fn look(&self, at_once: bool) -> Vec<(String, Result<(), String>)> {
-        let done =
-            self.things.iter().filter_map(|thing| Some((thing.name.clone(), thing.look(at_once)?))).collect::<Vec<_>>();
-        if !done.is_empty() {
-            self.recheck();
+    /// Reads everything again. Blocks on the disk. Tells what it was, and what is wrong with it.
+    pub fn read(&self) -> Vec<(&str, Done)> {
+        self.things.iter().filter_map(|thing| Some((&*thing.name, thing.look(true)?))).collect()
+    }
+
+    /// Looks at what this turn is for. Blocks on the disk.
+    fn turn(&self, number: u64) {
+        for thing in self.things.iter().filter(|thing| number.is_multiple_of(thing.turns)) {
+            thing.look(false);
         }
-        done
-    }
-
-    /// Ends connections whose certificate is not believed any more, where that is wanted.
-    fn recheck(&self) {
-        for (listener, tls) in self.tls.iter() {
-            let count = tls.cut_unverified();
-            if count > 0 {
-                tracing::info!(listener, count, "connections ended: their certificate is not believed any more");
-            }
+        if number.is_multiple_of(RECHECK_TURNS) {
+            self.tls.iter().for_each(|(listener, tls)| cut_unverified(listener, tls));
         }
     }
 
-    /// Looks again and again, at once when the signal comes. Never ends.
+    /// Looks again and again, and reads everything when the signal comes. Never ends.
     pub async fn run(self, mut hangup: Signal) {
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut checked = Instant::now();
+        let mut turns = tokio::time::interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut number = 0;
         loop {
             let asked = tokio::select! {
-                _ = looks.tick() => false,
+                _ = turns.tick() => false,
                 _ = hangup.recv() => true,
             };
-            let due = checked.elapsed() >= RECHECK;
-            if due {
-                checked = Instant::now();
-            }
+            number += u64::from(!asked);
             let watch = self.clone();
             // A panic of it was printed, and the next look may fare better.
-            let _ = tokio::task::spawn_blocking(move || {
-                watch.look(asked);
-                if due {
-                    watch.recheck();
-                }
+            let _ = tokio::task::spawn_blocking(move || match asked {
+                true => drop(watch.read()),
+                false => watch.turn(number),
             })
             .await;
         }
@@ -130,15 +120,39 @@ impl Watch {
     }
 }
 
+/// Reads the files of a listener. Connections whose certificate is not believed then are ended, where that is wanted.
+fn look_of(listener: String, tls: Tls) -> Look {
+    Box::new(move |at_once| {
+        let done = tls.look(at_once)?;
+        cut_unverified(&listener, &tls);
+        Some(done.map_err(|error| vec![error.to_string()]))
+    })
+}
+
+fn cut_unverified(listener: &str, tls: &Tls) {
+    let count = tls.cut_unverified();
+    if count > 0 {
+        tracing::info!(listener, count, "connections ended: their certificate is not believed any more");
+    }
+}
+
 impl Thing {
-    fn look(&self, at_once: bool) -> Option<Result<(), String>> {
+    fn new(name: String, turns: u64, look: Look) -> Self {
+        Self { name, turns, look, done: AtomicU64::new(0), failed: AtomicU64::new(0), stale: AtomicBool::new(false) }
+    }
+
+    fn look(&self, at_once: bool) -> Option<Done> {
         let done = (self.look)(at_once)?;
         self.stale.store(done.is_err(), Ordering::Relaxed);
         let count = if done.is_ok() { &self.done } else { &self.failed };
         count.fetch_add(1, Ordering::Relaxed);
         match &done {
             Ok(()) => tracing::info!(what = self.name, "files were read again"),
-            Err(error) => tracing::error!(what = self.name, "{error}; what was read before stays"),
+            Err(mistakes) => {
+                mistakes
+                    .iter()
+                    .for_each(|mistake| tracing::error!(what = self.name, "{mistake}; what was read before stays"));
+            }
         }
         Some(done)
     }
@@ -153,21 +167,22 @@ mod tests {
         let broken = Arc::new(AtomicBool::new(true));
         let asked = broken.clone();
         let look: Look = Box::new(move |at_once| {
-            at_once.then(|| if asked.load(Ordering::Relaxed) { Err("it is broken".to_owned()) } else { Ok(()) })
+            at_once.then(|| if asked.load(Ordering::Relaxed) { Err(vec!["it is broken".to_owned()]) } else { Ok(()) })
         });
-        let watch = Watch::new(Vec::new(), vec![("users".to_owned(), look)]);
+        let watch = Watch::new(Vec::new(), look);
         let has = |line: &str| {
             let mut text = Text::default();
             watch.metrics(&mut text);
             let text = text.into_string();
             assert!(text.contains(line), "{line} is not in {text}");
         };
-        assert!(watch.look(false).is_empty());
-        assert_eq!(watch.look(true), [("users".to_owned(), Err("it is broken".to_owned()))]);
+        watch.turn(1);
+        has("fennec_reloads_total{what=\"users\",result=\"failed\"} 0\n");
+        assert_eq!(watch.read(), [("users", Err(vec!["it is broken".to_owned()]))]);
         has("fennec_reload_stale{what=\"users\"} 1\n");
         has("fennec_reloads_total{what=\"users\",result=\"failed\"} 1\n");
         broken.store(false, Ordering::Relaxed);
-        assert_eq!(watch.look(true), [("users".to_owned(), Ok(()))]);
+        assert_eq!(watch.read(), [("users", Ok(()))]);
         has("fennec_reload_stale{what=\"users\"} 0\n");
         has("fennec_reloads_total{what=\"users\",result=\"ok\"} 1\n");
     }

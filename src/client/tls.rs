@@ -1,17 +1,15 @@
 //! Which brokers are trusted.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::net::tls::{TlsError, read_chain, read_key};
+use crate::net::tls::{TlsError, read_authorities, read_chain, read_key};
 
 /// Whose certificates are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,20 +33,10 @@ pub struct Credentials {
 /// What the user must mend before a TLS connection can be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error("{} is not PEM: {what}", path.display())]
-    NotPem { path: PathBuf, what: String },
-    #[error("{} contains no certificate", path.display())]
-    NoCertificate { path: PathBuf },
-    #[error("{} contains a certificate that is none: {source}", path.display())]
-    BadCertificate { path: PathBuf, source: rustls::Error },
     #[error("the system has no certificates of authorities; name a file with them, or install ca-certificates")]
     NoSystemRoots,
-    #[error("TLS cannot be used: {0}")]
-    Unusable(rustls::Error),
     #[error(transparent)]
-    Credentials(#[from] TlsError),
+    Tls(#[from] TlsError),
 }
 
 impl Trust {
@@ -67,10 +55,10 @@ impl Trust {
     pub fn connector_as(&self, credentials: Option<&Credentials>) -> Result<TlsConnector, TrustError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone());
-        let builder = builder.with_safe_default_protocol_versions().map_err(TrustError::Unusable)?;
+        let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
         let builder = match self {
             Trust::System => builder.with_root_certificates(system_roots()?),
-            Trust::File(path) => builder.with_root_certificates(roots_of(path)?),
+            Trust::File(path) => builder.with_root_certificates(read_authorities([path])?),
             Trust::Anybody => {
                 let verifier = Arc::new(Credulous(provider));
                 builder.dangerous().with_custom_certificate_verifier(verifier)
@@ -92,20 +80,6 @@ fn system_roots() -> Result<RootCertStore, TrustError> {
     // Some systems have files among them that are no certificates: what can be read counts.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() { Err(TrustError::NoSystemRoots) } else { Ok(roots) }
-}
-
-fn roots_of(path: &Path) -> Result<RootCertStore, TrustError> {
-    let path = || path.to_owned();
-    let wrong = |error: pem::Error| match error {
-        pem::Error::Io(source) => TrustError::Unreadable { path: path(), source },
-        other => TrustError::NotPem { path: path(), what: other.to_string() },
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path()).map_err(wrong)? {
-        let certificate = certificate.map_err(wrong)?;
-        roots.add(certificate).map_err(|source| TrustError::BadCertificate { path: path(), source })?;
-    }
-    if roots.is_empty() { Err(TrustError::NoCertificate { path: path() }) } else { Ok(roots) }
 }
 
 /// Believes every certificate, but not every signature: the peer must have the key of the certificate that it shows.
@@ -198,6 +172,6 @@ mod tests {
         std::fs::write(&path, "text").unwrap();
         assert_eq!(told(), format!("{} contains no certificate", path.display()));
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-        assert!(told().starts_with(&format!("{} contains a certificate that is none: ", path.display())), "{}", told());
+        assert!(told().starts_with(&format!("{} contains what is no authority: ", path.display())), "{}", told());
     }
 }

@@ -13,8 +13,8 @@ use super::mesh::Mesh;
 use crate::node::Node;
 use crate::queue::envelope::NodeId;
 
-/// How long a majority of the syncs may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a majority of the syncs may take: longer than one of them that has started waits before it votes, while another is dead.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a sync answers: how far the order was when the last vote that it had taken part in had ended ([`crate::queue::sync::SyncRole::took_part`]).
 pub fn answer(position: u64) -> Bytes {

@@ -1,34 +1,20 @@
 //! TLS of links: both sides show a certificate that the cluster's authority has signed. TLS 1.3 only: all ends are ours.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig, version};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{ClientConfig, ServerConfig, version};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::config::TlsFiles;
 use super::handshake::Channel;
-use crate::net::tls::{TlsError, read_chain, read_key};
+use crate::net::tls::{TlsError, read_authorities, read_chain, read_key};
 
 /// What the exported secret is for (RFC 5705).
 const LABEL: &[u8] = b"EXPORTER-fennec-cluster-link";
-
-/// What the operator must mend before links can be encrypted. Each names its file.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkTlsError {
-    #[error(transparent)]
-    File(#[from] TlsError),
-    #[error("{} contains a certificate that is none: {source}", path.display())]
-    BadCertificate { path: PathBuf, source: rustls::Error },
-    #[error("the authority in {} cannot be used: {source}", path.display())]
-    BadAuthority { path: PathBuf, source: VerifierBuilderError },
-    #[error("the certificate in {} cannot be used with the key in {}: {source}", cert.display(), key.display())]
-    Mismatch { cert: PathBuf, key: PathBuf, source: rustls::Error },
-}
 
 /// Both ends of TLS. Cloning shares it.
 #[derive(Clone)]
@@ -42,22 +28,22 @@ impl LinkTls {
     ///
     /// # Errors
     /// A file cannot be read or holds something else, or the key is not the certificate's.
-    pub fn from_files(files: &TlsFiles) -> Result<Self, LinkTlsError> {
+    pub fn from_files(files: &TlsFiles) -> Result<Self, TlsError> {
         let TlsFiles { ca, cert, key } = files;
-        let roots = Arc::new(read_roots(ca)?);
+        let roots = Arc::new(read_authorities([ca])?);
         let provider = Arc::new(ring::default_provider());
-        let mismatch = |source| LinkTlsError::Mismatch { cert: cert.clone(), key: key.clone(), source };
+        let mismatch = |source| TlsError::Mismatch { cert: cert.clone(), key: key.clone(), source };
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
-        let verifier = verifier.build().map_err(|source| LinkTlsError::BadAuthority { path: ca.clone(), source })?;
+        let verifier = verifier.build().map_err(TlsError::Clients)?;
         let accepts = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&version::TLS13])
-            .map_err(mismatch)?
+            .map_err(TlsError::Setup)?
             .with_client_cert_verifier(verifier)
             .with_single_cert(read_chain(cert)?, read_key(key)?)
             .map_err(mismatch)?;
         let dials = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13])
-            .map_err(mismatch)?
+            .map_err(TlsError::Setup)?
             .with_root_certificates(roots)
             .with_client_auth_cert(read_chain(cert)?, read_key(key)?)
             .map_err(mismatch)?;
@@ -82,13 +68,4 @@ impl LinkTls {
         let channel = stream.get_ref().1.export_keying_material(Channel::default(), LABEL, None);
         Ok((stream, channel.map_err(std::io::Error::other)?))
     }
-}
-
-fn read_roots(path: &std::path::Path) -> Result<RootCertStore, LinkTlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_chain(path)? {
-        let bad = |source| LinkTlsError::BadCertificate { path: path.to_owned(), source };
-        roots.add(certificate).map_err(bad)?;
-    }
-    Ok(roots)
 }

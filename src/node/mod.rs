@@ -13,6 +13,7 @@ pub mod authorize;
 pub mod clients;
 pub mod consumer;
 pub mod durables;
+pub mod files;
 pub mod groups;
 pub mod house;
 pub mod link;

@@ -304,19 +304,7 @@ pub fn uri(text: &str, policy: MatchPolicy) -> TopicPattern {
 
 /// A publication of these bytes with nothing unusual about it.
 pub fn publication(payload: &[u8], qos: Qos) -> Publication<'_> {
-    Publication {
-        payload: PayloadRef::Bytes(payload),
-        qos,
-        retain: false,
-        properties: None,
-        publisher: None,
-        expires_in_s: None,
-        exclude_publisher: false,
-        filter: None,
-        condition: None,
-        packet: None,
-        backing: None,
-    }
+    Publication::plain(PayloadRef::Bytes(payload), qos)
 }
 
 /// A publisher for this session that may publish everywhere.

@@ -3,6 +3,7 @@
 mod cluster;
 mod random;
 mod script;
+mod words;
 
 macro_rules! scripts {
     ($($name:ident),* $(,)?) => {

@@ -96,10 +96,18 @@ impl Broker {
         reader.read_line(&mut status).expect("a status");
         let code = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         let mut rest = String::new();
-        if code != 200 || path.starts_with("/call") || path.starts_with("/publish") {
+        // A stream of events does not end.
+        if code != 200 || ["/call", "/publish", "/metrics"].iter().any(|whole| path.starts_with(whole)) {
             let _ = reader.read_to_string(&mut rest);
         }
         (code, rest.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    /// A metric with its labels as they are written.
+    pub fn metric(&self, name: &str, login: &str) -> f64 {
+        let (_, text) = self.http("GET", "/metrics", Some(login), "");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
     }
 
     pub fn mqtt(&self, level: u8, client_id: &str, login: Option<(&str, &str)>) -> Mqtt {

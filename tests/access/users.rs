@@ -111,11 +111,26 @@ fn what_the_broker_would_refuse_is_not_written_and_what_it_cannot_use_changes_no
     }
     assert_eq!(std::fs::read_to_string(path.join("users.toml")).expect("the file"), before);
     let mut ann = come_in(&broker, "ann", "one");
+    let becomes = |metric: &str, expected: f64| {
+        let deadline = Instant::now() + PATIENCE;
+        while broker.metric(metric, "ann:one") != expected {
+            assert!(Instant::now() < deadline, "{metric} does not become {expected}");
+            std::thread::yield_now();
+        }
+    };
+    let (stale, failed) =
+        ("fennec_reload_stale{what=\"users\"}", "fennec_reloads_total{what=\"users\",result=\"failed\"}");
+    becomes(stale, 0.0);
     put(&path, "[[user]]\nname = 3\n");
+    becomes(stale, 1.0);
+    broker.mqtt_joined(5, "hers", Some(("ann", "one")));
     broker.hang_up();
+    becomes(failed, 2.0);
     put(&path, &before);
     add(&path, "bob", "device", "two");
     come_in(&broker, "bob", "two");
+    becomes(stale, 0.0);
+    assert_eq!(broker.metric(failed, "ann:one"), 2.0, "it was tried once, and when it was asked for");
     assert_eq!(ann.publish("home/ann/x", false), 0x10, "she is connected all the while");
 }
 

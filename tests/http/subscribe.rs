@@ -19,19 +19,7 @@ use crate::broker::{Ask, Broker, EventReader, Setup, role, soon};
 
 /// Publishes as an MQTT client does.
 fn publish(broker: &Broker, topic: &str, payload: &[u8]) {
-    let publication = Publication {
-        payload: PayloadRef::Bytes(payload),
-        qos: Qos::AtMostOnce,
-        retain: false,
-        properties: None,
-        publisher: None,
-        expires_in_s: None,
-        exclude_publisher: false,
-        filter: None,
-        condition: None,
-        packet: None,
-        backing: None,
-    };
+    let publication = Publication::plain(PayloadRef::Bytes(payload), Qos::AtMostOnce);
     let topic = Arc::new(Topic::from_name(topic).unwrap());
     broker.node.publish_as_broker(&broker.realm(), &topic, &publication, Protocol::Mqtt, 0);
 }

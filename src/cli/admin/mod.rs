@@ -8,12 +8,10 @@ mod users;
 use clap::{Args, Subcommand};
 
 use super::Failure;
-use super::ask::{json, result};
-use super::call::failure;
+use super::ask::{self, json};
 use super::client_args::ConnectArgs;
-use super::connect::{Link, Stop, block_on};
-use super::lines::Output;
-use crate::client::url::Protocol;
+use super::connect::{Link, visit};
+use super::lines::print_lines;
 use crate::types::value::Value;
 
 pub(super) use offer::offer;
@@ -173,23 +171,7 @@ impl AdminCommand {
 }
 
 pub(super) fn run(command: AdminCommand) -> Result<(), Failure> {
-    block_on(async {
-        let mut stop = Stop::new()?;
-        tokio::select! {
-            done = obey(command) => done,
-            () = stop.asked() => Ok(()),
-        }
-    })
-}
-
-async fn obey(command: AdminCommand) -> Result<(), Failure> {
-    let mut link = Link::open(command.connect(), Protocol::Wamp, None).await?;
-    let done = answer(&mut link, &command).await;
-    link.client.close().await;
-    let lines = done?;
-    let mut output = Output::new(false);
-    lines.iter().try_for_each(|line| output.line(line))?;
-    output.flush()
+    visit(command.connect(), async |link| print_lines(&answer(link, &command).await?))
 }
 
 /// What is to be printed.
@@ -233,7 +215,7 @@ async fn answer(link: &mut Link, command: &AdminCommand) -> Result<Vec<String>, 
 }
 
 async fn call(link: &mut Link, what: &str, args: Vec<Value>) -> Result<Value, Failure> {
-    result(&mut link.client, &format!("fennec.admin.{what}"), args).await.map_err(failure)
+    ask::call(link, &format!("fennec.admin.{what}"), args).await
 }
 
 /// An id is a number; a client id that looks like one cannot be said.

@@ -1,12 +1,11 @@
 //! What only the program itself can do, as procedures: to change what is logged, and to read its files again.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::cli::access::Access;
 use crate::cli::log;
-use crate::cli::watch::Watch;
+use crate::cli::watch::{Done, Watch};
 use crate::node::Node;
 use crate::node::house::{Declined, Guest, GuestCall};
 use crate::types::value::Value;
@@ -23,19 +22,12 @@ impl Guest for LogLevel {
 
 /// Tells the filter; with an argument it is that from now on.
 fn log_level(call: &GuestCall) -> Result<Value, Declined> {
-    let invalid = |text: String| Declined { uri: "wamp.error.invalid_argument", text };
-    let filter = log::started();
-    let filter = filter.ok_or_else(|| Declined { uri: "wamp.error.unavailable", text: "nothing is logged".into() })?;
-    let (mut positional, mut named) = call.arguments()?;
-    if let Some(Value::Map(options)) = positional.pop_if(|last| last.as_map().is_some()) {
-        named.extend(options);
-    }
-    let by_place = positional.into_iter().map(|value| ("filter".to_owned(), value));
-    let given: Vec<_> = by_place.chain(named).filter(|(_, value)| !value.is_null()).collect();
-    match &given[..] {
-        [] => {}
-        [(name, Value::Text(text))] if name == "filter" => filter.set(text).map_err(invalid)?,
-        _ => return Err(invalid("filter must be a string, and is the only argument".to_owned())),
+    let filter = log::started().ok_or_else(|| Declined::new("wamp.error.unavailable", "nothing is logged"))?;
+    let mut given = call.named("filter")?;
+    let wanted = given.text("filter")?;
+    given.end()?;
+    if let Some(wanted) = wanted {
+        filter.set(&wanted).map_err(Declined::invalid)?;
     }
     Ok(Value::map([("filter", Value::from(filter.get()))]))
 }
@@ -43,47 +35,41 @@ fn log_level(call: &GuestCall) -> Result<Value, Declined> {
 /// Answers `fennec.admin.reload`.
 struct Reload {
     watch: Watch,
-    /// It has the node, which has this.
-    access: Weak<Access>,
     runtime: Handle,
 }
 
 impl Guest for Reload {
     fn take(&self, call: GuestCall) {
-        let Some(access) = self.access.upgrade() else { return };
         let watch = self.watch.clone();
         // Files are read.
         self.runtime.spawn_blocking(move || {
-            let answer = reload(&call, &watch, &access);
+            let answer = reload(&call, &watch);
             call.answer(answer);
         });
     }
 }
 
 /// Reads all files again, as SIGHUP does, and tells which they were.
-fn reload(call: &GuestCall, watch: &Watch, access: &Access) -> Result<Value, Declined> {
+fn reload(call: &GuestCall, watch: &Watch) -> Result<Value, Declined> {
     if call.arguments()? != (Vec::new(), Vec::new()) {
-        let text = "there are no arguments".to_owned();
-        return Err(Declined { uri: "wamp.error.invalid_argument", text });
+        return Err(Declined::invalid("there are no arguments"));
     }
-    let mut done = watch.look(true);
-    done.push(("users".to_owned(), access.reload().map_err(|mistakes| mistakes.join("; "))));
+    let done = watch.read();
     if call.node().entry.get().is_some() {
         // The links of a cluster follow their file by the signal, which every broker catches.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP);
     }
-    let failed: Vec<String> =
-        done.iter().filter_map(|(what, done)| Some(format!("{what}: {}", done.as_ref().err()?))).collect();
+    let mistakes = |(what, done): &(&str, Done)| Some(format!("{what}: {}", done.as_ref().err()?.join("; ")));
+    let failed: Vec<String> = done.iter().filter_map(mistakes).collect();
     if !failed.is_empty() {
-        return Err(Declined { uri: "fennec.error.reload_failed", text: failed.join("; ") });
+        return Err(Declined::new("fennec.error.reload_failed", failed.join("; ")));
     }
     let names = done.into_iter().map(|(what, _)| Value::from(what)).collect();
     Ok(Value::map([("reloaded", Value::List(names))]))
 }
 
 /// Offers them.
-pub(in crate::cli) fn offer(node: &Node, watch: &Watch, access: &Arc<Access>, runtime: &Handle) {
+pub(in crate::cli) fn offer(node: &Node, watch: &Watch, runtime: &Handle) {
     node.offer("fennec.admin.log_level", Arc::new(LogLevel));
-    let reload = Reload { watch: watch.clone(), access: Arc::downgrade(access), runtime: runtime.clone() };
-    node.offer("fennec.admin.reload", Arc::new(reload));
+    node.offer("fennec.admin.reload", Arc::new(Reload { watch: watch.clone(), runtime: runtime.clone() }));
 }

@@ -1,6 +1,7 @@
 //! Lists for people: a line for each entry below the heads, in columns.
 
 use crate::cli::ask::json;
+use crate::cli::columns::columns;
 use crate::types::value::Value;
 
 /// A column: its head, and the entry's field.
@@ -42,24 +43,17 @@ pub(super) const DURABLES: [Column; 6] = [
 pub(super) const USERS: [Column; 4] =
     [("NAME", "name"), ("ROLE", "role"), ("REALMS", "realms"), ("METHODS", "methods")];
 
-pub(super) fn table(entries: &[Value], columns: &[Column]) -> Vec<String> {
-    let heads: Vec<String> = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
-    let cells = |entry: &Value| columns.iter().map(|(_, field)| cell(entry.get(field))).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(entries.iter().map(cells)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+pub(super) fn table(entries: &[Value], fields: &[Column]) -> Vec<String> {
+    let heads: Vec<String> = fields.iter().map(|(head, _)| (*head).to_owned()).collect();
+    let cells = |entry: &Value| fields.iter().map(|(_, field)| cell(entry.get(field))).collect();
+    columns(&std::iter::once(heads).chain(entries.iter().map(cells)).collect::<Vec<_>>())
 }
 
 /// A value as it stands in a table; what is not there is a dash.
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::Text(text)) => text.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+        Some(Value::Text(text)) => text.clone(),
         Some(Value::Bool(true)) => "yes".to_owned(),
         Some(Value::Bool(false)) => "no".to_owned(),
         Some(other) => json(other),

@@ -1,14 +1,15 @@
-//! PEM files: what is read of them, and how it is seen that they were changed.
+//! PEM files: which there are, and what is read of them.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::TlsError;
+use crate::node::files::Stamp;
 
 /// What a TLS listener reads, and reads again when it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,18 +53,9 @@ impl Files {
     /// The files as they are now.
     pub(super) fn stamp(&self) -> Stamp {
         let servers = self.certificates.iter().flat_map(|pair| [&pair.cert, &pair.key]);
-        let of_one = |path: &PathBuf| {
-            // Links are followed: where a folder is swapped by a link (Kubernetes), the file has another number.
-            let found = fs::metadata(path).ok()?;
-            Some([found.dev(), found.ino(), found.size(), found.mtime() as u64, found.mtime_nsec() as u64])
-        };
-        Stamp(servers.chain(&self.client_ca).chain(&self.crl).map(of_one).collect())
+        Stamp::of(servers.chain(&self.client_ca).chain(&self.crl))
     }
 }
-
-/// By what files are told from those of before: device, number, size and time of each; `None` for what is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<Option<[u64; 5]>>);
 
 /// The certificates in a PEM file; at least one.
 pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -74,6 +66,18 @@ pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
         return Err(TlsError::NoCertificate { path: path.to_owned() });
     }
     Ok(chain)
+}
+
+/// The authorities in these PEM files; at least one in each.
+pub(crate) fn read_authorities<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for path in paths {
+        let path = path.as_ref();
+        for der in read_chain(path)? {
+            roots.add(der).map_err(|source| TlsError::NoAuthority { path: path.to_owned(), source })?;
+        }
+    }
+    Ok(roots)
 }
 
 /// The private key in a PEM file (PKCS #8, PKCS #1 or SEC 1).

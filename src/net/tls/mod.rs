@@ -22,10 +22,11 @@ use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::stream::Stream;
 use super::x509;
+use crate::node::files::Looked;
 use crate::types::peer::CertificateName;
 
 mod cut;
@@ -36,12 +37,12 @@ mod tests;
 
 pub use cut::Cut;
 use cut::Cuts;
+use files::read_crls;
 pub use files::{CertificateFiles, ClientAuth, Files};
-use files::{Stamp, read_crls};
-pub(crate) use files::{read_chain, read_key};
+pub(crate) use files::{read_authorities, read_chain, read_key};
 use names::Names;
 
-/// What the operator must mend before a TLS listener can start, or take up what was changed. Each names its file.
+/// What is to be mended before TLS can be spoken, by a listener or a client, or what was changed be taken up. Each names its file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read {}: {source}", path.display())]
@@ -97,14 +98,6 @@ pub struct Shown {
     pub not_after_s: Option<u64>,
 }
 
-/// The files when they were looked at.
-struct Looked {
-    /// As they were last loaded, or could not be.
-    tried: Stamp,
-    /// As they were last seen.
-    seen: Stamp,
-}
-
 impl Tls {
     /// Reads the files. TLS 1.2 and 1.3. `alpn`: the protocols that are spoken, by preference (RFC 7301); a client that offers
     /// only others is refused with the alert that is for that. Empty: whatever it offers is passed over.
@@ -115,7 +108,7 @@ impl Tls {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stamp = files.stamp();
         let current = RwLock::new(Loaded::load(&files, &alpn)?);
-        let looked = Mutex::new(Looked { tried: stamp.clone(), seen: stamp });
+        let looked = Mutex::new(Looked::new(stamp));
         Ok(Self { shared: Arc::new(Shared { files, alpn, current, looked, cuts: Cuts::default() }) })
     }
 
@@ -146,12 +139,9 @@ impl Tls {
     /// As [`Tls::load`]; what was loaded before stays. The same files are not tried again unasked.
     pub fn look(&self, at_once: bool) -> Option<Result<(), TlsError>> {
         let mut looked = self.shared.looked.lock();
-        let stamp = self.shared.files.stamp();
-        let settled = std::mem::replace(&mut looked.seen, stamp.clone()) == stamp;
-        if !at_once && (stamp == looked.tried || !settled) {
+        if !looked.is_due(self.shared.files.stamp(), at_once) {
             return None;
         }
-        looked.tried = stamp;
         let loaded = Loaded::load(&self.shared.files, &self.shared.alpn);
         Some(loaded.map(|loaded| *self.shared.current.write() = loaded))
     }
@@ -221,12 +211,7 @@ fn load_verifier(files: &Files) -> Result<Option<Arc<dyn ClientCertVerifier>>, T
     if files.client_auth == ClientAuth::None {
         return Ok(None);
     }
-    let mut roots = RootCertStore::empty();
-    for path in &files.client_ca {
-        for der in read_chain(path)? {
-            roots.add(der).map_err(|source| TlsError::NoAuthority { path: path.clone(), source })?;
-        }
-    }
+    let roots = read_authorities(&files.client_ca)?;
     if roots.is_empty() {
         return Err(TlsError::Nothing);
     }

@@ -20,7 +20,7 @@ use super::{Bell, CallKey, House, Item, Room};
 use crate::types::ids::SessionId;
 
 /// How long a call waits for the syncs and for the log.
-const PATIENCE_MS: u64 = 3000;
+const PATIENCE_MS: u64 = 5000;
 /// How long retained values for a new subscription do.
 const REPLAY_PATIENCE_MS: u64 = 500;
 

@@ -111,7 +111,7 @@ impl GuestCall {
     /// They cannot be read.
     pub fn arguments(&self) -> Result<(Vec<Value>, Named), Declined> {
         let read = Arguments::read(&self.call);
-        read.map(Arguments::into_parts).map_err(|Failure { uri, text }| Declined { uri, text })
+        read.map(Arguments::into_parts).map_err(|Failure { uri, text }| Declined::new(uri, text))
     }
 
     /// What the caller may do; nothing if it has gone.
@@ -154,7 +154,7 @@ impl GuestCall {
     }
 
     pub fn fail(self, uri: &'static str, text: impl Into<String>) {
-        self.answer(Err(Declined { uri, text: text.into() }));
+        self.answer(Err(Declined::new(uri, text)));
     }
 
     /// Answers with one value, or says why not.

@@ -79,17 +79,13 @@ impl Publisher {
             return;
         }
         let publication = Publication {
-            payload: event.payload,
-            qos: event.qos,
             retain: event.retain,
             properties: event.properties,
             publisher: event.publisher,
             expires_in_s: event.expires_in_s,
             exclude_publisher,
             filter,
-            condition: None,
-            packet: None,
-            backing: None,
+            ..Publication::plain(event.payload, event.qos)
         };
         self.route(at, &route, event, &publication, scope);
     }

@@ -145,17 +145,12 @@ impl Local {
         };
         let properties = Arc::new(properties);
         let publication = Publication {
-            payload: PayloadRef::Bytes(&message.payload),
-            qos,
             retain: message.retain,
             properties: Some(&properties),
-            publisher: None,
             expires_in_s: message.expiry_s,
-            exclude_publisher: false,
-            filter: None,
-            condition: None,
             packet: packet.as_ref().map(|(client_id, connection, id)| (client_id.as_str(), *connection, *id)),
             backing: Some(&message.payload),
+            ..Publication::plain(PayloadRef::Bytes(&message.payload), qos)
         };
         self.publisher.publish(target, &publication)
     }

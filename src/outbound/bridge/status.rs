@@ -171,7 +171,7 @@ impl Guest for Statuses {
     fn take(&self, call: GuestCall) {
         let of_realm = self.0.iter().map(Shared::get).filter(|status| *status.realm == *call.realm().name);
         let values = of_realm.map(|status| value_of(&status)).collect::<Option<Vec<_>>>();
-        let unavailable = || Declined { uri: "wamp.error.unavailable", text: "the status cannot be told".to_owned() };
+        let unavailable = || Declined::new("wamp.error.unavailable", "the status cannot be told");
         call.answer(values.map(|bridges| Value::map([("bridges", Value::List(bridges))])).ok_or_else(unavailable));
     }
 }

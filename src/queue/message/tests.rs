@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::types::event::Properties;
 use crate::types::ids::PublicationId;
 use crate::types::payload::Codec;
 use crate::types::topic::Topic;

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::types::event::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::types::event::{Identifiers, Terms};
 use crate::types::topic::MatchPolicy;
 
 #[derive(Clone, Debug, PartialEq)]

@@ -235,19 +235,7 @@ fn member_that_the_publisher_excludes_is_passed_over() {
     let excluded =
         realm(&world).sessions().iter().find(|session| session.identity.client_id.as_deref() == Some("m0")).unwrap().id;
     let filter = Filter { exclude: [excluded].into(), ..Filter::default() };
-    let publication = Publication {
-        payload: PayloadRef::Bytes(b"x"),
-        qos: Q0,
-        retain: false,
-        properties: None,
-        publisher: None,
-        expires_in_s: None,
-        exclude_publisher: false,
-        filter: Some(&filter),
-        condition: None,
-        packet: None,
-        backing: None,
-    };
+    let publication = Publication { filter: Some(&filter), ..Publication::plain(PayloadRef::Bytes(b"x"), Q0) };
     let topic = Arc::new(Topic::from_name("a").unwrap());
     for _ in 0..4 {
         world.node.publish_as_broker(&realm(&world), &topic, &publication, Protocol::Wamp, NOW_MS);

@@ -2,15 +2,18 @@
 //! change.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 use ring::{hmac, signature};
 use serde::Deserialize;
+
+use crate::node::files::Stamp;
 
 /// Largest file of keys that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -95,73 +98,68 @@ impl fmt::Debug for KeySource {
     }
 }
 
+type Parse = fn(&str) -> Result<Vec<NamedKey>, String>;
+
+impl KeySource {
+    fn stamp(&self) -> Stamp {
+        Stamp::of(match self {
+            KeySource::Secret(_) => None,
+            KeySource::Pem(path) | KeySource::Jwks(path) => Some(path),
+        })
+    }
+
+    /// The keys; at least one.
+    fn read(&self) -> Result<Vec<NamedKey>, String> {
+        let (path, parse): (&Path, Parse) = match self {
+            KeySource::Secret(secret) => {
+                return Ok(vec![NamedKey { id: None, algorithm: None, key: Key::Hmac(secret.clone()) }]);
+            }
+            KeySource::Pem(path) => (path, read_pem),
+            KeySource::Jwks(path) => (path, read_jwks),
+        };
+        let text = || match fs::metadata(path)?.len() {
+            ..=FILE_BYTES_MAX => fs::read_to_string(path),
+            _ => Err(io::ErrorKind::FileTooLarge.into()),
+        };
+        let keys = text().map_err(|error| error.to_string()).and_then(|text| parse(&text));
+        let keys = keys.and_then(|keys| if keys.is_empty() { Err("has no key".to_owned()) } else { Ok(keys) });
+        keys.map_err(|what| format!("{}: {what}", path.display()))
+    }
+}
+
 /// The keys of a source as they are now.
 pub struct Keys {
     source: KeySource,
-    read: Mutex<Option<Read>>,
+    read: Mutex<Read>,
 }
 
 struct Read {
-    stamp: Stamp,
+    /// As the file was when it was last read, or could not be.
+    tried: Stamp,
     keys: Arc<Vec<NamedKey>>,
 }
-
-type Parse = fn(&str) -> Result<Vec<NamedKey>, String>;
-
-/// By which a change of the file is noticed.
-#[derive(Clone, Copy, PartialEq)]
-struct Stamp(Option<SystemTime>, u64);
 
 impl Keys {
     /// # Errors
     /// The file cannot be read or holds no key; as a sentence.
     pub fn open(source: KeySource) -> Result<Keys, String> {
-        let keys = Keys { source, read: Mutex::default() };
-        keys.renew()?;
-        Ok(keys)
+        let read = Read { tried: source.stamp(), keys: Arc::new(source.read()?) };
+        Ok(Keys { source, read: Mutex::new(read) })
     }
 
-    /// The keys, read again if the file has changed. What cannot be read is logged, and the keys before stay.
+    /// The keys, read again if the file has changed. What cannot be read is logged, once and not with each token, and the keys
+    /// before stay.
     pub fn now(&self) -> Arc<Vec<NamedKey>> {
-        if let Err(error) = self.renew() {
-            tracing::error!(error, "the keys of tokens stay as they were");
-        }
-        self.read.lock().as_ref().map(|read| read.keys.clone()).unwrap_or_default()
-    }
-
-    fn renew(&self) -> Result<(), String> {
-        let (path, parse): (&Path, Parse) = match &self.source {
-            KeySource::Secret(secret) => {
-                let key = NamedKey { id: None, algorithm: None, key: Key::Hmac(secret.clone()) };
-                let none = Stamp(None, 0);
-                self.read.lock().get_or_insert_with(|| Read { stamp: none, keys: Arc::new(vec![key]) });
-                return Ok(());
-            }
-            KeySource::Pem(path) => (path, read_pem),
-            KeySource::Jwks(path) => (path, read_jwks),
-        };
-        let named = |what: String| format!("{}: {what}", path.display());
-        let found = std::fs::metadata(path).map_err(|error| named(error.to_string()))?;
-        let stamp = Stamp(found.modified().ok(), found.len());
         let mut read = self.read.lock();
-        if read.as_ref().is_some_and(|read| read.stamp == stamp) {
-            return Ok(());
-        }
-        if found.len() > FILE_BYTES_MAX {
-            return Err(named("is too large".to_owned()));
-        }
-        let parsed = std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| parse(&text));
-        let parsed = parsed.and_then(|keys| if keys.is_empty() { Err("has no key".to_owned()) } else { Ok(keys) });
-        match (parsed, &mut *read) {
-            (Ok(keys), read) => *read = Some(Read { stamp, keys: Arc::new(keys) }),
-            (Err(what), Some(before)) => {
-                // Told once, not with each token.
-                before.stamp = stamp;
-                return Err(named(what));
+        let stamp = self.source.stamp();
+        if stamp != read.tried {
+            read.tried = stamp;
+            match self.source.read() {
+                Ok(keys) => read.keys = Arc::new(keys),
+                Err(error) => tracing::error!(error, "the keys of tokens stay as they were"),
             }
-            (Err(what), None) => return Err(named(what)),
         }
-        Ok(())
+        read.keys.clone()
     }
 }
 

@@ -44,9 +44,10 @@ pub struct Issuer {
     pub role: Option<Arc<str>>,
 }
 
-/// Decides about tokens, of one issuer or several.
+/// Decides about tokens, of one issuer or several. Cloning shares it.
+#[derive(Clone)]
 pub struct Tokens {
-    issuers: Vec<(Issuer, Keys)>,
+    issuers: Arc<[(Issuer, Keys)]>,
 }
 
 impl Tokens {
@@ -63,7 +64,7 @@ impl Tokens {
     }
 }
 
-impl Decider for Arc<Tokens> {
+impl Decider for Tokens {
     fn offers(&self, method: &str, _: Option<&str>) -> bool {
         matches!(method, "jwt" | "bearer" | "ticket" | "password" | "basic")
     }

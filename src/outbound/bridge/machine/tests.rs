@@ -1,5 +1,6 @@
+use super::opening::{BRIDGE_BIT, REQUEST_IDS};
 use super::*;
-use crate::mqtt::codec::{ConnackProperties, ReasonCodes, encode_ack};
+use crate::mqtt::codec::{Connack, ConnackProperties, Connect, ReasonCodes, RetainHandling, Suback, encode_ack};
 use crate::outbound::bridge::rules::{Direction, Rule};
 use crate::types::event::Qos;
 use Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};

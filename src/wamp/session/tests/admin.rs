@@ -2,6 +2,10 @@
 
 use super::meta::{leave, mqtt, world};
 use super::*;
+use crate::node::metrics::Protocol;
+use crate::node::publish::Publication;
+use crate::types::payload::PayloadRef;
+use crate::types::topic::Topic;
 
 impl Client {
     /// Calls, and hands back the one thing that the RESULT has.
@@ -97,15 +101,11 @@ fn retained_values_are_deleted_by_who_may_not_publish_there() {
     let permissions = [(Action::Call, "fennec/admin/#", true)];
     let world = Setup { roles: vec![role("anonymous", &permissions)], ..Setup::default() }.build();
     let mut one = world.join();
-    let topic = crate::types::topic::Topic::from_name("a/key").unwrap();
+    let topic = Topic::from_name("a/key").unwrap();
     let realm = world.node.realm("realm1").unwrap();
-    let payload = crate::types::payload::PayloadRef::Bytes(b"7");
-    let retained = crate::node::publish::Publication {
-        retain: true,
-        ..crate::node::publish::Publication::plain(payload, Node::UNSAID_QOS)
-    };
-    let protocol = crate::node::metrics::Protocol::Wamp;
-    world.node.publish_as_broker(&realm, &Arc::new(topic.clone()), &retained, protocol, world.now_ms);
+    let payload = PayloadRef::Bytes(b"7");
+    let retained = Publication { retain: true, ..Publication::plain(payload, Node::UNSAID_QOS) };
+    world.node.publish_as_broker(&realm, &Arc::new(topic.clone()), &retained, Protocol::Wamp, world.now_ms);
     run_due(&world.node);
     let list = one.told("retained", "");
     assert!(list.contains(r#""topic":"a.key""#), "{list}");

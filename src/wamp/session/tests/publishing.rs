@@ -323,19 +323,7 @@ fn a_codec_says_how_bytes_become_arguments() {
         ("raw/a", b"17", Some(r#"["\u0000MTc="]"#)),
         ("json/a", b"no", None),
     ] {
-        let publication = Publication {
-            payload: PayloadRef::Bytes(payload),
-            qos: Node::UNSAID_QOS,
-            retain: false,
-            properties: None,
-            publisher: None,
-            expires_in_s: None,
-            exclude_publisher: false,
-            filter: None,
-            condition: None,
-            packet: None,
-            backing: None,
-        };
+        let publication = Publication::plain(PayloadRef::Bytes(payload), Node::UNSAID_QOS);
         let topic = Arc::new(Topic::from_name(topic).unwrap());
         world.node.publish_as_broker(&realm, &topic, &publication, Protocol::Mqtt, NOW_MS);
         let expected = args.map(|args| format!(r#"[36,1,*,{{"topic":"{}"}},{args}]"#, topic.uri()));
