@@ -1,6 +1,7 @@
 //! `fennec admin`: a running broker, by its procedures `fennec.admin.*`.
 
 mod offer;
+mod roles;
 mod table;
 mod users;
 
@@ -16,6 +17,7 @@ use super::lines::print_lines;
 use crate::types::value::Value;
 
 pub(super) use offer::offer;
+use roles::RolesCommand;
 use users::UsersCommand;
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +41,9 @@ pub(super) enum AdminCommand {
     /// List, add and remove users, and give them passwords
     #[command(subcommand)]
     Users(UsersCommand),
+    /// List roles and what they may do, and change that in the broker's file
+    #[command(subcommand)]
+    Roles(RolesCommand),
     /// Tell or change what is logged
     LogLevel(LogLevelArgs),
     /// Have the broker read its files again, as it does on SIGHUP
@@ -128,6 +133,9 @@ pub(super) struct KickArgs {
     /// What the client is told, for people
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
+    /// End the session of an MQTT client, too, connected or not: its subscriptions go, and what waits for it
+    #[arg(long)]
+    forget: bool,
     #[command(flatten)]
     connect: ConnectArgs,
 }
@@ -157,6 +165,7 @@ impl AdminCommand {
             Self::Durables(DurablesCommand::List(args)) => &args.connect,
             Self::Durables(DurablesCommand::Delete(args)) => &args.connect,
             Self::Users(command) => command.connect(),
+            Self::Roles(command) => command.connect(),
             Self::LogLevel(args) => &args.connect,
             Self::Reload(args) => &args.connect,
         }
@@ -193,6 +202,7 @@ async fn answer(link: &mut Link, command: &AdminCommand) -> Result<Vec<String>, 
             call(link, "durable_delete", vec![args.name.as_str().into()]).await.map(|_| Vec::new())
         }
         AdminCommand::Users(command) => users::answer(link, command).await,
+        AdminCommand::Roles(command) => roles::answer(link, command).await,
         AdminCommand::LogLevel(args) => {
             let filter = args.filter.as_deref().map(Value::from).into_iter().collect();
             let answer = call(link, "log_level", filter).await?;
@@ -218,7 +228,7 @@ fn session(typed: &str) -> Value {
 async fn kick(link: &mut Link, args: &KickArgs) -> Result<Vec<String>, Failure> {
     let said = [("reason", &args.reason), ("message", &args.message)];
     let said = said.into_iter().filter_map(|(name, text)| Some((name, Value::from(text.as_deref()?))));
-    let options = Value::map(said);
+    let options = Value::map(said.chain(args.forget.then_some(("forget", Value::Bool(true)))));
     call(link, "kick", vec![session(&args.session), options]).await.map(|_| Vec::new())
 }
 

@@ -289,6 +289,11 @@ impl House {
         self.queue.push(Item::KeysLoaded);
     }
 
+    /// The time, as it is told several times a second.
+    pub(super) fn clock_ms(&self) -> Arc<AtomicU64> {
+        self.clock_ms.clone()
+    }
+
     /// Time has passed.
     pub(super) fn tick(&self, now_ms: u64) {
         self.clock_ms.store(now_ms, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::types::payload::Format;
 use crate::types::value::Value;
 
 /// What changes nothing, of `fennec.admin.*`.
-const LOOKS: [&str; 8] = [
+const LOOKS: [&str; 9] = [
     "fennec.admin.sessions",
     "fennec.admin.session",
     "fennec.admin.subscriptions",
@@ -20,6 +20,7 @@ const LOOKS: [&str; 8] = [
     "fennec.admin.retained_get",
     "fennec.admin.durables",
     "fennec.admin.user.list",
+    "fennec.admin.role.list",
 ];
 /// What else is noted.
 const CHANGES: [&str; 12] = [

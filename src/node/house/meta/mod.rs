@@ -24,7 +24,7 @@ use crate::types::value::Value;
 pub use herald::Herald;
 pub(super) use herald::News;
 pub(super) use registrations::entry as registration;
-pub(super) use sessions::{details, kick_of, no_such_session};
+pub(super) use sessions::{NO_SESSION, details, kick_of, no_such_session};
 pub(super) use subscriptions::entry as subscription;
 
 /// What answers a procedure.

@@ -70,8 +70,10 @@ fn transport(origin: &Origin) -> Option<Value> {
     Some(Value::map(transport))
 }
 
+pub(in crate::node::house) const NO_SESSION: &str = "wamp.error.no_such_session";
+
 pub(in crate::node::house) fn no_such_session() -> Failure {
-    Failure::new("wamp.error.no_such_session", "there is no such session")
+    Failure::new(NO_SESSION, "there is no such session")
 }
 
 /// What the session is told that is to go.
