@@ -131,7 +131,7 @@ impl LongPollGate for WampDoor {
         Box::pin(async move {
             let gate = wamp::serve::long_poll(&node, access, opened.peer, encoding, clock.now_ms());
             // A pipe stays where it is.
-            let _ = Pump::new(opened.pipe, gate, clock).await;
+            let _ = Pump::new(opened.pipe, gate, clock).paced(&node).await;
         })
     }
 }

@@ -50,7 +50,7 @@ impl MemoryWatch {
                 tracing::warn!(
                     used,
                     budget = self.budget,
-                    "no memory for more: connections, subscriptions and publications are refused"
+                    "no memory for more: connections, subscriptions, publications and calls are refused"
                 );
             }
             (true, false) => tracing::info!(used, budget = self.budget, "there is memory again"),

@@ -185,7 +185,7 @@ impl SyncNode {
     /// not hold that against them: it would refuse lives from then on that all others renew.
     pub fn wake(&mut self, now_us: u64, monotonic_us: u64) {
         self.role.set_clock(monotonic_us);
-        if self.role.opens_at_us().is_some_and(|at_us| at_us <= monotonic_us) {
+        if self.role.due_us().is_some_and(|at_us| at_us <= monotonic_us) {
             self.role.tick(now_us, &mut self.outputs);
         }
         let still_us = monotonic_us.saturating_sub(std::mem::replace(&mut self.awake_us, monotonic_us));
@@ -196,8 +196,8 @@ impl SyncNode {
 
     /// How long it needs not be woken if it hears nothing; [`Duration::MAX`]: there is nothing it waits for.
     pub fn patience(&self, monotonic_us: u64) -> Duration {
-        let opens_at_us = self.role.opens_at_us();
-        opens_at_us.map_or(Duration::MAX, |at_us| Duration::from_micros(at_us.saturating_sub(monotonic_us)))
+        let due_us = self.role.due_us();
+        due_us.map_or(Duration::MAX, |at_us| Duration::from_micros(at_us.saturating_sub(monotonic_us)))
     }
 
     /// Time has passed.

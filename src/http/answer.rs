@@ -124,6 +124,8 @@ pub enum Failure {
     TooManySessions,
     #[error("there is no memory for more")]
     MemoryFull,
+    #[error("too many requests, or too large ones, for one second: ask again in {wait_s} s")]
+    TooFast { wait_s: u64 },
     #[error("there is no such transport, or it was closed")]
     NoTransport,
     #[error("too many messages wait for those that were sent before")]
@@ -150,6 +152,7 @@ impl Failure {
             Self::ConditionFailed | Self::Conflict => StatusCode::CONFLICT,
             Self::RetainedFull | Self::TooManyDurables => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
+            Self::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreUnavailable(_)
             | Self::CannotAuthenticate
             | Self::TooManySessions
@@ -181,6 +184,7 @@ impl Failure {
             | Self::TooManyDurables
             | Self::TooManySessions
             | Self::TooManySends
+            | Self::TooFast { .. }
             | Self::MemoryFull => "fennec.error.quota_exceeded",
             Self::NoWebSocket => "fennec.error.upgrade_required",
             Self::NoSubprotocol { .. } => "fennec.error.no_subprotocol",
@@ -202,6 +206,9 @@ impl Failure {
             }
             Self::StoreUnavailable(_) | Self::CannotAuthenticate | Self::MemoryFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+            }
+            Self::TooFast { wait_s } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(*wait_s));
             }
             Self::NoWebSocket => {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

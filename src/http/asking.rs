@@ -23,6 +23,7 @@ impl Server {
         // What asks has no session yet, and may never have one.
         let session = self.node.new_session_id();
         let asker = Asker { realm: &guest.realm, rights: &guest.rights, session, identity: &guest.identity };
+        self.node.recall(&asker, about, self.clock.now_ms());
         let asking = self.node.ask(&asker, about, self.clock.now_ms(), Arc::new(move || woken.wake()));
         let Some(asking) = asking else { return };
         poll_fn(|cx| {
@@ -30,5 +31,6 @@ impl Server {
             if asking.is_done() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+        self.node.remember(&asker, about, self.clock.now_ms());
     }
 }

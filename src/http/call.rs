@@ -148,6 +148,7 @@ impl Server {
             authrole: Some(session.identity.authrole.clone()),
         };
         let ruled = realm.rules.of(procedure, discloser.authrole.as_deref());
+        let told = session.rights().discloses(Action::Call, procedure);
         let payload = match (request.args, request.kwargs) {
             (None, None) => PayloadRef::NONE,
             (args, kwargs) => PayloadRef::Args { format: Format::Json, args, kwargs },
@@ -160,14 +161,13 @@ impl Server {
             timeout_ms,
             receive_progress: false,
             progress: false,
-            disclose_me: request.disclose_me,
+            disclose_me: request.disclose_me || told,
             caller: &discloser,
             notes: Notes { trust: ruled.trust, disclosure: ruled.disclosure, ..Notes::default() },
         };
         let mut touched = Touched::default();
         let now_ms = self.clock.now_ms();
-        let called =
-            realm.command(node, &mut touched, |dealer, out| dealer.call(session.id, session, &call, now_ms, out));
+        let called = realm.call(node, &mut touched, session, &call, now_ms);
         debug_assert!(called.is_ok(), "a new session has no call under way");
         touched.wake();
         node.metrics.of(Protocol::Http).calls_in.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -161,7 +161,7 @@ impl Server {
         let link = Arc::new(Link::default());
         let mut publisher = Publisher::new(node, realm, None, Some(guest.rights.clone()), Protocol::Http);
         publisher.listen(link.clone());
-        if !guest.realm.rules.is_empty() {
+        if !guest.realm.rules.is_empty() || guest.rights.asks().is_some() {
             publisher.introduce(Arc::new(self.disclose(guest)));
         }
         publisher.now_ms = self.clock.now_ms();

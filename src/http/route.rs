@@ -19,6 +19,7 @@ use super::longpoll::Asked;
 use super::{Entrance, Scope, Server, access, admin, call, cookie, metrics, page, publish, subscribe, websocket};
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
+use crate::node::request_rates::Asker;
 use crate::node::session::Identity;
 use crate::router::authorize::Rights;
 use crate::types::peer::Peer;
@@ -37,6 +38,21 @@ pub struct Guest {
     pub realm: Arc<Realm>,
     pub rights: Rights,
     pub identity: Identity,
+}
+
+/// What was counted of a request.
+struct Toll {
+    asker: Asker,
+    /// The length of its body, as far as it was said.
+    body: usize,
+}
+
+impl Toll {
+    /// Counts what nobody knew of: all of a body that comes in chunks.
+    fn rest(&self, visit: &Visit, body: usize) {
+        let (node, now_ms) = (&visit.server.node, visit.server.clock.now_ms());
+        node.more_of_request(&self.asker, body.saturating_sub(self.body), now_ms);
+    }
 }
 
 /// Where hooks are.
@@ -121,6 +137,7 @@ impl Visit {
                 return Ok(answer);
             }
             let anonymous = self.may_be_anonymous(request.headers());
+            self.take(None, &request)?;
             let body = self.read_body(request, self.server.node.limits.http_body_bytes_max).await?;
             return self.server.open_transport(&body, &self.peer, self.entrance.clone(), anonymous);
         }
@@ -141,7 +158,9 @@ impl Visit {
             return Ok(answer);
         }
         let visitor = self.identify(request.headers()).await?;
+        let toll = self.take(Some(&visitor), &request)?;
         let body = self.read_json(request).await?;
+        toll.rest(self, body.len());
         let request = publish::Request::read(&body)?;
         let guest = self.enter(&visitor, request.realm.as_deref())?;
         self.server.publish(&guest, request, &body).await
@@ -155,7 +174,9 @@ impl Visit {
         let hook = self.server.settings.hooks.iter().find(|hook| Some(hook.name()) == path.strip_prefix(HOOKS));
         let hook = hook.ok_or_else(|| Failure::NothingThere { path: path.to_owned() })?;
         let headers = request.headers().clone();
+        let toll = self.take(None, &request)?;
         let body = self.read_body(request, self.server.node.limits.http_body_bytes_max).await?;
+        toll.rest(self, body.len());
         hook.post(&self.server.node, self.server.clock, &headers, body).await
     }
 
@@ -164,7 +185,9 @@ impl Visit {
             return Ok(answer);
         }
         let visitor = self.identify(request.headers()).await?;
+        let toll = self.take(Some(&visitor), &request)?;
         let body = self.read_json(request).await?;
+        toll.rest(self, body.len());
         let request = call::Request::read(&body)?;
         let guest = self.enter(&visitor, request.realm.as_deref())?;
         self.server.call(&guest, request).await
@@ -175,6 +198,7 @@ impl Visit {
             return Ok(answer);
         }
         let visitor = self.identify(request.headers()).await?;
+        self.take(Some(&visitor), &request)?;
         let last_event_id = request.headers().get(&subscribe::LAST_EVENT_ID);
         let query = request.uri().query().unwrap_or_default();
         let request = subscribe::Request::read(query, last_event_id)?;
@@ -198,6 +222,20 @@ impl Visit {
     fn check_room(&self, headers: &HeaderMap) -> Result<(), Failure> {
         self.check_open(headers)?;
         if self.server.node.is_tight() { Err(Failure::MemoryFull) } else { Ok(()) }
+    }
+
+    /// Counts a request, of a visitor or of whoever asks from that address.
+    ///
+    /// # Errors
+    /// Those before it were too many, or too large.
+    fn take(&self, visitor: Option<&Visitor>, request: &Request<Incoming>) -> Result<Toll, Failure> {
+        let asker = Asker::new(visitor.map(|visitor| &*visitor.proved.user), self.peer.address.ip());
+        let body = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
+        let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+        let bytes = body.saturating_add(headers.sum()).saturating_add(request.uri().path().len());
+        let taken = self.server.node.take_request(&asker, bytes, self.server.clock.now_ms());
+        taken.map_err(|wait_ms| Failure::TooFast { wait_s: wait_ms.div_ceil(1000) })?;
+        Ok(Toll { asker, body })
     }
 
     fn ready(&self) -> Result<Answer, Failure> {

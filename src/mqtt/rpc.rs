@@ -70,6 +70,9 @@ impl Open {
         if !allowed {
             return Verdict::new(ReasonCode::NotAuthorized, "");
         }
+        if node.is_tight_for(procedure) {
+            return Verdict::new(ReasonCode::QuotaExceeded, "there is no memory for more");
+        }
         let session = self.client.session.clone();
         let request = self.client.next_request();
         let correlation = properties.and_then(|properties| properties.correlation_data.clone());
@@ -85,15 +88,12 @@ impl Open {
             timeout_ms: 0,
             receive_progress: false,
             progress: false,
-            disclose_me: false,
+            disclose_me: self.rights.discloses(Action::Call, procedure),
             caller: &caller,
             notes: Notes { trust: ruled.trust, disclosure: ruled.disclosure, ..Notes::default() },
         };
         let now_ms = self.publisher.now_ms;
-        let called = realm.command(&node, &mut self.publisher.touched, |dealer, out| {
-            dealer.call(session.id, &session, &call, now_ms, out)
-        });
-        match called {
+        match realm.call(&node, &mut self.publisher.touched, &session, &call, now_ms) {
             Ok(()) => Verdict::OK,
             // Our own numbers do not repeat.
             Err(_) => {
@@ -143,6 +143,9 @@ impl Open {
         }
         if self.has_registered(filter, qos) {
             return granted(qos);
+        }
+        if node.is_tight() {
+            return ReasonCode::QuotaExceeded;
         }
         let Ok(topic) = Topic::from_name(filter) else { return ReasonCode::TopicFilterInvalid };
         let topic = Arc::new(topic);

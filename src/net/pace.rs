@@ -9,11 +9,8 @@ use super::read_buffer::READ_BYTES;
 use crate::node::Node;
 use crate::node::metrics::Limited;
 use crate::types::limits::{Limits, RateExceeded};
-use crate::types::rate::Rate;
+use crate::types::rate::Rates;
 
-/// Above this many a second nobody is slowed down; as the limits are unless something is said.
-const MESSAGES: u64 = 1_000_000_000;
-const BYTES: u64 = 1 << 40;
 /// What is read at a time, at least: enough for most messages.
 const READ_BYTES_MIN: usize = 512;
 /// A message has about this many bytes, at least, if it is to say something.
@@ -22,8 +19,7 @@ const MESSAGE_BYTES: u64 = 16;
 /// See the module.
 pub struct Pace {
     node: Arc<Node>,
-    messages: Option<Rate>,
-    bytes: Option<Rate>,
+    rates: Rates,
 }
 
 /// What is to be done with a client.
@@ -40,10 +36,7 @@ pub enum Verdict {
 impl Pace {
     /// `None`: nothing bounds it.
     pub fn new(node: &Arc<Node>, now_ms: u64) -> Option<Self> {
-        let Limits { messages_per_second_max: messages, bytes_per_second_max: bytes, .. } = node.limits;
-        let rate = |per_s: u64, unbounded| (per_s < unbounded).then(|| Rate::new(per_s, now_ms));
-        let pace = Self { node: node.clone(), messages: rate(messages, MESSAGES), bytes: rate(bytes, BYTES) };
-        (pace.messages.is_some() || pace.bytes.is_some()).then_some(pace)
+        Some(Self { node: node.clone(), rates: Rates::new(&node.limits, now_ms)? })
     }
 
     /// How much is to be read at a time: not much more than may come in a quarter of a second.
@@ -55,9 +48,7 @@ impl Pace {
 
     /// So much came with one read.
     pub fn spend(&mut self, messages: usize, bytes: usize, now_ms: u64) -> Verdict {
-        let wait =
-            |rate: &mut Option<Rate>, count: usize| rate.as_mut().map_or(0, |rate| rate.spend(count as u64, now_ms));
-        let ms = wait(&mut self.messages, messages).max(wait(&mut self.bytes, bytes));
+        let ms = self.rates.spend(messages, bytes, now_ms);
         let (limited, verdict) = match self.node.limits.rate_exceeded {
             _ if ms == 0 => return Verdict::Fine,
             RateExceeded::Pause => (Limited::RatePaused, Verdict::Wait { ms }),

@@ -1,6 +1,6 @@
 //! Whether there is memory for more: what the process uses against what it may.
 //!
-//! Above its budget the node takes no connections, subscriptions and publications, until it uses a tenth less. What frees memory
+//! Above its budget the node takes no connections, subscriptions, publications, registrations and calls, until it uses a tenth less. What frees memory
 //! stays possible: clearing retained values, acknowledging, reading, going. If that is not enough, those who do not read what they
 //! subscribed to are disconnected, the fullest first.
 
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Node;
 use super::link::{End, Link};
 use super::metrics::Limited;
+use crate::types::topic::Topic;
 
 /// Percent of the budget below which all is taken again.
 const CALM_PERCENT: u64 = 90;
@@ -60,6 +61,12 @@ impl Node {
         let tight = self.memory.is_tight();
         self.metrics.limited(Limited::MemoryRequests, u64::from(tight));
         tight
+    }
+
+    /// The same of a call. The broker's own procedures are called all the same: those that take memory look for themselves, and others
+    /// make room.
+    pub fn is_tight_for(&self, procedure: &Topic) -> bool {
+        !procedure.is_reserved() && self.is_tight()
     }
 
     /// Disconnects those for whom most waits, as many as it takes. To be called while memory is tight, not too often: what they had

@@ -82,6 +82,8 @@ pub enum Limited {
     /// A client was not read for a moment, or was disconnected: it sent too fast.
     RatePaused,
     RateDisconnected,
+    /// An HTTP request was refused: its client asked too much before.
+    RateRefused,
     /// There was no memory: a connection was closed at once, a request or publication refused, a slow reader disconnected.
     MemoryConnections,
     MemoryRequests,
@@ -89,7 +91,7 @@ pub enum Limited {
 }
 
 impl Limited {
-    pub const ALL: [Limited; 12] = [
+    pub const ALL: [Limited; 13] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::ConnectionsPerUser,
@@ -99,6 +101,7 @@ impl Limited {
         Self::AuthRefused,
         Self::RatePaused,
         Self::RateDisconnected,
+        Self::RateRefused,
         Self::MemoryConnections,
         Self::MemoryRequests,
         Self::MemoryShed,
@@ -116,6 +119,7 @@ impl Limited {
             Self::AuthRefused => "auth_refused",
             Self::RatePaused => "rate_paused",
             Self::RateDisconnected => "rate_disconnected",
+            Self::RateRefused => "rate_refused",
             Self::MemoryConnections => "memory_connections",
             Self::MemoryRequests => "memory_requests",
             Self::MemoryShed => "memory_shed",

@@ -26,6 +26,7 @@ pub mod peers;
 pub mod publish;
 pub mod reader;
 pub mod realm;
+pub mod request_rates;
 pub mod revoke;
 pub mod rpc;
 pub mod session;
@@ -115,6 +116,8 @@ pub struct Node {
     pub memory: Memory,
     /// Logins that failed.
     pub throttle: Throttle,
+    request_rates: request_rates::RequestRates,
+    visits: authorize::Visits,
     user_seats: UserSeats,
     /// What the clock showed at the last tick.
     ticked_ms: AtomicU64,
@@ -163,6 +166,8 @@ impl Node {
             metrics: Metrics::default(),
             memory: Memory::default(),
             throttle: Throttle::default(),
+            request_rates: request_rates::RequestRates::default(),
+            visits: authorize::Visits::default(),
             user_seats: UserSeats::default(),
             ticked_ms: AtomicU64::new(0),
             moved: MovedSessions::default(),

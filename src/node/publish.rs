@@ -264,25 +264,41 @@ impl Publisher {
             self.tally.drop(Drop::NotAuthorized, 1);
             return Err(PublishRefused::NotAuthorized);
         }
+        let told = self.is_told(at);
         if let Some(rules) = self.targets[at].rules.clone() {
-            return self.publish_by_rules(at, publication, &rules);
+            return self.publish_by_rules(at, publication, &rules, told);
+        }
+        if told {
+            let own = self.discloser.clone();
+            let publisher = publication.publisher.or(own.as_ref());
+            return self.publish_allowed(at, &Publication { publisher, ..*publication });
         }
         self.publish_allowed(at, publication)
     }
 
-    /// Takes a publication to a topic that the configuration has something to say of.
+    /// Whether who decides about this topic wants subscribers to be told who publishes.
+    fn is_told(&self, at: usize) -> bool {
+        let target = &self.targets[at];
+        let discloses = |rights: &Rights| rights.discloses(Action::Publish, &target.topic);
+        target.may_publish == Verdict::Ask && self.rights.as_ref().is_some_and(discloses)
+    }
+
+    /// Takes a publication to a topic that the configuration has something to say of. `told`: who decides wants subscribers to be told
+    /// who publishes.
     fn publish_by_rules(
         &mut self,
         at: usize,
         publication: &Publication<'_>,
         rules: &TopicRules,
+        told: bool,
     ) -> Result<Fate, PublishRefused> {
         let asked = publication.publisher.is_some();
         if rules.disclosure.refuses(asked) {
             return Err(PublishRefused::DisclosureDenied);
         }
         let own = self.discloser.clone();
-        let publisher = publication.publisher.or(own.as_ref()).filter(|_| rules.disclosure.discloses(asked, false));
+        let publisher =
+            publication.publisher.or(own.as_ref()).filter(|_| rules.disclosure.discloses(asked || told, false));
         let properties = rules.properties(publication.properties);
         let properties = properties.as_ref().or(publication.properties);
         self.publish_allowed(at, &Publication { publisher, properties, ..*publication })

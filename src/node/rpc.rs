@@ -17,7 +17,7 @@ use super::realm::Realm;
 use super::session::{Session, Touched};
 use super::wire::Unencodable;
 use crate::router::broker::Subscriber;
-use crate::router::dealer::Dealer;
+use crate::router::dealer::{Call, Dealer, Violation};
 use crate::router::output::{Failure, Output, Refusal, Sink};
 use crate::types::event::{Properties, Qos};
 use crate::types::ids::{InvocationId, RequestId, SessionId};
@@ -63,6 +63,10 @@ impl Realm {
         let mut dealer = self.dealer.lock();
         let result = run(&mut dealer, &mut |output| match &output {
             Output::Registration(event) => self.herald.registration(&self.name, event),
+            // A call that was begun when there was memory does not go on without.
+            Output::Invocation(part) if part.continues && node.is_tight() => {
+                undelivered.push(Undelivered::Invocation(part.to.id, part.invocation, Refusal::MemoryFull));
+            }
             output => deliver(output, touched, &mut undelivered, &mut replies),
         });
         // What could not be given turns into an ERROR for the caller; those are small, so this ends.
@@ -84,6 +88,25 @@ impl Realm {
             node.send_reply(self, reply);
         }
         result
+    }
+
+    /// Calls a procedure for a client, unless there is no memory for that: then it is answered so.
+    ///
+    /// # Errors
+    /// The request id belongs to a call under way. Nothing was changed.
+    pub fn call(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        touched: &mut Touched,
+        session: &Arc<Session>,
+        call: &Call<'_>,
+        now_ms: u64,
+    ) -> Result<(), Violation> {
+        let is_tight = node.is_tight_for(call.procedure);
+        self.command(node, touched, |dealer, out| match is_tight {
+            true => dealer.refuse(session.id, session, call, Refusal::MemoryFull, out),
+            false => dealer.call(session.id, session, call, now_ms, out),
+        })
     }
 
     /// Ends all calls and registrations of a session. Connections are woken at once.

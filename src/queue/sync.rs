@@ -133,7 +133,7 @@ pub struct SyncRole {
     vote: Vote,
     opening: Opening,
     ahead: BTreeMap<u64, Ahead>,
-    /// Decisions that are not on disk everywhere, by the first position of each; without gaps up to `order`.
+    /// Decisions that are not on disk everywhere, or were not told, by the first position of each; without gaps up to `order`.
     decisions: BTreeMap<u64, Elected>,
     /// How far each storage's disk is.
     applied: BTreeMap<StoreId, u64>,
@@ -179,9 +179,11 @@ impl SyncRole {
             }
             RoleMessage::State { position, round, challenger } => {
                 self.hear(from, position, Statement::State { round, challenger });
+                self.tell_behind(from, position, out);
             }
             RoleMessage::Vote { position, round, vote, challenger } => {
                 self.hear(from, position, Statement::Vote { round, vote, challenger });
+                self.tell_behind(from, position, out);
             }
             RoleMessage::ElectSegment { position, elected } => self.learn(from, position, elected, out),
             RoleMessage::FetchElected { after } => {
@@ -201,6 +203,7 @@ impl SyncRole {
         while let Some(time) = self.drafts.due(now_us) {
             self.back(time, out);
         }
+        self.tell_late(out);
         self.go_on(out);
     }
 
@@ -336,7 +339,7 @@ impl SyncRole {
         }
         let last = self.order.position;
         if self.founding.is_none() && position == last + 1 {
-            self.decide(elected, Vec::new(), out);
+            self.decide_as_told(elected, out);
         } else if position > last && position <= last + AHEAD_MAX {
             self.ahead.entry(position).or_default().elected = Some(elected);
         }
@@ -346,14 +349,14 @@ impl SyncRole {
     fn go_on(&mut self, out: &mut Vec<Output>) {
         if self.alone {
             while let Some(elected) = self.drafts.lowest(&self.order, 1) {
-                self.decide(elected, Vec::new(), out);
+                self.decide_as_told(elected, out);
             }
         }
         while !self.alone && !self.forgot && self.founding.is_none() {
             if let Some(elected) = self.meet_ahead() {
-                self.decide(elected, Vec::new(), out);
-            } else if let Some((elected, of)) = self.vote.decision() {
-                self.decide(elected, of, out);
+                self.decide_as_told(elected, out);
+            } else if let Some((phase, (elected, of))) = self.vote.decision() {
+                self.decide(elected, phase, of, out);
             } else if let Some((statement, of)) = self.next_statement() {
                 self.say(statement, of, out);
             } else {
@@ -381,8 +384,9 @@ impl SyncRole {
         if !self.vote.is_voter() || !self.has_greeted() {
             return None;
         }
-        match self.vote.said() {
-            [] => self.challenger().map(|challenger| (Statement::Pick { challenger }, Vec::new())),
+        match self.vote.said().len() {
+            0 => self.challenger().map(|challenger| (Statement::Pick { challenger }, Vec::new())),
+            1 if self.awaits_picks() => None,
             _ => self.vote.next(),
         }
     }
@@ -405,8 +409,13 @@ impl SyncRole {
         self.tell_members(&statement.message(position), out);
     }
 
-    /// The next position is decided, or positions.
-    fn decide(&mut self, elected: Elected, of: Vec<u8>, out: &mut Vec<Output>) {
+    /// The next position is decided, or positions, by nobody's statements that are known here.
+    fn decide_as_told(&mut self, elected: Elected, out: &mut Vec<Output>) {
+        self.decide(elected, Phase::Vote, Vec::new(), out);
+    }
+
+    /// The next position is decided, or positions, by what those in these places said.
+    fn decide(&mut self, elected: Elected, phase: Phase, of: Vec<u8>, out: &mut Vec<Output>) {
         if self.alone {
             self.remember_before(&elected);
         }
@@ -414,7 +423,7 @@ impl SyncRole {
         self.take(&elected);
         self.tell_decision(position, &elected, out);
         if !self.alone {
-            out.push(Output::Note(Record::Decided { position, elected: elected.clone(), of }));
+            out.push(Output::Note(Record::Decided { position, elected: elected.clone(), of, phase }));
         }
         self.decisions.insert(position, elected);
     }
@@ -458,7 +467,7 @@ impl SyncRole {
         }
     }
 
-    /// Forgets decisions that a storage quorum of each slot has applied.
+    /// Forgets decisions that a storage quorum of each slot has applied, and that were told.
     fn applied(&mut self, from: &NodeId, store: StoreId, position: u64, out: &mut Vec<Output>) {
         if let Some(founding) = &mut self.founding {
             founding.storage(from, store, position);
@@ -482,6 +491,9 @@ impl SyncRole {
         };
         let last = |first: &OccupiedEntry<'_, u64, Elected>| *first.key() + first.get().positions() - 1;
         while let Some(first) = self.decisions.first_entry().filter(|first| is_applied(last(first))) {
+            if self.opening.is_untold(*first.key()) {
+                return;
+            }
             first.remove();
         }
     }

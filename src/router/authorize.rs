@@ -317,6 +317,17 @@ impl Rights {
         }
     }
 
+    /// The answer that there is.
+    pub fn learned(&self, action: Action, pattern: &TopicPattern) -> Option<Decision> {
+        self.answers.as_ref()?.get(action, &about_pattern(pattern))
+    }
+
+    /// Whether who was asked about publishing there or calling that has said that others are told who does.
+    pub fn discloses(&self, action: Action, topic: &Topic) -> bool {
+        let said = |answers: &Arc<Answers>| answers.get(action, about_topic(topic));
+        self.answers.as_ref().and_then(said).is_some_and(|decision| decision.allow && decision.disclose)
+    }
+
     /// Whether somebody is to be asked now: what was answered before does not hold any more, or there was nothing.
     pub fn must_ask(&self, action: Action, pattern: &TopicPattern, now_ms: u64) -> bool {
         let Some(answers) = &self.answers else { return false };
@@ -337,10 +348,11 @@ impl Rights {
     }
 
     fn unsaid(&self, action: Action, about: &str) -> Verdict {
-        match self.answers.as_ref().map(|answers| answers.get(action, about)) {
-            None | Some(Some(false)) => Verdict::No,
-            Some(Some(true)) => Verdict::Yes,
-            Some(None) => Verdict::Ask,
+        let Some(answers) = &self.answers else { return Verdict::No };
+        match answers.get(action, about) {
+            Some(decision) if decision.allow => Verdict::Yes,
+            Some(_) => Verdict::No,
+            None => Verdict::Ask,
         }
     }
 

@@ -169,6 +169,8 @@ pub enum Refusal {
     RealmTooBusy,
     #[error("there are as many calls under way to the callee's entry of the cluster as may be")]
     TooManyCallsBetweenEntries,
+    #[error("there is no memory for more")]
+    MemoryFull,
 }
 
 impl Refusal {
@@ -186,9 +188,11 @@ impl Refusal {
             Self::ReceiverBlocked => "wamp.error.unavailable",
             Self::Untranslatable => "wamp.error.invalid_argument",
             Self::PayloadSizeExceeded => "wamp.error.payload_size_exceeded",
-            Self::TooManyRegistrations | Self::TooManyCalls | Self::RealmTooBusy | Self::TooManyCallsBetweenEntries => {
-                "fennec.error.quota_exceeded"
-            }
+            Self::TooManyRegistrations
+            | Self::TooManyCalls
+            | Self::RealmTooBusy
+            | Self::TooManyCallsBetweenEntries
+            | Self::MemoryFull => "fennec.error.quota_exceeded",
         }
     }
 }

@@ -160,7 +160,8 @@ limits! {
     connects_per_second_per_address_max: u64 = 1_000_000, Count, "limits"."connects_per_second_per_address_max", 1..=1_000_000,
         "The same from one address (as above). Further ones are closed at once and counted.";
     messages_per_second_max: u64 = 1_000_000_000, Count, "limits"."messages_per_second_max", 1..=1_000_000_000,
-        "MQTT packets or WAMP messages that one connection may send in a second, on the average. See `limits.rate_exceeded`.";
+        "MQTT packets or WAMP messages that one connection may send in a second, on the average; HTTP requests of one user, or of one \
+         address if they are anonymous. See `limits.rate_exceeded`.";
     bytes_per_second_max: u64 = 1_099_511_627_776, Bytes, "limits"."bytes_per_second_max", 1024..=1_099_511_627_776,
         "The same in bytes.";
     auth_delay_s_max: u32 = 5, Seconds, "limits"."auth_delay_s_max", 0..=60,

@@ -83,6 +83,12 @@ fn a_web_server_decides_for_every_protocol_and_whatever_goes_wrong_is_a_no() {
         let body = format!(r#"{{"topic":"{topic}","args":[1]}}"#);
         assert_eq!(broker.http("POST", "/publish", None, &body).0, status, "{topic}");
     }
+    assert_eq!(broker.http("POST", "/publish", None, r#"{"topic":"yes.a"}"#).0, 200);
+    let about = |topic: &str| {
+        let asked = asked.lock().expect("what was asked");
+        asked.iter().filter(|question| question["action"] == "publish" && question["uri"] == topic).count()
+    };
+    assert_eq!([about("yes.a"), about("no.a")], [1, 1], "an answer is remembered for other requests of the same user");
     assert_eq!(broker.http("GET", "/subscribe?topic=yes.a", None, "").0, 200);
     assert_eq!(broker.http("GET", "/subscribe?topic=yes.a&topic=no.a", None, "").0, 403);
 }

@@ -50,6 +50,7 @@ fn users_and_permissions_of_mosquitto_hold() {
         "mosquitto.conf:8: psk_file: ",
         "passwords:3: the hash of \"broken\"",
         "acl:6: a/secret/mine: is left out",
+        "acl:4: a/#: cannot be subscribed to as a whole: ",
         "\"ghost\" has no password",
     ] {
         assert!(said.contains(named), "{named} is not in {said}");
@@ -87,31 +88,73 @@ fn nothing_is_written_over_and_nothing_is_left_open_because_a_file_is_missing() 
     assert_eq!(std::fs::read_to_string(path.join("fennec.toml")).expect("the file"), "# mine");
 }
 
-/// Where Mosquitto's own tools are installed, their hashes and their client count, too.
+/// What Mosquitto's own tools say, run against a broker as somebody.
+struct Tools {
+    port: String,
+    login: Vec<&'static str>,
+}
+
+impl Tools {
+    /// Whether it ended well, and all that it said.
+    fn run(&self, program: &str, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(program);
+        command.args(["-V", "5", "-h", "127.0.0.1", "-p", &self.port, "-q", "1"]).args(&self.login).args(arguments);
+        let output = command.output().expect("the tool");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    }
+
+    fn publish(&self, topic: &str) -> (bool, String) {
+        self.run("mosquitto_pub", &["-t", topic, "-m", "x", "-r"])
+    }
+
+    /// One value that is retained, or the refusal.
+    fn subscribe(&self, filter: &str) -> (bool, String) {
+        self.run("mosquitto_sub", &["-t", filter, "-C", "1", "-W", "60"])
+    }
+}
+
+/// Where Mosquitto's own tools are installed, their hashes and their clients count, too.
 #[test]
 fn mosquittos_own_tools_agree() {
     let (_kept, path) = folder(&[
-        ("mosquitto.conf", "listener 1883\npassword_file passwords\nacl_file acl\n"),
-        ("acl", "user eve\ntopic write e/#\n"),
+        ("mosquitto.conf", "listener 1883\nallow_anonymous true\npassword_file passwords\nacl_file acl\n"),
+        (
+            "acl",
+            "topic read news\n\nuser eve\ntopic write e/#\ntopic write news\n\npattern readwrite home/%u/#\npattern readwrite dev/%c\n",
+        ),
     ]);
-    let passwords = path.join("passwords");
-    let made = Command::new("mosquitto_passwd").args(["-c", "-b"]).arg(&passwords).args(["eve", "se:cret"]).output();
-    if made.is_err() || Command::new("mosquitto_pub").arg("--help").output().is_err() {
+    let made = |options: &[&str], name: &str, password: &str| {
+        Command::new("mosquitto_passwd").args(options).arg(path.join("passwords")).args([name, password]).output()
+    };
+    if made(&["-c", "-b"], "eve", "se:cret").is_err() || Command::new("mosquitto_pub").arg("--help").output().is_err() {
         eprintln!("mosquitto's tools are not installed");
         return;
     }
+    made(&["-b"], "bob", "pässword").expect("another user");
     let (code, said) = import(&path);
     assert_eq!(code, Some(0), "{said}");
     let broker = Broker::start(&path);
     let port = broker.port("mqtt").to_string();
-    let publish = |password: &str, topic: &str| {
-        let login = ["-V", "5", "-h", "127.0.0.1", "-p", &port, "-u", "eve", "-P", password];
-        let output = Command::new("mosquitto_pub").args(login).args(["-q", "1", "-t", topic, "-m", "x"]).output();
-        let output = output.expect("mosquitto_pub");
-        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    assert_eq!(publish("se:cret", "e/x"), (true, String::new()));
-    assert!(!publish("wrong", "e/x").0);
-    let (_, said) = publish("se:cret", "f/x");
-    assert!(said.contains("Not authorized"), "{said}");
+    let tools = |login: &[&'static str]| Tools { port: port.clone(), login: login.to_vec() };
+    let eve = tools(&["-u", "eve", "-P", "se:cret", "-i", "d1"]);
+    let bob = tools(&["-u", "bob", "-P", "pässword", "-i", "d2"]);
+    for topic in ["e/x", "news", "home/eve/x", "dev/d1"] {
+        assert_eq!(eve.publish(topic), (true, String::new()), "{topic}");
+    }
+    for (who, topic) in [(&eve, "f/x"), (&eve, "home/bob/x"), (&eve, "dev/d2"), (&bob, "e/x"), (&bob, "news")] {
+        let (_, said) = who.publish(topic);
+        assert!(said.contains("Not authorized"), "{topic}: {said}");
+    }
+    for filter in ["home/eve/#", "dev/d1"] {
+        assert_eq!(eve.subscribe(filter), (true, "x\n".to_owned()), "{filter}");
+    }
+    assert_eq!(tools(&[]).subscribe("news"), (true, "x\n".to_owned()));
+    for (who, filter) in [(&eve, "e/#"), (&eve, "home/bob/#"), (&bob, "home/#"), (&bob, "dev/d1"), (&tools(&[]), "#")] {
+        let (_, said) = who.subscribe(filter);
+        assert!(said.contains("denied"), "{filter}: {said}");
+    }
+    for login in [["-u", "eve", "-P", "pässword"], ["-u", "nobody", "-P", "se:cret"], ["-u", "bob", "-P", ""]] {
+        assert!(!tools(&login).publish("home/eve/x").0, "{login:?}");
+    }
 }

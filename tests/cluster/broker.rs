@@ -19,8 +19,10 @@ const CONFIG: &str = "[[durable]]\ntopic = 'crash/#'\n[[durable]]\ntopic = 'shor
                       [services]\nallow_networks = ['127.0.0.0/8']\n";
 /// Below those that the system gives to outgoing connections, which could take the port of a node that is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// A link may be silent for so long, unless a test says otherwise.
+/// A link that brings nothing for so long is dead, where a test is about that.
 pub const SILENCE: Duration = Duration::from_millis(2500);
+/// Elsewhere: however slow the machine is, no link ends but with a process.
+const PATIENT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Where an entry listens.
@@ -48,9 +50,9 @@ struct Node {
 }
 
 impl Cluster {
-    /// Starts all, and waits until all entries take clients.
+    /// Starts all, and waits until all are linked and all entries take clients. Links end with their processes alone.
     pub fn start(limit: Duration) -> Cluster {
-        Self::start_with(limit, SILENCE)
+        Self::start_with(limit, PATIENT)
     }
 
     /// The same; `silence`: a link that brings nothing for so long is dead.
@@ -105,8 +107,17 @@ impl Cluster {
         let nodes = everybody().map(|id| (id, Node::default())).collect();
         let mut cluster = Cluster { _turn, folder, ports: entries.to_vec(), metrics, nodes };
         everybody().for_each(|id| cluster.begin(id));
+        cluster.until("all are linked", limit, Self::is_linked);
         cluster.wait_for_entries(limit);
         cluster
+    }
+
+    /// Whether each has had a link to each other.
+    fn is_linked(&self) -> bool {
+        everybody().all(|id| {
+            let said = self.said(id);
+            everybody().filter(|other| *other != id).all(|other| said.contains(&format!(": linked process={other}")))
+        })
     }
 
     pub fn ports(&self, entry: usize) -> Ports {

@@ -165,8 +165,7 @@ fn shared() -> Value {
 
 #[test]
 fn calls_cross_entries_and_end_with_an_error_when_the_callees_entry_dies() {
-    // However slow the machine is, no link ends but by a kill.
-    let mut cluster = Cluster::start_with(LIMIT, Duration::from_secs(60));
+    let mut cluster = Cluster::start(LIMIT);
     let own = [
         ("app.count", json!({})),
         ("app.gather", json!({})),

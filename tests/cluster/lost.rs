@@ -12,7 +12,7 @@ use fennec::types::topic::MatchPolicy;
 use tokio::time::timeout;
 
 use crate::LIMIT;
-use crate::broker::{Cluster, Ports, STORAGES, SYNCS};
+use crate::broker::{Cluster, Ports, SILENCE, STORAGES, SYNCS};
 use crate::clients::publish;
 use crate::people::{acquire, join};
 
@@ -83,7 +83,7 @@ fn of_an_entry_that_is_lost_wills_are_published_and_locks_released() {
 
 #[test]
 fn an_entry_that_stood_still_for_too_long_holds_nothing_when_it_goes_on() {
-    let cluster = Cluster::start(LIMIT);
+    let cluster = Cluster::start_with(LIMIT, SILENCE);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     let mut mortal = connect_with_will(cluster.ports(0), "crash/will");
     let (mut holder, mut heir, mut mourner) = runtime.block_on(async {
@@ -105,7 +105,7 @@ fn an_entry_that_stood_still_for_too_long_holds_nothing_when_it_goes_on() {
     mortal.set_read_timeout(Some(LIMIT)).expect("a limit");
     assert!(!matches!(std::io::Read::read(&mut mortal, &mut [0; 8]), Ok(count) if count > 0));
     cluster.until("the entry takes clients again", LIMIT, |cluster| {
-        cluster.said("E1").matches("this life of the entry has begun").count() == 2
+        cluster.said("E1").matches("this life of the entry has begun").count() >= 2
     });
     cluster.wait_for_entries(LIMIT);
     let again = runtime.block_on(async {

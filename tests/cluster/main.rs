@@ -63,7 +63,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use broker::{Cluster, ENTRIES, Ports, everybody};
+use broker::{Cluster, ENTRIES, Ports, SILENCE, everybody};
 use clients::{Actor, Phase, Stage, live, publish, text, wamp_client};
 use dice::Dice;
 use history::{Fate, Promise, Recorder, Sight};
@@ -85,7 +85,7 @@ const WORK: std::ops::RangeInclusive<u64> = 1..=200;
 #[test]
 fn what_was_acknowledged_survives_the_death_of_any_node_and_all_see_one_order() {
     let (rounds, seed) = rounds_and_seed(ROUNDS);
-    let mut test = Test::new(seed, Cluster::start(LIMIT));
+    let mut test = Test::new(seed, Cluster::start_with(LIMIT, SILENCE));
     test.people();
     test.keepers();
     test.begin_work();

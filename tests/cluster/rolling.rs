@@ -15,9 +15,11 @@ fn all_nodes_are_restarted_in_turn_under_load_and_nothing_is_lost_or_repeated() 
         test.work(&format!("before {id} ends"));
         // Clients go when their entry ends, and find another.
         test.leave(ENTRIES.iter().position(|entry| *entry == id));
+        test.recorder.stops();
         test.cluster.end(id, LIMIT);
         test.work(&format!("without {id}"));
         test.cluster.begin_and_link(id, LIMIT);
+        test.recorder.has_stopped();
     }
     test.work("behind all");
     test.finish();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::LIMIT;
-use crate::broker::{Cluster, everybody};
+use crate::broker::{Cluster, SILENCE, everybody};
 use crate::clients::publish;
 use crate::clients::wamp_client;
 
@@ -29,7 +29,7 @@ fn state<'a>(status: &'a Value, id: &str) -> &'a str {
 
 #[test]
 fn the_status_tells_who_is_down_and_whether_publishing_goes_on() {
-    let mut cluster = Cluster::start(LIMIT);
+    let mut cluster = Cluster::start_with(LIMIT, SILENCE);
     until(&cluster, "all is well", |code, status| {
         let is_well = |id: &str| state(status, id) == "works";
         code == 0 && everybody().all(is_well) && status["nodes"].as_array().map(Vec::len) == Some(9)

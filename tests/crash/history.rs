@@ -122,6 +122,8 @@ pub struct History {
     /// All of it, read at the end.
     pub log: Vec<Sight>,
     pub holds: Vec<Hold>,
+    /// From when to when a broker stops: it ends connections then, and clients learn that a little later.
+    pub stops: Vec<(u64, Option<u64>)>,
     pub keys: Vec<KeyRead>,
     /// By name.
     pub groups: BTreeMap<&'static str, Group>,
@@ -186,6 +188,22 @@ impl Recorder {
     pub fn saw(&self, subscriber: &str, reading: Reading, sight: Sight) {
         let mut inner = self.lock();
         inner.history.seen.entry(subscriber.to_owned()).or_insert((reading, Vec::new())).1.push(sight);
+    }
+
+    /// A broker is about to be told to stop.
+    pub fn stops(&self) {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        inner.history.stops.push((now, None));
+    }
+
+    /// It has stopped, and all know it.
+    pub fn has_stopped(&self) {
+        let mut inner = self.lock();
+        let now = inner.tick();
+        for (_, to) in &mut inner.history.stops {
+            to.get_or_insert(now);
+        }
     }
 
     /// A grant that has just come; gives the number of the hold.

@@ -207,6 +207,7 @@ impl Test {
     fn run(mut self, rounds: u64) -> History {
         for round in 0..rounds {
             let broker = self.start();
+            self.recorder.has_stopped();
             if round == 0 {
                 self.until("all have subscribed", |test| test.not_subscribed.load(Ordering::Relaxed) == 0, &broker);
                 self.stages.send_modify(|stage| stage.phase = Phase::Working);
@@ -214,6 +215,7 @@ impl Test {
             self.work(round, &broker);
             let recovers = !self.can_fault() || !self.dice.one_in(FAULTS_ONE_IN) || self.fault(round, &broker);
             if recovers && self.dice.one_in(6) {
+                self.recorder.stops();
                 broker.terminate().expect("a stop");
             } else {
                 broker.kill();

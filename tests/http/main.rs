@@ -7,6 +7,7 @@ mod call;
 mod durable;
 mod metrics;
 mod publish;
+mod rates;
 mod stream;
 mod subscribe;
 mod websocket;

@@ -43,8 +43,12 @@ impl Broker {
     /// A broker that listens over TLS too, with this certificate and key.
     pub fn start_with_tls(cert: &Path, key: &Path) -> Self {
         let listeners = TLS_LISTENERS.map(|name| format!("listen.{name} = '127.0.0.1:0'\n")).concat();
-        let config = format!("{listeners}[tls]\ncert = '{}'\nkey = '{}'\n", cert.display(), key.display());
-        Self::start_listening(&config, &[LISTENERS, TLS_LISTENERS].concat(), true)
+        Self::start_secured(&format!("{listeners}[tls]\ncert = '{}'\nkey = '{}'\n", cert.display(), key.display()))
+    }
+
+    /// A broker with this configuration, which has it listen over TLS too.
+    pub fn start_secured(config: &str) -> Self {
+        Self::start_listening(config, &[LISTENERS, TLS_LISTENERS].concat(), true)
     }
 
     /// A broker with this configuration, once the listeners named are there.

@@ -13,11 +13,17 @@ mod clients;
 mod cluster;
 mod demo;
 mod groups;
+mod hooks;
+mod logins;
 mod meta;
 mod mqtt;
 #[path = "../cluster/broker.rs"]
 #[expect(dead_code, reason = "the cluster tests use all of it")]
 mod nodes;
+#[path = "../edge/pki.rs"]
+#[expect(dead_code, reason = "the tests of TLS use all of it")]
+mod pki;
+mod proxied;
 mod resume;
 mod rumqtt;
 mod script;

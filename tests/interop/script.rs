@@ -34,6 +34,19 @@ impl Host for Broker {
     }
 }
 
+/// Nobody: the program starts its brokers itself.
+pub struct Nobody;
+
+impl Host for Nobody {
+    fn arguments(&self) -> Vec<String> {
+        vec!["--fennec".to_owned(), env!("CARGO_BIN_EXE_fennec").to_owned()]
+    }
+
+    fn log(&self) -> String {
+        "nothing: it was started by the program".to_owned()
+    }
+}
+
 /// Runs `python/<name>` with the ports of the broker and `arguments`; panics unless all its scenarios pass.
 pub fn python(broker: &impl Host, name: &str, arguments: &[&str]) {
     let mut command = Command::new(clients::python());

@@ -90,16 +90,6 @@ fn autobahn_js_speaks_json_over_rawsocket() {
 }
 
 #[test]
-fn autobahn_js_speaks_msgpack_over_rawsocket() {
-    autobahn_js("rs", "msgpack");
-}
-
-#[test]
-fn autobahn_js_speaks_cbor_over_rawsocket() {
-    autobahn_js("rs", "cbor");
-}
-
-#[test]
 fn wampy_speaks_json() {
     wampy("json");
 }

@@ -207,10 +207,11 @@ sections! {
         /// `fennec.error.quota_exceeded`).
         outbox_full: OutboxFull = OutboxFull::Drop,
         /// What happens to a client that sends more than `messages_per_second_max` or `bytes_per_second_max`: `pause` (it is not read
-        /// for as long as it was too fast; nothing is lost) or `disconnect` (DISCONNECT 0x96, GOODBYE `fennec.error.quota_exceeded`).
+        /// for as long as it was too fast; nothing is lost) or `disconnect` (DISCONNECT 0x96, GOODBYE `fennec.error.quota_exceeded`). HTTP requests are
+        /// answered 429 in either case.
         rate_exceeded: RateExceeded = RateExceeded::Pause,
-        /// Memory that the process may use. Above it, connections, subscriptions and publications are refused: CONNECT is not
-        /// answered, SUBACK and PUBACK 0x97, ERROR `fennec.error.quota_exceeded`, HTTP 503. Unless said: three quarters of what the
+        /// Memory that the process may use. Above it, connections, subscriptions, publications and calls are refused: CONNECT
+        /// is not answered, SUBACK and PUBACK 0x97, ERROR `fennec.error.quota_exceeded`, HTTP 503. Unless said: three quarters of what the
         /// process's control group or the machine has.
         memory_max: Option<ByteCount> = None,
     }

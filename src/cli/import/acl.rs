@@ -126,20 +126,29 @@ fn settle(rules: Vec<Rule>, tell: &mut Vec<String>) -> Vec<Rule> {
         .filter(|rule| rule.grant == Grant::Deny)
         .filter_map(|rule| Some((pattern(rule)?, rule.place.clone())))
         .collect();
-    let stays = |rule: &Rule| {
-        let Some(allowed) = pattern(rule).filter(|_| rule.grant != Grant::Deny) else { return true };
-        let beaten = denials.iter().find(|(denied, _)| covers(denied, &allowed) || overrules(&allowed, denied));
-        if let Some((_, by)) = beaten {
-            let line = format!(
-                "{}: {}: is left out: the denial of {by} beats it in Mosquitto, and would not here",
-                rule.place, rule.topic
-            );
-            if !tell.contains(&line) {
-                tell.push(line);
-            }
+    let mut told = |line: String| {
+        if !tell.contains(&line) {
+            tell.push(line);
         }
-        beaten.is_none()
     };
-    let mut stays = stays;
+    let mut stays = |rule: &Rule| {
+        let Some(allowed) = pattern(rule).filter(|_| rule.grant != Grant::Deny) else { return true };
+        let (place, topic) = (&rule.place, &rule.topic);
+        if let Some((_, by)) =
+            denials.iter().find(|(denied, _)| covers(denied, &allowed) || overrules(&allowed, denied))
+        {
+            told(format!(
+                "{place}: {topic}: is left out: the denial of {by} beats it in Mosquitto, and would not here"
+            ));
+            return false;
+        }
+        let within = denials.iter().find(|(denied, _)| covers(&allowed, denied));
+        if let Some((_, by)) = within.filter(|_| rule.grant != Grant::Write) {
+            told(format!(
+                "{place}: {topic}: cannot be subscribed to as a whole: {by} denies a part of it, and here SUBSCRIBE is refused then"
+            ));
+        }
+        true
+    };
     rules.into_iter().filter(|rule| stays(rule)).collect()
 }

@@ -158,7 +158,7 @@ fn write_limits(text: &mut Text, node: &Node) {
     text.gauge("fennec_memory_used_bytes", "Memory that the process uses.", used);
     text.gauge("fennec_memory_budget_bytes", "Memory that it may use (limits.memory_max); 0: not known.", budget);
     let tight = u8::from(node.memory.is_tight());
-    text.gauge("fennec_memory_tight", "1 while connections, subscriptions and publications are refused.", tight);
+    text.gauge("fennec_memory_tight", "1 while connections, subscriptions, publications and calls are refused.", tight);
     let pairs = node.throttle.len();
     text.gauge("fennec_auth_delays", "Pairs of address and user with failed logins that are remembered.", pairs);
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 pub use call::details;
+pub use visits::Visits;
 
 use super::Node;
 use super::realm::Realm;
@@ -25,6 +26,7 @@ use crate::types::topic::TopicPattern;
 use crate::types::value::Value;
 
 mod call;
+mod visits;
 
 /// What somebody is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,17 +47,20 @@ pub struct Said {
     pub allow: bool,
     /// It may be remembered.
     pub cache: bool,
+    /// Others are to be told who publishes or calls.
+    pub disclose: bool,
 }
 
 impl Said {
-    pub const NO: Said = Said { allow: false, cache: false };
+    pub const NO: Said = Said { allow: false, cache: false, disclose: false };
 
-    /// Reads what a procedure or a hook has answered: a bool, or a dict with `allow` and perhaps `cache`. Anything else is a no.
+    /// Reads what a procedure or a hook has answered: a bool, or a dict with `allow` and perhaps `cache`
+    /// and `disclose`. Anything else is a no.
     pub fn read(value: &Value) -> Said {
         let flag = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or(false);
         match value.as_bool() {
-            Some(allow) => Said { allow, cache: false },
-            None => Said { allow: flag("allow"), cache: flag("cache") },
+            Some(allow) => Said { allow, ..Said::NO },
+            None => Said { allow: flag("allow"), cache: flag("cache"), disclose: flag("disclose") },
         }
     }
 }
@@ -171,8 +176,8 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let Said { allow, cache } = self.said;
-        let decision = Decision { allow, until_ms: cache.then_some(self.until_ms) };
+        let Said { allow, cache, disclose } = self.said;
+        let decision = Decision { allow, until_ms: cache.then_some(self.until_ms), disclose };
         // The ticket, which is dropped behind this, wakes who asked.
         self.rights.learn(self.action, &self.about, decision);
     }

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::away::{Away, Host, Need};
 use super::machine::{Machine, MemberId, Rules, Undone};
 use super::said::What;
+use crate::node::Node;
 use crate::node::link::Link;
 use crate::node::peers::Peers;
 use crate::node::reader::position::Position;
@@ -301,12 +302,17 @@ impl Group {
         false
     }
 
-    /// What a member's task is to send next. `fed`: the last number that this entry has.
-    pub fn next(&self, member: MemberId, fed: u64) -> Option<Turn> {
+    /// What a member's task is to send next. Nothing if the node stops: all members here are about to go, and each would be sent
+    /// what those before it had, once more for everybody.
+    pub fn next(&self, member: MemberId, node: &Node) -> Option<Turn> {
         let inner = self.inner.lock();
+        // Asked under the lock: whoever goes because the node stops comes here later.
+        if node.is_draining() {
+            return None;
+        }
         if let Some(away) = &inner.away {
             // The host may have it earlier.
-            return away.next(member).filter(|turn| turn.number <= fed);
+            return away.next(member).filter(|turn| turn.number <= node.log.history.fed());
         }
         let number = inner.machine.next(member)?;
         Some(Turn { number, attempts: inner.machine.attempts(number) })

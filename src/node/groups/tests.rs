@@ -134,6 +134,22 @@ fn a_member_that_goes_leaves_what_it_had_to_another() {
 }
 
 #[test]
+fn a_node_that_stops_gives_what_a_member_had_to_nobody_there() {
+    let mut world = World::new(MUCH);
+    let group = open(&world.realm, &row());
+    let (mut a, mut b) = (member(&world, &group, "a", 10), member(&world, &group, "b", 10));
+    world.publish(&some(4));
+    assert_eq!((read(&mut a), read(&mut b)), (vec![1, 3], vec![2, 4]));
+    b.acknowledge(0);
+    world.publish(&some(1));
+    world.node.drain();
+    a.disconnect(&world);
+    assert_eq!(read(&mut b), [0; 0], "its connection is about to end, too");
+    let attempts = group.cursor().inflight.into_iter().map(|it| (it.number, it.attempts));
+    assert_eq!(attempts.collect::<Vec<_>>(), [(1, 1), (3, 1), (4, 1), (5, 0)]);
+}
+
+#[test]
 fn a_session_that_ends_is_a_member_no_more() {
     let mut world = World::new(MUCH);
     let group = open(&world.realm, &row());

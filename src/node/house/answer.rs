@@ -125,6 +125,11 @@ impl Room<'_> {
         Err(Failure::new("wamp.error.not_authorized", format!("not authorized to {verb} {}", topic.uri())))
     }
 
+    /// Whether there is memory for what a call wants to be kept.
+    pub fn check_room(&self) -> Result<(), Failure> {
+        if self.node.is_tight() { Err(Failure::quota("there is no memory for more")) } else { Ok(()) }
+    }
+
     /// Gives a call its final answer.
     pub fn answer(&self, call: &Call, answer: Result<Answer, Failure>) {
         self.say(call, answer, false);

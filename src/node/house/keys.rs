@@ -127,6 +127,10 @@ impl Room<'_> {
     ) -> Result<Given, Failure> {
         let realm = self.realm(call)?;
         self.authorize(&realm, call, Action::Publish, &topic)?;
+        // What clears a key makes room.
+        if !value.is_null() {
+            self.check_room()?;
+        }
         let document = value.to_bytes(Format::MsgPack);
         let args = payload_of(value, &document);
         let expires_at_ms = expires_in_ms.map(|ms| self.now_ms.saturating_add(ms));

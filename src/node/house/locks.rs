@@ -32,6 +32,7 @@ impl Room<'_> {
         };
         let realm = self.realm(call)?;
         self.authorize(&realm, call, Action::Publish, &topic)?;
+        self.check_room()?;
         let document = value.to_bytes(Format::MsgPack);
         let args = payload_of(&value, &document);
         let payload = args.as_payload(Format::MsgPack);

@@ -152,7 +152,7 @@ impl Mailbox {
             let acknowledged = group.is_acknowledged();
             later |= group.deal(around, steps);
             while desk.outbox.bytes() <= REFILL_BYTES
-                && let Some(turn) = group.next(*member, around.node.log.history.fed())
+                && let Some(turn) = group.next(*member, around.node)
             {
                 let number = turn.number;
                 let found = seeker.find(number, around, wants, |Sought { event, terms, admitted }| {

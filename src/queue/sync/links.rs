@@ -101,8 +101,8 @@ impl SyncRole {
         }
     }
 
-    /// A decision is told to those who may not know it.
-    pub(super) fn tell_decision(&self, position: u64, elected: &Elected, out: &mut Vec<Output>) {
+    /// A decision is told to storages that may not know it.
+    pub(super) fn tell_storages(&self, position: u64, elected: &Elected, out: &mut Vec<Output>) {
         let storages = self.order.members.storages();
         let is_member = |node: &NodeId| storages.iter().any(|member| member.node == *node);
         let last = position + elected.positions() - 1;
@@ -114,8 +114,23 @@ impl SyncRole {
         for storage in members.chain(others) {
             self.send(storage, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
         }
+    }
+
+    /// The same of syncs.
+    pub(super) fn tell_syncs(&self, position: u64, elected: &Elected, out: &mut Vec<Output>) {
+        let last = position + elected.positions() - 1;
         for (sync, _) in self.peers.iter().filter(|(_, knows)| **knows < last) {
             self.send(sync, RoleMessage::ElectSegment { position, elected: elected.clone() }, out);
+        }
+    }
+
+    /// Another sync has said something on a position beyond its pick: if it is decided, that one does not know it.
+    pub(super) fn tell_behind(&self, to: &NodeId, position: u64, out: &mut Vec<Output>) {
+        if position <= self.order.position
+            && self.opening.is_untold(position)
+            && let Some((first, elected)) = self.decisions.range(..=position).next_back()
+        {
+            self.send(to, RoleMessage::ElectSegment { position: *first, elected: elected.clone() }, out);
         }
     }
 

@@ -7,14 +7,20 @@
 //! Who opens waits a little for the drafts of entries that have begun a segment, or had one elected just now, for then the next is not
 //! far. Entries whose segments are elected together get their results together, and go on together: one vote and one commit serve
 //! all of them.
+//!
+//! With the picks of all syncs the vote is at its end ([`super::vote`]). So who has picked waits for the others a little before it
+//! says more, which would have to be on disk first, too. And those who do not open leave it to the first to tell the decision; they tell it
+//! later to those that do not seem to have it.
 
 use std::collections::BTreeMap;
 
-use super::SyncRole;
-use crate::queue::envelope::{Draft, NodeId};
+use super::{Output, SyncRole};
+use crate::queue::envelope::{Draft, Elected, NodeId};
 
 /// For so long a sync that was late is not waited for, in microseconds.
-const LEFT_OUT_US: u64 = 1_000_000;
+const LEFT_OUT_US: u64 = 250_000;
+/// After so long a decision is told by all to those that do not seem to know it, in microseconds.
+const TOLD_BY_ALL_US: u64 = 20_000;
 
 /// See the module. Times are microseconds of a clock that never goes back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,14 +36,23 @@ pub struct Opening {
     comes: BTreeMap<NodeId, u64>,
     /// Until when segments are waited for.
     gathers_until_us: Option<u64>,
+    /// Since when picks of others are waited for.
+    picked_us: Option<u64>,
+    /// The first position whose decision this sync has not told, and since when.
+    untold: Option<(u64, u64)>,
     /// Who was late, and until when it is not waited for.
     left_out: BTreeMap<NodeId, u64>,
 }
 
 impl Opening {
-    /// This sync has picked, or the position is decided.
+    /// This sync has said something, or the position is decided.
     pub fn ends(&mut self) {
-        (self.since_us, self.gathers_until_us) = (None, None);
+        (self.since_us, self.gathers_until_us, self.picked_us) = (None, None, None);
+    }
+
+    /// Whether the decision on this position was not told to all yet.
+    pub fn is_untold(&self, position: u64) -> bool {
+        self.untold.is_some_and(|(first, _)| first <= position)
     }
 
     /// An entry has begun a segment, or will do so soon.
@@ -59,10 +74,12 @@ impl SyncRole {
         (self.opening.patience_us, self.opening.gather_us) = (patience_us, gather_us);
     }
 
-    /// When [`SyncRole::tick`] has to be called at the latest; `None`: no vote waits to be opened.
-    pub fn opens_at_us(&self) -> Option<u64> {
-        let left = self.opening.since_us.map(|since_us| since_us + self.opening.patience_us);
-        left.into_iter().chain(self.opening.gathers_until_us).min()
+    /// When [`SyncRole::tick`] has to be called at the latest; `None`: nothing is waited for.
+    pub fn due_us(&self) -> Option<u64> {
+        let Opening { since_us, picked_us, gathers_until_us, untold, patience_us, .. } = self.opening;
+        let left = since_us.into_iter().chain(picked_us).map(|since_us| since_us + patience_us);
+        let told = untold.map(|(_, since_us)| since_us + TOLD_BY_ALL_US);
+        left.chain(gathers_until_us).chain(told).min()
     }
 
     /// What the clock says that never goes back, in microseconds.
@@ -81,6 +98,48 @@ impl SyncRole {
             self.opening.left_out.insert(first, self.opening.now_us + LEFT_OUT_US);
         }
         true
+    }
+
+    /// Whether picks of others are waited for, with which the vote would be at its end.
+    pub(super) fn awaits_picks(&mut self) -> bool {
+        let lacking = self.vote.lacks_picks();
+        if self.opening.patience_us == 0 || lacking.is_empty() {
+            return false;
+        }
+        let members = &self.order.members.syncs;
+        let lacking: Vec<NodeId> = lacking.iter().filter_map(|place| Some(members.get(*place)?.node.clone())).collect();
+        if !lacking.iter().all(|node| self.peers.contains_key(node) && self.opening.is_waited_for(node)) {
+            return false;
+        }
+        let until_us = *self.opening.picked_us.get_or_insert(self.opening.now_us) + self.opening.patience_us;
+        if self.opening.now_us < until_us {
+            return true;
+        }
+        let left_out_us = self.opening.now_us + LEFT_OUT_US;
+        self.opening.left_out.extend(lacking.into_iter().map(|node| (node, left_out_us)));
+        false
+    }
+
+    /// Tells a decision to those that have to know it soon, unless that is left to another. Syncs mostly decide by themselves.
+    pub(super) fn tell_decision(&mut self, position: u64, elected: &Elected, out: &mut Vec<Output>) {
+        if self.opening.patience_us == 0 {
+            self.tell_storages(position, elected, out);
+            return self.tell_syncs(position, elected, out);
+        }
+        self.opening.untold.get_or_insert((position, self.opening.now_us));
+        if self.first_before().is_none() {
+            self.tell_storages(position, elected, out);
+        }
+    }
+
+    /// Tells what was not told, once its time has come, to those that do not seem to have it.
+    pub(super) fn tell_late(&mut self, out: &mut Vec<Output>) {
+        let is_due = |(_, since_us): &mut (u64, u64)| *since_us + TOLD_BY_ALL_US <= self.opening.now_us;
+        let Some((untold, _)) = self.opening.untold.take_if(is_due) else { return };
+        for (position, elected) in self.decisions.range(untold..) {
+            self.tell_storages(*position, elected, out);
+            self.tell_syncs(*position, elected, out);
+        }
     }
 
     /// Whether more drafts than these are to come soon.

@@ -32,10 +32,11 @@ pub struct Step {
     pub phase: Phase,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Phase {
     Pick,
     State,
+    #[default]
     Vote,
 }
 
@@ -48,8 +49,15 @@ pub enum Record {
     Pledged(Members),
     /// What all decisions up to a position come to.
     Order(Order),
-    /// A decision. `of`: places in the table of members of those whose votes were counted; nobody's if it was told as a fact.
-    Decided { position: u64, elected: Elected, of: Vec<u8> },
+    /// A decision. `of`: places in the table of members of those whose picks or votes were counted; nobody's if it was told as a fact.
+    Decided {
+        position: u64,
+        elected: Elected,
+        of: Vec<u8>,
+        /// What was counted of them. There were votes only once.
+        #[serde(default)]
+        phase: Phase,
+    },
     /// A statement of this sync; `of`: places of those from whose statements it follows.
     Said { position: u64, statement: Statement, of: Vec<u8> },
     /// The last statement of other syncs' disks that counted here.
@@ -120,7 +128,7 @@ mod tests {
         vec![
             Record::Disk(StoreId(u128::MAX)),
             Record::Said { position: 3, statement, of: vec![0, 2] },
-            Record::Decided { position: 3, elected: Elected::Nothing, of: vec![1] },
+            Record::Decided { position: 3, elected: Elected::Nothing, of: vec![1], phase: Phase::Vote },
             Record::Heard(vec![(StoreId(7), Step { position: 3, round: 1, phase: Phase::Vote })]),
         ]
     }

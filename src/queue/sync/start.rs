@@ -52,14 +52,16 @@ impl SyncRole {
     }
 
     /// The disk has forgotten what it said, and this is what begins in its place, as [`Self::found`] does: with another store id, of which
-    /// nobody has heard anything, and with the links as they are. Others are to be greeted again by [`Self::connected`].
+    /// nobody has heard anything, with the links as they are, and with what storages have said of their disks, of which this may be
+    /// the only one to know. Others are to be greeted again by [`Self::connected`].
     ///
     /// # Errors
     /// None with a table that could be begun with before.
     pub fn forgotten(&self, members: Members, store: StoreId) -> Result<Self, StartError> {
         let start = Start { store, records: Vec::new() };
         let (peers, disks, opening) = (self.peers.clone(), self.disks.clone(), self.opening.clone());
-        Ok(Self { peers, disks, opening, ..Self::found(self.node.clone(), members, start)? })
+        let (applied, forgotten) = (self.applied.clone(), self.forgotten.clone());
+        Ok(Self { peers, disks, opening, applied, forgotten, ..Self::found(self.node.clone(), members, start)? })
     }
 
     /// All that the disk has to hold now. A new file begins with this; one that has grown may be replaced by it, if nothing that was
@@ -72,7 +74,12 @@ impl SyncRole {
         }
         records.push(Record::Heard(self.all_heard().into_iter().collect()));
         let decisions = self.decisions.iter().map(|(position, elected)| (*position, elected.clone()));
-        records.extend(decisions.map(|(position, elected)| Record::Decided { position, elected, of: Vec::new() }));
+        records.extend(decisions.map(|(position, elected)| Record::Decided {
+            position,
+            elected,
+            of: Vec::new(),
+            phase: Phase::Vote,
+        }));
         let position = self.order.position + 1;
         let said = self.vote.said().iter().cloned();
         records.extend(said.map(|statement| Record::Said { position, statement, of: Vec::new() }));
@@ -125,7 +132,9 @@ impl SyncRole {
                 }
                 Record::Order(order) => self.begin(order),
                 Record::Heard(heard) => self.heard.extend(heard),
-                Record::Decided { position, elected, of } => self.read_decision(position, elected, &of)?,
+                Record::Decided { position, elected, of, phase } => {
+                    self.read_decision(position, elected, (phase, &of))?
+                }
                 Record::Said { position, statement, of } => self.read_statement(position, statement, &of)?,
             }
         }
@@ -143,12 +152,17 @@ impl SyncRole {
         self.drafts.skipped(&self.order);
     }
 
-    fn read_decision(&mut self, position: u64, elected: Elected, of: &[u8]) -> Result<(), StartError> {
+    fn read_decision(
+        &mut self,
+        position: u64,
+        elected: Elected,
+        (phase, of): (Phase, &[u8]),
+    ) -> Result<(), StartError> {
         if position > self.order.position + 1 {
             return Err(StartError::Gap { before: position });
         }
         // It may have been decided in a later round; that it counted is what matters.
-        self.read_heard(of, Step { position, round: 1, phase: Phase::Vote });
+        self.read_heard(of, Step { position, round: u32::from(phase != Phase::Pick), phase });
         if position == self.order.position + 1 {
             self.take(&elected);
         }

@@ -1,13 +1,17 @@
 //! The vote on one position: Rabia's weak agreement (Pan et al., SOSP 2021), which is Ben-Or's with a proposal before it.
 //!
 //! ```text
-//! PICK_CHALLENGER -> STATE 1: one challenger has a majority; 0: none
+//! PICK_CHALLENGER -> decided: all n have picked the same
+//!                 -> STATE 1: one challenger has a majority; 0: none
 //!                    round: STATE -> VOTE 1 or 0: a majority said so; ?: none -> decided by f + 1, or the next round
 //! ```
 //!
 //! n syncs of which f = floor((n - 1) / 2) may be missing: a step is taken with statements of n - f, the own included, and n - f is
 //! a majority. So two syncs that begin with state 1 mean the same challenger; all non-`?` votes of a round are equal; what f + 1
 //! voted is seen by whoever finishes the round; and a `?`, which follows from a 1 and a 0, knows the challenger of the 1.
+//!
+//! Rabia has no end after the picks. When all n are the same, n - f of them are, whichever are heard: every state will be 1, and so
+//! will be every vote. So who has heard them all need not wait for what the others will say.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -115,7 +119,8 @@ impl Vote {
     pub fn hear(&mut self, from: usize, statement: Statement) {
         let last = self.said.last().map(|last| last.step(self.position));
         let is_over = match &statement {
-            Statement::Vote { .. } => false,
+            // Each may be the last of all picks, or of f + 1 votes.
+            Statement::Pick { .. } | Statement::Vote { .. } => false,
             statement => last.is_some_and(|last| last > statement.step(self.position)),
         };
         if !is_over && self.me != Some(from) && from < self.picks.len() {
@@ -151,12 +156,27 @@ impl Vote {
         }
     }
 
-    /// What f + 1 votes of a round have decided.
-    pub fn decision(&self) -> Option<Followed<Elected>> {
+    /// The places of those that have not picked, as far as is known, while all others have picked the same.
+    pub fn lacks_picks(&self) -> Vec<usize> {
+        let mut picks = self.picks.iter().flatten();
+        let first = picks.next();
+        match picks.all(|pick| Some(pick) == first) {
+            true => (0..self.picks.len()).filter(|place| self.picks[*place].is_none()).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// What all picks, or f + 1 votes of a round, have decided; and which of both.
+    pub fn decision(&self) -> Option<(Phase, Followed<Elected>)> {
+        if let Some(Some(pick)) = self.picks.first()
+            && count(&self.picks, pick) == self.picks.len()
+        {
+            return Some((Phase::Pick, (pick.clone(), places(&self.picks))));
+        }
         self.rounds.values().find_map(|Round { votes, .. }| {
             let decided = [true, false].into_iter().find(|vote| count(votes, &Some(*vote)) > self.faults)?;
             let elected = if decided { self.challenger.clone()? } else { Elected::Nothing };
-            Some((elected, places(votes)))
+            Some((Phase::Vote, (elected, places(votes))))
         })
     }
 

@@ -16,6 +16,8 @@ pub struct Decision {
     pub allow: bool,
     /// Until when it holds, in milliseconds on the node's clock; `None`: for the one message that it was asked for.
     pub until_ms: Option<u64>,
+    /// Whoever is told of what was allowed is told who it comes from, too.
+    pub disclose: bool,
 }
 
 /// By action and what it is about. Shared by a session's connection and those that answer it.
@@ -23,8 +25,8 @@ pub struct Decision {
 pub(super) struct Answers([Mutex<HashMap<Box<str>, Decision>>; 4]);
 
 impl Answers {
-    pub fn get(&self, action: Action, about: &str) -> Option<bool> {
-        self.0[action as usize].lock().get(about).map(|decision| decision.allow)
+    pub fn get(&self, action: Action, about: &str) -> Option<Decision> {
+        self.0[action as usize].lock().get(about).copied()
     }
 
     pub fn learn(&self, action: Action, about: &str, decision: Decision) {

@@ -384,18 +384,18 @@ fn answers_hold_for_their_session_their_time_or_one_message() {
     let (rights, other) = (of(&authorizer), of(&authorizer));
     let (topic, exact) = (Topic::from_name("a").unwrap(), pattern_of("a"));
     assert!(rights.must_ask(Action::Publish, &exact, 0));
-    rights.learn(Action::Publish, &exact, Decision { allow: true, until_ms: Some(100) });
+    rights.learn(Action::Publish, &exact, Decision { allow: true, until_ms: Some(100), disclose: false });
     assert!(rights.allows(Action::Publish, &topic) && !rights.must_ask(Action::Publish, &exact, 99));
     assert!(!rights.allows(Action::Call, &topic) && !other.allows(Action::Publish, &topic));
     rights.spend(Action::Publish, &exact);
     assert!(rights.allows(Action::Publish, &topic), "it was not for one message");
     assert!(rights.must_ask(Action::Publish, &exact, 100) && !rights.allows(Action::Publish, &topic));
-    rights.learn(Action::Subscribe, &pattern_of("a/#"), Decision { allow: true, until_ms: None });
+    rights.learn(Action::Subscribe, &pattern_of("a/#"), Decision { allow: true, until_ms: None, disclose: false });
     assert!(rights.allows_pattern(Action::Subscribe, &pattern_of("a/#")));
     assert!(!rights.allows_pattern(Action::Subscribe, &pattern_of("prefix a.")), "another pattern is another question");
     rights.spend(Action::Subscribe, &pattern_of("a/#"));
     assert!(!rights.allows_pattern(Action::Subscribe, &pattern_of("a/#")));
-    rights.learn(Action::Subscribe, &exact, Decision { allow: false, until_ms: Some(100) });
+    rights.learn(Action::Subscribe, &exact, Decision { allow: false, until_ms: Some(100), disclose: false });
     assert!(!rights.delivers(&topic) && !rights.must_ask(Action::Subscribe, &exact, 0), "a no is remembered, too");
 }
 
@@ -403,7 +403,7 @@ fn answers_hold_for_their_session_their_time_or_one_message() {
 fn a_session_remembers_a_bounded_number_of_answers() {
     let rights = Rights::new(&[], Some(asks()), Who::default());
     let count = answers::ANSWERS_MAX * 2 + 1;
-    let decision = Decision { allow: true, until_ms: Some(u64::MAX) };
+    let decision = Decision { allow: true, until_ms: Some(u64::MAX), disclose: false };
     (0..count).for_each(|at| rights.learn(Action::Publish, &pattern_of(&format!("t/{at}")), decision));
     let known = |at: &usize| rights.allows(Action::Publish, &Topic::from_name(&format!("t/{at}")).unwrap());
     assert!((0..count).filter(known).count() <= answers::ANSWERS_MAX);

@@ -40,6 +40,28 @@ impl<S: Clone> Dealer<S> {
         Ok(())
     }
 
+    /// Answers a call with this ERROR, and asks no callee.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn refuse(
+        &mut self,
+        session: SessionId,
+        handle: &S,
+        call: &Call<'_>,
+        why: Refusal,
+        out: &mut Sink<'_, S>,
+    ) -> Result<(), Violation> {
+        if self.has_call(session, call.request) {
+            return Err(Violation::RequestInUse(call.request));
+        }
+        if call.progress {
+            self.drop_parts(session, handle, call.request);
+        }
+        out(call_error(handle, call.request, Failure::Refused(why)));
+        Ok(())
+    }
+
     /// Begins a call of a session that may have `most` under way, at the callee that `choose` gives, which passes over some. Returns
     /// why not, if it was not begun.
     #[expect(clippy::too_many_arguments)] // each of its own kind

@@ -282,7 +282,7 @@ impl Open {
             timeout_ms: options.timeout_ms,
             receive_progress: options.receive_progress,
             progress: options.progress,
-            disclose_me: options.disclose_me,
+            disclose_me: options.disclose_me || self.rights.discloses(Action::Call, &procedure.topic),
             caller: &self.discloser,
             notes: Notes {
                 passthru: options.passthru.as_ref(),
@@ -292,11 +292,8 @@ impl Open {
                 resource_key: options.resource_key.as_deref(),
             },
         };
-        let (session, now_ms) = (&self.session, self.publisher.now_ms);
-        self.realm.command(&self.node, &mut self.publisher.touched, |dealer, out| {
-            dealer.call(session.id, session, &call, now_ms, out)
-        })?;
-        Ok(())
+        let now_ms = self.publisher.now_ms;
+        Ok(self.realm.call(&self.node, &mut self.publisher.touched, &self.session, &call, now_ms)?)
     }
 
     pub(super) fn cancel(&mut self, request: RequestId, options: &Dict<'_>) {
@@ -368,6 +365,9 @@ impl Open {
         if !self.rights.allows_pattern(Action::Register, &pattern) {
             let text = "not authorized to register this procedure";
             return self.error(Kind::Register, request, super::NOT_AUTHORIZED, text);
+        }
+        if self.node.is_tight() {
+            return self.error(Kind::Register, request, super::QUOTA_EXCEEDED, super::NO_MEMORY);
         }
         let command = Register {
             request,

@@ -59,6 +59,7 @@ const DISCLOSURE: &str = "wamp.error.option_disallowed.disclose_me";
 const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
 const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
 const QUOTA_EXCEEDED: &str = "fennec.error.quota_exceeded";
+const NO_MEMORY: &str = "there is no memory for more";
 const CONFLICT: &str = "fennec.error.conflict";
 const CONDITION_FAILED: &str = "fennec.error.condition_failed";
 const STORE_UNAVAILABLE: &str = "fennec.error.store_unavailable";

@@ -217,7 +217,7 @@ impl Open {
             return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, text);
         }
         if self.node.is_tight() {
-            return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, "there is no memory for more");
+            return self.error(Kind::Subscribe, request, super::QUOTA_EXCEEDED, super::NO_MEMORY);
         }
         let Options { get_retained, after_id, filter, since, snapshot, name, row, window, node_key, .. } = options;
         let retained = get_retained.then_some(Retained { after_id });

@@ -12,7 +12,7 @@ use super::call::CallRefused;
 use super::open::Open;
 use super::options::{Entry, WrongOption};
 use super::publish::Options;
-use super::{INVALID_ARGUMENT, INVALID_URI, NOT_AUTHORIZED, QUOTA_EXCEEDED};
+use super::{INVALID_ARGUMENT, INVALID_URI, NO_MEMORY, NOT_AUTHORIZED, QUOTA_EXCEEDED};
 use crate::router::authorize::Action;
 use crate::types::ids::RequestId;
 use crate::types::payload::{Payload, PayloadRef};
@@ -145,6 +145,9 @@ impl Open {
     fn add_testament(&mut self, arguments: &Arguments<'_>) -> Result<(), CallRefused> {
         let testament = self.read_testament(arguments)?;
         let scope = arguments.scope(4).map_err(wrong)?;
+        if self.node.is_tight() {
+            return Err((QUOTA_EXCEEDED, NO_MEMORY.to_owned()));
+        }
         let limits = &self.node.limits;
         let bytes = self.testaments.bytes + testament.bytes();
         if self.testaments.len() >= limits.testaments_per_session_max || bytes > limits.testament_bytes_max {

@@ -1,5 +1,5 @@
 "use strict";
-// Autobahn|JS: `--transport ws`, `rs` or `lp` (long-poll), `--serializer json`, `msgpack` or `cbor`.
+// Autobahn|JS: `--transport ws`, `rs` or `lp` (long-poll), which speak JSON only, `--serializer json`, `msgpack` or `cbor`.
 
 const autobahn = require("autobahn");
 const { assert, counted, Queue, options, run, scenario, within } = require("./tap.js");
@@ -14,7 +14,7 @@ const serializers = {
 function transport() {
   const serializer = new serializers[args.serializer]();
   if (args.transport === "rs") {
-    return { type: "rawsocket", host: "127.0.0.1", port: Number(args.rawsocket), serializer };
+    return { type: "rawsocket", host: "127.0.0.1", port: Number(args.rawsocket) };
   }
   if (args.transport === "lp") {
     require("./xhr.js").install();

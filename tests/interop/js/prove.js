@@ -1,71 +1,12 @@
 "use strict";
-// An Ed25519 key by Autobahn|JS and Wampy.js, SCRAM-SHA-256 and a token by MQTT.js. The broker knows `alice`, whose public key is that of
-// a seed of 32 times 7, and believes tokens that are signed with `--secret`.
+// SCRAM-SHA-256 and a token by MQTT.js. The broker knows `alice` (`--alice`, her password), and believes tokens that are signed with
+// `--secret`.
 
-const autobahn = require("autobahn");
 const crypto = require("crypto");
 const mqtt = require("mqtt");
-const nacl = require("tweetnacl");
-const cryptosign = require("wampy/cryptosign.js");
-const { Wampy } = require("wampy");
-const WebSocket = require("ws");
 const { assert, options, run, scenario, within } = require("./tap.js");
 
 const args = options();
-const url = `ws://127.0.0.1:${args.http}/ws`;
-const FAILED = "wamp.error.authentication_failed";
-
-const pair = (byte) => nacl.sign.keyPair.fromSeed(new Uint8Array(32).fill(byte));
-const hex = (bytes) => Buffer.from(bytes).toString("hex");
-
-/** The details of joining by Autobahn|JS, or the reason of the refusal. */
-function joinByAutobahn(key) {
-  const connection = new autobahn.Connection({
-    url,
-    realm: "realm1",
-    max_retries: 0,
-    authmethods: ["cryptosign"],
-    authextra: { pubkey: hex(key.publicKey) },
-    onchallenge: (_session, _method, extra) => autobahn.auth_cryptosign.sign_challenge(key, extra),
-  });
-  const joined = new Promise((resolve) => {
-    connection.onopen = (_session, details) => {
-      resolve(details);
-      connection.close();
-    };
-    connection.onclose = (_reason, details) => {
-      resolve(details.reason);
-      return true;
-    };
-  });
-  connection.open();
-  return within(joined, "the WELCOME");
-}
-
-/** The same by Wampy.js, whose own helper signs. */
-async function joinByWampy(key) {
-  const client = new Wampy(url, {
-    realm: "realm1",
-    ws: WebSocket,
-    autoReconnect: false,
-    authid: "alice",
-    authmethods: ["cryptosign"],
-    authextra: { pubkey: hex(key.publicKey) },
-    onChallenge: cryptosign.sign(hex(key.secretKey.slice(0, 32))),
-  });
-  const details = await within(client.connect(), "the WELCOME").catch((error) => error.errorUri);
-  if (typeof details === "object") await client.disconnect();
-  return details;
-}
-
-for (const [library, join] of Object.entries({ "Autobahn|JS": joinByAutobahn, "Wampy.js": joinByWampy })) {
-  scenario(`${library} joins by cryptosign`, async () => {
-    const details = await join(pair(7));
-    assert.deepEqual([details.authid, details.authmethod], ["alice", "cryptosign"]);
-    assert.equal(await join(pair(8)), FAILED);
-  });
-}
-
 const hmac = (key, text) => crypto.createHmac("sha256", key).update(text).digest();
 
 /** Connects by SCRAM-SHA-256; what the broker proved itself by is compared. */

@@ -46,10 +46,13 @@ class Device:
         ws=False,
         login=None,
         ca=None,
+        cert=None,
+        headers=None,
+        port=None,
         **values,
     ):
         self.protocol, self.clean, self.values, self.ws = protocol, clean, values, ws
-        self.port = (ports.https if ca else ports.http) if ws else (ports.mqtts if ca else ports.mqtt)
+        self.port = port or ((ports.https if ca else ports.http) if ws else (ports.mqtts if ca else ports.mqtt))
         self.messages, self.connacks, self.ends, self.answers = (queue.Queue() for _ in range(4))
         self.client = Client(
             CallbackAPIVersion.VERSION2,
@@ -61,18 +64,19 @@ class Device:
             **({} if protocol == MQTTv5 else {"clean_session": clean}),
         )
         if ws:
-            self.client.ws_set_options(path="/mqtt")
+            self.client.ws_set_options(path="/mqtt", headers=headers)
         if will:
             self.client.will_set(**will)
         if ca:
-            self.client.tls_set(ca)
+            # Certificate and key are in one file.
+            self.client.tls_set(ca, certfile=cert)
         if login:
             self.client.username_pw_set(*login)
-        self.client.on_connect = lambda _c, _u, flags, reason, props: self.connacks.put(
+        self.client.on_connect = lambda _c, _u, flags, reason, props: self._answered(
             (flags.session_present, reason, props)
         )
         self.client.on_message = lambda _c, _u, message: self.messages.put(message)
-        self.client.on_disconnect = lambda _c, _u, flags, reason, _p: self.ends.put(
+        self.client.on_disconnect = lambda _c, _u, flags, reason, _p: self._ended(
             (flags.is_disconnect_packet_from_server, reason)
         )
         self.client.on_subscribe = lambda _c, _u, mid, reasons, props: self.answers.put((mid, reasons, props))
@@ -84,12 +88,25 @@ class Device:
         values = {}
         if self.protocol == MQTTv5:
             values = {"clean_start": self.clean, "properties": properties("connect", **self.values)}
+        self.awaits_connack = True
         self.client.connect("127.0.0.1", self.port, **values)
         self.client.loop_start()
         self.connack = self.connacks.get(timeout=PATIENCE)
+        if self.connack is None:
+            self.client.loop_stop()
+            raise ConnectionAbortedError("closed before the CONNACK")
         if self.connack[1].is_failure:
             self.client.loop_stop()
             raise ConnectionRefusedError(self.connack[1].value, self.connack[1].getName())
+
+    def _answered(self, connack):
+        self.awaits_connack = False
+        self.connacks.put(connack)
+
+    def _ended(self, end):
+        if self.awaits_connack:
+            self._answered(None)
+        self.ends.put(end)
 
     def __enter__(self):
         return self

@@ -1,7 +1,7 @@
-"""Proofs of identity by autobahn-python and paho-mqtt: SCRAM, Ed25519 keys, tokens, and a procedure that decides.
+"""Tokens by autobahn-python and paho-mqtt, and a procedure that decides.
 
-The broker knows `alice` (`--alice`, her password; SCRAM keys, and the public key of a seed of 32 times 7), believes tokens that are
-signed with `--secret`, and asks `com.example.authenticate` in realm1 about other tickets and WAMP-CRA.
+The broker knows `alice` (`--alice`, her password), believes tokens that are signed with `--secret`, and asks
+`com.example.authenticate` in realm1 about other tickets and WAMP-CRA.
 """
 
 import base64
@@ -33,62 +33,13 @@ def token(secret, **claims):
     return f"{message}.{base64url(hmac.new(secret.encode(), message.encode(), hashlib.sha256).digest())}"
 
 
-class Authentication:
-    """One of Autobahn's own authenticators, which asks its session for nothing but the channel."""
-
-    def __init__(self, name, **values):
-        self.one = auth.create_authenticator(name, **values)
-        self.joining = {"authmethods": [name], "authextra": self.one.authextra}
-        if "authid" in values:
-            self.joining["authid"] = values["authid"]
-
-    async def join(self, args):
-        class Plain:
-            class _transport:
-                class transport_details:
-                    channel_id = {}
-
-        secret = lambda challenge: self.one.on_challenge(Plain, challenge)
-        return await connect(args, secret=lambda challenge: text(secret(challenge)), **self.joining)
-
-
-def text(signature):
-    return signature.decode() if isinstance(signature, bytes) else signature
-
-
-class Quiet:
-    class log:
-        error = info = staticmethod(lambda *_: None)
-
-
-@scenario
-async def scram_proves_both_ends(args):
-    one = Authentication("scram", authid="alice", password=args.alice)
-    async with await one.join(args) as session:
-        details = session.joined.result()
-        same((details.authid, details.authmethod, details.authrole), ("alice", "scram", ROLE))
-        same(one.one.on_welcome(Quiet, details.authextra), None)
-    same(await refusal(Authentication("scram", authid="alice", password="wrong").join(args)), FAILED)
-    same(await refusal(Authentication("scram", authid="nobody", password=args.alice).join(args)), FAILED)
-
-
-@scenario
-async def a_key_proves_with_and_without_a_name(args):
-    for values in ({}, {"authid": "alice"}):
-        one = Authentication("cryptosign", privkey=(b"\7" * 32).hex(), **values)
-        async with await one.join(args) as session:
-            details = session.joined.result()
-            same((details.authid, details.authmethod), ("alice", "cryptosign"))
-    same(await refusal(Authentication("cryptosign", privkey=(b"\x08" * 32).hex()).join(args)), FAILED)
-
-
 @scenario
 async def a_token_is_a_ticket_and_a_method_of_its_own(args):
     for method, joining in (("ticket", {"authid": "eve"}), ("jwt", {})):
         by = lambda told: connect(args, authmethods=[method], secret=lambda _challenge: told, **joining)
         async with await by(token(args.secret)) as session:
             details = session.joined.result()
-            same((details.authid, details.authmethod, details.authprovider), ("eve", "jwt", "jwt"))
+            same((details.authid, details.authmethod, details.authprovider), ("eve", method, "jwt"))
         for wrong in (token("another secret of the same length....."), token(args.secret, exp=1), "x"):
             same(await refusal(by(wrong)), FAILED)
 

@@ -87,9 +87,14 @@ class _Subscribe(message.Subscribe):
         return {**super().marshal_options(), **self.more}
 
 
-async def connect(args, realm="realm1", tls=None, **joining):
-    """A session that has joined, or the error by which it was refused. `tls` is the context for a connection over TLS."""
-    session = Session(realm, **joining)
+async def connect(args, realm="realm1", tls=None, headers=None, **joining):
+    """A session that has joined, or the error by which it was refused. `tls` is the context for a connection over TLS,
+    `headers` are those of the WebSocket's request."""
+    return await joined(args, Session(realm, **joining), tls, headers)
+
+
+async def joined(args, session, tls=None, headers=None):
+    """The session, once it has joined."""
     serializer = SERIALIZERS[args.serializer](batched=bool(args.batched))
     if args.transport == "rs":
         factory = WampRawSocketClientFactory(lambda: session, serializer)
@@ -97,7 +102,7 @@ async def connect(args, realm="realm1", tls=None, **joining):
     else:
         scheme, port = ("wss", args.https) if tls else ("ws", args.http)
         url = f"{scheme}://127.0.0.1:{port}/ws"
-        factory = WampWebSocketClientFactory(lambda: session, url=url, serializers=[serializer])
+        factory = WampWebSocketClientFactory(lambda: session, url=url, serializers=[serializer], headers=headers)
         # A lost connection must not leave a timer behind that keeps the program.
         factory.setProtocolOptions(closeHandshakeTimeout=1, openHandshakeTimeout=PATIENCE)
     await within(asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port, ssl=tls))

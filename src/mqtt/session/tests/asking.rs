@@ -5,9 +5,9 @@ use crate::node::authorize::Said;
 use crate::node::testing::TestHook;
 use crate::router::authorize::{Action, Asks, Permission, Whom};
 
-const YES: Option<Said> = Some(Said { allow: true, cache: false });
-const YES_AGAIN: Option<Said> = Some(Said { allow: true, cache: true });
-const NO: Option<Said> = Some(Said { allow: false, cache: false });
+const YES: Option<Said> = Some(Said { allow: true, cache: false, disclose: false });
+const YES_AGAIN: Option<Said> = Some(Said { allow: true, cache: true, disclose: false });
+const NO: Option<Said> = Some(Said { allow: false, cache: false, disclose: false });
 
 /// Anonymous clients may subscribe to `free/#` and not publish to `never`; about all else somebody is asked.
 fn world() -> (World, TestHook) {

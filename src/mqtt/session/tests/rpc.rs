@@ -294,3 +294,21 @@ fn calls_are_bounded() {
     let heard = caller.hear();
     assert!(heard.len() == 1 && heard[0].contains("error:fennec.error."), "{heard:?}");
 }
+
+#[test]
+fn without_memory_nobody_is_called_or_answers_calls() {
+    let world = World::new();
+    let mut callee = callee(&world);
+    let mut caller = caller(&world);
+    call(&mut caller, "math/add", "[1,2]", Q1);
+    assert_eq!(caller.hear(), ["puback #2"]);
+    let (_, reply) = invocation(&mut callee);
+    world.node.memory.note(2, 1);
+    call(&mut caller, "math/add", "[3,4]", Q1);
+    assert_eq!(caller.hear(), ["puback #3 QuotaExceeded (there is no memory for more)"]);
+    caller.send_subscribe(None, &[to("$rpc/math/sub", Q1)]);
+    assert_eq!(caller.hear(), ["suback #4 QuotaExceeded"]);
+    callee.subscribe("$rpc/math/add", Q1);
+    callee.publish(&reply, "3", Q0);
+    assert_eq!(caller.hear(), ["publish answers 3 q1 #1 correlation=c1"], "what was begun is answered");
+}

@@ -14,6 +14,8 @@ const NAME: &str = "workers";
 /// Numbers of the entries.
 const HOST: u64 = 1;
 const GUEST: u64 = 2;
+/// Entries have come so far in the log.
+const HERE: u64 = 1_000_000;
 
 struct Entry {
     number: u64,
@@ -36,6 +38,7 @@ fn row(holder: Option<u64>) -> DurableRow {
 fn entry(number: u64) -> Entry {
     let node = node_of(&["realm1"], Limits::default());
     node.entry.set(number).unwrap();
+    node.log.history.begin(HERE);
     node.open_peers(Box::new(|_, _| Carried::Sent), Box::new(|| {}));
     let realm = node.realm("realm1").unwrap();
     let group = realm.groups.follow(&node, &realm, NAME, &filter("a/#"), &row(Some(HOST)));
@@ -52,7 +55,7 @@ impl Entry {
     /// Sends a member all that is its, as its own task does.
     fn send(&self, member: u64) -> Vec<u64> {
         let turns = std::iter::from_fn(|| {
-            let turn = self.group.next(MemberId(member), u64::MAX)?;
+            let turn = self.group.next(MemberId(member), &self.node)?;
             self.group.sent(MemberId(member), turn.number);
             Some(turn.number)
         });
@@ -150,13 +153,35 @@ fn a_member_is_not_sent_what_its_entry_does_not_have_yet() {
     pair.settle();
     pair.host.deal([7]);
     pair.settle();
-    let next = |fed| pair.guest.group.next(MemberId(20), fed);
+    let next = |fed| {
+        pair.guest.node.log.history.begin(fed);
+        pair.guest.group.next(MemberId(20), &pair.guest.node)
+    };
     assert_eq!((next(6), next(7)), (None, Some(Turn { number: 7, attempts: 0 })));
     let wake_ready = |fed| pair.guest.group.lock().away.as_mut().unwrap().wake_ready(fed);
     wake_ready(6);
     assert!(!link.take_ready() && pair.guest.group.is_busy());
     wake_ready(7);
     assert!(link.take_ready() && !pair.guest.group.is_busy());
+}
+
+#[test]
+fn an_entry_that_stops_leaves_what_it_was_told_to_others() {
+    let mut pair = Pair::new();
+    pair.guest.join(20, 9);
+    pair.guest.join(21, 9);
+    pair.settle();
+    pair.host.deal(1..=4);
+    pair.settle();
+    assert_eq!(pair.guest.send(20), [1, 3]);
+    pair.guest.node.drain();
+    pair.guest.group.leave(MemberId(20), 0);
+    pair.settle();
+    assert_eq!(pair.guest.send(21), [0; 0]);
+    pair.guest.group.leave(MemberId(21), 0);
+    pair.settle();
+    pair.host.join(10, 9);
+    assert_eq!(pair.host.send(10), [1, 2, 3, 4]);
 }
 
 #[test]
@@ -222,7 +247,7 @@ fn what_an_entry_says_that_is_not_the_host_counts_for_nothing() {
     pair.settle();
     let deal = What::Deal { member: 20, number: 5, attempts: 0 };
     pair.guest.group.hear(3, deal, 0);
-    assert_eq!(pair.guest.group.next(MemberId(20), 9), None);
+    assert_eq!(pair.guest.group.next(MemberId(20), &pair.guest.node), None);
     pair.host.deal([1]);
     pair.settle();
     pair.host.group.hear(3, What::Leave { member: 20 }, 0);

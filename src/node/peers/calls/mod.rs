@@ -164,6 +164,10 @@ impl PeerCalls {
                     self.refuse(head.realm, head.id, Refusal::ReceiverBlocked);
                     return Ok(());
                 };
+                if node.is_tight() {
+                    self.refuse(head.realm, head.id, Refusal::MemoryFull);
+                    return Ok(());
+                }
                 let (asked, pattern, policy) = Asked::read(&head.what, realm, request, payload)?;
                 realm.command(&node, touched, |dealer, out| {
                     dealer.call_from_peer(rank, session, &asked.call(), &pattern, policy, now_ms, out)

@@ -19,7 +19,7 @@ use crate::net::gate::Flow;
 use crate::node::authenticate::Proved;
 use crate::node::link::End;
 use crate::node::session::{Identity, Origin};
-use crate::node::users::ANONYMOUS;
+use crate::node::users::{ANONYMOUS, User};
 use crate::router::dealer::CalleeFeatures;
 use crate::types::topic::Topic;
 use crate::types::value::{Raw, Value};
@@ -139,7 +139,9 @@ impl WampGate {
         };
         self.seat = Some(seat);
         let origin = Origin { peer: Some(self.peer.clone()), transport: self.wire.transport(), since_ms: now_ms };
-        let identity = Identity::of(user, proved.method, origin);
+        // A token that came as a ticket is one: the client asked for no other method. `authprovider` tells the difference.
+        let authmethod = login.method.name();
+        let identity = Identity::of(user, authmethod, origin);
         let id = login.session;
         let wire = wire::of(self.wire);
         let session = self.node.new_session_with_id(id, identity, wire, false);
@@ -149,10 +151,10 @@ impl WampGate {
         }
         session.mailbox().attach(self.link.clone(), wire, u16::MAX, self.frame_bytes_max, 0);
         let before = self.out.tail.len();
-        self.say(&Message::Welcome { session: id, details: welcome_details(&login, proved, true) });
+        self.say(&Message::Welcome { session: id, details: welcome_details(&login, user, true) });
         if self.out.tail.len() == before {
             // The client takes messages of 512 bytes only, say. It gets what it cannot do without.
-            self.say(&Message::Welcome { session: id, details: welcome_details(&login, proved, false) });
+            self.say(&Message::Welcome { session: id, details: welcome_details(&login, user, false) });
         }
         realm.join(session.clone());
         if !realm.still_holds(&self.node, user, None, &rights) {
@@ -164,12 +166,12 @@ impl WampGate {
         open.calls_in_parts = hello.calls_in_parts;
         open.passthru = hello.passthru;
         if let Some(cookie) = self.access.cookie
-            && proved.method != ANONYMOUS
+            && authmethod != ANONYMOUS
         {
             let until_ms = now_ms + u64::from(self.node.limits.http_cookie_s) * 1000;
             self.node.cookies.bind(cookie, &proved.user, &login.hello.realm, until_ms);
         }
-        let (authid, authmethod) = (&*user.name, proved.method);
+        let authid = &*user.name;
         tracing::debug!(peer = %self.peer, session = id.0, realm = hello.realm, authid, authmethod, "WAMP session joined");
         self.state = State::Open(Box::new(open));
         self.welcomed = true;
@@ -212,22 +214,27 @@ const DEALER_FEATURES: [&str; 15] = [
     "testament_meta_api",
 ];
 
-fn welcome_details(login: &Login, proved: &Proved, with_features: bool) -> Dict<'static> {
+fn welcome_details(login: &Login, user: &User, with_features: bool) -> Dict<'static> {
     let role = |features: &[&str]| {
         let all = Value::map(features.iter().map(|name| (*name, Value::Bool(true))));
         if with_features { Value::map([("features", all)]) } else { Value::Map(Vec::new()) }
     };
     let roles = Value::map([("broker", role(&BROKER_FEATURES)), ("dealer", role(&DEALER_FEATURES))]);
-    let user = &*proved.user;
     let mut details = vec![
         ("realm", Value::from(login.hello.realm.as_str())),
         ("authid", Value::from(&*user.name)),
         ("authrole", Value::from(&*user.role)),
-        ("authmethod", Value::from(proved.method)),
+    ];
+    let (method, offered) = (login.method.name(), &login.hello.methods);
+    // Who need not prove anything may have offered to. Autobahn|Python breaks off when it is told a method that it did not offer.
+    if offered.is_empty() || offered.iter().any(|name| name == method) {
+        details.push(("authmethod", Value::from(method)));
+    }
+    details.extend([
         ("authprovider", Value::from(user.provider)),
         ("agent", Value::from(concat!("fennec-", env!("CARGO_PKG_VERSION")))),
         ("roles", roles),
-    ];
+    ]);
     let mut extra = match user.extra.as_deref() {
         Some(Value::Map(entries)) => entries.clone(),
         _ => Vec::new(),

@@ -102,7 +102,7 @@ fn messages_of_all_kinds_wait_in_order() {
     ];
     sent.iter().for_each(|message| client.send(message));
     client.expect(&[]);
-    let say = |allow, cache| hook.answer(Some(Said { allow, cache }));
+    let say = |allow, cache| hook.answer(Some(Said { allow, cache, disclose: false }));
     assert_eq!(say(true, false), "subscribe a");
     client.expect(&["[33,2,*]"]);
     assert_eq!(say(true, false), "register proc");
@@ -129,8 +129,37 @@ fn what_breaks_the_protocol_ends_a_session_even_behind_what_waits() {
     let mut client = world.join();
     client.check(r#"[16,1,{},"a"]"#, &[]);
     client.check(r#"[2,1,{}]"#, &[]);
-    hook.answer(Some(Said { allow: true, cache: false }));
+    hook.answer(Some(Said { allow: true, cache: false, disclose: false }));
     let heard = client.received();
     assert!(heard.len() == 1 && heard[0].contains("wamp.error.protocol_violation"), "{heard:?}");
     assert_eq!(client.gate.link.asked_to_end(), Some(crate::node::link::End::Over));
+}
+
+#[test]
+fn who_decides_may_want_others_to_be_told_who_calls_and_publishes() {
+    let world = world(Whom::Hook);
+    let hook = TestHook::of(&world.node);
+    let (mut client, mut other) = (world.join(), world.join());
+    other.check(r#"[32,1,{},"free.x"]"#, &["[33,1,*]"]);
+    other.send(r#"[64,2,{},"proc"]"#);
+    hook.answer(Some(Said { allow: true, ..Said::NO }));
+    other.expect(&["[65,2,*]"]);
+    for (disclose, event, invocation) in [
+        (
+            true,
+            r#"{"publisher":*,"publisher_authid":"anonymous","publisher_authrole":"anonymous"}"#,
+            r#"{"caller":*,"caller_authid":"anonymous","caller_authrole":"anonymous"}"#,
+        ),
+        (false, "{}", "{}"),
+    ] {
+        client.send(r#"[16,1,{},"free.x"]"#);
+        client.send(r#"[48,2,{},"proc"]"#);
+        hook.answer(Some(Said { allow: true, cache: false, disclose }));
+        client.expect(&[]);
+        hook.answer(Some(Said { allow: true, cache: false, disclose }));
+        client.expect(&[]);
+        other.expect(&[&format!("[36,*,*,{event}]"), &format!("[68,*,*,{invocation}]")]);
+        other.send(if disclose { "[70,1,{}]" } else { "[70,2,{}]" });
+        client.expect(&["[50,2,{}]"]);
+    }
 }

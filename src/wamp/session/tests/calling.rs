@@ -499,3 +499,44 @@ fn a_call_that_is_not_in_parts_does_not_go_on() {
     callee.expect(&["[68,1,1,{}]"]);
     caller.check_violation(r#"[48,7,{"progress":true},"com.proc"]"#, "request 7 is a call under way already");
 }
+
+const FULL: &str = "fennec.error.quota_exceeded";
+
+#[test]
+fn without_memory_nobody_is_called_but_the_broker() {
+    let world = World::new();
+    let (mut caller, mut callee) = pair(&world);
+    caller.check(r#"[48,1,{},"com.proc",[1]]"#, &[]);
+    callee.expect(&["[68,1,1,{},[1]]"]);
+    caller.send(r#"[48,2,{},"fennec.key.put",["k",1]]"#);
+    assert!(caller.received_answer().starts_with("[50,2,"));
+    world.node.memory.note(2, 1);
+    caller.check_error(r#"[48,3,{},"com.proc",[2]]"#, 48, 3, FULL);
+    caller.is_refused("fennec.key.put", r#",["k",2]"#, FULL);
+    caller.is_refused("fennec.lock.acquire", r#",["l"]"#, FULL);
+    caller.is_refused("wamp.session.add_testament", r#",["t",[],{}]"#, FULL);
+    callee.check_error(r#"[64,2,{},"com.other"]"#, 64, 2, FULL);
+    caller.send(r#"[48,7,{},"fennec.key.delete",["k"]]"#);
+    assert!(caller.received_answer().starts_with("[50,7,"));
+    caller.asks("wamp.session.count", "", "[2]");
+    callee.check("[70,1,{},[3]]", &[]);
+    caller.expect(&["[50,1,{},[3]]"]);
+    world.node.memory.note(0, 1);
+    caller.check(r#"[48,9,{},"com.proc",[4]]"#, &[]);
+    callee.expect(&["[68,2,1,{},[4]]"]);
+}
+
+#[test]
+fn a_call_in_parts_ends_when_there_is_no_memory_for_more() {
+    let world = World::new();
+    let (mut caller, mut callee) = in_parts(&world);
+    caller.check(r#"[48,7,{"progress":true},"com.proc",[1]]"#, &[]);
+    callee.expect(&[r#"[68,1,1,{"progress":true},[1]]"#]);
+    world.node.memory.note(2, 1);
+    caller.check_error(r#"[48,7,{"progress":true},"com.proc",[2]]"#, 48, 7, FULL);
+    assert!(callee.received().concat().starts_with("[69,1,"), "it is interrupted");
+    caller.check(r#"[48,7,{},"com.proc",[3]]"#, &[]);
+    caller.check_error(r#"[48,8,{"progress":true},"com.proc",[1]]"#, 48, 8, FULL);
+    caller.check(r#"[48,8,{},"com.proc",[2]]"#, &[]);
+    callee.expect(&[]);
+}

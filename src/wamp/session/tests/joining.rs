@@ -221,8 +221,14 @@ fn anonymous_clients_come_in_only_where_they_may() {
 }
 
 #[test]
-fn without_users_nobody_is_asked_for_a_secret() {
-    World::new().connect().join(&hello(r#""authmethods":["ticket","wampcra"],"authid":"joe""#));
+fn without_users_nobody_is_asked_for_a_secret_and_no_method_is_told_that_was_not_offered() {
+    for (offered, told) in [(r#""ticket","wampcra""#, false), (r#""ticket","anonymous""#, true), ("", true)] {
+        let mut client = World::new().connect();
+        client.send(&hello(&format!(r#""authmethods":[{offered}],"authid":"joe""#)));
+        let welcome = client.received().remove(0);
+        assert!(welcome.contains(r#""authid":"anonymous","authrole":"anonymous","auth"#), "{welcome}");
+        assert_eq!(welcome.contains(r#""authmethod":"anonymous""#), told, "{welcome}");
+    }
 }
 
 #[test]
