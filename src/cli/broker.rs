@@ -126,14 +126,7 @@ impl Broker {
         });
         let http = house.http(config, &listeners, Some(more));
         for bound in bound {
-            let door = Door {
-                protocol: bound.counted_as(),
-                tls: bound.tls.clone(),
-                proxy: bound.config.proxy.clone(),
-                proxies: bound.config.trusted_proxies.clone(),
-                seats: seats.clone(),
-                workers: workers.clone(),
-            };
+            let door = bound.door(&seats, &workers);
             runtime.spawn(open(bound, door, house.clone(), http.clone(), until(stopped.clone())));
         }
         runtime.spawn(watch.run(hangup));
@@ -213,11 +206,19 @@ impl Bound {
         (self.config.protocol, self.tls.is_some(), self.listener.address())
     }
 
-    fn counted_as(&self) -> metrics::Protocol {
-        match self.config.protocol {
+    fn door(&self, seats: &Arc<Seats>, workers: &Arc<Workers>) -> Door {
+        let counted_as = match self.config.protocol {
             Protocol::Mqtt => metrics::Protocol::Mqtt,
             Protocol::Http | Protocol::Admin | Protocol::Metrics => metrics::Protocol::Http,
             Protocol::RawSocket => metrics::Protocol::Wamp,
+        };
+        Door {
+            protocol: counted_as,
+            tls: self.tls.clone(),
+            proxy: self.config.proxy.clone(),
+            proxies: self.config.trusted_proxies.clone(),
+            seats: seats.clone(),
+            workers: workers.clone(),
         }
     }
 }

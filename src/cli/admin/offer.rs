@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use crate::cli::log;
 use crate::cli::watch::{Done, Watch};
 use crate::node::Node;
-use crate::node::house::{Declined, Guest, GuestCall};
+use crate::node::house::{Failure, Guest, GuestCall};
 use crate::types::value::Value;
 
 /// Answers `fennec.admin.log_level`.
@@ -21,13 +21,13 @@ impl Guest for LogLevel {
 }
 
 /// Tells the filter; with an argument it is that from now on.
-fn log_level(call: &GuestCall) -> Result<Value, Declined> {
-    let filter = log::started().ok_or_else(|| Declined::new("wamp.error.unavailable", "nothing is logged"))?;
+fn log_level(call: &GuestCall) -> Result<Value, Failure> {
+    let filter = log::started().ok_or_else(|| Failure::new("wamp.error.unavailable", "nothing is logged"))?;
     let mut given = call.named("filter")?;
     let wanted = given.text("filter")?;
     given.end()?;
     if let Some(wanted) = wanted {
-        filter.set(&wanted).map_err(Declined::invalid)?;
+        filter.set(&wanted).map_err(Failure::invalid)?;
     }
     Ok(Value::map([("filter", Value::from(filter.get()))]))
 }
@@ -50,9 +50,9 @@ impl Guest for Reload {
 }
 
 /// Reads all files again, as SIGHUP does, and tells which they were.
-fn reload(call: &GuestCall, watch: &Watch) -> Result<Value, Declined> {
+fn reload(call: &GuestCall, watch: &Watch) -> Result<Value, Failure> {
     if call.arguments()? != (Vec::new(), Vec::new()) {
-        return Err(Declined::invalid("there are no arguments"));
+        return Err(Failure::invalid("there are no arguments"));
     }
     let done = watch.read();
     if call.node().entry.get().is_some() {
@@ -62,7 +62,7 @@ fn reload(call: &GuestCall, watch: &Watch) -> Result<Value, Declined> {
     let mistakes = |(what, done): &(&str, Done)| Some(format!("{what}: {}", done.as_ref().err()?.join("; ")));
     let failed: Vec<String> = done.iter().filter_map(mistakes).collect();
     if !failed.is_empty() {
-        return Err(Declined::new("fennec.error.reload_failed", failed.join("; ")));
+        return Err(Failure::new("fennec.error.reload_failed", failed.join("; ")));
     }
     let names = done.into_iter().map(|(what, _)| Value::from(what)).collect();
     Ok(Value::map([("reloaded", Value::List(names))]))

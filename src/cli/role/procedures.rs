@@ -4,7 +4,7 @@ use super::edit::{NewRole, Pattern, Subject};
 use super::list;
 use crate::cli::access::Access;
 use crate::cli::user::edit::UsersFile;
-use crate::node::house::{Declined, NamedArguments};
+use crate::node::house::{Failure, NamedArguments};
 use crate::types::value::Value;
 
 pub const PROCEDURES: [&str; 6] = [
@@ -25,7 +25,7 @@ pub fn all(access: &Access) -> Value {
 ///
 /// # Errors
 /// It cannot be done, or not so.
-pub fn change(file: &UsersFile, procedure: &str, name: &str, mut given: NamedArguments) -> Result<(), Declined> {
+pub fn change(file: &UsersFile, procedure: &str, name: &str, mut given: NamedArguments) -> Result<(), Failure> {
     match procedure {
         "fennec.admin.role.add" => {
             let (realms, authorizer) = (given.texts("realms")?, given.text("authorizer")?);
@@ -49,17 +49,17 @@ pub fn change(file: &UsersFile, procedure: &str, name: &str, mut given: NamedArg
     Ok(())
 }
 
-fn subject(mut given: NamedArguments) -> Result<Subject, Declined> {
+fn subject(mut given: NamedArguments) -> Result<Subject, Failure> {
     let actions = given.texts("action")?;
     let (topic, uri, policy) = (given.text("topic")?, given.text("uri")?, given.text("match")?);
     given.end()?;
     if actions.is_empty() {
-        return Err(Declined::invalid("the argument action is missing"));
+        return Err(Failure::invalid("the argument action is missing"));
     }
     let pattern = match (topic, uri) {
         (Some(topic), None) if policy.is_none() => Pattern::Topic(topic),
         (None, Some(uri)) => Pattern::Uri { uri, policy: policy.unwrap_or_else(|| "exact".to_owned()) },
-        _ => return Err(Declined::invalid("either topic, or uri and perhaps match, must be there")),
+        _ => return Err(Failure::invalid("either topic, or uri and perhaps match, must be there")),
     };
     Ok(Subject { actions, pattern })
 }

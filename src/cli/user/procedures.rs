@@ -10,7 +10,7 @@ use super::list;
 use crate::cli::access::Access;
 use crate::cli::hash_password::{Secrets, check_name, check_password};
 use crate::cli::role::procedures as role;
-use crate::node::house::{Declined, Guest, GuestCall, NamedArguments};
+use crate::node::house::{Failure, Guest, GuestCall, NamedArguments};
 use crate::types::value::Value;
 
 const PROCEDURES: [&str; 5] = [
@@ -48,7 +48,7 @@ impl Guest for Entrance {
     }
 }
 
-impl From<EditError> for Declined {
+impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
         let uri = match error {
             EditError::NoSuchUser(..) => "fennec.error.no_such_user",
@@ -59,11 +59,11 @@ impl From<EditError> for Declined {
             EditError::Wrong(_) => "wamp.error.invalid_argument",
             EditError::Io(_) => "fennec.error.store_unavailable",
         };
-        Declined::new(uri, error.to_string())
+        Failure::new(uri, error.to_string())
     }
 }
 
-fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Declined> {
+fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Failure> {
     let mut given = call.named("name")?;
     if call.procedure() == "fennec.admin.user.list" {
         given.end()?;
@@ -74,7 +74,7 @@ fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Declined> {
         return Ok(role::all(access));
     }
     let file = access.users_file();
-    let file = file.ok_or_else(|| Declined::new("wamp.error.unavailable", "the configuration names no users_file"))?;
+    let file = file.ok_or_else(|| Failure::new("wamp.error.unavailable", "the configuration names no users_file"))?;
     let name = given.required("name")?;
     match call.procedure() {
         "fennec.admin.user.add" => add(&file, name, given)?,
@@ -95,20 +95,20 @@ fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Declined> {
         procedure => role::change(&file, procedure, &name, given)?,
     }
     // What was asked for holds when it is answered.
-    access.reload().map_err(|problems| Declined::new("fennec.error.store_unavailable", problems.join("; ")))?;
+    access.reload().map_err(|problems| Failure::new("fennec.error.store_unavailable", problems.join("; ")))?;
     Ok(Value::Null)
 }
 
-fn add(file: &UsersFile, name: String, mut given: NamedArguments) -> Result<(), Declined> {
-    check_name(&name).map_err(Declined::invalid)?;
+fn add(file: &UsersFile, name: String, mut given: NamedArguments) -> Result<(), Failure> {
+    check_name(&name).map_err(Failure::invalid)?;
     let user = NewUser { name, role: given.text("role")?, realms: given.texts("realms")? };
     let secrets = secrets(&mut given)?;
     given.end()?;
     Ok(file.add(&user, &secrets)?)
 }
 
-fn secrets(given: &mut NamedArguments) -> Result<Secrets, Declined> {
+fn secrets(given: &mut NamedArguments) -> Result<Secrets, Failure> {
     let password = given.required("password")?;
-    check_password(&password).map_err(Declined::invalid)?;
-    Secrets::new(&password, ITERATIONS).map_err(|what| Declined::new("fennec.error.store_unavailable", what))
+    check_password(&password).map_err(Failure::invalid)?;
+    Secrets::new(&password, ITERATIONS).map_err(|what| Failure::new("fennec.error.store_unavailable", what))
 }

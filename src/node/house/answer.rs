@@ -40,11 +40,10 @@ impl From<Answer> for Given {
     }
 }
 
-/// Why a call fails.
+/// Why a call fails: a URI, and a text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub struct Failure {
     pub uri: &'static str,
-    /// For people.
     pub text: String,
 }
 
@@ -53,6 +52,7 @@ impl Failure {
         Self { uri, text: text.into() }
     }
 
+    /// The arguments are at fault.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new("wamp.error.invalid_argument", text)
     }

@@ -32,24 +32,6 @@ pub(super) struct Guests(RwLock<Vec<(&'static str, Arc<dyn Guest>)>>);
 /// Arguments by name.
 type Named = Vec<(String, Value)>;
 
-/// Why a call is not answered: a URI, and a text for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Declined {
-    pub uri: &'static str,
-    pub text: String,
-}
-
-impl Declined {
-    pub fn new(uri: &'static str, text: impl Into<String>) -> Self {
-        Self { uri, text: text.into() }
-    }
-
-    /// The arguments are at fault.
-    pub fn invalid(text: impl Into<String>) -> Self {
-        Self::new("wamp.error.invalid_argument", text)
-    }
-}
-
 /// A call to be answered, once. Dropped, it is answered with an error.
 pub struct GuestCall {
     node: Arc<Node>,
@@ -109,9 +91,8 @@ impl GuestCall {
     ///
     /// # Errors
     /// They cannot be read.
-    pub fn arguments(&self) -> Result<(Vec<Value>, Named), Declined> {
-        let read = Arguments::read(&self.call);
-        read.map(Arguments::into_parts).map_err(|Failure { uri, text }| Declined::new(uri, text))
+    pub fn arguments(&self) -> Result<(Vec<Value>, Named), Failure> {
+        Arguments::read(&self.call).map(Arguments::into_parts)
     }
 
     /// What the caller may do; nothing if it has gone.
@@ -154,14 +135,13 @@ impl GuestCall {
     }
 
     pub fn fail(self, uri: &'static str, text: impl Into<String>) {
-        self.answer(Err(Declined::new(uri, text)));
+        self.answer(Err(Failure::new(uri, text)));
     }
 
     /// Answers with one value, or says why not.
-    pub fn answer(mut self, answer: Result<Value, Declined>) {
+    pub fn answer(mut self, answer: Result<Value, Failure>) {
         self.answered = true;
-        let answer = answer.map(Answer::one).map_err(|Declined { uri, text }| Failure::new(uri, text));
-        say(&self.node, &self.call, answer, false, NO_TIME);
+        say(&self.node, &self.call, answer.map(Answer::one), false, NO_TIME);
     }
 }
 

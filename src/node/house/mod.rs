@@ -60,7 +60,8 @@ use crate::store::StoreError;
 use crate::types::event_id::EventId;
 use crate::types::ids::{InvocationId, SessionId};
 
-use answer::{Failure, Given};
+pub use answer::Failure;
+use answer::Given;
 use asked::Asked;
 pub use bell::Bell;
 pub use callee::Inbox;
@@ -68,7 +69,7 @@ pub(super) use callee::internal_wire;
 use callee::{Call, Procedure};
 use fresh::{Fresh, Tide};
 use guests::Guests;
-pub use guests::{Declined, Guest, GuestCall};
+pub use guests::{Guest, GuestCall};
 pub use meta::Herald;
 use meta::News;
 pub use named::NamedArguments;

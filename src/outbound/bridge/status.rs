@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outward::OutwardCounts;
 use crate::http::metrics::{Text, escaped};
-use crate::node::house::{Declined, Guest, GuestCall};
+use crate::node::house::{Failure, Guest, GuestCall};
 use crate::types::payload::Format;
 use crate::types::value::Value;
 
@@ -171,7 +171,7 @@ impl Guest for Statuses {
     fn take(&self, call: GuestCall) {
         let of_realm = self.0.iter().map(Shared::get).filter(|status| *status.realm == *call.realm().name);
         let values = of_realm.map(|status| value_of(&status)).collect::<Option<Vec<_>>>();
-        let unavailable = || Declined::new("wamp.error.unavailable", "the status cannot be told");
+        let unavailable = || Failure::new("wamp.error.unavailable", "the status cannot be told");
         call.answer(values.map(|bridges| Value::map([("bridges", Value::List(bridges))])).ok_or_else(unavailable));
     }
 }

@@ -13,7 +13,7 @@ use super::machine::Stored;
 use super::settings::{ServiceSettings, Wrong, check_id};
 use crate::node::Node;
 use crate::node::consumer::{ConsumerError, ConsumerInfo};
-use crate::node::house::{Declined, Guest, GuestCall, NamedArguments};
+use crate::node::house::{Failure, Guest, GuestCall, NamedArguments};
 use crate::node::log::ClockFn;
 use crate::node::past::{Since, Target};
 use crate::queue::state::rows;
@@ -42,27 +42,27 @@ pub struct Admin {
     clock: ClockFn,
 }
 
-impl From<ConsumerError> for Declined {
+impl From<ConsumerError> for Failure {
     fn from(error: ConsumerError) -> Self {
         match error {
             ConsumerError::NotFound => no_such_service(),
-            ConsumerError::TooLarge => Declined::invalid(error.to_string()),
-            _ => Declined::new("fennec.error.store_unavailable", error.to_string()),
+            ConsumerError::TooLarge => Failure::invalid(error.to_string()),
+            _ => Failure::new("fennec.error.store_unavailable", error.to_string()),
         }
     }
 }
 
-impl From<Wrong> for Declined {
+impl From<Wrong> for Failure {
     fn from(wrong: Wrong) -> Self {
-        Declined::invalid(wrong.to_string())
+        Failure::invalid(wrong.to_string())
     }
 }
 
-fn no_such_service() -> Declined {
-    Declined::new("fennec.error.no_such_service", "there is no service of this id")
+fn no_such_service() -> Failure {
+    Failure::new("fennec.error.no_such_service", "there is no service of this id")
 }
 
-fn id(given: &mut NamedArguments) -> Result<String, Declined> {
+fn id(given: &mut NamedArguments) -> Result<String, Failure> {
     let id = given.required("id")?;
     check_id(&id)?;
     Ok(id)
@@ -109,7 +109,7 @@ impl Admin {
         call.answer(answer);
     }
 
-    async fn list(&self, call: &GuestCall) -> Result<Value, Declined> {
+    async fn list(&self, call: &GuestCall) -> Result<Value, Failure> {
         let mut given = call.named("id")?;
         let only = given.text("id")?;
         given.end()?;
@@ -165,20 +165,20 @@ impl Admin {
     }
 
     /// Adds a service, or changes one that was added.
-    async fn add(&self, call: &GuestCall) -> Result<Value, Declined> {
+    async fn add(&self, call: &GuestCall) -> Result<Value, Failure> {
         let mut given = call.named("id")?;
         let id = id(&mut given)?;
         let name = format!("{PREFIX}{id}");
         let known = self.node.consumers.info(&call.realm().name, &name);
         let before = known.as_ref().and_then(|known| ServiceSettings::from_bytes(&known.row.settings).ok());
         if before.as_ref().is_some_and(|before| before.configured) {
-            return Err(Declined::new(
+            return Err(Failure::new(
                 "fennec.error.configured",
                 "this service is in the configuration: change it there",
             ));
         }
         if known.is_none() && self.node.consumers.list(PREFIX).len() >= SERVICES_MAX {
-            return Err(Declined::new("fennec.error.quota_exceeded", "there are as many services as may be"));
+            return Err(Failure::new("fennec.error.quota_exceeded", "there are as many services as may be"));
         }
         let url = given.required("url")?;
         let mut settings = ServiceSettings::new(&id, url);
@@ -191,7 +191,7 @@ impl Admin {
         if let Some(uri) = given.text("dead_letter")? {
             let topic = crate::types::topic::Topic::from_uri(&uri);
             settings.dead_letter =
-                topic.map_err(|error| Declined::invalid(format!("dead_letter {error}")))?.name().to_owned();
+                topic.map_err(|error| Failure::invalid(format!("dead_letter {error}")))?.name().to_owned();
         }
         let topics = given.texts("topics")?;
         given.end()?;
@@ -201,16 +201,16 @@ impl Admin {
         Ok(Value::map([("id", Value::from(id))]))
     }
 
-    fn patterns(call: &GuestCall, topics: &[String]) -> Result<Vec<TopicPattern>, Declined> {
+    fn patterns(call: &GuestCall, topics: &[String]) -> Result<Vec<TopicPattern>, Failure> {
         if topics.is_empty() || topics.len() > TOPICS_MAX {
-            return Err(Declined::invalid(format!("topics must be a list of 1 to {TOPICS_MAX} patterns")));
+            return Err(Failure::invalid(format!("topics must be a list of 1 to {TOPICS_MAX} patterns")));
         }
         let mut patterns = Vec::new();
         for text in topics {
             let pattern = TopicPattern::from_uri(text, MatchPolicy::Fox);
-            let pattern = pattern.map_err(|error| Declined::invalid(format!("the topic {text:?} {error}")))?;
+            let pattern = pattern.map_err(|error| Failure::invalid(format!("the topic {text:?} {error}")))?;
             if !call.may_all(Action::Subscribe, &pattern) {
-                return Err(Declined::new(
+                return Err(Failure::new(
                     "wamp.error.not_authorized",
                     format!("not authorized to subscribe to {text}"),
                 ));
@@ -220,11 +220,11 @@ impl Admin {
         Ok(patterns)
     }
 
-    async fn remove(&self, call: &GuestCall) -> Result<Value, Declined> {
+    async fn remove(&self, call: &GuestCall) -> Result<Value, Failure> {
         let (name, info) = self.named(call, |_| Ok(()))?;
         if ServiceSettings::from_bytes(&info.row.settings).is_ok_and(|settings| settings.configured) && self.is_alone()
         {
-            return Err(Declined::new(
+            return Err(Failure::new(
                 "fennec.error.configured",
                 "this service is in the configuration: remove it there",
             ));
@@ -237,21 +237,21 @@ impl Admin {
         self.node.entry.get().is_none()
     }
 
-    async fn retry(&self, call: &GuestCall) -> Result<Value, Declined> {
+    async fn retry(&self, call: &GuestCall) -> Result<Value, Failure> {
         let (name, _) = self.named(call, |_| Ok(()))?;
         self.node.nudge_consumer(&call.realm().name, &name).await?;
         Ok(Value::Null)
     }
 
     /// Moves a service to behind an event, or to a time.
-    async fn replay(&self, call: &GuestCall) -> Result<Value, Declined> {
+    async fn replay(&self, call: &GuestCall) -> Result<Value, Failure> {
         let mut since = None;
         let (name, info) = self.named(call, |given| {
             let after = given.required("after")?;
-            since = Some(Since::after_text(&after).map_err(|error| Declined::invalid(format!("after {error}")))?);
+            since = Some(Since::after_text(&after).map_err(|error| Failure::invalid(format!("after {error}")))?);
             Ok(())
         })?;
-        let since = since.ok_or_else(|| Declined::invalid("the argument after is missing"))?;
+        let since = since.ok_or_else(|| Failure::invalid("the argument after is missing"))?;
         let pattern =
             info.row.patterns.first().and_then(|text| rows::read_pattern(text)).ok_or_else(no_such_service)?;
         let target = Target { realm: call.realm().name.clone(), pattern, filter: None };
@@ -259,17 +259,17 @@ impl Admin {
         let found = move |_: &Arc<Node>, found| drop(tell.send(found));
         self.node
             .find_since(target, since, found)
-            .map_err(|busy| Declined::new("wamp.error.unavailable", busy.to_string()))?;
-        let found = told.await.map_err(|_| Declined::new("wamp.error.unavailable", "the broker stops"))?;
-        let found = found.map_err(|error| Declined::new("fennec.error.store_unavailable", error.to_string()))?;
+            .map_err(|busy| Failure::new("wamp.error.unavailable", busy.to_string()))?;
+        let found = told.await.map_err(|_| Failure::new("wamp.error.unavailable", "the broker stops"))?;
+        let found = found.map_err(|error| Failure::new("fennec.error.store_unavailable", error.to_string()))?;
         self.node.move_consumer(&call.realm().name, &name, found.after).await?;
         Ok(Value::map([("recovered", Value::Bool(found.recovered))]))
     }
 
-    async fn pause(&self, call: &GuestCall, paused: bool) -> Result<Value, Declined> {
+    async fn pause(&self, call: &GuestCall, paused: bool) -> Result<Value, Failure> {
         let (name, info) = self.named(call, |_| Ok(()))?;
         let settings = ServiceSettings::from_bytes(&info.row.settings);
-        let settings = settings.map_err(|error| Declined::new("wamp.error.unavailable", error.to_string()))?;
+        let settings = settings.map_err(|error| Failure::new("wamp.error.unavailable", error.to_string()))?;
         let settings = ServiceSettings { paused, ..settings };
         let patterns: Vec<_> = info.row.patterns.iter().filter_map(|text| rows::read_pattern(text)).collect();
         self.node.set_consumer(&call.realm().name, &name, &patterns, settings.to_bytes(), None).await?;
@@ -280,8 +280,8 @@ impl Admin {
     fn named(
         &self,
         call: &GuestCall,
-        more: impl FnOnce(&mut NamedArguments) -> Result<(), Declined>,
-    ) -> Result<(String, ConsumerInfo), Declined> {
+        more: impl FnOnce(&mut NamedArguments) -> Result<(), Failure>,
+    ) -> Result<(String, ConsumerInfo), Failure> {
         let mut given = call.named("id")?;
         let name = format!("{PREFIX}{}", id(&mut given)?);
         more(&mut given)?;
