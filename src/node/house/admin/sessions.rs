@@ -75,6 +75,10 @@ impl Filter {
 
     fn lets_through(&self, session: &Session) -> bool {
         let identity = &session.identity;
+        // A request is none that anything is kept for.
+        if !session.is_present() && identity.client_id.is_none() {
+            return false;
+        }
         self.protocol.as_deref().is_none_or(|name| session.protocol().name() == name)
             && self.authid.as_deref().is_none_or(|authid| identity.authid == *authid)
             && self.client_id.as_deref().is_none_or(|id| identity.client_id.as_deref() == Some(id))
@@ -159,7 +163,7 @@ impl Room<'_> {
         if let Some(sent_to) = holding.sent_to {
             let lag = self.node.log.fed().saturating_sub(sent_to);
             push("lag", Value::from(lag));
-            let minute = (lag > 0).then(|| self.node.log.minute_of(sent_to + 1)).flatten();
+            let minute = (lag > 0).then(|| self.node.log.minute_from(sent_to + 1)).flatten();
             let at_ms = minute.map(|minute| u64::from(minute) * MS_PER_MINUTE);
             oldest_ms = oldest_ms.into_iter().chain(at_ms).min();
         }
