@@ -5,6 +5,8 @@ mod roles;
 mod table;
 mod users;
 
+use std::io::Write as _;
+
 use clap::{Args, Subcommand};
 
 use super::Failure;
@@ -244,6 +246,7 @@ async fn sessions(link: &mut Link, args: &SessionsArgs) -> Result<Vec<String>, F
     options.push(("order_by", Value::from("bytes")));
     options.push(("limit", Value::from(args.list.limit.unwrap_or(TOP))));
     let answer = call(link, "sessions", vec![Value::map(options)]).await?;
+    warn_of_silence(&answer);
     let entries = answer.get("sessions").and_then(Value::as_list).unwrap_or_default();
     Ok(shown(entries, args.list.json, &table::SESSIONS))
 }
@@ -264,6 +267,7 @@ async fn list(
         options.push(("limit", Value::from((wanted - entries.len() as u64).min(PAGE))));
         options.extend(after.map(|after| ("after", after)));
         let answer = call(link, what, vec![Value::map(options)]).await?;
+        warn_of_silence(&answer);
         entries.extend(answer.get(what).and_then(Value::as_list).unwrap_or_default().iter().cloned());
         after = answer.get("next").cloned();
         if after.is_none() {
@@ -271,6 +275,16 @@ async fn list(
         }
     }
     Ok(shown(&entries, args.json, columns))
+}
+
+/// A list of a cluster may lack what entries have that did not answer.
+fn warn_of_silence(answer: &Value) {
+    let silent = answer.get("unanswered").and_then(Value::as_list).unwrap_or_default();
+    let silent: Vec<&str> = silent.iter().filter_map(Value::as_str).collect();
+    if !silent.is_empty() {
+        // Where nobody reads, the list is as it is all the same.
+        let _ = writeln!(std::io::stderr(), "fennec: warning: without {}, which did not answer", silent.join(", "));
+    }
 }
 
 fn shown(entries: &[Value], as_json: bool, columns: &[table::Column]) -> Vec<String> {

@@ -114,6 +114,8 @@ pub(super) struct Call {
     pub receive_progress: bool,
     pub payload: Payload,
     pub codec: Codec,
+    /// Another entry asks what this one has itself.
+    pub of_entry: bool,
 }
 
 impl Call {
@@ -212,6 +214,7 @@ impl Inbox {
             receive_progress: invocation.receive_progress,
             payload: invocation.payload.to_owned(),
             codec: invocation.codec,
+            of_entry: false,
         })
     }
 }

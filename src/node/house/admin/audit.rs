@@ -64,6 +64,34 @@ pub(in crate::node::house) fn note(node: &Arc<Node>, call: &Call, answer: &Resul
     );
 }
 
+/// The same of a call that another entry has sent on, because something was changed here. `address`, `transport`: where the caller is.
+pub(in crate::node::house) fn note_of_entry(
+    call: &Call,
+    entry: &str,
+    address: &str,
+    transport: &str,
+    answer: &Result<Answer, Failure>,
+) {
+    let what = first_argument(call);
+    if !is_change(call.uri, &what) {
+        return;
+    }
+    tracing::info!(
+        target: "fennec::audit",
+        who = call.caller.authid.as_deref().unwrap_or_default(),
+        role = call.caller.authrole.as_deref().unwrap_or_default(),
+        session = call.caller.session.0,
+        from = address,
+        transport,
+        entry,
+        realm = &*call.key.0,
+        procedure = call.uri,
+        what = what.unwrap_or_default(),
+        outcome = answer.as_ref().map_or_else(|failure| failure.uri, |_| "done"),
+        "audit"
+    );
+}
+
 /// Who asks for the log level without saying one only looks.
 fn is_change(uri: &str, what: &Option<String>) -> bool {
     match uri {

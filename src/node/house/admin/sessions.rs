@@ -123,7 +123,9 @@ impl Room<'_> {
         let order = options.text("order_by")?;
         let realm = self.realm(call)?;
         let mut all = realm.sessions();
-        all.retain(|session| filter.lets_through(session));
+        // Another entry tells of those that are connected there.
+        let is_others = |session: &Session| session.is_elsewhere() || call.of_entry && session.is_mirror();
+        all.retain(|session| !is_others(session) && filter.lets_through(session));
         let (holdings, next) = match order.as_deref() {
             None | Some("session") => {
                 let (page, next) = Page::read(&mut options)?.of(all, |session| session.id.0);
@@ -152,6 +154,9 @@ impl Room<'_> {
         };
         let number = |count: usize| Value::from(count as u64);
         let mut push = |name: &str, value| entry.push((name.to_owned(), value));
+        if let Some(entry) = self.node.house.entry_name().filter(|_| !session.is_mirror()) {
+            push("entry", Value::from(entry));
+        }
         push("connected", Value::Bool(session.is_present()));
         push("subscriptions", number(held.by(session).len()));
         push("outbox_bytes", number(holding.outbox_bytes));
@@ -182,13 +187,16 @@ impl Room<'_> {
                 realm.session(SessionId(id))
             }
         };
-        found.ok_or_else(no_such_session)
+        found.filter(|session| !session.is_elsewhere()).ok_or_else(no_such_session)
     }
 
     pub fn admin_session(&mut self, call: &Call) -> Result<Given, Failure> {
         let mut arguments = Arguments::read(call)?;
         let realm = self.realm(call)?;
         let session = self.named(&realm, &mut arguments)?;
+        if call.of_entry && session.is_mirror() {
+            return Err(no_such_session());
+        }
         arguments.options(&[])?;
         let held = Held::of(&realm, &[&session]);
         let mut entry = self.holding(&held, &Holding::of(session.clone()));

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! MQTT clients and subscriptions over HTTP are sessions as those of WAMP are. A session is there as long as it has a connection:
-//! one that is kept without has left. All of it is of this entry of a cluster alone, events too.
+//! one that is kept without has left. Each entry of a cluster has its own, and tells what happens to those; [`super::view`] makes one of
+//! all.
 
 mod herald;
 mod registrations;
