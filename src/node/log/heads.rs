@@ -9,15 +9,15 @@ use crate::types::event_id::EventId;
 
 /// Segments that are remembered.
 const HEADS_MAX: usize = 16 * 1024;
-/// Segments of before that are remembered, for they were looked up.
-const OLD_MAX: usize = 1024;
+/// Numbers of before that are remembered, for they were looked up.
+const OLD_MAX: usize = 16 * 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Heads {
     recent: Mutex<VecDeque<Head>>,
-    /// By their last numbers.
-    old: Mutex<BTreeMap<u64, Head>>,
+    /// Minutes by number.
+    old: Mutex<BTreeMap<u64, u32>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,24 +40,20 @@ impl Head {
 }
 
 impl Heads {
-    /// A segment was read from the store; it has numbers.
-    pub fn learn(&self, segment: &Segment) {
+    /// What comes from this number on begins with a segment of this minute, as the store says.
+    pub fn learn(&self, number: u64, minute: u32) {
         let mut old = self.old.lock();
         if old.len() >= OLD_MAX {
-            // What is asked for again is the oldest that somebody still wants, and that moves on.
+            // Whoever is furthest behind is looked up again.
             old.pop_first();
         }
-        old.insert(segment.last(), Head::of(segment));
+        old.insert(number, minute);
     }
 
-    /// The event id of a number, if its segment was fed lately or has been looked up.
-    pub fn find(&self, number: u64) -> Option<EventId> {
-        let learned = || {
-            let old = self.old.lock();
-            let (_, head) = old.range(number..).next()?;
-            (head.first <= number).then(|| head.id(number))
-        };
-        self.id_of(number).or_else(learned)
+    /// The minute of what comes from a number on, if that was fed lately or has been looked up.
+    pub fn minute_from(&self, number: u64) -> Option<u32> {
+        let fed = self.id_of(number).map(|id| id.minute);
+        fed.or_else(|| self.old.lock().get(&number).copied())
     }
 
     /// A segment is fed; it has numbers.
@@ -99,8 +95,8 @@ mod tests {
             [None, id(1, 1), id(1, 3), id(2, 1), None, id(4, 2), None]
         );
         assert_eq!(heads.last(), id(4, 2));
-        heads.learn(&Segment { first: 2, count: 2, minute: 9, generator: 7, ..Segment::default() });
-        assert_eq!([1, 3, 4, 5].map(|number| heads.find(number)), [None, id(7, 2), None, id(1, 1)]);
+        heads.learn(3, 7);
+        assert_eq!([1, 3, 4, 5].map(|number| heads.minute_from(number)), [None, Some(7), None, Some(9)]);
         assert_eq!(heads.id_of(3), None, "only what was fed may be told as being there");
     }
 }

@@ -350,16 +350,15 @@ impl Log {
         self.heads.id_of(number)
     }
 
-    /// The minute in which an event was published, if that is known without reading it; else it will be soon, for it is looked up.
-    pub fn minute_of(&self, number: u64) -> Option<u32> {
-        let found = self.heads.find(number).map(|id| id.minute);
+    /// The minute in which the first event from a number on was published, if that is known without reading it; else it will be soon,
+    /// for it is looked up.
+    pub fn minute_from(&self, number: u64) -> Option<u32> {
+        let found = self.heads.minute_from(number);
         if found.is_none() {
             let heads = self.heads.clone();
             let look = move |reader: &mut dyn StoreReader| {
-                if let Some(segment) = reader.segments(number, None, 1).ok().and_then(|found| found.into_iter().next())
-                {
-                    heads.learn(&segment);
-                }
+                let segments = reader.segments(number, None, 1).unwrap_or_default();
+                segments.first().into_iter().for_each(|segment| heads.learn(number, segment.minute));
             };
             // Whoever asks asks again.
             let _ = self.history.ask(Box::new(look));

@@ -75,6 +75,10 @@ impl Filter {
 
     fn lets_through(&self, session: &Session) -> bool {
         let identity = &session.identity;
+        // A request is none that anything is kept for.
+        if !session.is_present() && identity.client_id.is_none() {
+            return false;
+        }
         self.protocol.as_deref().is_none_or(|name| session.protocol().name() == name)
             && self.authid.as_deref().is_none_or(|authid| identity.authid == *authid)
             && self.client_id.as_deref().is_none_or(|id| identity.client_id.as_deref() == Some(id))
@@ -164,7 +168,7 @@ impl Room<'_> {
         if let Some(sent_to) = holding.sent_to {
             let lag = self.node.log.fed().saturating_sub(sent_to);
             push("lag", Value::from(lag));
-            let minute = (lag > 0).then(|| self.node.log.minute_of(sent_to + 1)).flatten();
+            let minute = (lag > 0).then(|| self.node.log.minute_from(sent_to + 1)).flatten();
             let at_ms = minute.map(|minute| u64::from(minute) * MS_PER_MINUTE);
             oldest_ms = oldest_ms.into_iter().chain(at_ms).min();
         }
@@ -174,8 +178,14 @@ impl Room<'_> {
         entry
     }
 
-    /// The session that the first argument names by its id, or by the client id that it has.
+    /// The session that the first argument names by its id, or by the client id that it has, if it is not connected at another entry.
     fn named(&self, realm: &Realm, arguments: &mut Arguments) -> Result<Arc<Session>, Failure> {
+        let found = self.known(realm, arguments)?;
+        if found.is_elsewhere() { Err(no_such_session()) } else { Ok(found) }
+    }
+
+    /// The same, wherever it is connected.
+    fn known(&self, realm: &Realm, arguments: &mut Arguments) -> Result<Arc<Session>, Failure> {
         let found = match arguments.value("session")? {
             Value::Text(client_id) => realm.clients.get(&client_id).map(|client| client.session.clone()),
             value => {
@@ -183,7 +193,7 @@ impl Room<'_> {
                 realm.session(SessionId(id))
             }
         };
-        found.filter(|session| !session.is_elsewhere()).ok_or_else(no_such_session)
+        found.ok_or_else(no_such_session)
     }
 
     pub fn admin_session(&mut self, call: &Call) -> Result<Given, Failure> {
@@ -213,11 +223,12 @@ impl Room<'_> {
     pub fn admin_kick(&mut self, call: &Call) -> Result<Given, Failure> {
         let mut arguments = Arguments::read(call)?;
         let realm = self.realm(call)?;
-        let session = self.named(&realm, &mut arguments)?;
+        let session = self.known(&realm, &mut arguments)?;
         let mut options = arguments.options(&["reason", "message", "forget"])?;
         let forget = options.bool("forget")?.unwrap_or(false);
         let kick = meta::kick_of(&mut options)?;
-        if session.id == call.caller.session {
+        // The log ends a session wherever it is connected; a connection is ended where it is.
+        if session.id == call.caller.session || (session.is_elsewhere() && !forget) {
             return Err(no_such_session());
         }
         let kicked = session.kick(&kick);
