@@ -7,52 +7,24 @@ that the broker reads, `revoked.crl` one with `press` in it.
 """
 
 import os
-import queue
 import shutil
 import ssl
-import threading
 import urllib.request
 from base64 import b64encode
 from types import SimpleNamespace
 
-from autobahn.asyncio.wamp import Session as AutobahnSession
 from autobahn.asyncio.websocket import WampWebSocketClientProtocol
 from autobahn.wamp import auth
-from autobahn.wamp.exception import ApplicationError
-from autobahn.wamp.types import ComponentConfig
 from paho.mqtt.client import MQTTv5, MQTTv311
 
 import wamp
 from device import Device
 from tap import PATIENCE, run, same, scenario
-from wamp import SERIALIZERS, Session, refusal, within
+from wamp import SERIALIZERS, Prover, refusal
 
 FAILED = "wamp.error.authentication_failed"
 NO_METHOD = "wamp.error.no_matching_auth_method"
 SEED = (b"\7" * 32).hex()
-
-
-class Prover(AutobahnSession):
-    """A session that proves itself as the library does it for its components, and checks by what the router proves itself."""
-
-    def __init__(self, **proofs):
-        super().__init__(ComponentConfig("realm1"))
-        self.joined, self.left = wamp.asyncio.Future(), wamp.asyncio.Future()
-        for name, values in proofs.items():
-            self.add_authenticator(auth.create_authenticator(name, **values))
-
-    def on_join(self, details):
-        self.joined.set_result(details)
-
-    def on_leave(self, details):
-        self.left.set_result(details)
-        self.disconnect()
-
-    def onUserError(self, failure, message):
-        """Refusals that are asked for need not be printed."""
-
-    __aenter__ = Session.__aenter__
-    __aexit__ = Session.__aexit__
 
 
 def wires(args):

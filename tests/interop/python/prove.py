@@ -15,7 +15,7 @@ from paho.mqtt.client import MQTTv5, MQTTv311
 
 from device import Device
 from tap import run, same, scenario
-from wamp import connect, refusal, within
+from wamp import Prover, connect, joined, refusal, within
 
 FAILED = "wamp.error.authentication_failed"
 ROLE = "owner"
@@ -42,6 +42,13 @@ async def a_token_is_a_ticket_and_a_method_of_its_own(args):
             same((details.authid, details.authmethod, details.authprovider), ("eve", method, "jwt"))
         for wrong in (token("another secret of the same length....."), token(args.secret, exp=1), "x"):
             same(await refusal(by(wrong)), FAILED)
+
+
+@scenario
+async def the_library_takes_a_token_for_a_ticket(args):
+    proof = Prover(ticket={"authid": "eve", "ticket": token(args.secret)})
+    async with await joined(args, proof) as session:
+        same(session.joined.result().authprovider, "jwt")
 
 
 @scenario

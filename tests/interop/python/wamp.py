@@ -6,10 +6,11 @@ import txaio
 
 txaio.use_asyncio()
 
+import autobahn.asyncio.wamp
 from autobahn.asyncio.rawsocket import WampRawSocketClientFactory
 from autobahn.asyncio.wamp import ApplicationSession
 from autobahn.asyncio.websocket import WampWebSocketClientFactory
-from autobahn.wamp import message
+from autobahn.wamp import auth, message
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer
 from autobahn.wamp.types import ComponentConfig
@@ -85,6 +86,29 @@ class _Subscribe(message.Subscribe):
 
     def marshal_options(self):
         return {**super().marshal_options(), **self.more}
+
+
+class Prover(autobahn.asyncio.wamp.Session):
+    """A session that proves itself as the library does it for its components, and checks by what the router proves itself."""
+
+    def __init__(self, **proofs):
+        super().__init__(ComponentConfig("realm1"))
+        self.joined, self.left = asyncio.Future(), asyncio.Future()
+        for name, values in proofs.items():
+            self.add_authenticator(auth.create_authenticator(name, **values))
+
+    def on_join(self, details):
+        self.joined.set_result(details)
+
+    def on_leave(self, details):
+        self.left.set_result(details)
+        self.disconnect()
+
+    def onUserError(self, failure, message):
+        """Refusals that are asked for need not be printed."""
+
+    __aenter__ = Session.__aenter__
+    __aexit__ = Session.__aexit__
 
 
 async def connect(args, realm="realm1", tls=None, headers=None, **joining):
