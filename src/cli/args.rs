@@ -11,6 +11,7 @@ use super::cluster::ClusterCommand;
 use super::config::{Flag, Sources};
 use super::import::ImportCommand;
 use super::node::NodeArgs;
+use super::role::RoleCommand;
 use super::service::ServiceArgs;
 use super::store::StoreCommand;
 use super::uplink::UplinkCommand;
@@ -37,6 +38,9 @@ pub(super) enum Command {
     /// Add, change, list and remove users in the file that the configuration names
     #[command(subcommand)]
     User(UserCommand),
+    /// List roles and what they may do, and change that in the file that the configuration names
+    #[command(subcommand)]
+    Role(RoleCommand),
     /// Turn the configuration of another broker into one of this
     #[command(subcommand)]
     Import(ImportCommand),

@@ -45,6 +45,7 @@ mod pub_;
 mod read_log;
 mod register;
 mod reload;
+mod role;
 mod serve;
 mod service;
 mod stop;
@@ -144,6 +145,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         Command::CheckConfig(args) => check_config::run(args),
         Command::HashPassword(args) => hash_password::run(args),
         Command::User(command) => user::run(command),
+        Command::Role(command) => role::run(command),
         Command::Import(command) => import::run(command),
         Command::Pub(args) => pub_::run(args),
         Command::Sub(args) => sub::run(args),

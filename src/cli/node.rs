@@ -36,6 +36,7 @@ use crate::cluster::promises::PromiseFile;
 use crate::cluster::status::{NodeStatus, Status};
 use crate::cluster::sync::SyncLimits;
 use crate::cluster::tls::LinkTls;
+use crate::cluster::view;
 use crate::http::MoreMetrics;
 use crate::http::bare::{self, Sights};
 use crate::mqtt::mirror;
@@ -358,6 +359,7 @@ impl Process {
         let beside = self.exchange(node, &broker_node).map_err(failed)?;
         let syncs = self.plan.cluster.nodes_of(Role::Sync).cloned().collect();
         fresh::run(node.clone(), syncs, &broker_node, &self.mesh).map_err(failed)?;
+        view::open(node.clone(), &broker_node, &self.mesh);
         let place = self.board.place(node);
         place.clear();
         let handle = process::run_entry(entry, inbox, &self.mesh, self.clock_fn(), (linked, beside), &place, take_up);

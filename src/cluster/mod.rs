@@ -16,6 +16,7 @@
 //!    side's outbox fills. No role ever waits for another: `send` returns at once, so nothing can wait in a circle.
 //! 7. Entries tell each other what their clients want and offer ([`interest`]) and send each other the calls, and the events that do
 //!    not go by the log.
+//!    What clients ask of all sessions, subscriptions and registrations they ask each other ([`view`]).
 //! 8. Whoever has the key may [`ask`] a process how it is, without being one of them: [`status`], which each role leaves on a
 //!    [`board`] while it works, so that one that hangs can be told from one that is well.
 //! 9. What is old goes from all storages alike ([`retention`]).
@@ -51,3 +52,4 @@ pub mod sync;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod view;

@@ -11,7 +11,10 @@ const SPARE_MAX: usize = 64;
 /// caller): what was promised first is kept, as Mosquitto does.
 #[derive(Debug)]
 pub struct Backlog {
-    queue: VecDeque<Owed>,
+    /// Each with the time of its arrival, in milliseconds.
+    queue: VecDeque<(u64, Owed)>,
+    /// That of what was taken last.
+    taken_ms: u64,
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
@@ -20,7 +23,7 @@ pub struct Backlog {
 impl Backlog {
     /// An empty backlog of at most `messages_max` events and `bytes_max` bytes.
     pub fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+        Self { queue: VecDeque::new(), taken_ms: 0, bytes: 0, messages_max, bytes_max }
     }
 
     pub fn len(&self) -> usize {
@@ -49,25 +52,31 @@ impl Backlog {
     }
 
     /// Appends an event; gives it back when the backlog is full.
-    pub fn push(&mut self, owed: Owed) -> Result<(), Owed> {
+    pub fn push(&mut self, owed: Owed, now_ms: u64) -> Result<(), Owed> {
         let bytes = owed.bytes();
         let full = self.queue.len() >= self.messages_max || (self.bytes + bytes > self.bytes_max && !self.is_empty());
         if full {
             return Err(owed);
         }
         self.bytes += bytes;
-        self.queue.push_back(owed);
+        self.queue.push_back((now_ms, owed));
         Ok(())
     }
 
     /// The oldest event.
     pub fn front(&self) -> Option<&Owed> {
-        self.queue.front()
+        self.queue.front().map(|(_, owed)| owed)
+    }
+
+    /// When the oldest event came, in milliseconds.
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.queue.front().map(|(at_ms, _)| *at_ms)
     }
 
     /// Takes the oldest event.
     pub fn pop(&mut self) -> Option<Owed> {
-        let owed = self.queue.pop_front()?;
+        let (at_ms, owed) = self.queue.pop_front()?;
+        self.taken_ms = at_ms;
         self.bytes -= owed.bytes();
         if self.queue.is_empty() && self.queue.capacity() > SPARE_MAX {
             self.queue = VecDeque::new();
@@ -78,7 +87,7 @@ impl Backlog {
     /// Puts the event back that was taken last, for it could not be sent now. It was promised, so the bounds do not ask again.
     pub fn put_back(&mut self, owed: Owed) {
         self.bytes += owed.bytes();
-        self.queue.push_front(owed);
+        self.queue.push_front((self.taken_ms, owed));
     }
 
     /// Forgets everything; tells how many events that were.

@@ -53,6 +53,16 @@ fn place(path: &str) -> Option<Place> {
         ("durables", None) => things(&[("GET", "fennec.admin.durables")], "GET"),
         ("durables", Some(name)) => thing(&[("DELETE", "fennec.admin.durable_delete")], "DELETE", name),
         ("users", None) => things(&[("GET", "fennec.admin.user.list"), ("POST", "fennec.admin.user.add")], "GET, POST"),
+        ("users", Some(rest)) if rest.ends_with("/role") => {
+            thing(&[("PUT", "fennec.admin.user.role")], "PUT", rest.trim_end_matches("/role"))
+        }
+        ("roles", None) => things(&[("GET", "fennec.admin.role.list"), ("POST", "fennec.admin.role.add")], "GET, POST"),
+        ("roles", Some(rest)) => match rest.rsplit_once('/') {
+            Some((name, "allow")) => thing(&[("PUT", "fennec.admin.role.allow")], "PUT", name),
+            Some((name, "deny")) => thing(&[("PUT", "fennec.admin.role.deny")], "PUT", name),
+            Some((name, "clear")) => thing(&[("PUT", "fennec.admin.role.clear")], "PUT", name),
+            _ => thing(&[("DELETE", "fennec.admin.role.remove")], "DELETE", rest),
+        },
         ("users", Some(name)) => {
             let methods = &[("PUT", "fennec.admin.user.passwd"), ("DELETE", "fennec.admin.user.remove")];
             thing(methods, "PUT, DELETE", name)
@@ -101,8 +111,8 @@ fn option(procedure: &str, name: &str, text: String) -> Value {
         matches!(procedure, "fennec.admin.sessions" | "fennec.admin.subscriptions" | "fennec.admin.registrations");
     let number = name == "limit" || (name == "after" && numbers);
     match (name, text.as_str()) {
-        ("connected", "true" | "1") => Value::Bool(true),
-        ("connected", "false" | "0") => Value::Bool(false),
+        ("connected" | "forget", "true" | "1") => Value::Bool(true),
+        ("connected" | "forget", "false" | "0") => Value::Bool(false),
         _ if number => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
         _ => Value::from(text),
     }
@@ -114,7 +124,9 @@ impl Visit {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut asked = read(request.method(), request.uri().path(), &query)?;
         let visitor = self.identify(request.headers()).await?;
-        if request.method() == Method::PUT || asked.procedure == "fennec.admin.user.add" {
+        if request.method() == Method::PUT
+            || matches!(asked.procedure, "fennec.admin.user.add" | "fennec.admin.role.add")
+        {
             let body = self.read_json(request).await?;
             asked.args.push(options_of(&body)?);
         }

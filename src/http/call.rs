@@ -222,8 +222,11 @@ fn status(uri: &str) -> StatusCode {
         "fennec.error.condition_failed"
         | "fennec.error.conflict"
         | "fennec.error.not_held"
+        | "fennec.error.role_exists"
         | "fennec.error.user_exists" => StatusCode::CONFLICT,
         "fennec.error.no_such_durable"
+        | "fennec.error.no_such_permission"
+        | "fennec.error.no_such_role"
         | "fennec.error.no_such_user"
         | "fennec.error.no_such_value"
         | "wamp.error.no_such_session"

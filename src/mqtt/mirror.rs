@@ -22,8 +22,10 @@ use crate::store::StoreReader;
 pub fn load(node: &Arc<Node>, reader: &mut dyn StoreReader) -> Result<usize, RestoreError> {
     let mut count = 0;
     each_row(reader, rows::SESSION, |key, value| {
-        if let Some((realm, restored)) = session_of(node, key, rows::decode(value.0, value.1)?) {
-            realm.clients.mirror(node, &realm, restored);
+        let row: SessionRow = rows::decode(value.0, value.1)?;
+        let elsewhere = row.connection.is_some_and(|(at, _)| node.is_elsewhere(Some(at)));
+        if let Some((realm, restored)) = session_of(node, key, row) {
+            realm.clients.mirror(node, &realm, restored, elsewhere);
             count += 1;
         }
         Ok(())
@@ -74,7 +76,9 @@ fn follow_session(
             realm.clients.surrender(node, &realm, &client_id, created);
         }
         // A connection here makes its session itself when it is told that it has it.
-        None if elsewhere || is_away => realm.clients.mirror(node, &realm, restored),
+        None if elsewhere || is_away => realm.clients.mirror(node, &realm, restored, elsewhere),
+        // Who gets the connection here looks where it was.
+        Some(client) if client.is_mirror() && (elsewhere || is_away) => client.set_elsewhere(elsewhere),
         _ => {}
     }
     Ok(())

@@ -206,6 +206,12 @@ impl Clients {
         inner.by_id.get(client_id).is_some_and(|client| client.session.mailbox().online().is_some())
     }
 
+    /// Whether the log knows the session of a client id.
+    pub fn is_logged(&self, client_id: &str) -> bool {
+        let inner = self.inner.lock();
+        inner.by_id.get(client_id).is_some_and(|client| client.record.lock().logged.is_some())
+    }
+
     /// Whether a CONNECT has to go through the log ([`Clients::enter`]): because of the session that it asks for, or of the one
     /// whose place that takes.
     pub fn must_enter(&self, connecting: &Connecting) -> bool {

@@ -30,6 +30,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::link::Link;
 use super::peers::{Hold, Peers};
@@ -60,6 +61,8 @@ pub struct Mailbox {
     log: Option<Box<Readers>>,
     /// Keep QoS 1 and 2 for a session that is offline.
     pub keeps: bool,
+    /// The time, in milliseconds, to be read; 0: not known.
+    pub clock_ms: Arc<AtomicU64>,
 }
 
 /// The connection that a session has at the moment.
@@ -111,6 +114,7 @@ impl Mailbox {
             held: None,
             log: None,
             keeps,
+            clock_ms: Arc::default(),
         }
     }
 

@@ -289,7 +289,8 @@ impl Node {
         let limits = &self.limits;
         let backlog_bytes = usize::try_from(limits.backlog_bytes_max).unwrap_or(usize::MAX);
         let backlog = Backlog::new(limits.backlog_messages_max, backlog_bytes);
-        let mailbox = Mailbox::new(Outbox::new(limits.outbox_bytes_max), backlog, keeps);
+        let mut mailbox = Mailbox::new(Outbox::new(limits.outbox_bytes_max), backlog, keeps);
+        mailbox.clock_ms = self.house.clock_ms();
         Arc::new(Session::new(id, identity, wire, mailbox))
     }
 

@@ -165,21 +165,29 @@ impl Realm {
         patterns: impl IntoIterator<Item = (&'a TopicPattern, Option<&'a str>)>,
     ) {
         let mut reach = self.reach.write();
-        patterns.into_iter().for_each(|(pattern, group)| reach.set(peer, pattern, group, wanted));
+        let mut tells = false;
+        for (pattern, group) in patterns {
+            tells |= Herald::may_tell(pattern);
+            reach.set(peer, pattern, group, wanted);
+        }
         drop(reach);
-        self.reach_has_changed();
+        self.reach_has_changed(tells);
     }
 
     /// Another entry begins or ends to want everything.
     pub(super) fn set_reach_everything(&self, peer: PeerId, wanted: bool) {
         self.reach.write().set_everything(peer, wanted);
-        self.reach_has_changed();
+        self.reach_has_changed(true);
     }
 
-    fn reach_has_changed(&self) {
+    /// `tells`: others hear of sessions and the like than before.
+    fn reach_has_changed(&self, tells: bool) {
         let mut broker = self.broker.write();
         broker.touch();
         self.changed(&broker);
+        if tells {
+            self.herald.look(&broker, &self.reach.read());
+        }
     }
 
     /// Has it noted from now on which patterns are subscribed to.
@@ -273,24 +281,43 @@ impl Realm {
         Subscribed { id, existed, created }: Subscribed,
     ) {
         self.changed(broker);
-        if !existed {
+        if existed {
+            return;
+        }
+        // What a session has at another entry is told there.
+        if !self.is_mirror(session) {
+            let created = created && !(broker.variant(id).is_plain() && self.reach.read().has(pattern));
             self.herald.subscribed(&self.name, broker, session, id, created);
-            self.herald.look(broker, pattern);
+        }
+        self.look_who_hears(broker, pattern);
+    }
+
+    fn is_mirror(&self, session: SessionId) -> bool {
+        self.peers.are_open() && self.session(session).is_some_and(|session| session.is_mirror())
+    }
+
+    /// The subscribers of a pattern are others.
+    fn look_who_hears(&self, broker: &Broker<Arc<Session>>, pattern: &TopicPattern) {
+        if Herald::may_tell(pattern) {
+            self.herald.look(broker, &self.reach.read());
         }
     }
 
-    /// A session was unsubscribed just now, if it was subscribed.
+    /// A session was unsubscribed just now, if it was subscribed. `plain`: not from a variant of the pattern.
     fn has_unsubscribed(
         &self,
         broker: &Broker<Arc<Session>>,
         session: SessionId,
-        pattern: &TopicPattern,
+        (pattern, plain): (&TopicPattern, bool),
         removed: Option<Unsubscribed>,
     ) {
         self.changed(broker);
         if let Some(Unsubscribed { id, deleted }) = removed {
-            self.herald.look(broker, pattern);
-            self.herald.unsubscribed(&self.name, broker, session, id, deleted);
+            self.look_who_hears(broker, pattern);
+            if !self.is_mirror(session) {
+                let deleted = deleted && !(plain && self.reach.read().has(pattern));
+                self.herald.unsubscribed(&self.name, broker, session, id, deleted);
+            }
         }
     }
 
@@ -304,7 +331,7 @@ impl Realm {
     ) -> Option<Unsubscribed> {
         let mut broker = self.broker.write();
         let removed = broker.unsubscribe(pattern, group, session.id);
-        self.has_unsubscribed(&broker, session.id, pattern, removed);
+        self.has_unsubscribed(&broker, session.id, (pattern, true), removed);
         let mut mailbox = session.mailbox();
         if let Some(removed) = removed {
             mailbox.subscriptions.remove(&removed.id);
@@ -386,9 +413,10 @@ impl Realm {
     ) -> Option<Unsubscribed> {
         // One that is of the past alone is nobody else's.
         let pattern = broker.pattern(id).filter(|_| !broker.is_past(id)).cloned();
+        let plain = broker.variant(id).is_plain();
         let removed = broker.unsubscribe_id(id, session);
         match pattern {
-            Some(pattern) => self.has_unsubscribed(broker, session, &pattern, removed),
+            Some(pattern) => self.has_unsubscribed(broker, session, (&pattern, plain), removed),
             None => self.changed(broker),
         }
         removed
@@ -423,6 +451,11 @@ impl Realm {
         self.broker.read().subscribers(id)
     }
 
+    /// How many of the sessions that have a subscription count.
+    pub(super) fn count_subscribers(&self, id: SubscriptionId, counts: impl Fn(&Session) -> bool) -> usize {
+        self.broker.read().count(id, |session| counts(session))
+    }
+
     /// The members of a shared subscription, and how they want its events.
     pub(super) fn share_members(&self, key: &GroupKey) -> Vec<(Arc<Session>, Options)> {
         self.broker.read().share_members(key)
@@ -453,7 +486,7 @@ impl Realm {
         let mut broker = self.broker.write();
         for (pattern, group) in all {
             let removed = broker.unsubscribe(pattern, group, session);
-            self.has_unsubscribed(&broker, session, pattern, removed);
+            self.has_unsubscribed(&broker, session, (pattern, true), removed);
         }
     }
 

@@ -101,6 +101,8 @@ pub struct Session {
     pub(super) mirrored: AtomicBool,
     /// It has a connection, as far as others have been told.
     present: AtomicBool,
+    /// It has its connection at another entry now, as far as the log has told.
+    elsewhere: AtomicBool,
     /// Where its client is, or was last.
     origin: Mutex<Origin>,
     /// What else is told of it as long as it has a connection ([`super::house`]).
@@ -136,6 +138,7 @@ impl Session {
             away: AtomicBool::new(false),
             mirrored: AtomicBool::new(false),
             present: AtomicBool::new(false),
+            elsewhere: AtomicBool::new(false),
             extra: Mutex::default(),
             mailbox: Mutex::new(mailbox),
             holds: AtomicBool::new(false),
@@ -174,6 +177,21 @@ impl Session {
     /// Whether it was before.
     pub(super) fn set_present(&self, present: bool) -> bool {
         self.present.swap(present, Ordering::AcqRel)
+    }
+
+    /// Whether it has its connection at another entry of the cluster now, and not only had it there last.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere.load(Ordering::Acquire)
+    }
+
+    /// Whether it was before.
+    pub(crate) fn set_elsewhere(&self, elsewhere: bool) -> bool {
+        self.elsewhere.swap(elsewhere, Ordering::AcqRel)
+    }
+
+    /// Whether its connection is, or was last, at another entry of the cluster.
+    pub(super) fn is_mirror(&self) -> bool {
+        self.mirrored.load(Ordering::Acquire)
     }
 
     /// Where its client is, or was last.

@@ -97,6 +97,12 @@ pub enum Command {
         name: String,
         what: Box<Consume>,
     },
+    /// Somebody who runs the broker ends an MQTT session, with all that it is owed, unless its client id has another by now.
+    EndSession {
+        realm: String,
+        client_id: String,
+        session: u64,
+    },
 }
 
 /// What becomes of a consumer of the log: something of the broker's own that reads events and passes them on to elsewhere.

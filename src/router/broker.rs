@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::index::Index;
 use super::interest::Wanted;
+use super::stable;
 use crate::types::event::Qos;
 use crate::types::fields::Fields;
 use crate::types::ids::{SessionId, SubscriptionId};
@@ -81,6 +82,18 @@ impl Variant {
     /// It is the plain one.
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The id that it has in a cluster with this pattern, unless that is `taken`.
+    fn shared_id(&self, pattern: &TopicPattern, taken: impl Fn(u64) -> bool) -> u64 {
+        let filter = self.filter.as_ref().map(|filter| filter.text());
+        let texts =
+            [filter.as_deref(), self.name.as_deref().map(str::as_bytes), self.node_key.as_deref().map(str::as_bytes)];
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for (kind, text) in [b"filter", b"name  ", b"node  "].into_iter().zip(texts) {
+            parts.extend(text.map(|text| [kind.as_slice(), text]).into_iter().flatten());
+        }
+        stable::id(pattern, &parts, taken)
     }
 }
 
@@ -172,7 +185,8 @@ impl<S: Subscriber> Broker<S> {
         self.version += 1;
     }
 
-    /// Has changes noted from now on, for [`Broker::take_changed`]; all that there are so far are.
+    /// This is one of several entries. Changes are noted from now on, for [`Broker::take_changed`]; all that there are so far are.
+    /// New subscriptions have ids that are the same at all entries.
     pub fn watch(&mut self) {
         if self.changed.is_none() {
             self.changed = Some(self.by_id.values().cloned().collect());
@@ -259,13 +273,12 @@ impl<S: Subscriber> Broker<S> {
     fn subscription(&mut self, pattern: &TopicPattern) -> &mut Subscription<S> {
         self.version += 1;
         self.note_change(pattern);
-        let last_id = &mut self.last_id;
-        let by_id = &mut self.by_id;
+        let (last_id, by_id, shared) = (&mut self.last_id, &mut self.by_id, self.changed.is_some());
         self.index.get_or_insert_with(pattern, || {
-            *last_id += 1;
-            by_id.insert(SubscriptionId(*last_id), pattern.clone());
+            let id = new_id(last_id, by_id, shared.then_some((pattern, &Variant::default())));
+            by_id.insert(id, pattern.clone());
             Subscription {
-                id: SubscriptionId(*last_id),
+                id,
                 created_ms: 0,
                 wanted: 0,
                 subscribers: Vec::new(),
@@ -286,8 +299,8 @@ impl<S: Subscriber> Broker<S> {
         let created = known.is_none();
         let at = known.unwrap_or(subscription.variants.len());
         if created {
-            self.last_id += 1;
-            let id = SubscriptionId(self.last_id);
+            let shared = self.changed.is_some().then_some((pattern, variant));
+            let id = new_id(&mut self.last_id, &self.by_id, shared);
             self.by_id.insert(id, pattern.clone());
             self.variants.insert(id, variant.clone());
             let (created_ms, variant) = (self.now_ms, variant.clone());
@@ -311,8 +324,7 @@ impl<S: Subscriber> Broker<S> {
 
     /// An id for a subscription of one session that gets no events from here, only what the session reads of the past.
     pub fn subscribe_past(&mut self, pattern: &TopicPattern, variant: &Variant) -> SubscriptionId {
-        self.last_id += 1;
-        let id = SubscriptionId(self.last_id);
+        let id = new_id(&mut self.last_id, &self.by_id, None);
         self.by_id.insert(id, pattern.clone());
         self.past.insert(id);
         if !variant.is_plain() {
@@ -419,6 +431,23 @@ impl<S: Subscriber> Broker<S> {
         });
         route.finish()
     }
+}
+
+/// An id that is free; what is `shared` with other entries gets there the same.
+fn new_id(
+    last_id: &mut u64,
+    by_id: &HashMap<SubscriptionId, TopicPattern>,
+    shared: Option<(&TopicPattern, &Variant)>,
+) -> SubscriptionId {
+    let taken = |id| by_id.contains_key(&SubscriptionId(id));
+    if let Some((pattern, variant)) = shared {
+        return SubscriptionId(variant.shared_id(pattern, taken));
+    }
+    *last_id += 1;
+    while taken(*last_id) {
+        *last_id += 1;
+    }
+    SubscriptionId(*last_id)
 }
 
 impl<S> Subscription<S> {

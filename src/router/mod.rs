@@ -16,3 +16,4 @@ pub mod output;
 pub mod retained;
 pub mod rules;
 pub mod shard;
+mod stable;

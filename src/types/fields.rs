@@ -35,6 +35,11 @@ impl Fields {
         value.as_map().is_some().then_some(Self(value))
     }
 
+    /// As a JSON text that [`Fields::parse`] reads.
+    pub fn text(&self) -> Vec<u8> {
+        self.0.to_bytes(Format::Json)
+    }
+
     /// Whether an event with this payload has the fields.
     pub fn hold(&self, payload: PayloadRef<'_>) -> bool {
         self.any() && !payload.is_empty() || self.are_in(&Documents::of(payload))

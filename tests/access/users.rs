@@ -20,6 +20,10 @@ name = "admin"
 action = "call"
 uri = "fennec.admin.user."
 match = "prefix"
+[[role.permissions]]
+action = "call"
+uri = "fennec.admin.role."
+match = "prefix"
 "##;
 
 fn user(folder: &Path, arguments: &[&str], password: &str) -> (Option<i32>, String) {
@@ -170,4 +174,47 @@ fn procedures_do_what_the_command_does() {
     assert_eq!(root.ask(&call(6, "remove", r#"["ann"]"#)), "ok");
     assert_eq!(root.ask(&call(7, "remove", r#"["ann"]"#)), "fennec.error.no_such_user");
     assert!(!is_let_in(&broker, "ann", "two"));
+}
+
+#[test]
+fn roles_and_permissions_change_by_command_and_from_afar_while_the_broker_runs() {
+    let (_kept, path) = folder(&[("fennec.toml", CONFIG), ("users.toml", "")]);
+    let config = path.join("fennec.toml");
+    let role = |arguments: &[&str]| {
+        let all = [&["role"], arguments, &["--config", config.to_str().expect("a path")]].concat();
+        let output = run(&all, "");
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
+    };
+    let done = (Some(0), String::new());
+    assert_eq!(role(&["add", "sensor"]), done);
+    assert_eq!(role(&["add", "sensor"]).0, Some(2));
+    assert_eq!(role(&["allow", "nobody", "publish", "a"]).0, Some(2));
+    assert_eq!(role(&["allow", "sensor", "publish", "a/#/b"]).0, Some(2), "the broker would refuse that");
+    assert_eq!(role(&["allow", "sensor", "publish,subscribe", "a/#"]), done);
+    add(&path, "root", "admin", "two");
+    add(&path, "s1", "sensor", "one");
+    let broker = Broker::start(&path);
+    let mut s1 = come_in(&broker, "s1", "one");
+    assert_eq!([s1.publish("a/x", false), s1.publish("b/x", false)], [0x10, 0x87]);
+    let mut root = broker.wamp(Some(("root", "two")));
+    let call = |number: u32, what: &str, args: &str| format!(r#"[48,{number},{{}},"fennec.admin.{what}",{args}]"#);
+    assert_eq!(root.ask(&call(1, "role.allow", r#"["sensor"],{"action":"publish","topic":"b/#"}"#)), "ok");
+    let mut s1 = come_in(&broker, "s1", "one");
+    assert_eq!([s1.publish("a/x", false), s1.publish("b/x", false)], [0x10, 0x10], "it holds when it is answered");
+    assert_eq!(root.ask(&call(2, "role.deny", r#"["sensor"],{"action":["publish"],"topic":"a/#"}"#)), "ok");
+    let mut s1 = come_in(&broker, "s1", "one");
+    assert_eq!([s1.publish("a/x", false), s1.subscribe("a/x")], [0x87, 0]);
+    let nothing = call(3, "role.clear", r#"["sensor"],{"action":"register","topic":"a/#"}"#);
+    assert_eq!(root.ask(&nothing), "fennec.error.no_such_permission");
+    assert_eq!(root.ask(&call(4, "role.remove", r#"["sensor"]"#)), "wamp.error.invalid_argument", "s1 has it");
+    assert_eq!(root.ask(&call(5, "user.role", r#"["s1"],{"role":"device"}"#)), "ok");
+    let mut s1 = come_in(&broker, "s1", "one");
+    assert_eq!([s1.publish("home/s1/x", false), s1.publish("b/x", false)], [0x10, 0x87]);
+    assert_eq!(root.ask(&call(6, "role.remove", r#"["sensor"]"#)), "ok");
+    assert_eq!(
+        root.ask(&call(7, "role.allow", r#"["sensor"],{"action":"call","uri":"a"}"#)),
+        "fennec.error.no_such_role"
+    );
+    let listed = role(&["list"]).1;
+    assert!(listed.contains("device\tallow\tpublish,subscribe\thome/%u/#\n") && !listed.contains("sensor"), "{listed}");
 }

@@ -60,11 +60,25 @@ impl Cluster {
         Self::start_via(limit, silence, |_, _, port| port)
     }
 
+    /// The same; `config`: what is in the configuration of all entries, too.
+    pub fn start_configured(limit: Duration, config: &str) -> Cluster {
+        Self::start_as(limit, SILENCE, config, |_, _, port| port)
+    }
+
     /// The same with something between the nodes: `via(from, to, port)` is the port at which `from` finds `to`, which listens on
     /// `port`.
     pub fn start_via(
         limit: Duration,
         silence: Duration,
+        via: impl FnMut(&'static str, &'static str, u16) -> u16,
+    ) -> Cluster {
+        Self::start_as(limit, silence, "", via)
+    }
+
+    fn start_as(
+        limit: Duration,
+        silence: Duration,
+        config: &str,
         mut via: impl FnMut(&'static str, &'static str, u16) -> u16,
     ) -> Cluster {
         static TURN: Mutex<()> = Mutex::new(());
@@ -72,7 +86,7 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = free_ports(21);
         let file = |name: &str| folder.path().join(name);
-        std::fs::write(file("fennec.toml"), CONFIG).expect("the configuration is written");
+        std::fs::write(file("fennec.toml"), [CONFIG, config].concat()).expect("the configuration is written");
         let entries = [0, 1, 2].map(|at: usize| Ports { mqtt: ports[at], http: ports[3 + at] });
         let roles = [("entry", ENTRIES), ("ndb", STORAGES), ("sync", SYNCS)];
         let mut metrics = BTreeMap::new();

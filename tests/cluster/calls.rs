@@ -18,14 +18,14 @@ const POLL: Duration = Duration::from_millis(20);
 const SECONDS: Duration = Duration::from_secs(30);
 
 /// A WAMP session over WebSocket, in JSON.
-struct Wamp {
+pub struct Wamp {
     socket: WebSocket<TcpStream>,
-    id: u64,
+    pub id: u64,
     requests: u64,
 }
 
 impl Wamp {
-    fn join(ports: Ports) -> Wamp {
+    pub fn join(ports: Ports) -> Wamp {
         let stream = TcpStream::connect(("127.0.0.1", ports.http)).expect("the entry listens");
         stream.set_read_timeout(Some(LIMIT)).expect("a deadline");
         let mut request = format!("ws://127.0.0.1:{}/ws", ports.http).into_client_request().expect("a request");
@@ -42,13 +42,13 @@ impl Wamp {
         wamp
     }
 
-    fn say(&mut self, message: Value) {
+    pub fn say(&mut self, message: Value) {
         // If the connection is over, the next that is heard tells.
         let _ = self.socket.send(Message::text(message.to_string()));
     }
 
     /// The next message; `None`: the connection is over. It must come in time.
-    fn hear(&mut self) -> Option<Value> {
+    pub fn hear(&mut self) -> Option<Value> {
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).expect("JSON")),
@@ -62,13 +62,27 @@ impl Wamp {
         }
     }
 
-    fn next_request(&mut self) -> u64 {
+    /// The next message, if one comes within this time.
+    pub fn hear_within(&mut self, time: Duration) -> Option<Value> {
+        self.socket.get_ref().set_read_timeout(Some(time)).expect("a deadline");
+        let heard = loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => break Some(serde_json::from_str(&text).expect("JSON")),
+                Ok(_) => {}
+                Err(_) => break None,
+            }
+        };
+        self.socket.get_ref().set_read_timeout(Some(LIMIT)).expect("a deadline");
+        heard
+    }
+
+    pub fn next_request(&mut self) -> u64 {
         self.requests += 1;
         self.requests
     }
 
     /// REGISTERED, or the URI of the error.
-    fn register(&mut self, procedure: &str, options: Value) -> Result<u64, String> {
+    pub fn register(&mut self, procedure: &str, options: Value) -> Result<u64, String> {
         let request = self.next_request();
         self.say(json!([64, request, options, procedure]));
         let answer = self.hear().expect("an answer");
@@ -78,14 +92,14 @@ impl Wamp {
         }
     }
 
-    fn begin_call(&mut self, procedure: &str, options: Value, args: Value) -> u64 {
+    pub fn begin_call(&mut self, procedure: &str, options: Value, args: Value) -> u64 {
         let request = self.next_request();
         self.say(json!([48, request, options, procedure, args, {"key": "ü"}]));
         request
     }
 
     /// The next RESULT or ERROR of a call.
-    fn answer(&mut self, request: u64) -> Value {
+    pub fn answer(&mut self, request: u64) -> Value {
         let answer = self.hear().expect("an answer");
         let of = if answer[0] == 50 { &answer[1] } else { &answer[2] };
         assert_eq!(of, request, "{answer}");

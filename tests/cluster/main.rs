@@ -30,6 +30,7 @@ mod lost;
 mod members;
 mod pauses;
 mod people;
+mod presence;
 #[path = "../crash/promises.rs"]
 mod promises;
 mod proxy;

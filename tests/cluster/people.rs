@@ -35,8 +35,12 @@ pub struct Guest {
 
 impl World {
     pub fn start() -> Self {
+        Self::of(Cluster::start(LIMIT))
+    }
+
+    pub fn of(cluster: Cluster) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        Self { cluster: Cluster::start(LIMIT), runtime: runtime.expect("threads") }
+        Self { cluster, runtime: runtime.expect("threads") }
     }
 
     /// What comes of this, which must come.

@@ -1,8 +1,11 @@
 //! `fennec admin`: a running broker, by its procedures `fennec.admin.*`.
 
 mod offer;
+mod roles;
 mod table;
 mod users;
+
+use std::io::Write as _;
 
 use clap::{Args, Subcommand};
 
@@ -14,6 +17,7 @@ use super::lines::print_lines;
 use crate::types::value::Value;
 
 pub(super) use offer::offer;
+use roles::RolesCommand;
 use users::UsersCommand;
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +41,9 @@ pub(super) enum AdminCommand {
     /// List, add and remove users, and give them passwords
     #[command(subcommand)]
     Users(UsersCommand),
+    /// List roles and what they may do, and change that in the broker's file
+    #[command(subcommand)]
+    Roles(RolesCommand),
     /// Tell or change what is logged
     LogLevel(LogLevelArgs),
     /// Have the broker read its files again, as it does on SIGHUP
@@ -126,6 +133,9 @@ pub(super) struct KickArgs {
     /// What the client is told, for people
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
+    /// End the session of an MQTT client, too, connected or not: its subscriptions go, and what waits for it
+    #[arg(long)]
+    forget: bool,
     #[command(flatten)]
     connect: ConnectArgs,
 }
@@ -155,6 +165,7 @@ impl AdminCommand {
             Self::Durables(DurablesCommand::List(args)) => &args.connect,
             Self::Durables(DurablesCommand::Delete(args)) => &args.connect,
             Self::Users(command) => command.connect(),
+            Self::Roles(command) => command.connect(),
             Self::LogLevel(args) => &args.connect,
             Self::Reload(args) => &args.connect,
         }
@@ -191,6 +202,7 @@ async fn answer(link: &mut Link, command: &AdminCommand) -> Result<Vec<String>, 
             call(link, "durable_delete", vec![args.name.as_str().into()]).await.map(|_| Vec::new())
         }
         AdminCommand::Users(command) => users::answer(link, command).await,
+        AdminCommand::Roles(command) => roles::answer(link, command).await,
         AdminCommand::LogLevel(args) => {
             let filter = args.filter.as_deref().map(Value::from).into_iter().collect();
             let answer = call(link, "log_level", filter).await?;
@@ -216,7 +228,7 @@ fn session(typed: &str) -> Value {
 async fn kick(link: &mut Link, args: &KickArgs) -> Result<Vec<String>, Failure> {
     let said = [("reason", &args.reason), ("message", &args.message)];
     let said = said.into_iter().filter_map(|(name, text)| Some((name, Value::from(text.as_deref()?))));
-    let options = Value::map(said);
+    let options = Value::map(said.chain(args.forget.then_some(("forget", Value::Bool(true)))));
     call(link, "kick", vec![session(&args.session), options]).await.map(|_| Vec::new())
 }
 
@@ -234,6 +246,7 @@ async fn sessions(link: &mut Link, args: &SessionsArgs) -> Result<Vec<String>, F
     options.push(("order_by", Value::from("bytes")));
     options.push(("limit", Value::from(args.list.limit.unwrap_or(TOP))));
     let answer = call(link, "sessions", vec![Value::map(options)]).await?;
+    warn_of_silence(&answer);
     let entries = answer.get("sessions").and_then(Value::as_list).unwrap_or_default();
     Ok(shown(entries, args.list.json, &table::SESSIONS))
 }
@@ -254,6 +267,7 @@ async fn list(
         options.push(("limit", Value::from((wanted - entries.len() as u64).min(PAGE))));
         options.extend(after.map(|after| ("after", after)));
         let answer = call(link, what, vec![Value::map(options)]).await?;
+        warn_of_silence(&answer);
         entries.extend(answer.get(what).and_then(Value::as_list).unwrap_or_default().iter().cloned());
         after = answer.get("next").cloned();
         if after.is_none() {
@@ -261,6 +275,16 @@ async fn list(
         }
     }
     Ok(shown(&entries, args.json, columns))
+}
+
+/// A list of a cluster may lack what entries have that did not answer.
+fn warn_of_silence(answer: &Value) {
+    let silent = answer.get("unanswered").and_then(Value::as_list).unwrap_or_default();
+    let silent: Vec<&str> = silent.iter().filter_map(Value::as_str).collect();
+    if !silent.is_empty() {
+        // Where nobody reads, the list is as it is all the same.
+        let _ = writeln!(std::io::stderr(), "fennec: warning: without {}, which did not answer", silent.join(", "));
+    }
 }
 
 fn shown(entries: &[Value], as_json: bool, columns: &[table::Column]) -> Vec<String> {

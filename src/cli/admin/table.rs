@@ -7,7 +7,7 @@ use crate::types::value::Value;
 /// A column: its head, and the entry's field.
 pub(super) type Column = (&'static str, &'static str);
 
-pub(super) const SESSIONS: [Column; 11] = [
+pub(super) const SESSIONS: [Column; 12] = [
     ("SESSION", "session"),
     ("PROTOCOL", "protocol"),
     ("USER", "authid"),
@@ -19,6 +19,7 @@ pub(super) const SESSIONS: [Column; 11] = [
     ("BACKLOG", "backlog_messages"),
     ("INFLIGHT", "inflight_messages"),
     ("LAG", "lag"),
+    ("OLDEST", "oldest_s"),
 ];
 pub(super) const SUBSCRIPTIONS: [Column; 5] =
     [("ID", "id"), ("MATCH", "match"), ("SUBSCRIBERS", "subscribers"), ("CREATED", "created"), ("URI", "uri")];

@@ -19,6 +19,8 @@ pub(in crate::cli) enum UsersCommand {
     Add(AddArgs),
     /// Give a user another password, and end its connections
     Passwd(PasswdArgs),
+    /// Give a user another role, and end its connections
+    Role(UserRoleArgs),
     /// Remove a user, and end its connections
     Remove(OneArgs),
 }
@@ -27,9 +29,9 @@ pub(in crate::cli) enum UsersCommand {
 pub(in crate::cli) struct UsersArgs {
     /// Print JSON objects
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
-    plain: PlainArgs,
+    pub(super) plain: PlainArgs,
 }
 
 #[derive(Debug, Args)]
@@ -55,12 +57,23 @@ pub(in crate::cli) struct PasswdArgs {
     connect: ConnectArgs,
 }
 
+#[derive(Debug, Args)]
+pub(in crate::cli) struct UserRoleArgs {
+    /// User name
+    name: String,
+    /// Its role from now on
+    role: String,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
 impl UsersCommand {
     pub fn connect(&self) -> &ConnectArgs {
         match self {
             Self::List(args) => &args.plain.connect,
             Self::Add(args) => &args.user.connect,
             Self::Passwd(args) => &args.connect,
+            Self::Role(args) => &args.connect,
             Self::Remove(args) => &args.connect,
         }
     }
@@ -84,6 +97,9 @@ pub(super) async fn answer(link: &mut Link, command: &UsersCommand) -> Result<Ve
             change(link, "user.add", &args.user.name, options).await
         }
         UsersCommand::Passwd(args) => change(link, "user.passwd", &args.name, password(args)?).await,
+        UsersCommand::Role(args) => {
+            change(link, "user.role", &args.name, vec![("role", Value::from(args.role.as_str()))]).await
+        }
         UsersCommand::Remove(args) => change(link, "user.remove", &args.name, Vec::new()).await,
     }
 }

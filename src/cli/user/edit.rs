@@ -14,6 +14,9 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Val
 use crate::cli::config::{Config, Sources};
 use crate::cli::hash_password::{Secrets, scram_table};
 
+/// The list of users.
+const USER: &str = "user";
+
 /// Why nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
@@ -21,6 +24,12 @@ pub enum EditError {
     NoSuchUser(String, String),
     #[error("user {0:?} is there already")]
     IsThere(String),
+    #[error("there is no role {0:?} in {1}")]
+    NoSuchRole(String, String),
+    #[error("role {0:?} is there already")]
+    RoleIsThere(String),
+    #[error("there is no permission for that")]
+    NothingSaid,
     /// What the file would hold cannot be used.
     #[error("{}", .0.join("; "))]
     Wrong(Vec<String>),
@@ -56,7 +65,7 @@ impl UsersFile {
     /// The name is taken, the configuration does not know its role or realms, or the file cannot be written.
     pub fn add(&self, user: &NewUser, secrets: &Secrets) -> Result<(), EditError> {
         self.change(|document| {
-            if position(document, &user.name).is_some() {
+            if position_in(document, USER, &user.name).is_some() {
                 return Err(EditError::IsThere(user.name.clone()));
             }
             let mut table = Table::new();
@@ -70,7 +79,7 @@ impl UsersFile {
                 realms => table["realms"] = value(realms.iter().collect::<Array>()),
             }
             put_secrets(&mut table, secrets);
-            let list = document.entry("user").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+            let list = document.entry(USER).or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
             let list = list
                 .as_array_of_tables_mut()
                 .ok_or_else(|| EditError::Wrong(vec!["user is no list of tables".into()]))?;
@@ -86,8 +95,22 @@ impl UsersFile {
     pub fn set_password(&self, name: &str, secrets: &Secrets) -> Result<(), EditError> {
         self.change(|document| {
             let at = self.position_of(document, name)?;
-            if let Some(table) = list_of(document).and_then(|list| list.get_mut(at)) {
+            if let Some(table) = list_in(document, USER).and_then(|list| list.get_mut(at)) {
                 put_secrets(table, secrets);
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives a user another role.
+    ///
+    /// # Errors
+    /// There is no such user in the file, the configuration does not know the role, or the file cannot be written.
+    pub fn set_role(&self, name: &str, role: &str) -> Result<(), EditError> {
+        self.change(|document| {
+            let at = self.position_of(document, name)?;
+            if let Some(table) = list_in(document, USER).and_then(|list| list.get_mut(at)) {
+                table["role"] = value(role);
             }
             Ok(())
         })
@@ -100,7 +123,7 @@ impl UsersFile {
     pub fn remove(&self, name: &str) -> Result<(), EditError> {
         self.change(|document| {
             let at = self.position_of(document, name)?;
-            if let Some(list) = list_of(document) {
+            if let Some(list) = list_in(document, USER) {
                 list.remove(at);
             }
             Ok(())
@@ -108,11 +131,23 @@ impl UsersFile {
     }
 
     fn position_of(&self, document: &DocumentMut, name: &str) -> Result<usize, EditError> {
-        let nobody = || EditError::NoSuchUser(name.to_owned(), self.path.display().to_string());
-        position(document, name).ok_or_else(nobody)
+        let nobody = || EditError::NoSuchUser(name.to_owned(), self.shown());
+        position_in(document, USER, name).ok_or_else(nobody)
     }
 
-    fn change(&self, edit: impl FnOnce(&mut DocumentMut) -> Result<(), EditError>) -> Result<(), EditError> {
+    /// The file, for people.
+    pub(in crate::cli) fn shown(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Changes the file, if the broker would take it then.
+    ///
+    /// # Errors
+    /// It would not, or the file cannot be read or written.
+    pub(in crate::cli) fn change(
+        &self,
+        edit: impl FnOnce(&mut DocumentMut) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
         // A link stays one: what it leads to is replaced.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let failed =
@@ -143,12 +178,14 @@ impl UsersFile {
     }
 }
 
-fn list_of(document: &mut DocumentMut) -> Option<&mut ArrayOfTables> {
-    document.get_mut("user")?.as_array_of_tables_mut()
+/// A list of tables.
+pub(in crate::cli) fn list_in<'d>(document: &'d mut DocumentMut, key: &str) -> Option<&'d mut ArrayOfTables> {
+    document.get_mut(key)?.as_array_of_tables_mut()
 }
 
-fn position(document: &DocumentMut, name: &str) -> Option<usize> {
-    let list = document.get("user")?.as_array_of_tables()?;
+/// Where in a list of tables the one of this name is.
+pub(in crate::cli) fn position_in(document: &DocumentMut, key: &str, name: &str) -> Option<usize> {
+    let list = document.get(key)?.as_array_of_tables()?;
     list.iter().position(|table| table.get("name").and_then(Item::as_str) == Some(name))
 }
 

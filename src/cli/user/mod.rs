@@ -25,6 +25,8 @@ pub(super) enum UserCommand {
     List(ListArgs),
     /// Remove a user, and end its connections
     Remove(RemoveArgs),
+    /// Give a user another role, and end its connections
+    Role(UserRoleArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,16 +79,26 @@ pub(super) struct PasswdArgs {
 pub(super) struct ListArgs {
     /// Print JSON objects
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     /// Configuration file; else the one that FENNEC_CONFIG names
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
     /// User name
     name: String,
+    #[command(flatten)]
+    place: WhereArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UserRoleArgs {
+    /// User name
+    name: String,
+    /// Its role from now on
+    role: String,
     #[command(flatten)]
     place: WhereArgs,
 }
@@ -105,6 +117,7 @@ pub(super) fn run(command: UserCommand) -> Result<(), Failure> {
             file.set_password(&args.name, &args.password.read()?).map_err(Failure::from)
         }
         UserCommand::Remove(args) => args.place.file()?.remove(&args.name).map_err(Failure::from),
+        UserCommand::Role(args) => args.place.file()?.set_role(&args.name, &args.role).map_err(Failure::from),
         UserCommand::List(args) => {
             let config = Config::load(&sources(args.config)).map_err(Failure::of_problems)?;
             print(
@@ -128,12 +141,12 @@ impl From<EditError> for Failure {
     }
 }
 
-fn sources(config: Option<PathBuf>) -> Sources {
+pub(super) fn sources(config: Option<PathBuf>) -> Sources {
     Sources { file: config, env: std::env::vars_os().collect(), flags: Vec::new() }
 }
 
 impl WhereArgs {
-    fn file(self) -> Result<UsersFile, Failure> {
+    pub fn file(self) -> Result<UsersFile, Failure> {
         if let Some(path) = self.users_file {
             return Ok(UsersFile::new(path, None));
         }

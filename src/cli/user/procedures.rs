@@ -1,5 +1,5 @@
-//! `fennec.admin.user.*`: what `fennec user` does, for who runs the broker from afar. Only a role that names these procedures may
-//! call them.
+//! `fennec.admin.user.*` and `fennec.admin.role.*`: what `fennec user` and `fennec role` do, for who runs the broker from afar. Only
+//! a role that names these procedures may call them.
 
 use std::sync::{Arc, Weak};
 
@@ -9,11 +9,17 @@ use super::edit::{EditError, NewUser, UsersFile};
 use super::list;
 use crate::cli::access::Access;
 use crate::cli::hash_password::{Secrets, check_name, check_password};
+use crate::cli::role::procedures as role;
 use crate::node::house::{Failure, Guest, GuestCall, NamedArguments};
 use crate::types::value::Value;
 
-const PROCEDURES: [&str; 4] =
-    ["fennec.admin.user.list", "fennec.admin.user.add", "fennec.admin.user.passwd", "fennec.admin.user.remove"];
+const PROCEDURES: [&str; 5] = [
+    "fennec.admin.user.list",
+    "fennec.admin.user.add",
+    "fennec.admin.user.passwd",
+    "fennec.admin.user.role",
+    "fennec.admin.user.remove",
+];
 /// Rounds that WAMP clients derive their key with.
 const ITERATIONS: u32 = 10_000;
 
@@ -25,7 +31,7 @@ struct Entrance {
 
 /// Answers the procedures, on threads of this runtime that may block.
 pub fn install(access: &Arc<Access>, runtime: &Handle) {
-    for procedure in PROCEDURES {
+    for procedure in PROCEDURES.into_iter().chain(role::PROCEDURES) {
         let entrance = Entrance { access: Arc::downgrade(access), runtime: runtime.clone() };
         access.node().offer(procedure, Arc::new(entrance));
     }
@@ -47,6 +53,9 @@ impl From<EditError> for Failure {
         let uri = match error {
             EditError::NoSuchUser(..) => "fennec.error.no_such_user",
             EditError::IsThere(_) => "fennec.error.user_exists",
+            EditError::NoSuchRole(..) => "fennec.error.no_such_role",
+            EditError::RoleIsThere(_) => "fennec.error.role_exists",
+            EditError::NothingSaid => "fennec.error.no_such_permission",
             EditError::Wrong(_) => "wamp.error.invalid_argument",
             EditError::Io(_) => "fennec.error.store_unavailable",
         };
@@ -60,6 +69,10 @@ fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Failure> {
         given.end()?;
         return Ok(Value::map([("users", Value::List(list(&access.config())))]));
     }
+    if call.procedure() == "fennec.admin.role.list" {
+        given.end()?;
+        return Ok(role::all(access));
+    }
     let file = access.users_file();
     let file = file.ok_or_else(|| Failure::new("wamp.error.unavailable", "the configuration names no users_file"))?;
     let name = given.required("name")?;
@@ -70,10 +83,16 @@ fn answer(access: &Arc<Access>, call: &GuestCall) -> Result<Value, Failure> {
             given.end()?;
             file.set_password(&name, &secrets)?;
         }
-        _ => {
+        "fennec.admin.user.role" => {
+            let role = given.required("role")?;
+            given.end()?;
+            file.set_role(&name, &role)?;
+        }
+        "fennec.admin.user.remove" => {
             given.end()?;
             file.remove(&name)?;
         }
+        procedure => role::change(&file, procedure, &name, given)?,
     }
     // What was asked for holds when it is answered.
     access.reload().map_err(|problems| Failure::new("fennec.error.store_unavailable", problems.join("; ")))?;

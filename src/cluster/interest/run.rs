@@ -15,7 +15,7 @@ use crate::node::log::ClockFn;
 use crate::node::metrics::{Drop as DropReason, Protocol, Tally};
 use crate::node::peers::Carried;
 use crate::node::peers::calls::{Unsaid, cut};
-use crate::queue::envelope::NodeId;
+use crate::queue::envelope::{NodeId, Role};
 
 use super::Exchange;
 use super::calls::rank;
@@ -49,6 +49,11 @@ impl Exchanging {
                     self.inbox.put(Event::Beside { from, what, body: cut(&body) });
                 }
             }
+            Event::Request { from, body, answer } if from.role == Role::Entry => {
+                self.node.house.asked_by_entry(&from.name, body, Box::new(move |reply| answer.reply(reply)));
+            }
+            // Dropped, it says that there will be no answer.
+            Event::Request { .. } => {}
             event => self.inbox.put(event),
         }
     }

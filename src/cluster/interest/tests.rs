@@ -406,16 +406,100 @@ fn what_goes_by_the_log_and_the_brokers_own_is_not_sent() {
     let mut world = world();
     let _there = world.subscriber(1, "#", None);
     let _sys = world.subscriber(1, "$SYS/#", None);
-    let _meta = world.subscriber(1, "wamp/#", None);
+    let _own = world.subscriber(1, "fennec/#", None);
     world.settle();
     world.publish(0, "t", &[Publication { retain: true, ..publication(b"x", Qos::AtMostOnce) }]);
     let Entry { node, realm, .. } = &world.entries[0];
-    for name in ["$SYS/x", "wamp/session/on_join"] {
+    // Who wants everything does not mean what happens to sessions.
+    for name in ["$SYS/x", "fennec/x", "wamp/session/on_join"] {
         let topic = Arc::new(Topic::from_name(name).unwrap());
         let said = publication(b"x", Qos::AtMostOnce);
         node.publish_as_broker(realm, &topic, &said, crate::node::metrics::Protocol::Mqtt, NOW_MS);
     }
     assert_eq!(world.settle(), []);
+}
+
+impl World {
+    /// Has every entry tell what has happened, and brings it where it belongs.
+    fn tell(&mut self) -> Vec<(usize, usize)> {
+        self.entries.iter().for_each(|entry| entry.node.house.work(&entry.node, NOW_MS));
+        self.settle()
+    }
+}
+
+/// The topics of events.
+fn topics(client: &Client) -> Vec<String> {
+    let topic = |event: String| {
+        event.split('=').next().and_then(|head| head.split(' ').next_back()).unwrap_or_default().to_owned()
+    };
+    client.take().into_iter().map(topic).collect()
+}
+
+#[test]
+fn what_happens_to_sessions_is_heard_at_all_entries_and_told_only_if_somebody_hears_it() {
+    let mut world = world();
+    let _first = world.client(0, "first");
+    assert_eq!(world.tell(), []);
+    let there = world.subscriber(1, "wamp/session/+", None);
+    world.settle();
+    world.tell();
+    let here = world.client(0, "here");
+    assert_eq!(world.tell(), [(0, 1)]);
+    assert_eq!(topics(&there), ["wamp/session/on_join"]);
+    world.entries[0].realm.forget(here.session.id);
+    world.tell();
+    assert_eq!(topics(&there), ["wamp/session/on_leave"]);
+    world.entries[1].realm.unsubscribe(&there.session, &filter("wamp/session/+"), None, |_, _| {});
+    world.settle();
+    let _last = world.client(0, "last");
+    assert_eq!(world.tell(), []);
+}
+
+#[test]
+fn a_subscription_is_created_by_the_first_and_deleted_by_the_last_of_all_entries() {
+    let mut world = world();
+    let there = world.subscriber(2, "wamp/subscription/+", None);
+    world.settle();
+    world.tell();
+    there.take();
+    let one = world.subscriber(0, "t", None);
+    world.tell();
+    assert_eq!(topics(&there), ["wamp/subscription/on_create", "wamp/subscription/on_subscribe"]);
+    let two = world.subscriber(1, "t", None);
+    world.tell();
+    assert_eq!(topics(&there), ["wamp/subscription/on_subscribe"]);
+    let ids = [0, 1].map(|at: usize| {
+        let broker = world.entries[at].realm.clone();
+        broker.subscribe(&[&one, &two][at].session, &filter("t"), None, merged(Qos::ExactlyOnce), |_, _| {}).id
+    });
+    assert_eq!(ids[0], ids[1], "it has one id");
+    world.entries[0].realm.unsubscribe(&one.session, &filter("t"), None, |_, _| {});
+    world.tell();
+    assert_eq!(topics(&there), ["wamp/subscription/on_unsubscribe"]);
+    world.entries[1].realm.unsubscribe(&two.session, &filter("t"), None, |_, _| {});
+    world.tell();
+    assert_eq!(topics(&there), ["wamp/subscription/on_unsubscribe", "wamp/subscription/on_delete"]);
+}
+
+#[test]
+fn a_session_that_moves_is_told_of_by_the_entry_that_it_comes_to() {
+    let mut world = world();
+    let there = world.subscriber(2, "wamp/session/+", None);
+    world.settle();
+    world.tell();
+    there.take();
+    let before = world.client(0, "moves");
+    world.tell();
+    assert_eq!(topics(&there), ["wamp/session/on_join"]);
+    // The log has told both.
+    world.entries[0].realm.note_moved(&before.session);
+    let Entry { node, realm, .. } = &world.entries[1];
+    let after = node.new_session_with_id(before.session.id, identity("moves"), world.wire.as_ref(), false);
+    after.set_elsewhere(true);
+    after.mailbox().attach(Arc::new(Link::default()), world.wire.as_ref(), 1000, usize::MAX, 0);
+    realm.join(after.clone());
+    world.tell();
+    assert_eq!(topics(&there), ["wamp/session/on_leave", "wamp/session/on_join"]);
 }
 
 #[test]

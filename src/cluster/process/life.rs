@@ -161,7 +161,6 @@ impl Life {
         }
         match event {
             Event::Envelope(envelope) => self.entry.handle(now_us, envelope),
-            Event::Request { .. } => {}
             event => self.beside.hear(event),
         }
     }

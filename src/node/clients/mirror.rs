@@ -60,7 +60,8 @@ fn damaged(error: StateError) -> StoreError {
 
 impl Clients {
     /// Adds a session as a mirror, or takes over what has changed of one. One that has its connection here stays as it is.
-    pub fn mirror(&self, node: &Arc<Node>, realm: &Arc<Realm>, restored: Restored) {
+    /// `elsewhere`: it has its connection at another entry now.
+    pub fn mirror(&self, node: &Arc<Node>, realm: &Arc<Realm>, restored: Restored, elsewhere: bool) {
         let client_id = restored.identity.client_id.clone().unwrap_or_default();
         let mut inner = self.inner.lock();
         if let Some(known) = inner.by_id.get(&client_id) {
@@ -76,6 +77,7 @@ impl Clients {
         session.mailbox().keeps = false;
         session.away.store(true, Ordering::Release);
         session.mirrored.store(true, Ordering::Release);
+        session.set_elsewhere(elsewhere);
         let record = Record { expiry_s, logged: Some(0), mirrors: Some(created), ..Record::default() };
         let client = Arc::new(Client { session, record: Mutex::new(record) });
         realm.join(client.session.clone());
@@ -104,7 +106,7 @@ impl Clients {
         }
         mailbox.clear();
         drop(mailbox);
-        realm.note_left(&client.session);
+        realm.note_moved(&client.session);
         let mut record = client.record.lock();
         record.received.clear();
         record.mirrors = Some(created);
@@ -122,6 +124,11 @@ impl Client {
     /// Whether its connection is, or was last, at another entry.
     pub fn is_mirror(&self) -> bool {
         self.record.lock().mirrors.is_some()
+    }
+
+    /// Follows where a mirror has its connection.
+    pub fn set_elsewhere(&self, elsewhere: bool) {
+        self.session.set_elsewhere(elsewhere);
     }
 
     /// Subscribes a mirror: events are in the log because of it, and nothing is offered here.

@@ -69,13 +69,20 @@ const PROCEDURES: [(&str, Procedure); 14] = [
 ];
 
 /// Those that rooms above answer.
-const GUESTS: [&str; 17] = [
+const GUESTS: [&str; 24] = [
     "fennec.admin.log_level",
     "fennec.admin.reload",
     "fennec.admin.user.list",
     "fennec.admin.user.add",
     "fennec.admin.user.passwd",
+    "fennec.admin.user.role",
     "fennec.admin.user.remove",
+    "fennec.admin.role.list",
+    "fennec.admin.role.add",
+    "fennec.admin.role.remove",
+    "fennec.admin.role.allow",
+    "fennec.admin.role.deny",
+    "fennec.admin.role.clear",
     "fennec.bridge.status",
     "fennec.service.list",
     "fennec.service.add",
@@ -107,6 +114,8 @@ pub(super) struct Call {
     pub receive_progress: bool,
     pub payload: Payload,
     pub codec: Codec,
+    /// Another entry asks what this one has itself.
+    pub of_entry: bool,
 }
 
 impl Call {
@@ -205,6 +214,7 @@ impl Inbox {
             receive_progress: invocation.receive_progress,
             payload: invocation.payload.to_owned(),
             codec: invocation.codec,
+            of_entry: false,
         })
     }
 }

@@ -14,6 +14,7 @@
 //!   what they read of the past is [`asked`] for.
 //! - [`watches`]: calls that wait for a key to change.
 //! - [`meta`] and [`admin`]: who and what is there, for clients and for who runs the broker; every change by the latter is noted.
+//! - [`view`]: those, and who runs the broker, are answered for all entries of a cluster.
 //! - [`guests`]: calls that rooms above answer.
 //! - [`arguments`] and [`answer`]: what is sent along, and what is sent back.
 //!
@@ -37,11 +38,12 @@ mod placed;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watches;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
@@ -72,6 +74,8 @@ pub use meta::Herald;
 use meta::News;
 pub use named::NamedArguments;
 use placed::Placed;
+pub use view::{AskEntries, Reply, Said, TakeSaid};
+use view::{Entries, Views};
 use watches::Watches;
 
 /// While so much waits, nobody is told of sessions, subscriptions and registrations.
@@ -92,6 +96,8 @@ pub struct House {
     /// Something on the desk minds the time.
     minds_time: AtomicBool,
     guests: Guests,
+    /// The other entries of the cluster, if there are some.
+    entries: OnceLock<Entries>,
 }
 
 /// What is to be worked off.
@@ -139,6 +145,13 @@ enum Item {
     Freshest(Option<u64>),
     /// The log has come as far as calls wait for.
     Followed,
+    /// What the other entries have answered.
+    EntriesSaid {
+        number: u64,
+        said: Said,
+    },
+    /// Another entry asks.
+    AskedByEntry(view::Asked),
     Tick,
 }
 
@@ -163,6 +176,7 @@ struct Desk {
     /// Calls that read keys, while those are being read from the store.
     early: Vec<Call>,
     fresh: Fresh,
+    views: Views,
     /// To be submitted again.
     owed: Vec<Command>,
 }
@@ -276,6 +290,11 @@ impl House {
         self.queue.push(Item::KeysLoaded);
     }
 
+    /// The time, as it is told several times a second.
+    pub(super) fn clock_ms(&self) -> Arc<AtomicU64> {
+        self.clock_ms.clone()
+    }
+
     /// Time has passed.
     pub(super) fn tick(&self, now_ms: u64) {
         self.clock_ms.store(now_ms, Ordering::Relaxed);
@@ -333,6 +352,8 @@ impl Room<'_> {
             Item::Replay(replay) => self.wait_to_replay(replay),
             Item::Freshest(position) => self.freshest(position),
             Item::Followed => self.work_off_fresh(),
+            Item::EntriesSaid { number, said } => self.entries_said(number, said),
+            Item::AskedByEntry(asked) => self.asked_by_entry(asked),
             Item::Tick => self.tick(),
         }
     }
@@ -363,7 +384,7 @@ impl Room<'_> {
             Procedure::DurableList => self.durable_list(&call),
             Procedure::DurableRemove => self.durable_remove(&call),
             Procedure::GetEvents => self.get_events(&call),
-            Procedure::Meta(answer) => answer(self, &call),
+            Procedure::Meta(answer) => self.view(answer, &call),
             Procedure::Guest(name) => self.pass_on(name, &call),
         };
         match done {
@@ -389,7 +410,7 @@ impl Room<'_> {
             }
             return;
         }
-        if let Some(call) = self.desk.fresh.remove(key) {
+        if let Some(call) = self.desk.fresh.remove(key).or_else(|| self.desk.views.cancel(key)) {
             if answer {
                 self.answer(&call, Err(Failure::canceled()));
             }

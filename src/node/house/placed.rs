@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Failure};
 use super::callee::Call;
+use super::meta::no_such_session;
 use super::{CallKey, Item, Room, owe};
 use crate::node::log::{Submission, tickets::Owner};
 use crate::node::realm::Realm;
@@ -12,7 +13,7 @@ use crate::queue::condition::Condition;
 use crate::queue::message::{Batch, Posting};
 use crate::queue::outcome::{Done, Outcome};
 use crate::types::event::Event;
-use crate::types::ids::PublicationId;
+use crate::types::ids::{PublicationId, SessionId};
 use crate::types::payload::PayloadRef;
 use crate::types::topic::Topic;
 use crate::types::value::Value;
@@ -37,6 +38,8 @@ pub(super) enum What {
     Release,
     /// To remove the named durable subscription of this name.
     Forget(String),
+    /// To end this MQTT session.
+    End(SessionId),
 }
 
 /// A value for a key.
@@ -156,10 +159,14 @@ impl Room<'_> {
                 if let What::Forget(name) = &placed.what {
                     self.forgotten(&placed.call, name);
                 }
-                Ok(Answer::one(true))
+                match &placed.what {
+                    What::End(session) => Ok(Answer::one(session.0)),
+                    _ => Ok(Answer::one(true)),
+                }
             }
             // It is gone, as was wanted.
             Done::NotFound if matches!(placed.what, What::Forget(_)) => Ok(Answer::one(true)),
+            Done::NotFound if matches!(placed.what, What::End(_)) => Err(no_such_session()),
             Done::NotFound | Done::Stale => {
                 Err(Failure::new("fennec.error.not_held", "the caller does not hold this lock"))
             }

@@ -41,6 +41,7 @@ use crate::queue::solo::TicketRange;
 use crate::queue::state::floors::{Floors, OTHERS};
 use crate::queue::state::rows;
 use crate::router::authorize::covers;
+use crate::store::StoreReader;
 use crate::store::{Commit, Store, StoreError};
 use crate::types::event_id::EventId;
 use crate::types::ids::PublicationId;
@@ -78,7 +79,7 @@ pub struct Log {
     unresolved_bytes_max: usize,
     /// For who reads the past.
     pub history: History,
-    heads: Heads,
+    heads: Arc<Heads>,
     publications: OnceLock<Publications>,
     /// Why durable publishing has stopped, if it has.
     health: Mutex<Option<String>>,
@@ -125,7 +126,7 @@ impl Log {
             unresolved_bytes: AtomicUsize::new(0),
             unresolved_bytes_max,
             history: History::default(),
-            heads: Heads::default(),
+            heads: Arc::default(),
             publications: OnceLock::new(),
             health: Mutex::default(),
             alarms: Mutex::default(),
@@ -347,6 +348,23 @@ impl Log {
     /// The event id of a number that was fed lately.
     pub fn event_id_of(&self, number: u64) -> Option<EventId> {
         self.heads.id_of(number)
+    }
+
+    /// The minute in which an event was published, if that is known without reading it; else it will be soon, for it is looked up.
+    pub fn minute_of(&self, number: u64) -> Option<u32> {
+        let found = self.heads.find(number).map(|id| id.minute);
+        if found.is_none() {
+            let heads = self.heads.clone();
+            let look = move |reader: &mut dyn StoreReader| {
+                if let Some(segment) = reader.segments(number, None, 1).ok().and_then(|found| found.into_iter().next())
+                {
+                    heads.learn(&segment);
+                }
+            };
+            // Whoever asks asks again.
+            let _ = self.history.ask(Box::new(look));
+        }
+        found
     }
 
     /// The event id of the last event that was fed, if there was one since the start.

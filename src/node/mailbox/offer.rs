@@ -1,6 +1,7 @@
 //! What publishers and the feed do: offer events, encoded for a whole lane or for one session.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -262,7 +263,7 @@ impl Mailbox {
         if self.online.is_none() && !self.keeps {
             return;
         }
-        match self.backlog.push(owed) {
+        match self.backlog.push(owed, self.clock_ms.load(Ordering::Relaxed)) {
             Ok(()) => {
                 offered.kept += 1;
                 offered.crowded |= self.online.is_some() && self.backlog.is_crowded();

@@ -49,8 +49,8 @@ impl Receiver {
         now_ms: u64,
     ) -> Result<(), Malformed> {
         let topic = Topic::from_name(head.topic).map_err(|_| Malformed)?;
-        // These go by the log, and each entry has its own of those.
-        if head.retain || head.judged || topic.is_reserved() {
+        // These go by the log, and each entry has its own of those, but for what happens to sessions and the like.
+        if head.retain || head.judged || (topic.is_reserved() && !topic.is_meta()) {
             return Err(Malformed);
         }
         let peers = self.node.peers.clone();

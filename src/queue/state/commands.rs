@@ -38,6 +38,7 @@ impl Step<'_> {
             Command::Source { realm, name, step } => self.source(number, &realm, &name, step),
             Command::Host { realm, name } => Ok(self.host(&rows::id(&realm, &name))),
             Command::Consume { realm, name, what } => Ok(self.consume(number, &realm, &name, *what)),
+            Command::EndSession { realm, client_id, session } => self.give_up(&rows::id(&realm, &client_id), session),
             Command::Expire { realm, topic, number } => self.expire(&rows::topic_id(&realm, &topic), number),
         }
     }

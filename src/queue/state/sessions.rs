@@ -163,6 +163,15 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Ends a session if it is still this one.
+    pub fn give_up(&mut self, id: &str, session: u64) -> Result<Done, StateError> {
+        if self.state.sessions.get(id).is_none_or(|known| known.row.session != session) {
+            return Ok(Done::NotFound);
+        }
+        self.end_session(id)?;
+        Ok(Done::Yes)
+    }
+
     /// The will is the session's no more: it is published, or void.
     fn take_will(&mut self, id: &str, publish: bool) -> Result<(), StateError> {
         let Some(session) = self.state.sessions.get_mut(id) else { return Ok(()) };

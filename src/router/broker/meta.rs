@@ -55,6 +55,12 @@ impl<S: Subscriber> Broker<S> {
         (!sessions.is_empty()).then(|| sessions.into_iter().collect())
     }
 
+    /// How many of the sessions that have a subscription count.
+    pub fn count(&self, id: SubscriptionId, counts: impl Fn(&S) -> bool) -> usize {
+        let found = self.by_id.get(&id).and_then(|pattern| self.index.get(pattern));
+        found.map_or(0, |subscription| subscription.holders(id, counts).len())
+    }
+
     /// What some sessions have, by session. Looks at all that there is.
     pub fn held_by(&self, sessions: &[SessionId]) -> HashMap<SessionId, Vec<SubscriptionInfo>> {
         let mut held: HashMap<SessionId, Vec<SubscriptionInfo>> = HashMap::new();
@@ -108,11 +114,17 @@ impl<S> Subscription<S> {
     }
 
     fn sessions(&self, id: SubscriptionId) -> BTreeSet<SessionId> {
+        self.holders(id, |_| true)
+    }
+
+    fn holders(&self, id: SubscriptionId, counts: impl Fn(&S) -> bool) -> BTreeSet<SessionId> {
         if let Some(variant) = self.variants.iter().find(|variant| variant.id == id) {
-            return variant.subscribers.iter().map(|(session, _)| *session).collect();
+            let counting = variant.subscribers.iter().filter(|(_, handle)| counts(handle));
+            return counting.map(|(session, _)| *session).collect();
         }
         let members = self.groups.iter().flat_map(|group| &group.members);
-        self.subscribers.iter().chain(members).map(|(session, ..)| *session).collect()
+        let counting = self.subscribers.iter().chain(members).filter(|(_, handle, _)| counts(handle));
+        counting.map(|(session, ..)| *session).collect()
     }
 
     fn times_held(&self, id: SubscriptionId, session: SessionId) -> usize {

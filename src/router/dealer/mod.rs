@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 
 pub use command::{Call, CalleeFeatures, CancelMode, Notes, Register, Said, Violation};
 pub use parts::Part;
-pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_session};
+pub use peers::{CALLS_PER_PEER_MAX, Elsewhere, Offer, Rank, peer_rank, peer_session};
 
 use crate::router::output::RegistrationInfo;
 use crate::types::ids::{RegistrationId, RequestId, SessionId};
@@ -107,6 +107,12 @@ impl<S> Dealer<S> {
     /// such registration.
     pub fn callees(&self, registration: RegistrationId) -> Option<impl ExactSizeIterator<Item = SessionId>> {
         Some(self.registrations.get(registration)?.endpoints().iter().map(|endpoint| endpoint.callee))
+    }
+
+    /// How many callees the other entries have.
+    pub fn callees_elsewhere(&self, registration: RegistrationId) -> usize {
+        let endpoints = self.registrations.get(registration).map(|found| found.endpoints()).unwrap_or_default();
+        endpoints.iter().filter_map(|endpoint| endpoint.offer.as_ref()).map(|offer| offer.members as usize).sum()
     }
 
     /// Whether a call of this session is under way.

@@ -10,6 +10,7 @@ use super::session::Slot;
 use crate::router::index::Index;
 use crate::router::output::{InvocationPolicy, Refusal, RegistrationInfo};
 use crate::router::shard::node;
+use crate::router::stable;
 use crate::types::ids::{RegistrationId, SessionId};
 use crate::types::topic::{PatternLevel, Topic, TopicPattern};
 
@@ -206,9 +207,16 @@ impl Registrations {
     }
 
     fn create(&mut self, pattern: &TopicPattern, now_ms: u64) -> RegistrationId {
-        self.last_id.0 += 1;
-        self.create_as(self.last_id, pattern, now_ms);
-        self.last_id
+        let id = match self.rank {
+            // The other entries have the same.
+            Some(_) => RegistrationId(stable::id(pattern, &[], |id| self.by_id.contains_key(&RegistrationId(id)))),
+            None => {
+                self.last_id.0 += 1;
+                self.last_id
+            }
+        };
+        self.create_as(id, pattern, now_ms);
+        id
     }
 
     fn create_as(&mut self, id: RegistrationId, pattern: &TopicPattern, now_ms: u64) {

@@ -85,16 +85,25 @@ impl Reach {
         }
     }
 
-    /// Who wants the events of a topic. Nobody those of the broker's own topics, of which each entry has its own.
+    /// Whether a peer wants this very pattern, for all or for a group.
+    pub fn has(&self, pattern: &TopicPattern) -> bool {
+        self.index.get(pattern).is_some()
+    }
+
+    /// Who wants the events of a topic. Nobody those of the broker's own topics, of which each entry has its own, but for the meta
+    /// API's; and who wants everything does not mean these.
     pub fn of(&self, topic: &Topic) -> Reached {
         let mut reached = Reached::default();
-        if topic.is_reserved() {
+        let is_meta = topic.is_meta();
+        if topic.is_reserved() && !is_meta {
             return reached;
         }
         reached.peers.extend(&self.everything);
-        self.index.matches(topic, |_, wanting| {
-            reached.peers.extend(&wanting.plain);
-            reached.groups.extend_from_slice(&wanting.groups);
+        self.index.matches(topic, |pattern, wanting| {
+            if !is_meta || !pattern.passes_hidden_by() {
+                reached.peers.extend(&wanting.plain);
+                reached.groups.extend_from_slice(&wanting.groups);
+            }
         });
         reached.peers.sort_unstable();
         reached.peers.dedup();

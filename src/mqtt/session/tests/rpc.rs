@@ -312,3 +312,37 @@ fn without_memory_nobody_is_called_or_answers_calls() {
     callee.publish(&reply, "3", Q0);
     assert_eq!(caller.hear(), ["publish answers 3 q1 #1 correlation=c1"], "what was begun is answered");
 }
+
+#[test]
+fn who_runs_the_broker_ends_a_session_that_is_away_with_all_that_waits_for_it() {
+    let administer = Permission {
+        actions: vec![Action::Call],
+        pattern: TopicPattern::from_filter("fennec/admin/#").unwrap(),
+        allow: true,
+    };
+    let mut role = Role::unrestricted("anonymous");
+    role.permissions.push(administer);
+    let mut world = Setup { roles: vec![role], ..Setup::default() }.build();
+    let mut away = world.join(kept("s", 1000));
+    away.subscribe("a", Q1);
+    away.leave();
+    let mut operator = caller(&world);
+    let asks = |world: &World, operator: &mut Peer, procedure: &str, arguments: &str| {
+        call(operator, &format!("fennec/admin/{procedure}"), arguments, Q0);
+        let_time_pass(&world.node);
+        operator.hear().concat()
+    };
+    operator.publish("a", "x", Q1);
+    operator.hear();
+    world.pass(61_000);
+    let told = asks(&world, &mut operator, "session", r#"["s"]"#);
+    assert!(told.contains(r#""connected":false"#) && told.contains(r#""oldest_s":"#), "{told}");
+    let told = asks(&world, &mut operator, "kick", r#"["s"]"#);
+    assert!(told.contains("forget ends it") || told.contains("wamp.error.no_such_session"), "{told}");
+    let told = asks(&world, &mut operator, "kick", r#"["s",{"forget":true}]"#);
+    assert!(!told.contains("error"), "{told}");
+    let told = asks(&world, &mut operator, "kick", r#"["s",{"forget":true}]"#);
+    assert!(told.contains("wamp.error.no_such_session"), "{told}");
+    world.restart();
+    assert_eq!(world.connect(kept("s", 1000)).hear(), ["connack Success"]);
+}

@@ -11,7 +11,7 @@ use crate::types::payload::Format;
 use crate::types::value::Value;
 
 /// What changes nothing, of `fennec.admin.*`.
-const LOOKS: [&str; 8] = [
+const LOOKS: [&str; 9] = [
     "fennec.admin.sessions",
     "fennec.admin.session",
     "fennec.admin.subscriptions",
@@ -20,6 +20,7 @@ const LOOKS: [&str; 8] = [
     "fennec.admin.retained_get",
     "fennec.admin.durables",
     "fennec.admin.user.list",
+    "fennec.admin.role.list",
 ];
 /// What else is noted.
 const CHANGES: [&str; 12] = [
@@ -55,6 +56,34 @@ pub(in crate::node::house) fn note(node: &Arc<Node>, call: &Call, answer: &Resul
         session = call.caller.session.0,
         from,
         transport = origin.transport,
+        realm = &*call.key.0,
+        procedure = call.uri,
+        what = what.unwrap_or_default(),
+        outcome = answer.as_ref().map_or_else(|failure| failure.uri, |_| "done"),
+        "audit"
+    );
+}
+
+/// The same of a call that another entry has sent on, because something was changed here. `address`, `transport`: where the caller is.
+pub(in crate::node::house) fn note_of_entry(
+    call: &Call,
+    entry: &str,
+    address: &str,
+    transport: &str,
+    answer: &Result<Answer, Failure>,
+) {
+    let what = first_argument(call);
+    if !is_change(call.uri, &what) {
+        return;
+    }
+    tracing::info!(
+        target: "fennec::audit",
+        who = call.caller.authid.as_deref().unwrap_or_default(),
+        role = call.caller.authrole.as_deref().unwrap_or_default(),
+        session = call.caller.session.0,
+        from = address,
+        transport,
+        entry,
         realm = &*call.key.0,
         procedure = call.uri,
         what = what.unwrap_or_default(),

@@ -18,7 +18,7 @@ use super::arguments::Options;
 use super::meta::Answerer;
 use crate::types::value::Value;
 
-pub(super) use audit::note;
+pub(super) use audit::{note, note_of_entry};
 
 pub(super) const PROCEDURES: [(&str, Answerer); 10] = [
     ("fennec.admin.sessions", |room, call| room.admin_sessions(call)),
@@ -38,7 +38,7 @@ const LIMIT: u64 = 100;
 const LIMIT_MAX: u64 = 1000;
 
 /// How many entries are wanted.
-fn limit(options: &mut Options) -> Result<usize, Failure> {
+pub(super) fn limit(options: &mut Options) -> Result<usize, Failure> {
     let limit = options.uint("limit", "a number of entries")?.unwrap_or(LIMIT);
     Ok(limit.clamp(1, LIMIT_MAX) as usize)
 }

@@ -8,10 +8,13 @@ use crate::node::house::Room;
 use crate::node::house::answer::{Answer, Failure, Given};
 use crate::node::house::arguments::{Arguments, Options};
 use crate::node::house::callee::Call;
-use crate::node::house::meta::{self, no_such_session};
+use crate::node::house::meta::{self, NO_SESSION, no_such_session};
+use crate::node::house::placed::What;
 use crate::node::metrics::Protocol;
 use crate::node::realm::Realm;
 use crate::node::session::Session;
+use crate::queue::command::Command;
+use crate::queue::message::Batch;
 use crate::router::broker::SubscriptionInfo;
 use crate::router::output::RegistrationInfo;
 use crate::types::ids::SessionId;
@@ -31,6 +34,8 @@ struct Holding {
     inflight_bytes: usize,
     /// Up to where of the log it has been sent everything.
     sent_to: Option<u64>,
+    /// When the oldest event in the backlog came.
+    oldest_ms: Option<u64>,
 }
 
 impl Holding {
@@ -39,9 +44,10 @@ impl Holding {
         let (outbox_bytes, inflight) = (mailbox.outbox.bytes(), mailbox.inflight.len());
         let (backlog_messages, backlog_bytes) = (mailbox.backlog.len(), mailbox.backlog.bytes());
         let inflight_bytes = mailbox.inflight.bytes();
+        let oldest_ms = mailbox.backlog.oldest_ms();
         let sent_to = mailbox.cursor().map(|cursor| cursor.sent_to);
         drop(mailbox);
-        Self { session, outbox_bytes, backlog_messages, backlog_bytes, inflight, inflight_bytes, sent_to }
+        Self { session, outbox_bytes, backlog_messages, backlog_bytes, inflight, inflight_bytes, sent_to, oldest_ms }
     }
 
     fn bytes(&self) -> usize {
@@ -113,7 +119,9 @@ impl Room<'_> {
         let order = options.text("order_by")?;
         let realm = self.realm(call)?;
         let mut all = realm.sessions();
-        all.retain(|session| filter.lets_through(session));
+        // Another entry tells of those that are connected there.
+        let is_others = |session: &Session| session.is_elsewhere() || call.of_entry && session.is_mirror();
+        all.retain(|session| !is_others(session) && filter.lets_through(session));
         let (holdings, next) = match order.as_deref() {
             None | Some("session") => {
                 let (page, next) = Page::read(&mut options)?.of(all, |session| session.id.0);
@@ -142,6 +150,9 @@ impl Room<'_> {
         };
         let number = |count: usize| Value::from(count as u64);
         let mut push = |name: &str, value| entry.push((name.to_owned(), value));
+        if let Some(entry) = self.node.house.entry_name().filter(|_| !session.is_mirror()) {
+            push("entry", Value::from(entry));
+        }
         push("connected", Value::Bool(session.is_present()));
         push("subscriptions", number(held.by(session).len()));
         push("outbox_bytes", number(holding.outbox_bytes));
@@ -149,14 +160,16 @@ impl Room<'_> {
         push("backlog_bytes", number(holding.backlog_bytes));
         push("inflight_messages", number(holding.inflight));
         push("inflight_bytes", number(holding.inflight_bytes));
+        let mut oldest_ms = holding.oldest_ms;
         if let Some(sent_to) = holding.sent_to {
             let lag = self.node.log.fed().saturating_sub(sent_to);
             push("lag", Value::from(lag));
-            let next = (lag > 0).then(|| self.node.log.event_id_of(sent_to + 1)).flatten();
-            if let Some(id) = next {
-                let age_ms = self.now_ms.saturating_sub(u64::from(id.minute) * MS_PER_MINUTE);
-                push("oldest_s", Value::from(age_ms / 1000));
-            }
+            let minute = (lag > 0).then(|| self.node.log.minute_of(sent_to + 1)).flatten();
+            let at_ms = minute.map(|minute| u64::from(minute) * MS_PER_MINUTE);
+            oldest_ms = oldest_ms.into_iter().chain(at_ms).min();
+        }
+        if let Some(at_ms) = oldest_ms {
+            push("oldest_s", Value::from(self.now_ms.saturating_sub(at_ms) / 1000));
         }
         entry
     }
@@ -170,13 +183,16 @@ impl Room<'_> {
                 realm.session(SessionId(id))
             }
         };
-        found.ok_or_else(no_such_session)
+        found.filter(|session| !session.is_elsewhere()).ok_or_else(no_such_session)
     }
 
     pub fn admin_session(&mut self, call: &Call) -> Result<Given, Failure> {
         let mut arguments = Arguments::read(call)?;
         let realm = self.realm(call)?;
         let session = self.named(&realm, &mut arguments)?;
+        if call.of_entry && session.is_mirror() {
+            return Err(no_such_session());
+        }
         arguments.options(&[])?;
         let held = Held::of(&realm, &[&session]);
         let mut entry = self.holding(&held, &Holding::of(session.clone()));
@@ -193,15 +209,30 @@ impl Room<'_> {
         Ok(Answer::one(Value::Map(entry)).into())
     }
 
-    /// Ends the connection of a session.
+    /// Ends the connection of a session; with `forget` the session, too, and all that is kept for it.
     pub fn admin_kick(&mut self, call: &Call) -> Result<Given, Failure> {
         let mut arguments = Arguments::read(call)?;
         let realm = self.realm(call)?;
         let session = self.named(&realm, &mut arguments)?;
-        let kick = meta::kick_of(&mut arguments.options(&["reason", "message"])?)?;
-        if session.id == call.caller.session || !session.kick(&kick) {
+        let mut options = arguments.options(&["reason", "message", "forget"])?;
+        let forget = options.bool("forget")?.unwrap_or(false);
+        let kick = meta::kick_of(&mut options)?;
+        if session.id == call.caller.session {
             return Err(no_such_session());
         }
-        Ok(Answer::one(session.id.0).into())
+        let kicked = session.kick(&kick);
+        let client_id = session.identity.client_id.as_ref().filter(|_| forget);
+        match client_id.filter(|client_id| realm.clients.is_logged(client_id)) {
+            Some(client_id) => {
+                let (realm, client_id) = (realm.name.to_string(), client_id.clone());
+                let mut batch = Batch::default();
+                batch.command(&Command::EndSession { realm, client_id, session: session.id.0 });
+                self.submit(call, What::End(session.id), batch);
+                Ok(Given::Later)
+            }
+            None if kicked => Ok(Answer::one(session.id.0).into()),
+            None if session.is_present() || forget => Err(no_such_session()),
+            None => Err(Failure::new(NO_SESSION, "the session has no connection: forget ends it")),
+        }
     }
 }

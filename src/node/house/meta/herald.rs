@@ -11,6 +11,7 @@ use crate::node::metrics::Protocol;
 use crate::node::publish::Publication;
 use crate::node::session::Session;
 use crate::router::broker::Broker;
+use crate::router::interest::Reach;
 use crate::router::output::RegistrationEvent;
 use crate::types::ids::{SessionId, SubscriptionId};
 use crate::types::payload::{Format, PayloadRef};
@@ -76,15 +77,19 @@ impl Herald {
         self.clock_ms.get().map_or(0, |clock_ms| clock_ms.load(Ordering::Relaxed))
     }
 
-    /// The subscribers of a pattern are others: who hears what may be, too.
-    pub(in crate::node) fn look(&self, broker: &Broker<Arc<Session>>, pattern: &TopicPattern) {
+    /// Whether who is subscribed to the pattern hears something.
+    pub(in crate::node) fn may_tell(pattern: &TopicPattern) -> bool {
         if pattern.exact_name().is_some_and(|name| !name.starts_with("wamp/")) || pattern.passes_hidden_by() {
-            return;
+            return false;
         }
-        if TOPICS.iter().any(|topic| pattern.matches(topic)) {
-            let heard = TOPICS.iter().enumerate().filter(|(_, topic)| broker.is_wanted(topic));
-            self.heard.store(heard.fold(0, |bits, (at, _)| bits | 1 << at), Ordering::Release);
-        }
+        TOPICS.iter().any(|topic| pattern.matches(topic))
+    }
+
+    /// Who hears something is another one, here or at other entries: looks what is heard.
+    pub(in crate::node) fn look(&self, broker: &Broker<Arc<Session>>, reach: &Reach) {
+        let is_heard = |topic: &Topic| broker.is_wanted(topic) || !reach.of(topic).is_empty();
+        let heard = TOPICS.iter().enumerate().filter(|(_, topic)| is_heard(topic));
+        self.heard.store(heard.fold(0, |bits, (at, _)| bits | 1 << at), Ordering::Release);
     }
 
     fn hears(&self, told: Told) -> bool {

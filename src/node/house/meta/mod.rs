@@ -6,7 +6,8 @@
 //! ```
 //!
 //! MQTT clients and subscriptions over HTTP are sessions as those of WAMP are. A session is there as long as it has a connection:
-//! one that is kept without has left. All of it is of this entry of a cluster alone, events too.
+//! one that is kept without has left. Each entry of a cluster has its own, and tells what happens to those; [`super::view`] makes one of
+//! all.
 
 mod herald;
 mod registrations;
@@ -23,7 +24,7 @@ use crate::types::value::Value;
 pub use herald::Herald;
 pub(super) use herald::News;
 pub(super) use registrations::entry as registration;
-pub(super) use sessions::{details, kick_of, no_such_session};
+pub(super) use sessions::{NO_SESSION, details, kick_of, no_such_session};
 pub(super) use subscriptions::entry as subscription;
 
 /// What answers a procedure.

@@ -1,5 +1,5 @@
-//! `wamp.registration.*`: registrations of all protocols. Those of the broker itself are not listed, and have no callees; what
-//! other entries of a cluster have is there without its callees.
+//! `wamp.registration.*`: registrations of all protocols. Those of the broker itself are not listed, and have no callees; those at
+//! other entries of a cluster are known here, but not who their callees are.
 
 use super::{by_policy, id_of, ids, nothing, pattern_of, topic_of};
 use crate::node::house::Room;
@@ -71,6 +71,10 @@ impl Room<'_> {
             None => return Err(no_such_registration()),
         };
         let attached = all.into_iter().filter(|id| realm.session(*id).is_some()).map(|id| id.0);
-        Ok(Answer::one(if count { Value::from(attached.count() as u64) } else { ids(attached) }).into())
+        if !count {
+            return Ok(Answer::one(ids(attached)).into());
+        }
+        let elsewhere = realm.dealer.lock().callees_elsewhere(id);
+        Ok(Answer::one((attached.count() + elsewhere) as u64).into())
     }
 }

@@ -21,7 +21,7 @@ const EXTRA_BYTES_MAX: usize = 4096;
 /// Bytes of what a session is told that is to go.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Details that are the broker's own.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "session",
     "authid",
     "authrole",
@@ -33,6 +33,7 @@ const OWN: [&str; 11] = [
     "client_id",
     "realm",
     "connected",
+    "entry",
 ];
 
 /// What is told of a session (WAMP, Session Meta API), and what else somebody has said of it.
@@ -69,8 +70,10 @@ fn transport(origin: &Origin) -> Option<Value> {
     Some(Value::map(transport))
 }
 
+pub(in crate::node::house) const NO_SESSION: &str = "wamp.error.no_such_session";
+
 pub(in crate::node::house) fn no_such_session() -> Failure {
-    Failure::new("wamp.error.no_such_session", "there is no such session")
+    Failure::new(NO_SESSION, "there is no such session")
 }
 
 /// What the session is told that is to go.
@@ -196,10 +199,21 @@ impl Realm {
         if !session.is_clients() {
             return;
         }
-        if session.set_present(true) {
+        let was_here = session.set_present(true);
+        // The other entry leaves it to this one to tell, so that both are heard in their order.
+        let was_elsewhere = session.set_elsewhere(false);
+        if was_here || was_elsewhere {
             self.herald.left(&self.name, session);
         }
         self.herald.joined(&self.name, session);
+    }
+
+    /// A session has its connection at another entry of the cluster now, which tells of it.
+    pub fn note_moved(&self, session: &Session) {
+        session.set_elsewhere(true);
+        if session.set_present(false) {
+            session.extra.lock().clear();
+        }
     }
 
     /// A session has no connection any more; told once.

@@ -47,7 +47,7 @@ fn a_shared_subscription_prefers_who_is_connected_and_has_nothing_waiting() {
         event: Arc::new(Event::store(&event_for_test(&Arc::new(Topic::from_name("w").unwrap())), None)),
         terms: Terms { qos: AtLeastOnce, ..Terms::default() },
     };
-    busy.session.mailbox().backlog.push(waiting).unwrap();
+    busy.session.mailbox().backlog.push(waiting, 0).unwrap();
     away.go_offline();
     gone.go_offline();
     gone.session.mailbox().keeps = false;

@@ -206,3 +206,18 @@ fn a_lock_that_is_marked_stays_when_the_client_disconnects_in_order() {
     world.command(disconnect(1, 100));
     assert_eq!((world.value("k"), world.holder("k")), (Some(("1".into(), 2)), Some(0)));
 }
+
+#[test]
+fn a_session_that_is_given_up_is_gone_with_all_its_rows_and_no_other_in_its_place_is() {
+    let give_up = |session| Command::EndSession { realm: REALM.into(), client_id: "c".into(), session };
+    let mut world = World::new();
+    world.command(connect(connecting(1)));
+    world.command(subscribe("a/#", None));
+    world.command(disconnect(1, 100));
+    assert_eq!(world.command(give_up(7)), NOT_FOUND);
+    assert!(row(&world).is_some());
+    assert_eq!(world.command(give_up(10)), ["0: Done(Yes)", "c ended, 10"]);
+    assert!(row(&world).is_none() && since(&world, "a/#").is_none());
+    assert_eq!(world.command(give_up(10)), NOT_FOUND);
+    assert_eq!(world.command(connect(connecting(2))), [NEW]);
+}

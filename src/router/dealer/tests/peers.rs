@@ -15,6 +15,9 @@ use crate::router::rules::Disclosure;
 use crate::types::ids::ID_MAX;
 use crate::types::passthru::Passthru;
 
+/// The id of `app.add`, which is the same at all entries.
+const ADD: &str = "1807780321107738";
+
 struct World {
     dealers: Vec<Dealer<u64>>,
     /// What each has told.

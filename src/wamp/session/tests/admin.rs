@@ -67,6 +67,7 @@ fn a_session_is_kicked_by_its_id_or_client_id_but_not_ones_own() {
     one.is_refused("fennec.admin.kick", &own, "wamp.error.no_such_session");
     one.is_refused("fennec.admin.kick", r#",["lamp"]"#, "wamp.error.no_such_session");
     one.is_refused("fennec.admin.kick", r#",["lamp",{"reason":"a b"}]"#, "wamp.error.invalid_uri");
+    one.is_refused("fennec.admin.kick", r#",["lamp",{"forget":1}]"#, "wamp.error.invalid_argument");
 }
 
 #[test]

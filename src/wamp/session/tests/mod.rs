@@ -19,6 +19,7 @@ mod publishing;
 mod resuming;
 mod subscribing;
 mod testaments;
+mod view;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_call_reaches_a_callee_at_another_entry_and_its_result_comes_back() {
     let mut world = world();
-    assert_eq!(world.offer(1, 1, "app.add"), ["1: 1 REGISTERED 0: 1"]);
+    assert_eq!(world.offer(1, 1, "app.add"), [format!("1: 1 REGISTERED 0: {ADD}")]);
     assert_eq!(world.ask(0, 5, 10, "app.add"), ["1: 1 INVOCATION 1"]);
     assert_eq!(world.calls_under_way(), [1, 1, 0]);
     assert_eq!(world.answer(1, 1, 1), ["0: 5 RESULT 10"]);

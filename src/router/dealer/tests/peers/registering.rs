@@ -21,7 +21,7 @@ fn another_policy_than_that_of_the_first_callee_anywhere_is_refused() {
     world.register(1, 1, "app.add", shared(InvocationPolicy::First));
     let refused = world.register(0, 2, "app.add", shared(InvocationPolicy::Last));
     assert_eq!(refused, ["0: 2 ERROR Register 0: wamp.error.procedure_already_exists"]);
-    assert_eq!(world.register(0, 2, "app.add", shared(InvocationPolicy::First)), ["0: 2 REGISTERED 0: 1"]);
+    assert_eq!(world.register(0, 2, "app.add", shared(InvocationPolicy::First)), [format!("0: 2 REGISTERED 0: {ADD}")]);
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn of_two_that_were_registered_at_once_the_earlier_is_called_and_the_other_stand
     world.begin_register(0, 1, "app.add", |_| {});
     world.now_ms = 1000;
     world.begin_register(2, 2, "app.add", |_| {});
-    assert_eq!(world.settle(), ["0: 1 REGISTERED 0: 1", "2: 2 REGISTERED 0: 1"]);
+    assert_eq!(world.settle(), [format!("0: 1 REGISTERED 0: {ADD}"), format!("2: 2 REGISTERED 0: {ADD}")]);
     for at in 0..3 {
         assert_eq!(world.called(at, "app.add", 2), ["2/2", "2/2"], "at {at}");
     }
@@ -162,7 +162,7 @@ fn a_user_who_registers_anew_elsewhere_takes_the_procedure_from_the_old_connecti
         named(register);
         register.force_reregister = true;
     });
-    assert_eq!(told, ["0: 3 REGISTERED 0: 2", "1: 1 REVOKED 1"]);
+    assert_eq!(told, [format!("0: 3 REGISTERED 0: {ADD}"), format!("1: 1 REVOKED {ADD}")]);
     for at in 0..3 {
         assert_eq!(world.called(at, "app.add", 1), ["0/3"], "at {at}");
     }
@@ -203,4 +203,17 @@ fn an_mqtt_client_takes_its_procedure_along_to_another_entry() {
         world.register(0, 4, "app.add", client("thing")),
         ["0: 4 ERROR Register 0: wamp.error.procedure_already_exists"]
     );
+}
+
+#[test]
+fn callees_elsewhere_are_counted_one_by_one() {
+    let mut world = world();
+    for session in [1, 2] {
+        world.register(1, session, "app.add", shared(InvocationPolicy::RoundRobin));
+    }
+    world.register(0, 3, "app.add", shared(InvocationPolicy::RoundRobin));
+    let id = RegistrationId(ADD.parse().unwrap());
+    assert_eq!([0, 1, 2].map(|at: usize| world.dealers[at].callees_elsewhere(id)), [2, 1, 3]);
+    world.leave(1, 1);
+    assert_eq!([0, 1, 2].map(|at: usize| world.dealers[at].callees_elsewhere(id)), [1, 1, 2]);
 }
