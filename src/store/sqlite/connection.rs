@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{
@@ -12,7 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor as _, Row};
 
 use super::Files;
-use crate::store::block_on::{block_on, block_on_after};
+use crate::store::block_on::block_on;
 use crate::store::sql::{Dialect, Record, Script, Session};
 use crate::store::{StoreError, SyncMode};
 
@@ -27,11 +27,6 @@ const STATEMENTS_CACHED: usize = 256;
 /// pages, 25 ms for 4000, which are a little faster in all.
 const CHECKPOINT_PAGES: u32 = 2000;
 
-/// So many commits back it is looked which was the quickest.
-const QUICK_COMMITS: usize = 8;
-/// A commit is not left alone for longer.
-const REST_MAX: Duration = Duration::from_micros(500);
-
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -44,27 +39,6 @@ pub(super) struct Connection {
     inner: Option<SqliteConnection>,
     /// The folder stays ours as long as there are connections.
     files: Arc<Files>,
-    pace: Pace,
-}
-
-/// How long the last commits took.
-#[derive(Default)]
-struct Pace {
-    took: [Duration; QUICK_COMMITS],
-    next: usize,
-}
-
-impl Pace {
-    fn took(&mut self, time: Duration) {
-        self.took[self.next] = time;
-        self.next = (self.next + 1) % QUICK_COMMITS;
-    }
-
-    /// How long a commit of several statements can be left alone: half of what the quickest took, for in that it was the disk that
-    /// was waited for. Each of its statements would wake who waits, which costs as much as the statement.
-    fn rest(&self) -> Duration {
-        self.took.iter().min().map_or(Duration::ZERO, |quickest| (*quickest / 2).min(REST_MAX))
-    }
 }
 
 impl Connection {
@@ -109,7 +83,7 @@ impl Connection {
             StoreError::Unavailable(why) => StoreError::Unavailable(format!("cannot open {}: {why}", path.display())),
             error => error,
         })?;
-        Ok(Self { inner: Some(inner), files: files.clone(), pace: Pace::default() })
+        Ok(Self { inner: Some(inner), files: files.clone() })
     }
 
     fn inner(&mut self) -> Result<&mut SqliteConnection, StoreError> {
@@ -166,19 +140,14 @@ impl Session for Connection {
         }
         let (sql, arguments) = script.into_statement();
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-        let (rest, asked) = (if begun { self.pace.rest() } else { Duration::ZERO }, Instant::now());
         let mut results = self.inner()?.fetch_many(query);
         let mut done = 0;
-        let concluded = block_on_after(rest, async {
+        let concluded = block_on(async {
             while let Some(result) = results.try_next().await? {
                 done += usize::from(result.is_left());
             }
             Ok(())
         });
-        drop(results);
-        if begun {
-            self.pace.took(asked.elapsed());
-        }
         // One statement is done after the other, so the one that failed comes next after those that are done.
         concluded.map_err(|error| if done < before { sorted(&error) } else { sorted_of_commit(&error) })
     }
@@ -285,24 +254,5 @@ fn message(error: &sqlx::Error) -> String {
     match error.as_database_error() {
         Some(error) => format!("SQLite: {} ({})", error.message(), error.code().unwrap_or_default()),
         None => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_commit_is_left_alone_for_half_of_what_the_quickest_of_the_last_took() {
-        let mut pace = Pace::default();
-        let micros = Duration::from_micros;
-        (1..QUICK_COMMITS as u64).for_each(|n| pace.took(micros(100 * n)));
-        assert_eq!(pace.rest(), Duration::ZERO, "not all are known");
-        pace.took(micros(5000));
-        assert_eq!(pace.rest(), micros(50));
-        pace.took(micros(40));
-        assert_eq!(pace.rest(), micros(20));
-        (0..QUICK_COMMITS).for_each(|_| pace.took(micros(5000)));
-        assert_eq!(pace.rest(), REST_MAX);
     }
 }
