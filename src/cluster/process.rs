@@ -178,6 +178,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
             if let Err(error) = ndb.tidy(now_us) {
                 return tracing::error!(%error, "the store cannot be written: this storage stops");
             }
+            reached.set(ndb.written());
             mesh.send_all(ndb.take());
             post.post(|| Report::Storage(ndb.report()));
             rest = None;
@@ -191,7 +192,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
                 if let Err(error) = prepared.and_then(|()| ndb.work()) {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
                 }
-                reached.set(ndb.state().position());
+                reached.set(ndb.written());
                 mesh.send_all(ndb.take());
                 if own.has_some() {
                     break;
