@@ -241,11 +241,7 @@ impl Ndb {
         }
         self.house.connected(node);
         self.role.connected(node, &mut self.outputs);
-        if self.pending.is_empty() {
-            return self.carry_out();
-        }
-        // It tells how far the disk is, which has yet to be so.
-        self.pending.held.append(&mut self.outputs);
+        self.carry_out();
     }
 
     /// The link to a node is down.
@@ -433,8 +429,8 @@ impl Ndb {
         tracing::error!(node = %self.node, "this disk is an older copy: it does not count until the cluster has taken it in again");
         set_store_id(&mut *self.store, self.spare)?;
         self.store_id = self.spare;
-        // What it says of that is sent behind the commit.
         self.role.renamed(self.store_id, &mut self.outputs);
+        self.carry_out();
         Ok(())
     }
 
