@@ -92,8 +92,6 @@ pub struct Ndb {
     store_id: StoreId,
     role: StorageRole,
     state: State,
-    /// The last position that is on disk.
-    written: u64,
     state_limits: StateLimits,
     limits: NdbLimits,
     store: Box<dyn Store>,
@@ -161,7 +159,6 @@ impl Ndb {
             role: StorageRole::new(node.clone(), members, false, start),
             node,
             store_id,
-            written: state.position(),
             state,
             state_limits,
             limits: NdbLimits::default(),
@@ -198,11 +195,6 @@ impl Ndb {
 
     pub fn state(&self) -> &State {
         &self.state
-    }
-
-    /// How far readers of the store are: not always as far as the state.
-    pub fn written(&self) -> u64 {
-        self.written
     }
 
     /// Whether what this disk has counts: it is in the table of members.
@@ -401,9 +393,7 @@ impl Ndb {
         if self.pending.is_empty()
             && let Some(copy) = self.copy_in.pop_front()
         {
-            self.take_part(copy)?;
-            self.written = self.state.position();
-            return Ok(());
+            return self.take_part(copy);
         }
         self.prepare()?;
         let Pending { rows, segments, kept_at, held, .. } = mem::take(&mut self.pending);
@@ -412,7 +402,6 @@ impl Ndb {
             self.store.commit(&Commit { rows: rows.into_iter().collect(), segments, ..Commit::default() })?;
             self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
         }
-        self.written = self.state.position();
         if kept_at.is_some() {
             self.role.kept(&mut self.outputs);
         }

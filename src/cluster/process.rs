@@ -178,7 +178,6 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
             if let Err(error) = ndb.tidy(now_us) {
                 return tracing::error!(%error, "the store cannot be written: this storage stops");
             }
-            reached.set(ndb.written());
             mesh.send_all(ndb.take());
             post.post(|| Report::Storage(ndb.report()));
             rest = None;
@@ -192,7 +191,7 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
                 if let Err(error) = prepared.and_then(|()| ndb.work()) {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
                 }
-                reached.set(ndb.written());
+                reached.set(ndb.state().position());
                 mesh.send_all(ndb.take());
                 if own.has_some() {
                     break;
