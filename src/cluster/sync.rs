@@ -415,7 +415,8 @@ mod tests {
         assert_eq!(write.records.first(), Some(&Record::Disk(StoreId(77))));
         let is_hello = |sent: &Envelope| matches!(&sent.message, RoleMessage::SyncHello(hello) if hello.store == StoreId(77) && hello.position == 0);
         assert!(matches!(&write.sends[..], [sent] if is_hello(sent)), "{:?}", write.sends);
-        hear(&mut node, RoleMessage::SyncOrder(Order { position: 5, ..Order::new(table(1)) }));
+        let order = Order { position: 5, ..Order::new(table(1)) };
+        hear(&mut node, RoleMessage::SyncOrder { order, members: table(1) });
         assert_eq!(node.standing(), Standing::Listens);
         let elected = Elected::Command(OrderCommand::Members { behind: 0, members: table(77) });
         hear(&mut node, RoleMessage::ElectSegment { position: 6, elected });

@@ -128,6 +128,8 @@ pub struct SyncRole {
     founds: bool,
     founding: Option<Founding>,
     order: Order,
+    /// What the decisions come to that are not kept any more: `decisions` follow it.
+    floor: Order,
     drafts: Drafts,
     /// On the position behind `order`.
     vote: Vote,
@@ -192,7 +194,7 @@ impl SyncRole {
             }
             RoleMessage::Applied { store, position } => self.applied(from, store, position, out),
             RoleMessage::SyncHello(hello) => self.hello(from, hello, out),
-            RoleMessage::SyncOrder(order) => self.skip(order, out),
+            RoleMessage::SyncOrder { order, members } => self.skip(order, members, out),
             _ => {}
         }
         self.go_on(out);
@@ -494,7 +496,7 @@ impl SyncRole {
             if self.opening.is_untold(*first.key()) {
                 return;
             }
-            first.remove();
+            self.floor.take(&first.remove());
         }
     }
 }

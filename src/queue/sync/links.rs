@@ -6,7 +6,7 @@ use super::promises::{Phase, Record, Step};
 use super::{Hello, Order, Output, SyncRole, Table};
 use crate::queue::envelope::{Elected, Envelope, NodeId, Role, RoleMessage};
 use crate::queue::faults::{Fault, has};
-use crate::queue::quorum::{Member, StoreId};
+use crate::queue::quorum::{Member, Members, StoreId};
 
 impl SyncRole {
     /// The link to a node is up, anew or for the first time. What was sent to it before may be lost.
@@ -54,11 +54,12 @@ impl SyncRole {
             }
             return self.go_on_founding(out);
         }
-        if hello.table == Table::Founded && self.kept_behind() <= hello.position {
-            self.tell_decisions(hello.position, from, out);
-        } else {
-            self.send(from, RoleMessage::SyncOrder(self.order.clone()), out);
+        let is_near = hello.table == Table::Founded && self.floor.position <= hello.position;
+        if !is_near {
+            let (order, members) = (self.floor.clone(), self.order.members.clone());
+            self.send(from, RoleMessage::SyncOrder { order, members }, out);
         }
+        self.tell_decisions(if is_near { hello.position } else { self.floor.position }, from, out);
         let backed: BTreeSet<_> = self.drafts.backed_by(&self.node).cloned().collect();
         if !backed.is_empty() {
             self.send(from, RoleMessage::BackCommands(backed), out);
@@ -69,12 +70,13 @@ impl SyncRole {
         }
     }
 
-    /// Another sync tells what decisions come to that it does not keep any more.
-    pub(super) fn skip(&mut self, order: Order, out: &mut Vec<Output>) {
+    /// Another sync tells what decisions come to that it does not keep any more, and the table that those it keeps lead to. It tells them
+    /// next: they may be kept by few others, and whoever goes on from here has to keep them, too.
+    pub(super) fn skip(&mut self, order: Order, members: Members, out: &mut Vec<Output>) {
         let is_member = |member: &Member| member.node == self.node && member.store == self.store;
         if let Some(founding) = &self.founding {
             // In a table that this disk does not know of: it was there, and is an older copy now.
-            if founding.pledged(&self.node).is_none() && order.members.syncs.iter().any(is_member) {
+            if founding.pledged(&self.node).is_none() && members.syncs.iter().any(is_member) {
                 return self.forget(out);
             }
         } else if order.position <= self.order.position {
@@ -85,7 +87,8 @@ impl SyncRole {
         let behind: Vec<NodeId> =
             self.peers.iter().filter(|(_, knows)| **knows < order.position).map(|(peer, _)| peer.clone()).collect();
         for peer in behind {
-            self.send(&peer, RoleMessage::SyncOrder(order.clone()), out);
+            let (order, members) = (order.clone(), members.clone());
+            self.send(&peer, RoleMessage::SyncOrder { order, members }, out);
         }
     }
 
@@ -139,7 +142,7 @@ impl SyncRole {
         if to.role == Role::Storage {
             self.tell_table(to, out);
         }
-        let until = self.kept_behind();
+        let until = self.floor.position;
         if after < until && to.role == Role::Storage && self.founding.is_none() {
             self.send(to, RoleMessage::ElectedGone { until }, out);
         }
@@ -150,11 +153,6 @@ impl SyncRole {
         for (position, elected) in begun.into_iter().chain(behind) {
             self.send(to, RoleMessage::ElectSegment { position: *position, elected: elected.clone() }, out);
         }
-    }
-
-    /// The decisions behind this position are kept.
-    fn kept_behind(&self) -> u64 {
-        self.decisions.keys().next().map_or(self.order.position, |first| first - 1)
     }
 
     /// Tells the other syncs that have a vote.

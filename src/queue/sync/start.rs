@@ -70,7 +70,7 @@ impl SyncRole {
         let mut records = vec![Record::Disk(self.store)];
         match &self.founding {
             Some(founding) => records.extend(founding.pledged(&self.node).cloned().map(Record::Pledged)),
-            None => records.push(Record::Order(self.order.clone())),
+            None => records.push(Record::Order(self.floor.clone())),
         }
         records.push(Record::Heard(self.all_heard().into_iter().collect()));
         let decisions = self.decisions.iter().map(|(position, elected)| (*position, elected.clone()));
@@ -104,6 +104,7 @@ impl SyncRole {
             waits: false,
             founds: false,
             founding: None,
+            floor: order.clone(),
             order,
             drafts: Drafts::default(),
             vote,
@@ -146,6 +147,7 @@ impl SyncRole {
         self.heard = self.all_heard();
         self.founding = None;
         self.decisions.clear();
+        self.floor = order.clone();
         self.order = order;
         self.vote = self.new_vote();
         self.opening.ends();
@@ -165,8 +167,8 @@ impl SyncRole {
         self.read_heard(of, Step { position, round: u32::from(phase != Phase::Pick), phase });
         if position == self.order.position + 1 {
             self.take(&elected);
+            self.decisions.insert(position, elected);
         }
-        self.decisions.insert(position, elected);
         Ok(())
     }
 

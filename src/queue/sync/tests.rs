@@ -503,18 +503,52 @@ fn who_has_pledged_joins_those_who_have_begun() {
     one.hello(2, Table::Founded);
     assert_eq!(one.out.len(), 1, "it asks for the order: {:?}", one.out);
     let order = Order { position: 7, ..Order::new(three()) };
-    one.hear("S2", RoleMessage::SyncOrder(order.clone()));
+    one.hear("S2", RoleMessage::SyncOrder { order: order.clone(), members: three() });
     assert_eq!((one.sync.standing(), one.sync.position()), (Standing::Votes, 7));
     // Who knows of no pledge, but is in the table, is an older copy of its disk.
     let mut one = founding(None);
-    one.hear("S2", RoleMessage::SyncOrder(order.clone()));
+    one.hear("S2", RoleMessage::SyncOrder { order: order.clone(), members: three() });
     assert_eq!(one.sync.standing(), Standing::Forgot);
     // Who is not in it came later.
     let mut later = order;
     later.members.syncs[0].store = StoreId(99);
+    let members = later.members.clone();
     let mut one = founding(None);
-    one.hear("S2", RoleMessage::SyncOrder(later));
+    one.hear("S2", RoleMessage::SyncOrder { order: later, members });
     assert_eq!(one.sync.standing(), Standing::Listens);
+}
+
+#[test]
+fn who_is_far_behind_gets_the_decisions_that_are_kept_and_keeps_them_too() {
+    let mut one = OneOfThree::greeted();
+    for position in 1..=6 {
+        one.hear("S2", RoleMessage::ElectSegment { position, elected: time(position) });
+    }
+    say(&mut one, RoleMessage::Applied { store: StoreId(1), position: 4 });
+    let mut two = SyncRole::new(NodeId::sync("S2"), three(), Start { store: StoreId(12), records: vec![] }).unwrap();
+    let mut said = Vec::new();
+    two.connected(&NodeId::sync("S1"), &mut said);
+    let records = loop {
+        let (from, to) = (NodeId::sync("S2"), NodeId::sync("S1"));
+        let told = said.drain(..).filter_map(|output| match output {
+            Output::Send(sent) if sent.to == to => Some(sent.message),
+            _ => None,
+        });
+        told.collect::<Vec<_>>().into_iter().for_each(|message| one.sync.handle(0, &from, message, &mut one.out));
+        let told = one.out.drain(..).filter_map(|output| match output {
+            Output::Send(sent) if sent.to == from => Some(sent.message),
+            _ => None,
+        });
+        let told: Vec<_> = told.collect();
+        if told.is_empty() {
+            break two.records();
+        }
+        told.into_iter().for_each(|message| two.handle(0, &to, message, &mut said));
+    };
+    assert_eq!(two.position(), 6);
+    assert_eq!(two.decisions().keys().copied().collect::<Vec<_>>(), [5, 6]);
+    let again = SyncRole::new(NodeId::sync("S2"), three(), Start { store: StoreId(12), records }).unwrap();
+    assert_eq!((again.order(), again.decisions()), (two.order(), two.decisions()), "its disk has them");
 }
 
 /// Whether N1 was told since the last time that its disk is an older copy.

@@ -97,7 +97,7 @@ pub fn said(message: &RoleMessage) -> String {
         }
         RoleMessage::MembersAre { members, .. } => format!("MEMBERS_ARE{}", disks(members)),
         RoleMessage::SyncHello(hello) => said_hello(hello),
-        RoleMessage::SyncOrder(order) => format!("ORDER up to {}", order.position),
+        RoleMessage::SyncOrder { order, .. } => format!("ORDER up to {}", order.position),
         RoleMessage::FetchElected { after } => format!("FETCH after {after}"),
         RoleMessage::Applied { position, .. } => format!("APPLIED {position}"),
         RoleMessage::AdvanceSegmentResolved { id: segment, position, resolution, heard } => {
