@@ -7,7 +7,7 @@
 //! ```
 //!
 //! 1. What the role wants written waits until [`Ndb::work`], which writes all of it with one commit and one fsync: segments that
-//!    are kept and positions that are applied go together. What became of a position follows from facts that are on disk, so it is told
+//!    are kept and positions that are applied go together, for which either waits a little ([`Ndb::rest`]). What became of a position follows from facts that are on disk, so it is told
 //!    before that ([`Ndb::prepare`]); what this disk has, and that it has room, only then.
 //! 2. Beside the state's rows the store has the node's own ([`rows::NODE`]): its store id, entries' lives, members, and
 //!    segments that are kept and not applied.
@@ -45,6 +45,10 @@ mod recent;
 #[cfg(test)]
 mod tests;
 
+/// How long positions that are applied wait for segments that are kept, to go with them.
+const LINGER: Duration = Duration::from_millis(2);
+/// How long segments that are kept wait for others.
+const GATHER: Duration = Duration::from_micros(500);
 /// Positions that are applied with one commit, and their bytes, near enough.
 const APPLIED_AT_ONCE_MAX: usize = 64;
 const APPLIED_BYTES_MAX: usize = 8 << 20;
@@ -88,6 +92,8 @@ pub struct Ndb {
     store_id: StoreId,
     role: StorageRole,
     state: State,
+    /// The last position that is on disk.
+    written: u64,
     state_limits: StateLimits,
     limits: NdbLimits,
     store: Box<dyn Store>,
@@ -155,6 +161,7 @@ impl Ndb {
             role: StorageRole::new(node.clone(), members, false, start),
             node,
             store_id,
+            written: state.position(),
             state,
             state_limits,
             limits: NdbLimits::default(),
@@ -193,6 +200,11 @@ impl Ndb {
         &self.state
     }
 
+    /// How far readers of the store are: not always as far as the state.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Whether what this disk has counts: it is in the table of members.
     pub fn counts(&self) -> bool {
         is_in((&self.node, self.store_id), self.role.members().1)
@@ -229,7 +241,11 @@ impl Ndb {
         }
         self.house.connected(node);
         self.role.connected(node, &mut self.outputs);
-        self.carry_out();
+        if self.pending.is_empty() {
+            return self.carry_out();
+        }
+        // It tells how far the disk is, which has yet to be so.
+        self.pending.held.append(&mut self.outputs);
     }
 
     /// The link to a node is down.
@@ -276,6 +292,23 @@ impl Ndb {
         }
     }
 
+    /// How long the disk can be left alone although there is work for it, now that all of it is prepared; `None`: it cannot.
+    ///
+    /// Nobody waits for positions that are applied, so they go with the next segments that are kept. Those wait a little for others that are
+    /// about to be whole. So most commits hold both, of all entries: each costs much more than what it writes.
+    pub fn rest(&self, now: Instant) -> Option<Duration> {
+        let Self { forgot, keep, apply, copy_in, pending, .. } = self;
+        let is_prepared = keep.is_empty() && apply.is_none() && copy_in.is_empty();
+        if !is_prepared || *forgot || !pending.can_wait() || pending.segments.len() >= APPLIED_AT_ONCE_MAX {
+            return None;
+        }
+        let until = match pending.kept_at {
+            Some(kept_at) => self.role.awaits_segments().then(|| kept_at + GATHER)?,
+            None => pending.applied_at? + LINGER,
+        };
+        until.checked_duration_since(now).filter(|rest| !rest.is_zero())
+    }
+
     /// A piece of housekeeping, if it is due: what need not stay is given up, and space goes back to the file system.
     ///
     /// # Errors
@@ -284,6 +317,9 @@ impl Ndb {
         // What is under way may put another log in the place of this one.
         if !self.house.is_due(now_us) || self.role.is_copying() {
             return Ok(());
+        }
+        if !self.pending.is_empty() {
+            self.work()?;
         }
         let seen = Seen {
             now_us,
@@ -338,20 +374,21 @@ impl Ndb {
         if !self.copy_in.is_empty() {
             return Ok(());
         }
-        let keep = mem::take(&mut self.keep);
-        self.pending.keeps |= !keep.is_empty();
-        for (draft, body) in &keep {
-            self.pending.rows.insert(kept_key(&draft.id), Some(rows::encode(&(draft, body))));
+        let mut keep = mem::take(&mut self.keep);
+        if !keep.is_empty() || self.pending.kept_at.is_some() {
+            keep.extend(self.role.keep_more());
+            self.pending.keep(keep);
         }
         let (mut positions, mut bytes) = (0, 0);
         while positions < APPLIED_AT_ONCE_MAX
             && bytes < APPLIED_BYTES_MAX
             && let Some((position, apply)) = self.apply.take()
         {
-            let Done { position, resolution, recent } = self.apply(position, apply, &keep)?;
+            let Done { position, resolution, recent } = self.apply(position, apply)?;
             (positions, bytes) = (positions + 1, bytes + recent.bytes());
             self.recent.push(position, recent, &self.limits);
             self.role.applied(position, resolution, &mut self.outputs);
+            self.pending.applied();
             self.carry_out_early();
         }
         Ok(())
@@ -368,16 +405,19 @@ impl Ndb {
         if self.pending.is_empty()
             && let Some(copy) = self.copy_in.pop_front()
         {
-            return self.take_part(copy);
+            self.take_part(copy)?;
+            self.written = self.state.position();
+            return Ok(());
         }
         self.prepare()?;
-        let Pending { rows, segments, keeps, held } = mem::take(&mut self.pending);
+        let Pending { rows, segments, kept_at, held, .. } = mem::take(&mut self.pending);
         if !rows.is_empty() || !segments.is_empty() {
             let begun = Instant::now();
             self.store.commit(&Commit { rows: rows.into_iter().collect(), segments, ..Commit::default() })?;
             self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
         }
-        if keeps {
+        self.written = self.state.position();
+        if kept_at.is_some() {
             self.role.kept(&mut self.outputs);
         }
         self.outputs.extend(held);
@@ -393,13 +433,13 @@ impl Ndb {
         tracing::error!(node = %self.node, "this disk is an older copy: it does not count until the cluster has taken it in again");
         set_store_id(&mut *self.store, self.spare)?;
         self.store_id = self.spare;
+        // What it says of that is sent behind the commit.
         self.role.renamed(self.store_id, &mut self.outputs);
-        self.carry_out();
         Ok(())
     }
 
     /// Applies a position to the state; what it changes is pending then.
-    fn apply(&mut self, position: u64, apply: Apply, keep: &[(Draft, Bytes)]) -> Result<Done, NdbError> {
+    fn apply(&mut self, position: u64, apply: Apply) -> Result<Done, NdbError> {
         let mut rows = PendingRows { pending: &self.pending.rows, store: StoreRows(&mut *self.store) };
         // Log time alone: all storages must find the same.
         let at_us = self.state.time_us();
@@ -446,7 +486,7 @@ impl Ndb {
         self.pending.rows.extend(mem::take(&mut applied.rows));
         if let Some((entry, life)) = self.role.life_after(&resolution) {
             if ends_life {
-                self.drop_cut(&entry, &life, keep);
+                self.drop_cut(&entry, &life);
             }
             self.pending.rows.insert([LIFE, entry.name.as_bytes()].concat(), Some(rows::encode(&(entry, life))));
         }
@@ -460,9 +500,9 @@ impl Ndb {
     }
 
     /// Kept segments of a life that has ended are not wanted any more.
-    fn drop_cut(&mut self, entry: &NodeId, life: &Life, keep: &[(Draft, Bytes)]) {
+    fn drop_cut(&mut self, entry: &NodeId, life: &Life) {
         let is_cut = |draft: &Draft| draft.id.entry == *entry && life.has_cut(&draft.id);
-        keep.iter().filter(|(draft, _)| is_cut(draft)).for_each(|(draft, _)| self.pending.drop_kept(&draft.id));
+        self.pending.drop_cut(is_cut);
         let kept: Result<Vec<(Draft, Bytes)>, _> = read_all(&mut *self.reader, KEPT);
         // Should that fail, they are found to be cut at the next start.
         for (draft, _) in kept.into_iter().flatten().filter(|(draft, _)| is_cut(draft)) {
@@ -479,9 +519,12 @@ impl Ndb {
     fn carry_out_early(&mut self) {
         for output in mem::take(&mut self.outputs) {
             match output {
-                Output::Send(envelope @ Envelope { message: RoleMessage::AdvanceSegmentResolved { .. }, .. }) => {
-                    self.out.push(envelope);
-                }
+                Output::Send(
+                    envelope @ Envelope {
+                        message: RoleMessage::AdvanceSegmentResolved { .. } | RoleMessage::TrimAdvanceSegment { .. },
+                        ..
+                    },
+                ) => self.out.push(envelope),
                 Output::Feed { to, after, until } => self.feed(&to, after, until),
                 Output::Apply { position, apply } => self.apply = Some((position, apply)),
                 other => self.pending.hold(other),

@@ -158,7 +158,10 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
     let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
     ndb.count_in(&place.counts);
     Running::spawn("ndb", inbox, move || {
-        while let Some(events) = own.take(Some(ndb.patience(clock() * 1000).min(TICK))) {
+        let mut rest = None;
+        loop {
+            let patience = ndb.patience(clock() * 1000).min(TICK);
+            let Some(events) = own.take(Some(rest.map_or(patience, |rest| patience.min(rest)))) else { break };
             let now_us = clock() * 1000;
             for event in events {
                 match event {
@@ -175,20 +178,32 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
             if let Err(error) = ndb.tidy(now_us) {
                 return tracing::error!(%error, "the store cannot be written: this storage stops");
             }
+            reached.set(ndb.written());
             mesh.send_all(ndb.take());
             post.post(|| Report::Storage(ndb.report()));
+            rest = None;
             while ndb.has_work() {
                 let prepared = ndb.prepare();
                 mesh.send_all(ndb.take());
+                rest = prepared.is_ok().then(|| ndb.rest(Instant::now())).flatten();
+                if rest.is_some() {
+                    break;
+                }
                 if let Err(error) = prepared.and_then(|()| ndb.work()) {
                     return tracing::error!(%error, "the store cannot be written: this storage stops");
                 }
-                reached.set(ndb.state().position());
+                reached.set(ndb.written());
                 mesh.send_all(ndb.take());
                 if own.has_some() {
                     break;
                 }
             }
+        }
+        // What waited for more to go with it.
+        if ndb.has_work()
+            && let Err(error) = ndb.work()
+        {
+            tracing::error!(%error, "the store cannot be written: its last positions will be asked for again");
         }
     })
 }

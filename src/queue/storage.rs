@@ -282,7 +282,19 @@ impl StorageRole {
         self.join(out);
     }
 
-    /// What the last [`Output::Keep`] held is on disk.
+    /// What has become whole since the last [`Output::Keep`], if the disk has not begun with that: it is a part of it then.
+    pub fn keep_more(&mut self) -> Vec<(Draft, Bytes)> {
+        let whole: Vec<_> = self.buffers.values_mut().filter_map(Buffer::take_whole).collect();
+        self.keeping.extend(whole.iter().map(|(draft, _)| draft.id.clone()));
+        whole
+    }
+
+    /// Whether segments are about to be whole.
+    pub fn awaits_segments(&self) -> bool {
+        self.buffers.values().any(Buffer::is_closing)
+    }
+
+    /// What the last [`Output::Keep`] held is on disk, and what was more.
     pub fn kept(&mut self, out: &mut Vec<Output>) {
         for id in std::mem::take(&mut self.keeping) {
             self.draft(&id, out);
@@ -389,9 +401,8 @@ impl StorageRole {
         if !self.keeping.is_empty() {
             return;
         }
-        let whole: Vec<_> = self.buffers.values_mut().filter_map(Buffer::take_whole).collect();
+        let whole = self.keep_more();
         if !whole.is_empty() {
-            self.keeping = whole.iter().map(|(draft, _)| draft.id.clone()).collect();
             out.push(Output::Keep(whole));
         }
     }

@@ -25,17 +25,34 @@ pub struct Storage {
     pub ndb: Ndb,
     /// The disk is at it.
     pub is_working: bool,
+    /// At which position its rows were last compared with its state.
+    compared: u64,
+    /// The last message that is on it.
+    pub last_number: u64,
 }
 
 impl Storage {
     pub fn start(id: NodeId, first: Members, disk: &Disk, fresh: StoreId) -> Self {
         let ndb = Ndb::open(id.clone(), first, Box::new(disk.clone()), StateLimits::default(), fresh);
         let ndb = ndb.expect("disks are as they were written").with_limits(LIMITS);
-        Self { id, ndb, is_working: false }
+        let last_number = ndb.state().last_number();
+        Self { id, ndb, is_working: false, compared: 0, last_number }
     }
 
     pub fn position(&self) -> u64 {
         self.ndb.state().position()
+    }
+
+    /// How far its disk is.
+    pub fn written(&self) -> u64 {
+        self.ndb.written()
+    }
+
+    /// Applies what waits, as the process does some time before the disk does it.
+    pub fn prepare(&mut self, facts: &mut Facts) {
+        let before = self.position();
+        self.ndb.prepare().expect("disks do not fail");
+        self.note_applied(before, facts);
     }
 
     /// The disk does what waits for it.
@@ -43,16 +60,24 @@ impl Storage {
         let before = self.position();
         self.is_working = false;
         self.ndb.work().expect("disks do not fail");
+        self.note_applied(before, facts);
         let position = self.position();
-        for position in before + 1..=position {
-            if let Some(fed) = self.ndb.fed(position) {
-                facts.applied(&self.id, position, fed);
-            }
+        if self.written() == position {
+            self.last_number = self.ndb.state().last_number();
         }
         facts.copied += u64::from(position > before + 1);
         // It takes long: now and then.
-        if position > before && position.is_multiple_of(61) {
+        if position > self.compared && position.is_multiple_of(61) {
+            self.compared = position;
             assert!(state(disk) == *self.ndb.state(), "{} at {position}: rows are not the state", self.id);
+        }
+    }
+
+    fn note_applied(&self, before: u64, facts: &mut Facts) {
+        for position in before + 1..=self.position() {
+            if let Some(fed) = self.ndb.fed(position) {
+                facts.applied(&self.id, position, fed);
+            }
         }
     }
 

@@ -458,7 +458,7 @@ impl World {
             }
             Process::Storage(storage) => {
                 // One with an older copy has to be told first that it is one.
-                let is_back = storage.ndb.counts() && storage.position() == decided;
+                let is_back = storage.ndb.counts() && storage.written() == decided;
                 node.is_recovering &= !(is_back && has_met_syncs);
                 storage.ndb.tick(wall);
                 storage.tidy(wall);
@@ -493,7 +493,9 @@ impl World {
 
     /// What a storage says now, and what its disk has to do.
     fn storage_goes_on(&mut self, id: &NodeId) {
-        let Process::Storage(storage) = &mut self.node(id).process else { return };
+        let node = self.nodes.get_mut(id).expect("all nodes are there");
+        let Process::Storage(storage) = &mut node.process else { return };
+        storage.prepare(&mut self.facts);
         let said = storage.ndb.take();
         let begins = storage.ndb.has_work() && !storage.is_working;
         storage.is_working |= begins;
@@ -574,7 +576,7 @@ impl World {
         if !is_present(&self.nodes[id]) {
             return;
         }
-        let is_far = |node: &Node| matches!(&node.process, Process::Storage(storage) if storage.position() >= position);
+        let is_far = |node: &Node| matches!(&node.process, Process::Storage(storage) if storage.written() >= position);
         let far: Vec<NodeId> = self.nodes.iter().filter(|(_, node)| is_far(node)).map(|(id, _)| id.clone()).collect();
         let linked: Vec<NodeId> = far.into_iter().filter(|other| self.net.link(&pair(id, other)).is_up).collect();
         let Some(from) = self.dice.pick(&linked) else {
@@ -686,7 +688,7 @@ impl World {
             }
             let last = reader.last_read();
             let storage = self.nodes.values().find_map(|node| match &node.process {
-                Process::Storage(storage) if storage.ndb.state().last_number() >= fed => Some(storage),
+                Process::Storage(storage) if storage.last_number >= fed => Some(storage),
                 _ => None,
             });
             let Some(storage) = storage else { continue };
@@ -975,7 +977,7 @@ impl World {
         }
         for (id, node) in &self.nodes {
             match &node.process {
-                Process::Storage(storage) if storage.position() == self.facts.decided => {}
+                Process::Storage(storage) if storage.written() == self.facts.decided => {}
                 Process::Storage(_) => return Some(format!("{id} is behind")),
                 Process::Sync(sync) if !sync.votes() => return Some(format!("{id} has no vote")),
                 Process::Down => return Some(format!("{id} is down")),

@@ -12,7 +12,7 @@ use super::{LIFE, MEMBERS, Ndb, NdbError, decode, is_copied, read_all};
 use crate::queue::envelope::{NodeId, RoleMessage};
 use crate::queue::segment::Segment;
 use crate::queue::state::rows;
-use crate::queue::storage::Start;
+use crate::queue::storage::{Output, Start};
 use crate::store::state::load;
 use crate::store::{Commit, Row, StoreError, StoreReader, each_row};
 
@@ -43,6 +43,10 @@ struct Part {
 /// Copies for peers that are far behind.
 impl Ndb {
     pub(super) fn copy_out(&mut self, to: NodeId, after: u64, number: u32) {
+        if !self.pending.is_empty() {
+            // The state is ahead of the rows. Parts keep their order.
+            return self.pending.held.push(Output::CopyOut { to, after, number });
+        }
         if number == 0 {
             match self.begin_copy(after) {
                 Ok(copy) => drop(self.copies.insert(to.clone(), copy)),

@@ -88,3 +88,60 @@ fn a_disk_that_others_heard_more_of_takes_another_name_and_asks_to_count_again()
     assert_eq!(said.iter().filter(asks).count(), 1, "MEMBERS");
     assert_eq!(open(3).store_id(), StoreId(2));
 }
+
+/// Drafts of segments that the disk has and that are not applied.
+fn kept(disk: &MemoryStore) -> Vec<u64> {
+    let kept: Vec<(Draft, Bytes)> = read_all(&mut *disk.reader().unwrap(), KEPT).unwrap();
+    kept.into_iter().map(|(draft, _)| draft.id.segment).collect()
+}
+
+#[test]
+fn what_is_applied_waits_for_what_is_kept_and_that_for_what_is_about_to_be() {
+    let disk = MemoryStore::default();
+    let first = Members { syncs: Vec::new(), slots: vec![Vec::new()], storage_quorum: 1 };
+    let n1 = NodeId::storage("N1");
+    let mut ndb = Ndb::open(n1.clone(), first, Box::new(disk.clone()), StateLimits::default(), StoreId(1)).unwrap();
+    let hear = |ndb: &mut Ndb, (from, message): (NodeId, RoleMessage)| {
+        ndb.handle(0, Envelope { from, to: n1.clone(), message });
+        ndb.prepare().unwrap();
+        ndb.rest(Instant::now())
+    };
+    let [init, begin, keep, over, elect] = <[_; 5]>::try_from(heard()).unwrap();
+    assert_eq!(hear(&mut ndb, init), None, "the entry waits");
+    ndb.work().unwrap();
+    let (_, RoleMessage::KeepAdvanceHistory { body, .. }) = &keep else { panic!("it is the body") };
+    let body = body.clone();
+    hear(&mut ndb, begin);
+    hear(&mut ndb, keep);
+    assert_eq!(hear(&mut ndb, over), None, "there is no other");
+    ndb.work().unwrap();
+    assert_eq!(kept(&disk), [7]);
+    // Two more are begun while it is applied: they have room.
+    let e1 = NodeId::entry("E1");
+    let next = |segment, previous| {
+        let id = SegmentId { segment, entry: e1.clone(), incarnation: 1 };
+        let draft = Draft { id: id.clone(), slot: 0, count: 1, digest: digest(&body), previous };
+        [
+            RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0 },
+            RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 1, body: body.clone() },
+            RoleMessage::AdvanceSegmentOver(draft),
+        ]
+        .map(|message| (e1.clone(), message))
+    };
+    assert!(hear(&mut ndb, elect).is_some_and(|rest| rest <= LINGER));
+    assert_eq!(ndb.rest(Instant::now() + LINGER), None, "but not for long");
+    ndb.take();
+    let ([begin8, keep8, over8], [begin9, keep9, over9]) = (next(8, 7), next(9, 8));
+    for message in [begin8, begin9, keep8] {
+        assert!(hear(&mut ndb, message).is_some());
+    }
+    let trims = |said: &Envelope| matches!(said.message, RoleMessage::TrimAdvanceSegment { .. });
+    assert_eq!(ndb.take().iter().filter(|said| trims(said)).count(), 2);
+    assert!(hear(&mut ndb, over8).is_some_and(|rest| rest <= GATHER), "the other is about to be whole");
+    assert_eq!(ndb.rest(Instant::now() + GATHER), None);
+    assert!(hear(&mut ndb, keep9).is_some());
+    assert_eq!(hear(&mut ndb, over9), None);
+    assert_eq!(kept(&disk), [7], "nothing is written yet");
+    ndb.work().unwrap();
+    assert_eq!((kept(&disk), ndb.has_work()), (vec![8, 9], false), "all of it with one commit");
+}

@@ -57,6 +57,11 @@ impl Buffer {
         matches!(self.stage, Stage::Open)
     }
 
+    /// Whether its entry was told to close it, and says the rest of it.
+    pub fn is_closing(&self) -> bool {
+        self.is_open() && self.begun.is_none() && self.is_coming
+    }
+
     /// Takes a body that came from a peer, for a segment that is elected. Whether it is that.
     pub fn fetch(&mut self, draft: Draft, body: Bytes) -> bool {
         let is_right = digest(&body) == draft.digest;
