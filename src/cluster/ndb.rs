@@ -49,6 +49,8 @@ mod tests;
 const LINGER: Duration = Duration::from_millis(2);
 /// How long segments that are kept wait for others.
 const GATHER: Duration = Duration::from_micros(500);
+/// For so long the next segment of an entry is waited for, once it was told that the last is in the log.
+const TURN: Duration = Duration::from_millis(1);
 /// Positions that are applied with one commit, and their bytes, near enough.
 const APPLIED_AT_ONCE_MAX: usize = 64;
 const APPLIED_BYTES_MAX: usize = 8 << 20;
@@ -94,6 +96,8 @@ pub struct Ndb {
     state: State,
     /// The last position that is on disk.
     written: u64,
+    /// When entries were told that their last segment is in the log, and have not said the next since.
+    resolved: HashMap<NodeId, Instant>,
     state_limits: StateLimits,
     limits: NdbLimits,
     store: Box<dyn Store>,
@@ -162,6 +166,7 @@ impl Ndb {
             node,
             store_id,
             written: state.position(),
+            resolved: HashMap::new(),
             state,
             state_limits,
             limits: NdbLimits::default(),
@@ -303,7 +308,8 @@ impl Ndb {
             return None;
         }
         let until = match pending.kept_at {
-            Some(kept_at) => self.role.awaits_segments().then(|| kept_at + GATHER)?,
+            Some(kept_at) if self.role.awaits_segments() => kept_at + GATHER,
+            Some(kept_at) => (kept_at + GATHER).min(*self.resolved.values().max()? + TURN),
             None => pending.applied_at? + LINGER,
         };
         until.checked_duration_since(now).filter(|rest| !rest.is_zero())
@@ -377,6 +383,7 @@ impl Ndb {
         let mut keep = mem::take(&mut self.keep);
         if !keep.is_empty() || self.pending.kept_at.is_some() {
             keep.extend(self.role.keep_more());
+            keep.iter().for_each(|(draft, _)| _ = self.resolved.remove(&draft.id.entry));
             self.pending.keep(keep);
         }
         let (mut positions, mut bytes) = (0, 0);
@@ -519,12 +526,13 @@ impl Ndb {
     fn carry_out_early(&mut self) {
         for output in mem::take(&mut self.outputs) {
             match output {
-                Output::Send(
-                    envelope @ Envelope {
-                        message: RoleMessage::AdvanceSegmentResolved { .. } | RoleMessage::TrimAdvanceSegment { .. },
-                        ..
-                    },
-                ) => self.out.push(envelope),
+                Output::Send(envelope @ Envelope { message: RoleMessage::AdvanceSegmentResolved { .. }, .. }) => {
+                    self.resolved.insert(envelope.to.clone(), Instant::now());
+                    self.out.push(envelope);
+                }
+                Output::Send(envelope @ Envelope { message: RoleMessage::TrimAdvanceSegment { .. }, .. }) => {
+                    self.out.push(envelope);
+                }
                 Output::Feed { to, after, until } => self.feed(&to, after, until),
                 Output::Apply { position, apply } => self.apply = Some((position, apply)),
                 other => self.pending.hold(other),

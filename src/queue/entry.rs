@@ -120,6 +120,8 @@ pub struct EntryRole {
     previous: u64,
     /// All segments up to this one are settled.
     confirmed: u64,
+    /// The next segment may be said whole; and of how many messages the last one was.
+    room: Option<u32>,
     shard: u32,
     connected: BTreeSet<NodeId>,
     /// No feed is wanted yet: it is not known behind which position.
@@ -173,6 +175,7 @@ impl EntryRole {
             held_bytes: 0,
             previous: 0,
             confirmed: 0,
+            room: None,
             shard: 0,
             connected: BTreeSet::new(),
             holds_feed: false,
@@ -189,7 +192,7 @@ impl EntryRole {
         if !self.unresolved.is_empty() {
             self.cut(0, out);
         }
-        (self.previous, self.confirmed) = (0, 0);
+        (self.previous, self.confirmed, self.room) = (0, 0, None);
         self.lease.reset();
         self.life = Life::Asked { replaces, nonce };
         self.ask(&OrderCommand::Init { entry: self.node.clone(), replaces, nonce }, out);
@@ -263,11 +266,17 @@ impl EntryRole {
         while !self.gathered.is_empty() {
             let is_open = self.unresolved.back().is_some_and(Unresolved::is_open);
             if !is_open && self.unresolved.len() < self.limits.unresolved_segments_max.max(1) {
-                self.begin(incarnation, now_us, out);
-            } else if !self.fits() {
+                let closed = self.may_close_at_once();
+                self.begin(incarnation, now_us, closed, out);
+                self.keep(out);
+                if closed {
+                    self.close(out);
+                }
+            } else if self.fits() {
+                self.keep(out);
+            } else {
                 return;
             }
-            self.keep(out);
         }
     }
 
@@ -333,8 +342,11 @@ impl EntryRole {
     pub fn handle(&mut self, now_us: u64, from: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
         match message {
             RoleMessage::TrimAdvanceSegment { id, heard, ahead } => self.trim(from, &id, heard, ahead, out),
-            RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard } => {
+            RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard, room } => {
                 self.clock.hear(heard);
+                if let Some(segment) = self.unresolved.iter().find(|segment| segment.id == id) {
+                    self.room = room.then_some(segment.count);
+                }
                 if self.resolved.as_ref().is_none_or(|(highest, _)| *highest < position) {
                     self.resolved = Some((position, from.clone()));
                 }
@@ -405,13 +417,21 @@ impl EntryRole {
         }
     }
 
-    /// Opens a segment.
-    fn begin(&mut self, incarnation: u64, now_us: u64, out: &mut Vec<Output>) {
+    /// Whether the next segment can do without a round trip: storages have room, and what has gathered is no small part of what is
+    /// to come. Publishers that wait for their results go on together, so there are about as many messages as the last time.
+    fn may_close_at_once(&mut self) -> bool {
+        let gathered: u32 = self.gathered.iter().map(|piece| piece.batch.count).sum();
+        let is_enough = self.room.take().is_some_and(|last| gathered >= last / 2);
+        is_enough && self.unresolved.is_empty() && !self.clock.dropped
+    }
+
+    /// Opens a segment. `closed`: all of it is said at once.
+    fn begin(&mut self, incarnation: u64, now_us: u64, closed: bool, out: &mut Vec<Output>) {
         let slot = self.reachable_from(self.shard % self.members.slots.len().max(1) as u32);
         self.shard = (self.shard + 1) % SHARDS;
         let id = SegmentId { segment: self.clock.next(now_us), entry: self.node.clone(), incarnation };
-        let begin =
-            RoleMessage::BeginAdvanceSegment { id: id.clone(), slot, confirmed: self.confirmed, clock_us: now_us };
+        let confirmed = self.confirmed;
+        let begin = RoleMessage::BeginAdvanceSegment { id: id.clone(), slot, confirmed, clock_us: now_us, closed };
         self.tell(slot, &begin, out);
         for sync in &self.members.syncs {
             self.send(&sync.node, begin.clone(), out);
@@ -508,19 +528,18 @@ impl EntryRole {
             return;
         }
         let dropped = open.trims.iter().all(|(_, ahead)| *ahead);
-        // What came in since the last flush may join as well.
-        while self.fits() {
-            self.keep(out);
-        }
-        self.over(out);
+        self.close(out);
         if self.clock.dropped != dropped {
             self.clock.dropped = dropped;
             out.push(Output::ClockDropped(dropped));
         }
     }
 
-    /// Closes the open segment.
-    fn over(&mut self, out: &mut Vec<Output>) {
+    /// Closes the open segment. What came in since the last flush may join as well.
+    fn close(&mut self, out: &mut Vec<Output>) {
+        while self.fits() {
+            self.keep(out);
+        }
         let Some(open) = self.unresolved.back_mut() else { return };
         let draft = open.close(self.previous);
         self.previous = draft.id.segment;
@@ -529,8 +548,8 @@ impl EntryRole {
 
     /// Says all of a segment again.
     fn resend(&self, segment: &Unresolved, now_us: u64, to: &NodeId, out: &mut Vec<Output>) {
-        let (id, slot, confirmed) = (segment.id.clone(), segment.slot, self.confirmed);
-        self.send(to, RoleMessage::BeginAdvanceSegment { id, slot, confirmed, clock_us: now_us }, out);
+        let (id, slot, confirmed, closed) = (segment.id.clone(), segment.slot, self.confirmed, segment.over.is_some());
+        self.send(to, RoleMessage::BeginAdvanceSegment { id, slot, confirmed, clock_us: now_us, closed }, out);
         for Part { offset, count, body } in segment.parts.iter().cloned() {
             self.send(to, RoleMessage::KeepAdvanceHistory { id: segment.id.clone(), offset, count, body }, out);
         }

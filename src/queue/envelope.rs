@@ -130,6 +130,8 @@ pub enum RoleMessage {
         confirmed: u64,
         /// The entry's clock, in microseconds since 1970.
         clock_us: u64,
+        /// All of it follows: no TRIM is wanted.
+        closed: bool,
     },
     /// Entry to storage: messages of an open segment.
     KeepAdvanceHistory {
@@ -196,8 +198,8 @@ pub enum RoleMessage {
     Applied { store: StoreId, position: u64 },
     /// Sync to storage: of the disk with this name more was heard than it knows now. It is an older copy, and has to take another name.
     DiskForgot { store: StoreId },
-    /// Storage to entry: the segment is in the log.
-    AdvanceSegmentResolved { id: SegmentId, position: u64, resolution: Resolution, heard: u64 },
+    /// Storage to entry: the segment is in the log. `room`: the next may be said whole, without waiting for TRIM.
+    AdvanceSegmentResolved { id: SegmentId, position: u64, resolution: Resolution, heard: u64, room: bool },
     /// Storage to entry: there will be no result of the segment.
     AdvanceSegmentRefused { id: SegmentId, why: Refusal },
     /// Storage to entry: its new life began at this position.
@@ -309,7 +311,7 @@ mod tests {
         let members = Members { syncs: vec![member.clone()], slots: vec![vec![member]], storage_quorum: 1 };
         let challenger = Some(Elected::Segment(draft.clone()));
         let bytes = Bytes::from_static(b"\x00\xff");
-        check(RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 1, confirmed: 2, clock_us: 3 });
+        check(RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 1, confirmed: 2, clock_us: 3, closed: true });
         check(RoleMessage::KeepAdvanceHistory { id: id.clone(), offset: 1, count: 1, body: bytes.clone() });
         check(RoleMessage::TrimAdvanceSegment { id: id.clone(), heard: 1, ahead: true });
         check(RoleMessage::AdvanceSegmentOver(draft.clone()));
@@ -320,7 +322,7 @@ mod tests {
         check(RoleMessage::Vote { position: 1, round: 1, vote: None, challenger });
         check(RoleMessage::ElectSegment { position: 1, elected: Elected::Nothing });
         let resolution = Resolution { first: 1, results: bytes.clone() };
-        check(RoleMessage::AdvanceSegmentResolved { id: id.clone(), position: 1, resolution, heard: 1 });
+        check(RoleMessage::AdvanceSegmentResolved { id: id.clone(), position: 1, resolution, heard: 1, room: true });
         check(RoleMessage::AdvanceSegmentRefused { id, why: Refusal::Cut });
         check(RoleMessage::Feed { position: 1, segment: bytes.clone() });
         check(RoleMessage::FetchPending);

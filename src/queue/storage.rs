@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use self::buffer::Buffer;
+use self::buffer::{Begun, Buffer};
 pub use self::lives::{Life, Lives};
 use self::peers::{Copying, Wanted};
 pub use self::report::StorageReport;
@@ -242,8 +242,9 @@ impl StorageRole {
     /// Takes a message of another role. What does not concern a storage, or what it has heard already, changes nothing.
     pub fn handle(&mut self, now_us: u64, from: &NodeId, message: RoleMessage, out: &mut Vec<Output>) {
         match message {
-            RoleMessage::BeginAdvanceSegment { id, confirmed, clock_us, .. } => {
-                self.begin(from, id, confirmed, clock_us > now_us.saturating_add(AHEAD_US), out);
+            RoleMessage::BeginAdvanceSegment { id, confirmed, clock_us, closed, .. } => {
+                let ahead = clock_us > now_us.saturating_add(AHEAD_US);
+                self.begin(from, id, confirmed, Begun { ahead, closed }, out);
             }
             RoleMessage::KeepAdvanceHistory { id, offset, count, body } => {
                 if let Some(buffer) = self.buffers.get_mut(&id) {
@@ -341,7 +342,7 @@ impl StorageRole {
         out.push(Output::Send(Envelope { from: self.node.clone(), to: to.clone(), message }));
     }
 
-    fn begin(&mut self, from: &NodeId, id: SegmentId, confirmed: u64, ahead: bool, out: &mut Vec<Output>) {
+    fn begin(&mut self, from: &NodeId, id: SegmentId, confirmed: u64, begun: Begun, out: &mut Vec<Output>) {
         self.heard = self.heard.max(id.segment);
         if let Some(life) = self.lives.get_mut(&id.entry) {
             if life.has_cut(&id) {
@@ -354,7 +355,7 @@ impl StorageRole {
                 }
             }
         }
-        self.buffers.entry(id).or_default().begin(ahead);
+        self.buffers.entry(id).or_default().begin(begun);
         self.trim(out);
     }
 
@@ -453,11 +454,12 @@ impl StorageRole {
     }
 
     fn resolved(&mut self, id: SegmentId, position: u64, resolution: Resolution, out: &mut Vec<Output>) {
-        self.buffers.remove(&id);
+        let buffer = self.buffers.remove(&id);
+        let room = !self.solo && buffer.is_some_and(|buffer| buffer.has_room());
         let life = self.lives.entry(id.entry.clone()).or_default();
         life.resolved(id.segment, position, resolution.clone());
         let (entry, heard) = (id.entry.clone(), self.heard);
-        self.send(&entry, RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard }, out);
+        self.send(&entry, RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard, room }, out);
     }
 
     /// Tells the result of an applied segment once more.
@@ -465,8 +467,9 @@ impl StorageRole {
         let results = self.lives.get(&id.entry).into_iter().flat_map(|life| &life.results);
         // None: the entry has confirmed that it knows.
         for (_, position, resolution) in results.filter(|(segment, ..)| *segment == id.segment).take(1) {
-            let (id, position, resolution) = (id.clone(), *position, resolution.clone());
-            self.send(to, RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard: self.heard }, out);
+            let (id, position, resolution, heard) = (id.clone(), *position, resolution.clone(), self.heard);
+            let again = RoleMessage::AdvanceSegmentResolved { id, position, resolution, heard, room: false };
+            self.send(to, again, out);
         }
     }
 

@@ -26,7 +26,7 @@ fn frames(body: &[u8]) -> Vec<Frame> {
     let resolution = Resolution { first: 1, results: body.clone() };
     vec![
         keep(&body),
-        envelope(RoleMessage::AdvanceSegmentResolved { id: id(), position: 1, resolution, heard: 1 }),
+        envelope(RoleMessage::AdvanceSegmentResolved { id: id(), position: 1, resolution, heard: 1, room: true }),
         envelope(RoleMessage::Feed { position: 1, segment: body.clone() }),
         envelope(RoleMessage::Body { draft: draft.clone(), body: body.clone() }),
         envelope(RoleMessage::CopyPart { number: 3, part: body.clone(), last: None }),

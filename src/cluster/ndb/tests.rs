@@ -28,7 +28,10 @@ fn heard() -> Vec<(NodeId, RoleMessage)> {
     let elect = |position, elected| (s1.clone(), RoleMessage::ElectSegment { position, elected });
     vec![
         elect(1, Elected::Command(init)),
-        (e1.clone(), RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0 }),
+        (
+            e1.clone(),
+            RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0, closed: false },
+        ),
         (e1.clone(), RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 1, body }),
         (e1, RoleMessage::AdvanceSegmentOver(draft.clone())),
         elect(2, Elected::Segment(draft)),
@@ -122,7 +125,7 @@ fn what_is_applied_waits_for_what_is_kept_and_that_for_what_is_about_to_be() {
         let id = SegmentId { segment, entry: e1.clone(), incarnation: 1 };
         let draft = Draft { id: id.clone(), slot: 0, count: 1, digest: digest(&body), previous };
         [
-            RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0 },
+            RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0, closed: false },
             RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 1, body: body.clone() },
             RoleMessage::AdvanceSegmentOver(draft),
         ]

@@ -41,7 +41,8 @@ fn hear(entry: &mut EntryRole, from: &str, message: RoleMessage) -> Vec<Output> 
 
 fn resolve(entry: &mut EntryRole, segment: u64, position: u64) -> Vec<Vec<u64>> {
     let resolution = Resolution { first: position, results: Bytes::new() };
-    let message = RoleMessage::AdvanceSegmentResolved { id: id(segment), position, resolution, heard: segment };
+    let message =
+        RoleMessage::AdvanceSegmentResolved { id: id(segment), position, resolution, heard: segment, room: false };
     settled(hear(entry, "N1", message))
 }
 

@@ -12,9 +12,20 @@ pub struct Buffer {
     parts: Vec<Part>,
     /// TRIM is owed; whether the entry's clock was ahead.
     begun: Option<bool>,
+    /// It was begun here, and its entry's clock was not ahead.
+    is_in_time: bool,
     stage: Stage,
     /// The entry is saying it: what is missing comes by itself, as long as the link holds.
     pub is_coming: bool,
+}
+
+/// What BEGIN says of a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// The entry's clock is wrong.
+    pub ahead: bool,
+    /// All of it follows, so it wants no TRIM.
+    pub closed: bool,
 }
 
 #[derive(Debug)]
@@ -82,12 +93,18 @@ impl Buffer {
         }
     }
 
-    /// The segment was begun, or begun again: it wants a TRIM.
-    pub fn begin(&mut self, ahead: bool) {
+    /// The segment was begun, or begun again.
+    pub fn begin(&mut self, Begun { ahead, closed }: Begun) {
         self.is_coming = true;
+        self.is_in_time = !ahead;
         if self.is_open() {
-            self.begun = Some(ahead);
+            self.begun = (!closed).then_some(ahead);
         }
+    }
+
+    /// Whether its entry may say the next segment whole, without a TRIM. One whose clock may be wrong has to be told so.
+    pub fn has_room(&self) -> bool {
+        self.is_in_time
     }
 
     /// Whether TRIM is owed, and if so whether the entry's clock was ahead. It is owed no longer.

@@ -100,7 +100,7 @@ pub fn said(message: &RoleMessage) -> String {
         RoleMessage::SyncOrder { order, .. } => format!("ORDER up to {}", order.position),
         RoleMessage::FetchElected { after } => format!("FETCH after {after}"),
         RoleMessage::Applied { position, .. } => format!("APPLIED {position}"),
-        RoleMessage::AdvanceSegmentResolved { id: segment, position, resolution, heard } => {
+        RoleMessage::AdvanceSegmentResolved { id: segment, position, resolution, heard, .. } => {
             let first = resolution.first;
             format!("RESOLVED {}: position {position}, from number {first}, heard {heard}", id(segment))
         }

@@ -24,7 +24,7 @@ impl OneOfThree {
 
     fn begun(&mut self, draft: &Draft) {
         let id = draft.id.clone();
-        let begin = RoleMessage::BeginAdvanceSegment { id, slot: 0, confirmed: 0, clock_us: 0 };
+        let begin = RoleMessage::BeginAdvanceSegment { id, slot: 0, confirmed: 0, clock_us: 0, closed: false };
         self.hear("E1", begin);
     }
 
