@@ -236,13 +236,18 @@ impl Process {
     fn begin_ndb(&self, node: &NodeId, inbox: &Arc<Inbox>) -> Result<Running, Failure> {
         let named = |what: String| Failure::Run(format!("{node}: {what}"));
         let url = self.store_of(node)?;
-        if let StoreUrl::Folder(folder) = &url {
+        let folder = match &url {
+            StoreUrl::Folder(folder) => Some(folder.clone()),
+            _ => None,
+        };
+        if let Some(folder) = &folder {
             let made = std::fs::create_dir_all(folder);
             made.map_err(|error| named(format!("cannot make the folder {}: {error}", folder.display())))?;
         }
         let settings = StoreSettings { url, sync: SyncMode::Always, sync_interval_ms: 0, strict: true };
         let opened = store::open(&settings).map_err(|error| named(format!("cannot open the store: {error}")))?;
-        let ndb = Ndb::open(node.clone(), self.members(), opened.store, StateLimits::default(), fresh_id()?);
+        let disk = (opened.store, folder.as_deref());
+        let ndb = Ndb::open(node.clone(), self.members(), disk, StateLimits::default(), fresh_id()?);
         let ndb = ndb.map_err(|error| named(error.to_string()))?;
         process::run_ndb(ndb, inbox, &self.mesh, self.clock_fn(), &self.board.place(node))
             .map_err(|error| named(error.to_string()))

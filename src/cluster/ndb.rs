@@ -1,25 +1,27 @@
 //! A storage node (`ndb`) but for its links and threads: the storage role, the log's state, and a store.
 //!
 //! ```text
-//! envelopes --handle--> StorageRole --Keep, Apply--> prepare: State::apply --> RESOLVED, FEED
-//!                            |                          work: one commit --> all else
+//! envelopes --handle--> StorageRole --Apply--> prepare: State::apply --> RESOLVED, FEED
+//!                            |                 write: one commit of many positions --> all else
+//!                            |------Keep-----> keep: one fsync of the shelf --> GENERATE_DRAFT
 //!                            \--Feed, ReadBody, CopyOut--> recent positions, a reader --> envelopes
 //! ```
 //!
-//! 1. What the role wants written waits until [`Ndb::work`], which writes all of it with one commit and one fsync: segments that
-//!    are kept and positions that are applied go together, for which either waits a little ([`Ndb::rest`]). What became of a position follows from facts that are on disk, so it is told
-//!    before that ([`Ndb::prepare`]); what this disk has, and that it has room, only then.
-//! 2. Beside the state's rows the store has the node's own ([`rows::NODE`]): its store id, entries' lives, members, and
-//!    segments that are kept and not applied.
+//! 1. Segments that are kept go to the [`shelf`], those of several entries with one fsync: somebody waits for them. Positions that
+//!    are applied go to the store, some later and many with one commit: nobody waits ([`Ndb::turn`]). What became of a position
+//!    follows from facts that are on disk, so it is told before that ([`Ndb::prepare`]); what the store has, only then.
+//! 2. Beside the state's rows the store has the node's own ([`rows::NODE`]): its store id, entries' lives, members, and, where there
+//!    is no shelf, segments that are kept and not applied.
 //! 3. The last positions are in memory as they were fed, so that an entry that comes back soon misses nothing. One that was away
 //!    longer has to begin a new life.
 //! 4. A store that fails stops the node: what it knows may be less than it has said. Others go on; it starts again from its disk.
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use bytes::Bytes;
 
@@ -31,29 +33,33 @@ use crate::queue::quorum::{Members, StoreId};
 use crate::queue::relay::{self, Fed};
 use crate::queue::state::rows;
 use crate::queue::state::{Applied, Sealed, State, StateCommand, StateError, StateLimits};
-use crate::queue::storage::{Apply, Life, Output, Start, StorageReport, StorageRole};
+use crate::queue::storage::{Apply, Output, Start, StorageReport, StorageRole};
 use crate::store::state::{StoreRows, load};
 use crate::store::{Commit, Store, StoreError, StoreReader, each_row};
 
 use copy::{CopyIn, CopyOut, last_stored};
 use pending::{Pending, PendingRows};
 use recent::{Position, Recent};
+use shelf::{Kept, Shelf};
 
 mod copy;
 mod pending;
 mod recent;
+pub mod shelf;
 #[cfg(test)]
 mod tests;
 
-/// How long positions that are applied wait for segments that are kept, to go with them.
-const LINGER: Duration = Duration::from_millis(2);
+/// How long positions that are applied wait for others, to be written together.
+const LINGER: Duration = Duration::from_millis(20);
 /// How long segments that are kept wait for others.
 const GATHER: Duration = Duration::from_micros(500);
 /// For so long the next segment of an entry is waited for, once it was told that the last is in the log.
 const TURN: Duration = Duration::from_millis(1);
-/// Positions that are applied with one commit, and their bytes, near enough.
+/// Positions that are applied at once.
 const APPLIED_AT_ONCE_MAX: usize = 64;
-const APPLIED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a commit of the store, near enough, and its segments.
+const WRITTEN_BYTES_MAX: usize = 4 << 20;
+const WRITTEN_AT_ONCE_MAX: usize = 512;
 /// The row with the id of the disk.
 pub const STORE_ID: &[u8] = b"~store";
 const MEMBERS: &[u8] = b"~members";
@@ -77,12 +83,14 @@ impl Default for NdbLimits {
 }
 
 /// Why a storage node cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum NdbError {
     #[error("the store {0}")]
     Store(#[from] StoreError),
     #[error("the state of the log: {0}")]
     State(#[from] StateError),
+    #[error("the segments that are kept: {0}")]
+    Shelf(Arc<io::Error>),
     /// Another process of the cluster has sent what cannot be read.
     #[error("a copy cannot be read: {0}")]
     Copy(String),
@@ -101,12 +109,21 @@ pub struct Ndb {
     state_limits: StateLimits,
     limits: NdbLimits,
     store: Box<dyn Store>,
+    /// Where segments are kept; `None`: in rows of the store.
+    shelf: Option<Shelf>,
     reader: Box<dyn StoreReader>,
     recent: Recent,
     /// What the disk has to do: at most one of each.
-    keep: Vec<(Draft, Bytes)>,
+    keep: Kept,
     apply: Option<(u64, Apply)>,
+    /// What is to be kept with the next write, and since when the first waits.
+    kept: Kept,
+    kept_at: Option<Instant>,
+    /// What is kept, and perhaps not applied in the store.
+    shelved: Kept,
     pending: Pending,
+    /// A reader waits until the store has this position.
+    wanted: u64,
     copy_in: VecDeque<CopyIn>,
     /// Segments up to here are in the store, of a copy that did not come to its end; 0 or less than the present position: none.
     stored: u64,
@@ -131,20 +148,23 @@ pub fn number_of(entry: &NodeId) -> u64 {
 }
 
 impl Ndb {
-    /// Takes up where the store ends. `first`: who takes part at first; `fresh`: the id of the disk if it has none yet, or
-    /// if it is found to be an older copy.
+    /// Takes up where the store ends. `first`: who takes part at first; `folder`: where segments are kept, if not in rows of the store;
+    /// `fresh`: the id of the disk if it has none yet, or if it is found to be an older copy.
     ///
     /// # Errors
     /// The store cannot be read or written, or is damaged.
     pub fn open(
         node: NodeId,
         first: Members,
-        mut store: Box<dyn Store>,
+        (mut store, folder): (Box<dyn Store>, Option<&Path>),
         state_limits: StateLimits,
         fresh: StoreId,
     ) -> Result<Self, NdbError> {
-        let store_id = open_store_id(&mut *store, fresh)?;
         let mut reader = store.reader()?;
+        let (store_id, shelf, kept) = match folder {
+            Some(folder) => open_shelf(&mut *store, folder, fresh)?,
+            None => (open_store_id(&mut *store, fresh)?, None, read_all(&mut *reader, KEPT)?),
+        };
         let state = load(&mut *reader, state_limits)?;
         let (members_at, members) = match store.get(MEMBERS)? {
             Some(value) => decode(MEMBERS, &value)?,
@@ -156,7 +176,7 @@ impl Ndb {
             position: state.position(),
             time_us: state.time_us(),
             entries: read_all(&mut *reader, LIFE)?,
-            kept: read_all(&mut *reader, KEPT)?,
+            kept: kept.clone(),
             members_at,
             copied: Some(stored).filter(|last| *last > state.position()).unwrap_or(0),
         };
@@ -171,11 +191,16 @@ impl Ndb {
             state_limits,
             limits: NdbLimits::default(),
             store,
+            shelf,
             reader,
             recent: Recent::default(),
             keep: Vec::new(),
             apply: None,
+            kept: Vec::new(),
+            kept_at: None,
+            shelved: kept,
             pending: Pending::default(),
+            wanted: 0,
             copy_in: VecDeque::new(),
             stored,
             copied: Vec::new(),
@@ -297,22 +322,42 @@ impl Ndb {
         }
     }
 
-    /// How long the disk can be left alone although there is work for it, now that all of it is prepared; `None`: it cannot.
+    /// A reader waits until the store has this position.
+    pub fn want(&mut self, position: u64) {
+        self.wanted = self.wanted.max(position);
+    }
+
+    /// What the disk is to do next, now that all of it is prepared.
     ///
-    /// Nobody waits for positions that are applied, so they go with the next segments that are kept. Those wait a little for others that are
-    /// about to be whole. So most commits hold both, of all entries: each costs much more than what it writes.
-    pub fn rest(&self, now: Instant) -> Option<Duration> {
-        let Self { forgot, keep, apply, copy_in, pending, .. } = self;
-        let is_prepared = keep.is_empty() && apply.is_none() && copy_in.is_empty();
-        if !is_prepared || *forgot || !pending.can_wait() || pending.segments.len() >= APPLIED_AT_ONCE_MAX {
-            return None;
+    /// Segments that are kept wait a little for others that are about to be whole, for one fsync serves all. Nobody waits for positions
+    /// that are applied, and a commit costs much more than what it writes: they wait for more.
+    pub fn turn(&self, now: Instant) -> Turn {
+        let keep_at = self.keep_at(now);
+        let write_at = self.write_at(now);
+        match (keep_at, write_at) {
+            (Some(keep_at), _) if keep_at <= now => Turn::Keep,
+            (_, Some(write_at)) if write_at <= now => Turn::Write,
+            _ => Turn::Rest(keep_at.into_iter().chain(write_at).min().map(|until| until - now)),
         }
-        let until = match pending.kept_at {
-            Some(kept_at) if self.role.awaits_segments() => kept_at + GATHER,
-            Some(kept_at) => (kept_at + GATHER).min(*self.resolved.values().max()? + TURN),
-            None => pending.applied_at? + LINGER,
-        };
-        until.checked_duration_since(now).filter(|rest| !rest.is_zero())
+    }
+
+    fn keep_at(&self, now: Instant) -> Option<Instant> {
+        let gathered = self.kept_at? + GATHER;
+        if self.role.awaits_segments() {
+            return Some(gathered);
+        }
+        let turned = self.resolved.values().max().map_or(now, |resolved| *resolved + TURN);
+        Some(gathered.min(turned))
+    }
+
+    fn write_at(&self, now: Instant) -> Option<Instant> {
+        let Self { forgot, apply, copy_in, pending, .. } = self;
+        let is_many = pending.segments.len() >= WRITTEN_AT_ONCE_MAX || pending.bytes >= WRITTEN_BYTES_MAX;
+        let is_wanted = self.wanted > self.written && self.state.position() > self.written;
+        if *forgot || apply.is_some() || !copy_in.is_empty() || !pending.can_wait() || is_many || is_wanted {
+            return Some(now);
+        }
+        Some(pending.applied_at? + LINGER)
     }
 
     /// A piece of housekeeping, if it is due: what need not stay is given up, and space goes back to the file system.
@@ -325,7 +370,7 @@ impl Ndb {
             return Ok(());
         }
         if !self.pending.is_empty() {
-            self.work()?;
+            self.write()?;
         }
         let seen = Seen {
             now_us,
@@ -367,8 +412,9 @@ impl Ndb {
 
     /// Whether the disk has something to do.
     pub fn has_work(&self) -> bool {
-        let Self { keep, apply, copy_in, pending, .. } = self;
-        self.forgot || !keep.is_empty() || apply.is_some() || !copy_in.is_empty() || !pending.is_empty()
+        let Self { keep, apply, kept_at, copy_in, pending, .. } = self;
+        let is_kept = keep.is_empty() && kept_at.is_none();
+        self.forgot || !is_kept || apply.is_some() || !copy_in.is_empty() || !pending.is_empty()
     }
 
     /// Applies what waits to the state. What became of it can be taken ([`Ndb::take`]) and sent at once; then [`Ndb::work`] is to be
@@ -380,32 +426,73 @@ impl Ndb {
         if !self.copy_in.is_empty() {
             return Ok(());
         }
-        let mut keep = mem::take(&mut self.keep);
-        if !keep.is_empty() || self.pending.kept_at.is_some() {
-            keep.extend(self.role.keep_more());
-            keep.iter().for_each(|(draft, _)| _ = self.resolved.remove(&draft.id.entry));
-            self.pending.keep(keep);
+        if !self.keep.is_empty() || self.kept_at.is_some() {
+            self.keep.extend(self.role.keep_more());
+            self.keep.iter().for_each(|(draft, _)| _ = self.resolved.remove(&draft.id.entry));
+            self.kept.append(&mut self.keep);
+            self.kept_at.get_or_insert_with(Instant::now);
         }
-        let (mut positions, mut bytes) = (0, 0);
+        let mut positions = 0;
         while positions < APPLIED_AT_ONCE_MAX
-            && bytes < APPLIED_BYTES_MAX
+            && self.pending.bytes < WRITTEN_BYTES_MAX
             && let Some((position, apply)) = self.apply.take()
         {
             let Done { position, resolution, recent } = self.apply(position, apply)?;
-            (positions, bytes) = (positions + 1, bytes + recent.bytes());
+            positions += 1;
+            self.pending.applied(recent.bytes());
             self.recent.push(position, recent, &self.limits);
             self.role.applied(position, resolution, &mut self.outputs);
-            self.pending.applied();
             self.carry_out_early();
         }
         Ok(())
     }
 
-    /// Has the disk do what waits, with one commit.
+    /// Has the disk do all that waits.
+    ///
+    /// # Errors
+    /// As [`Ndb::keep`].
+    pub fn work(&mut self) -> Result<(), NdbError> {
+        self.prepare()?;
+        if self.kept_at.is_some() {
+            self.keep()?;
+        }
+        self.write()
+    }
+
+    /// Has the disk keep the segments that wait for it.
     ///
     /// # Errors
     /// The node has to be opened again: nobody knows what of it is on disk.
-    pub fn work(&mut self) -> Result<(), NdbError> {
+    pub fn keep(&mut self) -> Result<(), NdbError> {
+        let begun = Instant::now();
+        let kept = mem::take(&mut self.kept);
+        self.kept_at = None;
+        match &mut self.shelf {
+            None => {
+                let row = |(draft, body): &(Draft, Bytes)| (kept_key(&draft.id), Some(rows::encode(&(draft, body))));
+                self.store.commit(&Commit { rows: kept.iter().map(row).collect(), ..Commit::default() })?;
+                self.shelved.extend(kept);
+            }
+            Some(shelf) if shelf.is_long() => {
+                self.shelved.extend(kept);
+                shelf.begin_anew(self.store_id, &self.shelved)?;
+            }
+            Some(shelf) => {
+                shelf.put(&kept)?;
+                self.shelved.extend(kept);
+            }
+        }
+        self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
+        self.role.kept(&mut self.outputs);
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Has the store do what waits for it, with one commit.
+    ///
+    /// # Errors
+    /// As [`Ndb::keep`].
+    pub fn write(&mut self) -> Result<(), NdbError> {
         if mem::take(&mut self.forgot) {
             self.rename()?;
         }
@@ -417,16 +504,18 @@ impl Ndb {
             return Ok(());
         }
         self.prepare()?;
-        let Pending { rows, segments, kept_at, held, .. } = mem::take(&mut self.pending);
+        let Pending { mut rows, segments, held, .. } = mem::take(&mut self.pending);
         if !rows.is_empty() || !segments.is_empty() {
-            let begun = Instant::now();
+            let role = &self.role;
+            let done = self.shelved.extract_if(.., |(draft, _)| !role.may_come(&draft.id));
+            let keys = done.map(|(draft, _)| (kept_key(&draft.id), None));
+            match self.shelf {
+                None => rows.extend(keys),
+                Some(_) => drop(keys.count()),
+            }
             self.store.commit(&Commit { rows: rows.into_iter().collect(), segments, ..Commit::default() })?;
-            self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
         }
         self.written = self.state.position();
-        if kept_at.is_some() {
-            self.role.kept(&mut self.outputs);
-        }
         self.outputs.extend(held);
         self.carry_out();
         Ok(())
@@ -438,6 +527,9 @@ impl Ndb {
             return Ok(());
         }
         tracing::error!(node = %self.node, "this disk is an older copy: it does not count until the cluster has taken it in again");
+        if let Some(shelf) = &mut self.shelf {
+            shelf.begin_anew(self.spare, &self.shelved)?;
+        }
         set_store_id(&mut *self.store, self.spare)?;
         self.store_id = self.spare;
         // What it says of that is sent behind the commit.
@@ -450,7 +542,7 @@ impl Ndb {
         let mut rows = PendingRows { pending: &self.pending.rows, store: StoreRows(&mut *self.store) };
         // Log time alone: all storages must find the same.
         let at_us = self.state.time_us();
-        let (mut segment, mut changed, mut ends_life) = (None, None, false);
+        let (mut segment, mut changed) = (None, None);
         let mut applied = match apply {
             Apply::Segment { draft, body } => {
                 let sealed = Sealed {
@@ -463,7 +555,6 @@ impl Ndb {
                 let applied = self.state.apply(sealed, &mut rows)?;
                 self.counts.segments.fetch_add(1, Ordering::Relaxed);
                 self.counts.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-                self.pending.drop_kept(&draft.id);
                 segment = Some((draft, body));
                 applied
             }
@@ -476,7 +567,6 @@ impl Ndb {
                     }
                     changed = Some(rows::encode(&(position, members)));
                 }
-                ends_life = matches!(command, OrderCommand::Init { .. } | OrderCommand::Lost { .. });
                 let at_us = if let OrderCommand::Time { at_us } = command { at_us } else { at_us };
                 // What is nothing to the state lets it know how far the log is.
                 let command = StateCommand::of(&command, number_of).unwrap_or(StateCommand::Time);
@@ -492,9 +582,6 @@ impl Ndb {
         let resolution = Resolution { first: applied.segment.first, results };
         self.pending.rows.extend(mem::take(&mut applied.rows));
         if let Some((entry, life)) = self.role.life_after(&resolution) {
-            if ends_life {
-                self.drop_cut(&entry, &life);
-            }
             self.pending.rows.insert([LIFE, entry.name.as_bytes()].concat(), Some(rows::encode(&(entry, life))));
         }
         let Applied { segment: stored, .. } = applied;
@@ -504,17 +591,6 @@ impl Ndb {
             self.pending.segments.push(stored);
         }
         Ok(Done { position, resolution, recent: Position { fed, segment } })
-    }
-
-    /// Kept segments of a life that has ended are not wanted any more.
-    fn drop_cut(&mut self, entry: &NodeId, life: &Life) {
-        let is_cut = |draft: &Draft| draft.id.entry == *entry && life.has_cut(&draft.id);
-        self.pending.drop_cut(is_cut);
-        let kept: Result<Vec<(Draft, Bytes)>, _> = read_all(&mut *self.reader, KEPT);
-        // Should that fail, they are found to be cut at the next start.
-        for (draft, _) in kept.into_iter().flatten().filter(|(draft, _)| is_cut(draft)) {
-            self.pending.rows.insert(kept_key(&draft.id), None);
-        }
     }
 
     fn send(&mut self, to: NodeId, message: RoleMessage) {
@@ -584,6 +660,23 @@ impl Ndb {
     }
 }
 
+/// What the disk of a storage is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// [`Ndb::keep`].
+    Keep,
+    /// [`Ndb::write`].
+    Write,
+    /// Nothing for so long; `None`: until something is heard.
+    Rest(Option<Duration>),
+}
+
+impl From<io::Error> for NdbError {
+    fn from(error: io::Error) -> Self {
+        Self::Shelf(Arc::new(error))
+    }
+}
+
 /// What comes of a position that is about to be committed.
 struct Done {
     position: u64,
@@ -603,6 +696,27 @@ fn is_copied(key: &[u8]) -> bool {
 
 fn kept_key(id: &SegmentId) -> Vec<u8> {
     [KEPT, &rows::encode(id)].concat()
+}
+
+/// A disk whose shelf is not there, or is damaged, has forgotten what the syncs were told of it: it is another.
+fn open_shelf(
+    store: &mut dyn Store,
+    folder: &Path,
+    fresh: StoreId,
+) -> Result<(StoreId, Option<Shelf>, Kept), NdbError> {
+    let known: Option<StoreId> = store.get(STORE_ID)?.map(|value| decode(STORE_ID, &value)).transpose()?;
+    let (mut shelf, found) = Shelf::open(folder)?;
+    if let Some((of, kept)) = found
+        && known == Some(of)
+    {
+        return Ok((of, Some(shelf), kept));
+    }
+    if known.is_some() {
+        tracing::error!(folder = %folder.display(), "the segments that this disk kept are lost: it does not count until the cluster has taken it in again");
+    }
+    shelf.begin_anew(fresh, &[])?;
+    set_store_id(store, fresh)?;
+    Ok((fresh, Some(shelf), Kept::new()))
 }
 
 fn open_store_id(store: &mut dyn Store, fresh: StoreId) -> Result<StoreId, NdbError> {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+use serde::de::IgnoredAny;
 use tokio::runtime::Handle;
 use tokio::task;
 
@@ -28,7 +29,7 @@ use super::frame::Beside;
 use super::fresh;
 use super::inbox::{Answer, Event, Inbox};
 use super::mesh::Mesh;
-use super::ndb::Ndb;
+use super::ndb::{Ndb, Turn};
 use super::promises::PromiseFile;
 use super::status::Report;
 use super::sync::SyncNode;
@@ -170,8 +171,11 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
                     Event::Envelope(envelope) => ndb.handle(now_us, envelope),
                     Event::Beside { from, what: Beside::Policies, body } => ndb.tell_policies(&from, &body),
                     Event::Beside { .. } => {}
-                    // Too many wait: dropped, the answer says that there will be none.
-                    Event::Request { body, answer, .. } => drop(questions.try_send((body, answer))),
+                    Event::Request { body, answer, .. } => {
+                        ndb.want(asked_position(&body));
+                        // Too many wait: dropped, the answer says that there will be none.
+                        drop(questions.try_send((body, answer)));
+                    }
                 }
             }
             ndb.tick(now_us);
@@ -185,12 +189,18 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
             while ndb.has_work() {
                 let prepared = ndb.prepare();
                 mesh.send_all(ndb.take());
-                rest = prepared.is_ok().then(|| ndb.rest(Instant::now())).flatten();
-                if rest.is_some() {
-                    break;
-                }
-                if let Err(error) = prepared.and_then(|()| ndb.work()) {
-                    return tracing::error!(%error, "the store cannot be written: this storage stops");
+                let done = prepared.and_then(|()| match ndb.turn(Instant::now()) {
+                    Turn::Keep => ndb.keep().map(|()| None),
+                    Turn::Write => ndb.write().map(|()| None),
+                    Turn::Rest(rest) => Ok(Some(rest)),
+                });
+                match done {
+                    Ok(None) => {}
+                    Ok(Some(until)) => {
+                        rest = until;
+                        break;
+                    }
+                    Err(error) => return tracing::error!(%error, "the disk cannot be written: this storage stops"),
                 }
                 reached.set(ndb.written());
                 mesh.send_all(ndb.take());
@@ -257,6 +267,12 @@ fn read_for_others(ndb: &Ndb, reached: &Arc<Reached>) -> io::Result<Questions> {
         std::thread::Builder::new().name("read".to_owned()).spawn(run)?;
     }
     Ok(send)
+}
+
+/// Up to where a storage has to be that is to answer this; 0 if it cannot be read.
+fn asked_position(body: &[u8]) -> u64 {
+    let asked: Result<(u64, IgnoredAny), _> = crate::types::packed::from_slice(body);
+    asked.map_or(0, |(position, _)| position)
 }
 
 /// Asks storages, one after the other until one answers that is far enough.

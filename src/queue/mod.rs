@@ -15,6 +15,7 @@
 //! whoever drives the roles commits what a storage puts out. Left out: links between processes (`cluster`), reading the past
 //! (`node::log`).
 
+pub mod blocks;
 pub mod change;
 pub mod command;
 pub mod condition;

@@ -290,6 +290,11 @@ impl StorageRole {
         whole
     }
 
+    /// Whether the segment can be elected, now or later.
+    pub fn may_come(&self, id: &SegmentId) -> bool {
+        self.lives.get(&id.entry).is_none_or(|life| life.may_come(id))
+    }
+
     /// Whether segments are about to be whole.
     pub fn awaits_segments(&self) -> bool {
         self.buffers.values().any(Buffer::is_closing)

@@ -33,7 +33,7 @@ pub struct Storage {
 
 impl Storage {
     pub fn start(id: NodeId, first: Members, disk: &Disk, fresh: StoreId) -> Self {
-        let ndb = Ndb::open(id.clone(), first, Box::new(disk.clone()), StateLimits::default(), fresh);
+        let ndb = Ndb::open(id.clone(), first, (Box::new(disk.clone()), None), StateLimits::default(), fresh);
         let ndb = ndb.expect("disks are as they were written").with_limits(LIMITS);
         let last_number = ndb.state().last_number();
         Self { id, ndb, is_working: false, compared: 0, last_number }

@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use bytes::Bytes;
-
-use super::kept_key;
-use crate::queue::envelope::{Draft, Envelope, NodeId, RoleMessage, SegmentId};
+use crate::queue::envelope::{Envelope, NodeId, RoleMessage};
 use crate::queue::segment::Segment;
-use crate::queue::state::{Rows, RowsFailed, rows};
+use crate::queue::state::{Rows, RowsFailed};
 use crate::queue::storage::Output;
 use crate::store::state::StoreRows;
 
@@ -17,9 +14,8 @@ use crate::store::state::StoreRows;
 pub(super) struct Pending {
     pub rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub segments: Vec<Segment>,
-    /// Segments that are kept with it, and since when the first waits.
-    kept: Vec<Draft>,
-    pub kept_at: Option<Instant>,
+    /// Of segments.
+    pub bytes: usize,
     /// Since when the first position waits that is applied with it.
     pub applied_at: Option<Instant>,
     /// What the role wants done then.
@@ -28,39 +24,18 @@ pub(super) struct Pending {
 
 impl Pending {
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.segments.is_empty() && self.kept_at.is_none() && self.held.is_empty()
+        self.rows.is_empty() && self.segments.is_empty() && self.held.is_empty()
     }
 
-    /// Whether nobody waits for it, but for segments that are kept.
+    /// Whether nobody waits for it.
     pub fn can_wait(&self) -> bool {
         self.held.iter().all(|held| told(held).is_some())
     }
 
-    pub fn keep(&mut self, segments: Vec<(Draft, Bytes)>) {
-        for (draft, body) in segments {
-            self.rows.insert(kept_key(&draft.id), Some(rows::encode(&(&draft, &body))));
-            self.kept_at.get_or_insert_with(Instant::now);
-            self.kept.push(draft);
-        }
-    }
-
-    pub fn applied(&mut self) {
+    /// A position of so many bytes is applied.
+    pub fn applied(&mut self, bytes: usize) {
+        self.bytes += bytes;
         self.applied_at.get_or_insert_with(Instant::now);
-    }
-
-    /// Segments are not wanted any more.
-    pub fn drop_cut(&mut self, is_cut: impl Fn(&Draft) -> bool) {
-        let cut: Vec<SegmentId> =
-            self.kept.iter().filter(|draft| is_cut(draft)).map(|draft| draft.id.clone()).collect();
-        cut.iter().for_each(|id| self.drop_kept(id));
-    }
-
-    /// A segment that is not wanted any more. If it is only being kept now, it need not be.
-    pub fn drop_kept(&mut self, id: &SegmentId) {
-        let key = kept_key(id);
-        if !matches!(self.rows.remove(&key), Some(Some(_))) {
-            self.rows.insert(key, None);
-        }
     }
 
     /// Of what a disk has applied, only the last word counts.

@@ -42,7 +42,7 @@ fn heard() -> Vec<(NodeId, RoleMessage)> {
 fn lives_on(disk: &MemoryStore) -> Ndb {
     let first = Members { syncs: Vec::new(), slots: vec![Vec::new()], storage_quorum: 1 };
     let store = Box::new(disk.clone());
-    let mut ndb = Ndb::open(NodeId::storage("N1"), first, store, StateLimits::default(), StoreId(1)).unwrap();
+    let mut ndb = Ndb::open(NodeId::storage("N1"), first, (store, None), StateLimits::default(), StoreId(1)).unwrap();
     for (from, message) in heard() {
         ndb.handle(0, Envelope { from, to: NodeId::storage("N1"), message });
         while ndb.has_work() {
@@ -71,7 +71,7 @@ fn a_disk_that_others_heard_more_of_takes_another_name_and_asks_to_count_again()
     let disk = MemoryStore::default();
     let open = |fresh| {
         let store = Box::new(disk.clone());
-        Ndb::open(n1.clone(), first.clone(), store, StateLimits::default(), StoreId(fresh)).unwrap()
+        Ndb::open(n1.clone(), first.clone(), (store, None), StateLimits::default(), StoreId(fresh)).unwrap()
     };
     assert!(open(1).counts());
     let mut ndb = open(2);
@@ -99,27 +99,35 @@ fn kept(disk: &MemoryStore) -> Vec<u64> {
 }
 
 #[test]
-fn what_is_applied_waits_for_what_is_kept_and_that_for_what_is_about_to_be() {
+fn what_is_kept_waits_for_what_is_about_to_be_and_what_is_applied_for_more() {
     let disk = MemoryStore::default();
     let first = Members { syncs: Vec::new(), slots: vec![Vec::new()], storage_quorum: 1 };
     let n1 = NodeId::storage("N1");
-    let mut ndb = Ndb::open(n1.clone(), first, Box::new(disk.clone()), StateLimits::default(), StoreId(1)).unwrap();
+    let disks: (Box<dyn Store>, _) = (Box::new(disk.clone()), None);
+    let mut ndb = Ndb::open(n1.clone(), first, disks, StateLimits::default(), StoreId(1)).unwrap();
     let hear = |ndb: &mut Ndb, (from, message): (NodeId, RoleMessage)| {
         ndb.handle(0, Envelope { from, to: n1.clone(), message });
         ndb.prepare().unwrap();
-        ndb.rest(Instant::now())
+        ndb.turn(Instant::now())
     };
+    let rests = |turn, longest| matches!(turn, Turn::Rest(Some(rest)) if rest <= longest);
     let [init, begin, keep, over, elect] = <[_; 5]>::try_from(heard()).unwrap();
-    assert_eq!(hear(&mut ndb, init), None, "the entry waits");
-    ndb.work().unwrap();
+    assert_eq!(hear(&mut ndb, init), Turn::Write, "the entry waits");
+    ndb.write().unwrap();
     let (_, RoleMessage::KeepAdvanceHistory { body, .. }) = &keep else { panic!("it is the body") };
     let body = body.clone();
     hear(&mut ndb, begin);
     hear(&mut ndb, keep);
-    assert_eq!(hear(&mut ndb, over), None, "there is no other");
-    ndb.work().unwrap();
+    assert_eq!(hear(&mut ndb, over), Turn::Keep, "there is no other");
+    ndb.keep().unwrap();
     assert_eq!(kept(&disk), [7]);
-    // Two more are begun while it is applied: they have room.
+    assert!(rests(hear(&mut ndb, elect), LINGER));
+    assert_eq!(ndb.turn(Instant::now() + LINGER), Turn::Write, "but not for long");
+    assert_eq!((ndb.state().position(), ndb.written()), (2, 1));
+    ndb.want(2);
+    assert_eq!(ndb.turn(Instant::now()), Turn::Write, "a reader waits");
+    // Two more are begun: they have room.
+    ndb.take();
     let e1 = NodeId::entry("E1");
     let next = |segment, previous| {
         let id = SegmentId { segment, entry: e1.clone(), incarnation: 1 };
@@ -131,20 +139,79 @@ fn what_is_applied_waits_for_what_is_kept_and_that_for_what_is_about_to_be() {
         ]
         .map(|message| (e1.clone(), message))
     };
-    assert!(hear(&mut ndb, elect).is_some_and(|rest| rest <= LINGER));
-    assert_eq!(ndb.rest(Instant::now() + LINGER), None, "but not for long");
-    ndb.take();
     let ([begin8, keep8, over8], [begin9, keep9, over9]) = (next(8, 7), next(9, 8));
     for message in [begin8, begin9, keep8] {
-        assert!(hear(&mut ndb, message).is_some());
+        hear(&mut ndb, message);
     }
     let trims = |said: &Envelope| matches!(said.message, RoleMessage::TrimAdvanceSegment { .. });
     assert_eq!(ndb.take().iter().filter(|said| trims(said)).count(), 2);
-    assert!(hear(&mut ndb, over8).is_some_and(|rest| rest <= GATHER), "the other is about to be whole");
-    assert_eq!(ndb.rest(Instant::now() + GATHER), None);
-    assert!(hear(&mut ndb, keep9).is_some());
-    assert_eq!(hear(&mut ndb, over9), None);
-    assert_eq!(kept(&disk), [7], "nothing is written yet");
-    ndb.work().unwrap();
-    assert_eq!((kept(&disk), ndb.has_work()), (vec![8, 9], false), "all of it with one commit");
+    ndb.write().unwrap();
+    assert_eq!((kept(&disk), ndb.written()), (vec![], 2), "it is in the log");
+    assert!(rests(hear(&mut ndb, over8), GATHER), "the other is about to be whole");
+    assert_eq!(ndb.turn(Instant::now() + GATHER), Turn::Keep);
+    hear(&mut ndb, keep9);
+    assert_eq!(hear(&mut ndb, over9), Turn::Keep);
+    assert!(kept(&disk).is_empty(), "nothing is written yet");
+    ndb.keep().unwrap();
+    assert_eq!((kept(&disk), ndb.has_work()), (vec![8, 9], false), "both at once");
+}
+
+#[test]
+fn the_next_segment_of_an_entry_that_was_told_of_its_last_is_waited_for() {
+    let mut ndb = lives_on(&MemoryStore::default());
+    let n1 = NodeId::storage("N1");
+    let said = |segment, previous, entry: &str| {
+        let body = Bytes::from_static(b"");
+        let id = SegmentId { segment, entry: NodeId::entry(entry), incarnation: 1 };
+        let draft = Draft { id: id.clone(), slot: 0, count: 0, digest: digest(&body), previous };
+        let begin =
+            RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0, closed: true };
+        let keep = RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 0, body };
+        [begin, keep, RoleMessage::AdvanceSegmentOver(draft)].map(|message| Envelope {
+            from: NodeId::entry(entry),
+            to: n1.clone(),
+            message,
+        })
+    };
+    let hear = |ndb: &mut Ndb, said: [Envelope; 3]| {
+        said.into_iter().for_each(|said| ndb.handle(0, said));
+        ndb.prepare().unwrap();
+        assert!(ndb.take().iter().all(|said| !matches!(said.message, RoleMessage::TrimAdvanceSegment { .. })));
+        ndb.turn(Instant::now())
+    };
+    ndb.take();
+    // It was told to E1 a moment ago.
+    ndb.resolved.insert(NodeId::entry("E1"), Instant::now());
+    assert!(matches!(hear(&mut ndb, said(8, 0, "E2")), Turn::Rest(Some(rest)) if rest <= GATHER));
+    assert_eq!(hear(&mut ndb, said(9, 7, "E1")), Turn::Keep);
+}
+
+/// A disk as a process has it.
+#[test]
+fn a_disk_whose_kept_segments_are_lost_takes_another_name() {
+    let (disk, folder) = (MemoryStore::default(), tempfile::tempdir().unwrap());
+    let first = Members { syncs: Vec::new(), slots: vec![Vec::new()], storage_quorum: 1 };
+    let open = |fresh| {
+        let disks: (Box<dyn Store>, _) = (Box::new(disk.clone()), Some(folder.path()));
+        Ndb::open(NodeId::storage("N1"), first.clone(), disks, StateLimits::default(), StoreId(fresh)).unwrap()
+    };
+    let mut ndb = open(1);
+    let kept_by = |ndb: &Ndb| ndb.shelved.iter().map(|(draft, _)| draft.id.segment).collect::<Vec<_>>();
+    let [init, begin, keep, over, elect] = <[_; 5]>::try_from(heard()).unwrap();
+    let hear = |ndb: &mut Ndb, (from, message): (NodeId, RoleMessage)| {
+        ndb.handle(0, Envelope { from, to: NodeId::storage("N1"), message });
+        ndb.work().unwrap();
+    };
+    [init, begin, keep, over].into_iter().for_each(|message| hear(&mut ndb, message));
+    drop(ndb);
+    let mut ndb = open(2);
+    assert_eq!((ndb.store_id(), kept_by(&ndb)), (StoreId(1), vec![7]), "it is as it was");
+    hear(&mut ndb, elect.clone());
+    assert_eq!((ndb.state().position(), kept_by(&ndb)), (2, vec![]));
+    drop(ndb);
+    assert_eq!((open(3).store_id(), open(3).state().position()), (StoreId(1), 2));
+    std::fs::remove_file(folder.path().join("kept.0")).unwrap();
+    std::fs::remove_file(folder.path().join("kept.1")).unwrap();
+    assert_eq!((open(4).store_id(), open(4).state().position()), (StoreId(4), 2));
+    assert_eq!(open(5).store_id(), StoreId(4));
 }

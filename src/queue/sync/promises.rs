@@ -1,12 +1,9 @@
 //! What a sync's disk holds: what it said and must never say otherwise.
 //!
 //! ```text
-//! file:  frame frame … zeros                           one frame per write, on disk before the next is written and what it says is sent
-//! frame: length u32 | digest u64 | MessagePack | zeros  little endian; the length is that of the MessagePack, an array of records
+//! file:  frame frame … zeros    one frame per write, on disk before the next is written and what it says is sent
+//! frame: an array of records    as in [`blocks`]
 //! ```
-//!
-//! A frame begins and ends at a multiple of [`BLOCK_BYTES`]: no write touches what is on disk already, and it goes to zeros that
-//! were written before, so that the file system has nothing of its own to write.
 //!
 //! The first record is [`Record::Disk`]. A file that has grown is replaced by one frame of [`super::SyncRole::records`]: statements
 //! on positions that are decided, and decisions that a storage quorum of each slot has applied, are not in it any more.
@@ -15,13 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::order::Order;
 use super::vote::Statement;
-use crate::queue::digest::digest;
+use crate::queue::blocks;
 use crate::queue::envelope::Elected;
 use crate::queue::quorum::{Members, StoreId};
-
-const HEAD_BYTES: usize = 12;
-/// What a disk writes whole or not at all.
-pub const BLOCK_BYTES: usize = 512;
 
 /// A place in the votes of all positions: a sync's statements ascend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,47 +74,29 @@ pub struct Damaged {
 
 /// A frame with these records.
 pub fn encode(records: &[Record]) -> Vec<u8> {
-    let mut frame = vec![0; HEAD_BYTES];
-    rmp_serde::encode::write(&mut frame, records).expect("records are written to memory");
-    let body = &frame[HEAD_BYTES..];
-    let (len, digest) = (body.len() as u32, digest(body));
-    frame[..4].copy_from_slice(&len.to_le_bytes());
-    frame[4..HEAD_BYTES].copy_from_slice(&digest.to_le_bytes());
-    frame.resize(frame.len().next_multiple_of(BLOCK_BYTES), 0);
-    frame
+    blocks::encode(records)
 }
 
 /// # Errors
 /// A frame that is not the last is not as it was written. The last may be: it was not on disk, so nothing in it was sent.
 pub fn decode(file: &[u8]) -> Result<Decoded, Damaged> {
     let mut decoded = Decoded { records: Vec::new(), len: 0 };
-    while let Some(frame) = file.get(decoded.len..).and_then(read_frame) {
-        decoded.records.extend(frame.records);
-        decoded.len += frame.len;
+    let mut rest = file;
+    while let Some((records, len)) = blocks::decode::<Vec<Record>>(rest) {
+        decoded.records.extend(records);
+        decoded.len += len;
+        rest = rest.get(len..).unwrap_or_default();
     }
-    let rest = file.get(decoded.len..).unwrap_or_default();
-    let has_frame = (BLOCK_BYTES..rest.len()).step_by(BLOCK_BYTES).any(|at| read_frame(&rest[at..]).is_some());
-    if has_frame {
+    if blocks::later(rest).any(|later| blocks::decode::<Vec<Record>>(later).is_some()) {
         return Err(Damaged { at: decoded.len });
     }
     Ok(decoded)
 }
 
-/// The frame at the beginning, if it is as it was written.
-fn read_frame(file: &[u8]) -> Option<Decoded> {
-    let ([a, b, c, d, digest_bytes @ ..], rest) = file.split_first_chunk::<HEAD_BYTES>()?;
-    let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
-    let body = rest.get(..len).filter(|_| len > 0)?;
-    if digest(body) != u64::from_le_bytes(*digest_bytes) {
-        return None;
-    }
-    let records = rmp_serde::from_slice(body).ok()?;
-    Some(Decoded { records, len: (HEAD_BYTES + len).next_multiple_of(BLOCK_BYTES) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::blocks::BLOCK_BYTES;
 
     fn records() -> Vec<Record> {
         let statement = Statement::Vote { round: 2, vote: None, challenger: Some(Elected::Nothing) };
