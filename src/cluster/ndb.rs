@@ -360,13 +360,18 @@ impl Ndb {
         Some(pending.applied_at? + LINGER)
     }
 
+    /// Whether [`Ndb::tidy`] has something to do.
+    pub fn is_tidying_due(&self, now_us: u64) -> bool {
+        // What is under way may put another log in the place of this one.
+        self.house.is_due(now_us) && !self.role.is_copying()
+    }
+
     /// A piece of housekeeping, if it is due: what need not stay is given up, and space goes back to the file system.
     ///
     /// # Errors
     /// As of [`Ndb::work`].
     pub fn tidy(&mut self, now_us: u64) -> Result<(), NdbError> {
-        // What is under way may put another log in the place of this one.
-        if !self.house.is_due(now_us) || self.role.is_copying() {
+        if !self.is_tidying_due(now_us) {
             return Ok(());
         }
         if !self.pending.is_empty() {

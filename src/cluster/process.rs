@@ -148,7 +148,7 @@ async fn sync_on(
     }
 }
 
-/// Runs a storage.
+/// Runs a storage, as a task of the links for the same reason. Segments are kept in it; what takes longer has a thread of its own meanwhile.
 ///
 /// # Errors
 /// The system has no threads left, or the store no readers.
@@ -156,66 +156,80 @@ pub fn run_ndb(mut ndb: Ndb, inbox: &Arc<Inbox>, mesh: &Mesh, clock: ClockFn, pl
     let reached = Arc::new(Reached::default());
     reached.set(ndb.state().position());
     let questions = read_for_others(&ndb, &reached)?;
-    let (own, mesh, mut post) = (inbox.clone(), mesh.clone(), place.post());
     ndb.count_in(&place.counts);
-    Running::spawn("ndb", inbox, move || {
-        let mut rest = None;
-        loop {
-            let patience = ndb.patience(clock() * 1000).min(TICK);
-            let Some(events) = own.take(Some(rest.map_or(patience, |rest| patience.min(rest)))) else { break };
-            let now_us = clock() * 1000;
-            for event in events {
-                match event {
-                    Event::Connected { nodes, .. } => nodes.iter().for_each(|node| ndb.connected(node)),
-                    Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| ndb.disconnected(node)),
-                    Event::Envelope(envelope) => ndb.handle(now_us, envelope),
-                    Event::Beside { from, what: Beside::Policies, body } => ndb.tell_policies(&from, &body),
-                    Event::Beside { .. } => {}
-                    Event::Request { body, answer, .. } => {
-                        ndb.want(asked_position(&body));
-                        // Too many wait: dropped, the answer says that there will be none.
-                        drop(questions.try_send((body, answer)));
-                    }
+    let (runtime, own) = (mesh.runtime(), inbox.clone());
+    let task = runtime.spawn(ndb_on(ndb, (reached, questions), own, mesh.clone(), clock, place.clone()));
+    Ok(Running { inbox: inbox.clone(), on: On::Task(task, runtime) })
+}
+
+async fn ndb_on(
+    mut ndb: Ndb,
+    (reached, questions): (Arc<Reached>, Questions),
+    inbox: Arc<Inbox>,
+    mesh: Mesh,
+    clock: ClockFn,
+    place: Place,
+) {
+    let mut post = place.post();
+    let mut rest = None;
+    loop {
+        let patience = ndb.patience(clock() * 1000).min(TICK);
+        let patience = rest.map_or(patience, |rest| patience.min(rest));
+        let Some(events) = inbox.take_in_task(patience).await else { break };
+        let now_us = clock() * 1000;
+        for event in events {
+            match event {
+                Event::Connected { nodes, .. } => nodes.iter().for_each(|node| ndb.connected(node)),
+                Event::Disconnected { nodes, .. } => nodes.iter().for_each(|node| ndb.disconnected(node)),
+                Event::Envelope(envelope) => ndb.handle(now_us, envelope),
+                Event::Beside { from, what: Beside::Policies, body } => ndb.tell_policies(&from, &body),
+                Event::Beside { .. } => {}
+                Event::Request { body, answer, .. } => {
+                    ndb.want(asked_position(&body));
+                    // Too many wait: dropped, the answer says that there will be none.
+                    drop(questions.try_send((body, answer)));
                 }
             }
-            ndb.tick(now_us);
-            if let Err(error) = ndb.tidy(now_us) {
-                return tracing::error!(%error, "the store cannot be written: this storage stops");
+        }
+        ndb.tick(now_us);
+        if ndb.is_tidying_due(now_us)
+            && let Err(error) = task::block_in_place(|| ndb.tidy(now_us))
+        {
+            return tracing::error!(%error, "the store cannot be written: this storage stops");
+        }
+        reached.set(ndb.written());
+        mesh.send_all(ndb.take());
+        post.post(|| Report::Storage(ndb.report()));
+        rest = None;
+        while ndb.has_work() {
+            let prepared = ndb.prepare();
+            mesh.send_all(ndb.take());
+            let done = prepared.and_then(|()| match ndb.turn(Instant::now()) {
+                Turn::Keep => ndb.keep().map(|()| None),
+                Turn::Write => task::block_in_place(|| ndb.write()).map(|()| None),
+                Turn::Rest(rest) => Ok(Some(rest)),
+            });
+            match done {
+                Ok(None) => {}
+                Ok(Some(until)) => {
+                    rest = until;
+                    break;
+                }
+                Err(error) => return tracing::error!(%error, "the disk cannot be written: this storage stops"),
             }
             reached.set(ndb.written());
             mesh.send_all(ndb.take());
-            post.post(|| Report::Storage(ndb.report()));
-            rest = None;
-            while ndb.has_work() {
-                let prepared = ndb.prepare();
-                mesh.send_all(ndb.take());
-                let done = prepared.and_then(|()| match ndb.turn(Instant::now()) {
-                    Turn::Keep => ndb.keep().map(|()| None),
-                    Turn::Write => ndb.write().map(|()| None),
-                    Turn::Rest(rest) => Ok(Some(rest)),
-                });
-                match done {
-                    Ok(None) => {}
-                    Ok(Some(until)) => {
-                        rest = until;
-                        break;
-                    }
-                    Err(error) => return tracing::error!(%error, "the disk cannot be written: this storage stops"),
-                }
-                reached.set(ndb.written());
-                mesh.send_all(ndb.take());
-                if own.has_some() {
-                    break;
-                }
+            if inbox.has_some() {
+                break;
             }
         }
-        // What waited for more to go with it.
-        if ndb.has_work()
-            && let Err(error) = ndb.work()
-        {
-            tracing::error!(%error, "the store cannot be written: its last positions will be asked for again");
-        }
-    })
+    }
+    // What waited for more to go with it.
+    if ndb.has_work()
+        && let Err(error) = task::block_in_place(|| ndb.work())
+    {
+        tracing::error!(%error, "the store cannot be written: its last positions will be asked for again");
+    }
 }
 
 /// How far a storage is.

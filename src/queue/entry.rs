@@ -433,7 +433,8 @@ impl EntryRole {
         let confirmed = self.confirmed;
         let begin = RoleMessage::BeginAdvanceSegment { id: id.clone(), slot, confirmed, clock_us: now_us, closed };
         self.tell(slot, &begin, out);
-        for sync in &self.members.syncs {
+        // Their drafts come so soon that the syncs need not be told that they will.
+        for sync in self.members.syncs.iter().filter(|_| !closed) {
             self.send(&sync.node, begin.clone(), out);
         }
         self.unresolved.push_back(Unresolved::new(id, slot));
