@@ -163,6 +163,8 @@ pub enum RoleMessage {
     SyncHello(Hello),
     /// Sync to sync: what the decisions come to that are not kept any more, and the present table of members. Those that are kept follow.
     SyncOrder { order: Order, members: Members },
+    /// Sync to syncs: what it will back for the position, once that is on its disk.
+    OpenVote { position: u64, challenger: Elected },
     /// Sync to syncs: what it backs for the position.
     PickChallenger { position: u64, challenger: Elected },
     /// Sync to syncs: state of a round of the vote. State 1 is the challenger, state 0 is none.

@@ -176,6 +176,7 @@ impl SyncRole {
             RoleMessage::BeginAdvanceSegment { id, .. } => self.opening.comes(&id.entry),
             RoleMessage::AskCommand(command) => self.ask(now_us, command, out),
             RoleMessage::BackCommands(commands) => self.drafts.back(from, commands, &self.order),
+            RoleMessage::OpenVote { position, challenger } => self.hear_opening(from, position, challenger),
             RoleMessage::PickChallenger { position, challenger } => {
                 self.hear(from, position, Statement::Pick { challenger });
             }
@@ -393,9 +394,9 @@ impl SyncRole {
         }
     }
 
-    /// What this sync picks: what another has picked already, if one has ([`opening`]).
+    /// What this sync picks: what another has picked already, or is about to ([`opening`]).
     fn challenger(&mut self) -> Option<Elected> {
-        let picked = self.vote.picked().filter(|_| !has(Fault::DraftsNotPassedOn));
+        let picked = self.vote.picked().or(self.opening.opened()).filter(|_| !has(Fault::DraftsNotPassedOn));
         picked.cloned().or_else(|| {
             let lowest = self.drafts.lowest(&self.order, RUN_MAX)?;
             let waits = !self.may_open() || !lowest.drafts().is_empty() && self.gathers(lowest.drafts());
@@ -405,6 +406,9 @@ impl SyncRole {
 
     fn say(&mut self, statement: Statement, of: Vec<u8>, out: &mut Vec<Output>) {
         let position = self.order.position + 1;
+        if let Statement::Pick { challenger } = &statement {
+            self.open_vote(challenger, out);
+        }
         self.opening.ends();
         self.vote.say(statement.clone());
         out.push(Output::Promise(Record::Said { position, statement: statement.clone(), of }));

@@ -1,8 +1,8 @@
 //! Who picks first. Any sync may, and none is waited for long: it is a hint that makes the picks of a vote the same.
 //!
 //! Drafts come to each sync in an order of its own, so syncs that pick at the same time pick other runs, and the position stays empty.
-//! So the first of the table that is linked opens the vote, and the others pick what it has picked. That takes no longer: who
-//! hears the pick says its own and its state with one write. One that does not open in time is left out for a while.
+//! So the first of the table that is linked opens the vote, and the others pick what it picks. It says what that will be before it is
+//! on its disk, so all write at the same time. One that does not open in time is left out for a while.
 //!
 //! Who opens waits a little for the drafts of entries that have begun a segment, or had one elected just now, for then the next is not
 //! far. Entries whose segments are elected together get their results together, and go on together: one vote and one commit serve
@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::{Output, SyncRole};
-use crate::queue::envelope::{Draft, Elected, NodeId};
+use crate::queue::envelope::{Draft, Elected, NodeId, RoleMessage};
 
 /// For so long a sync that was late is not waited for, in microseconds.
 const LEFT_OUT_US: u64 = 250_000;
@@ -34,6 +34,8 @@ pub struct Opening {
     gather_us: u64,
     /// Until when each entry's next segment is waited for.
     comes: BTreeMap<NodeId, u64>,
+    /// What the sync that opens the vote is about to pick.
+    opened: Option<Elected>,
     /// Until when segments are waited for.
     gathers_until_us: Option<u64>,
     /// Since when picks of others are waited for.
@@ -48,6 +50,12 @@ impl Opening {
     /// This sync has said something, or the position is decided.
     pub fn ends(&mut self) {
         (self.since_us, self.gathers_until_us, self.picked_us) = (None, None, None);
+        self.opened = None;
+    }
+
+    /// What the sync that opens the vote is about to pick.
+    pub fn opened(&self) -> Option<&Elected> {
+        self.opened.as_ref()
     }
 
     /// Whether the decision on this position was not told to all yet.
@@ -98,6 +106,22 @@ impl SyncRole {
             self.opening.left_out.insert(first, self.opening.now_us + LEFT_OUT_US);
         }
         true
+    }
+
+    /// Tells the others what this sync is about to pick, if it opens the vote. No promise: they may pick what they like.
+    pub(super) fn open_vote(&self, challenger: &Elected, out: &mut Vec<Output>) {
+        if self.opening.patience_us > 0 && self.vote.picked().is_none() && self.first_before().is_none() {
+            let (position, challenger) = (self.order.position + 1, challenger.clone());
+            self.tell_members(&RoleMessage::OpenVote { position, challenger }, out);
+        }
+    }
+
+    /// Another sync is about to pick this, if it is the one that opens the vote.
+    pub(super) fn hear_opening(&mut self, from: &NodeId, position: u64, challenger: Elected) {
+        if position == self.order.position + 1 && self.first_before().as_ref() == Some(from) {
+            self.drafts.accept(&challenger, &self.order);
+            self.opening.opened = Some(challenger);
+        }
     }
 
     /// Whether picks of others are waited for, with which the vote would be at its end.

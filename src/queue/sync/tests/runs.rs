@@ -257,3 +257,28 @@ fn commands_wait_for_no_segments() {
     one.hear_storage(RoleMessage::AskCommand(command.clone()));
     assert_eq!(one.said(), [Statement::Pick { challenger: Elected::Command(command) }]);
 }
+
+#[test]
+fn who_opens_says_what_it_will_pick_and_the_others_have_it_on_disk_at_the_same_time() {
+    let (mut one, mut two) = (alive(), second());
+    one.greet("S2", None);
+    one.sync.leave_opening(1000, 0);
+    one.out.clear();
+    let [first, second] = [100, 200].map(|segment| draft("E1", 1, segment, 0));
+    one.drafted(&first);
+    let promised = one.out.iter().position(|output| matches!(output, Output::Promise(_))).unwrap();
+    let opens = |output: &Output| matches!(output, Output::Send(Envelope { to, message: RoleMessage::OpenVote { position: 4, .. }, .. }) if *to == NodeId::sync("S2"));
+    assert_eq!(one.out.iter().position(opens).map(|opens| opens < promised), Some(true));
+    // Who leaves it to S1 picks the same, though it does not have the draft.
+    let challenger = Elected::Segment(first.clone());
+    two.hear("S3", RoleMessage::OpenVote { position: 3, challenger: Elected::Segment(second.clone()) });
+    two.hear("S1", RoleMessage::OpenVote { position: 4, challenger: Elected::Segment(second) });
+    assert_eq!(two.said(), [], "neither opens this vote");
+    two.hear("S1", RoleMessage::OpenVote { position: 3, challenger });
+    assert_eq!(two.said(), picked(&[first]));
+    assert!(
+        !two.out
+            .iter()
+            .any(|output| matches!(output, Output::Send(Envelope { message: RoleMessage::OpenVote { .. }, .. })))
+    );
+}
