@@ -19,14 +19,21 @@ pub const BLOCK_BYTES: usize = 512;
 
 /// A frame with this.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut frame = vec![0; HEAD_BYTES];
-    rmp_serde::encode::write(&mut frame, value).expect("it is written to memory");
+    let mut frame = Vec::new();
+    encode_into(&mut frame, value);
+    frame
+}
+
+/// The same, in the place of what `frame` holds.
+pub fn encode_into<T: Serialize + ?Sized>(frame: &mut Vec<u8>, value: &T) {
+    frame.clear();
+    frame.resize(HEAD_BYTES, 0);
+    rmp_serde::encode::write(frame, value).expect("it is written to memory");
     let body = &frame[HEAD_BYTES..];
     let (len, digest) = (body.len() as u32, digest(body));
     frame[..4].copy_from_slice(&len.to_le_bytes());
     frame[4..HEAD_BYTES].copy_from_slice(&digest.to_le_bytes());
     frame.resize(frame.len().next_multiple_of(BLOCK_BYTES), 0);
-    frame
 }
 
 /// What the frame at the beginning holds, and its bytes; `None`: it is not as it was written, or of something else.

@@ -25,6 +25,8 @@ use crate::queue::quorum::StoreId;
 const FILES: [&str; 2] = ["kept.0", "kept.1"];
 /// A file that is so long is left for the other.
 const LONG: u64 = 4 << 20;
+/// Memory that is held for the next frame.
+const FRAME_BYTES: usize = 1 << 20;
 /// Zeros that are written at once.
 static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
@@ -39,6 +41,8 @@ pub struct Shelf {
     /// Bytes of frames of the current file, and of the first of them.
     bytes: u64,
     first: u64,
+    /// The last frame, for its memory.
+    frame: Vec<u8>,
 }
 
 /// Segments and their bodies.
@@ -71,8 +75,8 @@ impl Shelf {
         File::open(folder)?.sync_all()?;
         let known = [fs::read(folder.join(FILES[0]))?, fs::read(folder.join(FILES[1]))?];
         let allocated = [known[0].len() as u64, known[1].len() as u64];
-        let mut shelf =
-            Self { files, allocated, current: 0, generation: 0, store: StoreId::default(), bytes: 0, first: 0 };
+        let (store, frame) = (StoreId::default(), Vec::new());
+        let mut shelf = Self { files, allocated, current: 0, generation: 0, store, bytes: 0, first: 0, frame };
         let first = |n: usize| blocks::decode::<Found>(&known[n]).map(|(found, len)| (found.generation, n, len));
         let begun = first(0).into_iter().chain(first(1)).max();
         if let Some((generation, current, len)) = begun {
@@ -95,7 +99,10 @@ impl Shelf {
     /// Nobody knows what of it is on disk: the storage has to stop.
     pub fn put(&mut self, kept: &[(Draft, Bytes)]) -> io::Result<()> {
         let Self { generation, store, .. } = *self;
-        self.append(&blocks::encode(&Frame { generation, store, kept }))
+        blocks::encode_into(&mut self.frame, &Frame { generation, store, kept });
+        self.append()?;
+        self.frame.shrink_to(FRAME_BYTES);
+        Ok(())
     }
 
     /// Whether it is time to begin anew.
@@ -135,14 +142,14 @@ impl Shelf {
         Some((self.store, kept))
     }
 
-    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        let end = self.bytes + frame.len() as u64;
+    fn append(&mut self) -> io::Result<()> {
+        let end = self.bytes + self.frame.len() as u64;
         let (file, allocated) = (&self.files[self.current], &mut self.allocated[self.current]);
         while *allocated < end {
             file.write_all_at(&ZEROS, *allocated)?;
             *allocated += ZEROS.len() as u64;
         }
-        file.write_all_at(frame, self.bytes)?;
+        file.write_all_at(&self.frame, self.bytes)?;
         file.sync_data()?;
         self.bytes = end;
         Ok(())
