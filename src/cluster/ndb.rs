@@ -458,9 +458,7 @@ impl Ndb {
     /// As [`Ndb::keep`].
     pub fn work(&mut self) -> Result<(), NdbError> {
         self.prepare()?;
-        if self.kept_at.is_some() {
-            self.keep()?;
-        }
+        self.keep()?;
         self.write()
     }
 
@@ -469,9 +467,11 @@ impl Ndb {
     /// # Errors
     /// The node has to be opened again: nobody knows what of it is on disk.
     pub fn keep(&mut self) -> Result<(), NdbError> {
+        if self.kept_at.take().is_none() {
+            return Ok(());
+        }
         let begun = Instant::now();
         let kept = mem::take(&mut self.kept);
-        self.kept_at = None;
         match &mut self.shelf {
             None => {
                 let row = |(draft, body): &(Draft, Bytes)| (kept_key(&draft.id), Some(rows::encode(&(draft, body))));

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! submit -> BEGIN, KEEP … -> (storage quorum of TRIMs) -> OVER -> RESOLVED -> tickets, in order
+//!        -> BEGIN, KEEP, OVER ---------------------------> RESOLVED
 //! ```
 //!
 //! Messages join the open segment until a storage quorum has room for it; then it is closed and the next message opens the next.
-//! So a segment is open for one round trip and the wait for a free place: no timer. Bodies are held until they are resolved,
-//! and said again, in order, to a storage whose link is up anew.
+//! So a segment is open for one round trip and the wait for a free place: no timer. With RESOLVED a storage tells that it has room for
+//! the next already; if nothing else is under way then, and about as many messages come at once as the last time, there is nothing
+//! to wait for, and the segment is said whole. Bodies are held until they are resolved, and said again, in order, to a storage
+//! whose link is up anew.
 //!
 //! Among several processes: a segment whose slot has no storage quorum that is connected goes to the next slot that has one, as it
 //! is; only one of the two drafts can be elected. One storage feeds the entry; if its link breaks, or it stays behind what others

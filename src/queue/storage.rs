@@ -4,6 +4,8 @@
 //! BEGIN, KEEP … -> TRIM (no commit under way) -> OVER -> on disk -> GENERATE_DRAFT -> ELECT -> applied -> RESOLVED, FEED
 //! ```
 //!
+//! A segment that is said whole needs no TRIM: RESOLVED of the one before told that there is room.
+//!
 //! With one storage and one sync in one process (`solo`) a segment is not written before it is elected: its position is in its own
 //! commit, and what is lost before that was never acknowledged. Then, too, a commit may fail: the position is free again and the
 //! segment is refused. A storage among several stops instead ([`StorageRole::apply_failed`]).

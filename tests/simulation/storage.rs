@@ -55,17 +55,19 @@ impl Storage {
         self.note_applied(before, facts);
     }
 
-    /// The disk does what waits for it.
-    pub fn work(&mut self, facts: &mut Facts, disk: &Disk) {
+    /// The disk does what waits for it; what is applied it may leave for later.
+    pub fn work(&mut self, facts: &mut Facts, disk: &Disk, writes: bool) {
         let before = self.position();
         self.is_working = false;
-        self.ndb.work().expect("disks do not fail");
+        let done = if writes { self.ndb.work() } else { self.ndb.keep() };
+        done.expect("disks do not fail");
         self.note_applied(before, facts);
         let position = self.position();
-        if self.written() == position {
-            self.last_number = self.ndb.state().last_number();
-        }
         facts.copied += u64::from(position > before + 1);
+        if self.written() < position {
+            return;
+        }
+        self.last_number = self.ndb.state().last_number();
         // It takes long: now and then.
         if position > self.compared && position.is_multiple_of(61) {
             self.compared = position;

@@ -314,13 +314,13 @@ impl World {
             let thousandths = self.dice.range(0, 1500).min(1000);
             sync::write(&mut self.node(id).file, &write, thousandths);
         }
-        let is_written = self.dice.chance(500);
+        let (is_written, is_all) = (self.dice.chance(500), self.dice.chance(500));
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         if let Process::Storage(storage) = &mut node.process
             && storage.is_working
             && is_written
         {
-            storage.work(&mut self.facts, &node.disk);
+            storage.work(&mut self.facts, &node.disk, is_all);
         }
         let node = self.node(id);
         node.process = Process::Down;
@@ -525,14 +525,14 @@ impl World {
     }
 
     fn disk_done(&mut self, id: &NodeId, life: u32) {
-        let is_copied = self.dice.chance(10);
+        let (is_copied, is_all) = (self.dice.chance(10), self.dice.chance(400));
         let node = self.nodes.get_mut(id).expect("all nodes are there");
         if node.life != life {
             return;
         }
         match &mut node.process {
             Process::Storage(storage) => {
-                storage.work(&mut self.facts, &node.disk);
+                storage.work(&mut self.facts, &node.disk, is_all);
                 if is_copied {
                     node.older_disk = Some(node.disk.copy());
                 }

@@ -161,12 +161,12 @@ fn the_next_segment_of_an_entry_that_was_told_of_its_last_is_waited_for() {
     let mut ndb = lives_on(&MemoryStore::default());
     let n1 = NodeId::storage("N1");
     let said = |segment, previous, entry: &str| {
-        let body = Bytes::from_static(b"");
+        let body = Bytes::from_static(b"a");
         let id = SegmentId { segment, entry: NodeId::entry(entry), incarnation: 1 };
-        let draft = Draft { id: id.clone(), slot: 0, count: 0, digest: digest(&body), previous };
+        let draft = Draft { id: id.clone(), slot: 0, count: 1, digest: digest(&body), previous };
         let begin =
             RoleMessage::BeginAdvanceSegment { id: id.clone(), slot: 0, confirmed: 0, clock_us: 0, closed: true };
-        let keep = RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 0, body };
+        let keep = RoleMessage::KeepAdvanceHistory { id, offset: 1, count: 1, body };
         [begin, keep, RoleMessage::AdvanceSegmentOver(draft)].map(|message| Envelope {
             from: NodeId::entry(entry),
             to: n1.clone(),

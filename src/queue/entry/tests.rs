@@ -16,13 +16,21 @@ fn entry() -> EntryRole {
     entry
 }
 
-fn publish(entry: &mut EntryRole, ticket: u64) -> Vec<Output> {
+fn submit(entry: &mut EntryRole, ticket: u64) {
     let mut batch = Batch::default();
     batch.command(&Command::Leave { realm: "realm1".into(), session: ticket, orderly: false });
     entry.submit(batch, ticket).unwrap();
+}
+
+fn flush(entry: &mut EntryRole) -> Vec<Output> {
     let mut out = Vec::new();
     entry.flush(1000, &mut out);
     out
+}
+
+fn publish(entry: &mut EntryRole, ticket: u64) -> Vec<Output> {
+    submit(entry, ticket);
+    flush(entry)
 }
 
 fn id(segment: u64) -> SegmentId {
@@ -133,4 +141,42 @@ fn slots_take_turns() {
         }
     }
     assert_eq!(slots, ["N1", "N2", "N1", "N2", "N1"]);
+}
+
+#[test]
+fn who_was_told_of_room_says_the_next_segment_whole() {
+    let mut entry = entry();
+    let resolved = |segment, room| {
+        let resolution = Resolution { first: 1, results: Bytes::new() };
+        RoleMessage::AdvanceSegmentResolved { id: id(segment), position: segment, resolution, heard: segment, room }
+    };
+    let begun = |out: &[Output]| {
+        let begins = out.iter().filter_map(|output| match output {
+            Output::Send(Envelope { to, message: RoleMessage::BeginAdvanceSegment { closed, .. }, .. }) => {
+                Some((to.name.clone(), *closed))
+            }
+            _ => None,
+        });
+        begins.map(|(to, closed)| format!("{to} {closed}")).collect::<Vec<_>>()
+    };
+    let open = ["N1 false", "N2 false", "N3 false", "S1 false"];
+    publish(&mut entry, 1);
+    ["N1", "N2"].iter().for_each(|storage| _ = trim(&mut entry, storage, 1000));
+    hear(&mut entry, "N1", resolved(1000, true));
+    let out = publish(&mut entry, 2);
+    assert_eq!((overs(&out), begun(&out)), (3, ["N1 true", "N2 true", "N3 true"].map(String::from).to_vec()));
+    // It is told of room again while another is open.
+    assert_eq!(begun(&publish(&mut entry, 3)), open);
+    hear(&mut entry, "N1", resolved(1001, true));
+    publish(&mut entry, 4);
+    ["N1", "N2"].iter().for_each(|storage| _ = trim(&mut entry, storage, 1002));
+    hear(&mut entry, "N1", resolved(1002, false));
+    assert_eq!(begun(&publish(&mut entry, 5)), open, "it was not told of room");
+    ["N1", "N2"].iter().for_each(|storage| _ = trim(&mut entry, storage, 1003));
+    hear(&mut entry, "N1", resolved(1003, true));
+    // The last was of four messages, so what comes is the first of more.
+    (6..10).for_each(|ticket| submit(&mut entry, ticket));
+    assert_eq!(overs(&flush(&mut entry)), 3);
+    hear(&mut entry, "N1", resolved(1004, true));
+    assert_eq!(begun(&publish(&mut entry, 10)), open);
 }
