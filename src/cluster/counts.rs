@@ -17,8 +17,10 @@ pub struct Counts {
     pub lives: AtomicU64,
     /// Entry: from the opening of a segment to its result.
     pub resolve: Histogram,
-    /// Storage: what one commit takes; sync: one fsync of promises.
+    /// Storage: what it takes to have segments kept on disk; sync: one fsync of promises.
     pub disk: Histogram,
+    /// Storage: what one commit of what is applied takes.
+    pub commit: Histogram,
     /// Storage: segments applied, and bytes of their bodies.
     pub segments: AtomicU64,
     pub bytes: AtomicU64,

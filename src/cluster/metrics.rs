@@ -104,7 +104,8 @@ fn write_storage(text: &mut Text, storage: &StorageReport, counts: &Counts) {
     text.gauge("fennec_ndb_copying", "1 while it copies from a peer what it has missed.", u8::from(storage.copies));
     text.counter("fennec_ndb_segments_total", "Segments that were applied.", read(&counts.segments));
     text.counter("fennec_ndb_bytes_total", "Bytes of these.", read(&counts.bytes));
-    text.histogram("fennec_ndb_commit_seconds", "What one commit takes, with its fsync.", &counts.disk);
+    text.histogram("fennec_ndb_keep_seconds", "What one write of segments takes, with its fsync.", &counts.disk);
+    text.histogram("fennec_ndb_commit_seconds", "What one commit of what is applied takes.", &counts.commit);
     text.gauge("fennec_ndb_pending_segments", "Segments that are not elected.", storage.segments);
     text.gauge("fennec_ndb_sealed_segments", "Of these the ones that are on disk.", storage.sealed);
     text.gauge("fennec_ndb_pending_bytes", "Bytes of all of them.", storage.bytes);

@@ -334,9 +334,11 @@ impl Ndb {
     pub fn turn(&self, now: Instant) -> Turn {
         let keep_at = self.keep_at(now);
         let write_at = self.write_at(now);
-        match (keep_at, write_at) {
-            (Some(keep_at), _) if keep_at <= now => Turn::Keep,
-            (_, Some(write_at)) if write_at <= now => Turn::Write,
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        match keep_at {
+            // A write takes longer than others would be waited for.
+            Some(_) if is_due(keep_at) || is_due(write_at) => Turn::Keep,
+            _ if is_due(write_at) => Turn::Write,
             _ => Turn::Rest(keep_at.into_iter().chain(write_at).min().map(|until| until - now)),
         }
     }
@@ -518,7 +520,9 @@ impl Ndb {
                 None => rows.extend(keys),
                 Some(_) => drop(keys.count()),
             }
+            let begun = Instant::now();
             self.store.commit(&Commit { rows: rows.into_iter().collect(), segments, ..Commit::default() })?;
+            self.counts.commit.observe_us(begun.elapsed().as_micros() as u64);
         }
         self.written = self.state.position();
         self.outputs.extend(held);

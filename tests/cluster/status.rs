@@ -96,8 +96,8 @@ fn each_role_tells_what_it_counts_and_the_docs_name_all_of_it() {
     };
     cluster.until("N1 has all its links", LIMIT, all_up);
     let applied = |cluster: &Cluster| {
-        let segments = metric(cluster, "N1", "fennec_ndb_segments_total");
-        segments >= 1.0 && metric(cluster, "N1", "fennec_ndb_commit_seconds_count") >= segments
+        let done = ["segments_total", "keep_seconds_count", "commit_seconds_count"];
+        done.iter().all(|what| metric(cluster, "N1", &format!("fennec_ndb_{what}")) >= 1.0)
     };
     cluster.until("N1 has applied it", LIMIT, applied);
     cluster.until("S1 votes", LIMIT, |cluster| metric(cluster, "S1", "fennec_sync_votes") == 1.0);
