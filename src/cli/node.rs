@@ -98,7 +98,7 @@ pub(super) fn run(args: NodeArgs, role: Option<Role>) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let failed = |error: std::io::Error| Failure::Run(format!("cannot start threads: {error}"));
-    // A sync stops the thread that it runs on when it waits for its disk: its own links would wait anyway, others need not.
+    // A sync or storage stops the thread that it runs on when it waits for its disk: its own links would wait anyway, others need not.
     let workers = plan.own.nodes.len().min(2);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.map_err(failed)?;

@@ -1,12 +1,12 @@
-//! The roles of a process at work: a thread for each entry and storage, a task for a sync, between its inbox and the mesh.
+//! The roles of a process at work: a thread for an entry, tasks for a storage and a sync, between its inbox and the mesh.
 //!
 //! ```text
-//! Inbox --all that waits--> SyncNode, Ndb or Entry --work, write--> Mesh
+//! Inbox --all that waits--> SyncNode, Ndb or Entry --keep, write--> Mesh
 //! ```
 //!
 //! Each posts on the [`super::board`] how it is while it works.
 //!
-//! A thread takes all that waits, handles it, has the disk do once what comes of it, and sends. So the more there is to do, the
+//! Each takes all that waits, handles it, has the disk do once what comes of it, and sends. So the more there is to do, the
 //! more is done with one fsync. Storages answer questions about the past on threads of their own.
 
 mod life;
