@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::digest::digest;
 
-const HEAD_BYTES: usize = 12;
+/// Length and digest.
+pub const HEAD_BYTES: usize = 12;
 /// What a disk writes whole or not at all.
 pub const BLOCK_BYTES: usize = 512;
 

@@ -242,7 +242,13 @@ impl Test {
             if entry.is_none() {
                 self.work(&format!("while {victim} is paused"));
             }
-            return self.cluster.pause(victim, true);
+            self.cluster.pause(victim, true);
+            // Until then it is missing, and no other may be.
+            return self.cluster.until(&format!("all are linked to {victim} again"), LIMIT, |cluster| {
+                let link = format!("fennec_link_up{{peer=\"{victim}\"}}");
+                let mut others = everybody().filter(|id| *id != victim);
+                others.all(|id| status::find_metric(cluster, id, &link) == Some(1.0))
+            });
         }
         self.cluster.kill(victim);
         self.leave(entry);

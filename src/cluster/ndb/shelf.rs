@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! kept.0, kept.1: frame frame …                         as in [`blocks`]; one of them is in use
-//! frame:          generation, disk, [(draft, body)]     one per write, on disk before the syncs are told of its segments
+//! frame:          mark, disk, [(draft, body)]           one per write, on disk before the syncs are told of its segments
+//! mark:           "kept", generation u64 little endian  12 bytes, so that a frame is found without a look at all that it holds
 //! ```
 //!
 //! A frame is one write to a place that was written before, and one fsync: a transaction of the store costs several times as much, and
@@ -23,6 +24,9 @@ use crate::queue::envelope::Draft;
 use crate::queue::quorum::StoreId;
 
 const FILES: [&str; 2] = ["kept.0", "kept.1"];
+const MARK: &[u8] = b"kept";
+/// How MessagePack begins an array of three of which the first are twelve bytes.
+const ARRAY_OF_3_BIN_12: [u8; 3] = [0x93, 0xc4, 12];
 /// A file that is so long is left for the other.
 const LONG: u64 = 4 << 20;
 /// Memory that is held for the next frame.
@@ -50,14 +54,14 @@ pub type Kept = Vec<(Draft, Bytes)>;
 
 #[derive(Serialize)]
 struct Frame<'a> {
-    generation: u64,
+    mark: Bytes,
     store: StoreId,
     kept: &'a [(Draft, Bytes)],
 }
 
 #[derive(Deserialize)]
 struct Found {
-    generation: u64,
+    mark: Bytes,
     store: StoreId,
     kept: Kept,
 }
@@ -77,15 +81,18 @@ impl Shelf {
         let allocated = [known[0].len() as u64, known[1].len() as u64];
         let (store, frame) = (StoreId::default(), Vec::new());
         let mut shelf = Self { files, allocated, current: 0, generation: 0, store, bytes: 0, first: 0, frame };
-        let first = |n: usize| blocks::decode::<Found>(&known[n]).map(|(found, len)| (found.generation, n, len));
+        let first = |n: usize| decode(&known[n]).map(|(found, len)| (found.generation(), n, len));
         let begun = first(0).into_iter().chain(first(1)).max();
         if let Some((generation, current, len)) = begun {
             (shelf.current, shelf.generation, shelf.first) = (current, generation, len as u64);
         }
         // One that was begun is on disk before another frame follows.
-        let generation = |file: &[u8]| blocks::decode::<Found>(file).map(|(found, _)| found.generation);
-        let highest = known.iter().flat_map(|file| blocks::later(file)).filter_map(generation).max();
-        if let Some(lost) = highest.filter(|highest| *highest > shelf.generation) {
+        let of_lost = |file: &[u8]| {
+            let generation = generation_at(file).filter(|generation| *generation > shelf.generation)?;
+            decode(file).map(|_| generation)
+        };
+        let lost = known.iter().flat_map(|file| blocks::later(file)).filter_map(of_lost).max();
+        if let Some(lost) = lost {
             shelf.generation = lost;
             return Ok((shelf, None));
         }
@@ -98,8 +105,8 @@ impl Shelf {
     /// # Errors
     /// Nobody knows what of it is on disk: the storage has to stop.
     pub fn put(&mut self, kept: &[(Draft, Bytes)]) -> io::Result<()> {
-        let Self { generation, store, .. } = *self;
-        blocks::encode_into(&mut self.frame, &Frame { generation, store, kept });
+        let frame = Frame { mark: mark(self.generation), store: self.store, kept };
+        blocks::encode_into(&mut self.frame, &frame);
         self.append()?;
         self.frame.shrink_to(FRAME_BYTES);
         Ok(())
@@ -123,8 +130,7 @@ impl Shelf {
 
     /// What the current file holds; `None`: it is damaged.
     fn read(&mut self, file: &[u8]) -> Option<(StoreId, Kept)> {
-        let is_current =
-            |file: &[u8]| blocks::decode::<Found>(file).filter(|(found, _)| found.generation == self.generation);
+        let is_current = |file: &[u8]| decode(file).filter(|_| generation_at(file) == Some(self.generation));
         let (mut kept, mut rest, mut of) = (Kept::new(), file, None);
         while let Some((found, len)) = is_current(rest) {
             if *of.get_or_insert(found.store) != found.store {
@@ -154,6 +160,27 @@ impl Shelf {
         self.bytes = end;
         Ok(())
     }
+}
+
+impl Found {
+    fn generation(&self) -> u64 {
+        self.mark.last_chunk().map_or(0, |generation| u64::from_le_bytes(*generation))
+    }
+}
+
+fn mark(generation: u64) -> Bytes {
+    [MARK, &generation.to_le_bytes()[..]].concat().into()
+}
+
+/// The generation of a frame that may begin here: only then is it worth to look at all of it.
+fn generation_at(file: &[u8]) -> Option<u64> {
+    let rest = file.get(blocks::HEAD_BYTES..)?.strip_prefix(&ARRAY_OF_3_BIN_12)?.strip_prefix(MARK)?;
+    rest.first_chunk().map(|generation| u64::from_le_bytes(*generation))
+}
+
+fn decode(file: &[u8]) -> Option<(Found, usize)> {
+    generation_at(file)?;
+    blocks::decode(file)
 }
 
 #[cfg(test)]
@@ -245,7 +272,7 @@ mod tests {
         check(|files| files.iter_mut().for_each(|file| file.clear()), None);
         check(|files| files[1].clear(), Some((StoreId(7), kept(1..4))));
         let damaged = |files: &mut [Vec<u8>; 2]| {
-            let frame = blocks::encode(&Frame { generation: 2, store: StoreId(7), kept: &kept(4..5) });
+            let frame = blocks::encode(&Frame { mark: mark(2), store: StoreId(7), kept: &kept(4..5) });
             files[0][5 * BLOCK_BYTES..][..frame.len()].copy_from_slice(&frame);
             files[0][3 * BLOCK_BYTES] ^= 1;
         };
