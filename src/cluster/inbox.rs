@@ -1,4 +1,4 @@
-//! What waits for a role: filled by links and by the other roles of its process, emptied by the role's own thread.
+//! What waits for a role: filled by links and by the other roles of its process, emptied by the role's own thread or task.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

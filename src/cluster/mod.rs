@@ -25,6 +25,7 @@
 
 mod accept;
 pub mod ask;
+mod block_file;
 pub mod board;
 pub mod config;
 pub mod counts;

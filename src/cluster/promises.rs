@@ -1,15 +1,14 @@
 //! The file in which a sync keeps its promises.
 //!
-//! What [`SyncNode::write`] puts out is on disk before anything that follows from it is sent. It goes to where zeros were written
-//! before: to make a file longer with each write would cost the half again. A file is replaced as a whole: written under another name, synced and renamed.
+//! What [`SyncNode::write`] puts out is on disk before anything that follows from it is sent. A file is replaced as a whole: written under another name, synced and renamed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::block_file::BlockFile;
 use super::counts::Counts;
 use super::sync::{Fresh, SyncLimits, SyncNode};
 use crate::queue::envelope::{Envelope, NodeId};
@@ -18,17 +17,11 @@ use crate::queue::sync::promises::{self, Record};
 
 const FILE: &str = "promises";
 const NEW_FILE: &str = "promises.new";
-/// Zeros that are written at once.
-static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
 /// See the module.
 pub struct PromiseFile {
     folder: PathBuf,
-    file: File,
-    /// Of frames.
-    bytes: u64,
-    /// Of frames and of the zeros behind them.
-    allocated: u64,
+    file: BlockFile,
     counts: Arc<Counts>,
 }
 
@@ -58,7 +51,7 @@ impl PromiseFile {
             file.set_len(bytes)?;
         }
         let counts = Arc::default();
-        Ok((node, Self { folder: folder.to_owned(), file, bytes, allocated: bytes, counts }))
+        Ok((node, Self { folder: folder.to_owned(), file: BlockFile::new(file, bytes, bytes), counts }))
     }
 
     /// Has it count there.
@@ -71,26 +64,15 @@ impl PromiseFile {
     /// # Errors
     /// The disk fails: nobody knows what of it is there, so the node has to stop.
     pub fn write(&mut self, sync: &mut SyncNode) -> io::Result<Vec<Envelope>> {
-        let write = sync.write(self.bytes).map_err(io::Error::other)?;
+        let write = sync.write(self.file.bytes).map_err(io::Error::other)?;
         if write.is_anew {
             self.replace(&write.records)?;
         } else if !write.records.is_empty() {
-            self.append(&promises::encode(&write.records))?;
+            let begun = Instant::now();
+            self.file.append(&promises::encode(&write.records))?;
+            self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
         }
         Ok(write.sends)
-    }
-
-    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        let begun = Instant::now();
-        while self.allocated < self.bytes + frame.len() as u64 {
-            self.file.write_all_at(&ZEROS, self.allocated)?;
-            self.allocated += ZEROS.len() as u64;
-        }
-        self.file.write_all_at(frame, self.bytes)?;
-        self.file.sync_data()?;
-        self.counts.disk.observe_us(begun.elapsed().as_micros() as u64);
-        self.bytes += frame.len() as u64;
-        Ok(())
     }
 
     fn replace(&mut self, records: &[Record]) -> io::Result<()> {
@@ -101,8 +83,8 @@ impl PromiseFile {
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(&self.folder)?.sync_all()?;
-        self.file = OpenOptions::new().write(true).open(&path)?;
-        (self.bytes, self.allocated) = (frame.len() as u64, frame.len() as u64);
+        let bytes = frame.len() as u64;
+        self.file = BlockFile::new(OpenOptions::new().write(true).open(&path)?, bytes, bytes);
         Ok(())
     }
 }

@@ -13,12 +13,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::block_file::BlockFile;
 use crate::queue::blocks;
 use crate::queue::envelope::Draft;
 use crate::queue::quorum::StoreId;
@@ -31,19 +31,14 @@ const ARRAY_OF_3_BIN_12: [u8; 3] = [0x93, 0xc4, 12];
 const LONG: u64 = 4 << 20;
 /// Memory that is held for the next frame.
 const FRAME_BYTES: usize = 1 << 20;
-/// Zeros that are written at once.
-static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 
 /// See the module.
 pub struct Shelf {
-    files: [File; 2],
-    /// Bytes that were written once.
-    allocated: [u64; 2],
+    files: [BlockFile; 2],
     current: usize,
     generation: u64,
     store: StoreId,
-    /// Bytes of frames of the current file, and of the first of them.
-    bytes: u64,
+    /// Bytes of the first frame of the current file.
     first: u64,
     /// The last frame, for its memory.
     frame: Vec<u8>,
@@ -75,12 +70,12 @@ impl Shelf {
     pub fn open(folder: &Path) -> io::Result<(Self, Option<(StoreId, Kept)>)> {
         let open =
             |name| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.join(name));
-        let files = [open(FILES[0])?, open(FILES[1])?];
+        let (one, other) = (open(FILES[0])?, open(FILES[1])?);
         File::open(folder)?.sync_all()?;
         let known = [fs::read(folder.join(FILES[0]))?, fs::read(folder.join(FILES[1]))?];
-        let allocated = [known[0].len() as u64, known[1].len() as u64];
+        let files = [BlockFile::new(one, 0, known[0].len() as u64), BlockFile::new(other, 0, known[1].len() as u64)];
         let (store, frame) = (StoreId::default(), Vec::new());
-        let mut shelf = Self { files, allocated, current: 0, generation: 0, store, bytes: 0, first: 0, frame };
+        let mut shelf = Self { files, current: 0, generation: 0, store, first: 0, frame };
         let first = |n: usize| decode(&known[n]).map(|(found, len)| (found.generation(), n, len));
         let begun = first(0).into_iter().chain(first(1)).max();
         if let Some((generation, current, len)) = begun {
@@ -107,14 +102,14 @@ impl Shelf {
     pub fn put(&mut self, kept: &[(Draft, Bytes)]) -> io::Result<()> {
         let frame = Frame { mark: mark(self.generation), store: self.store, kept };
         blocks::encode_into(&mut self.frame, &frame);
-        self.append()?;
+        self.files[self.current].append(&self.frame)?;
         self.frame.shrink_to(FRAME_BYTES);
         Ok(())
     }
 
     /// Whether it is time to begin anew.
     pub fn is_long(&self) -> bool {
-        self.bytes >= LONG.max(2 * self.first)
+        self.files[self.current].bytes >= LONG.max(2 * self.first)
     }
 
     /// From now on these are there and no others, of the disk with this name. They are on disk when it returns.
@@ -122,9 +117,10 @@ impl Shelf {
     /// # Errors
     /// As [`Shelf::put`].
     pub fn begin_anew(&mut self, store: StoreId, kept: &[(Draft, Bytes)]) -> io::Result<()> {
-        (self.current, self.generation, self.store, self.bytes) = (1 - self.current, self.generation + 1, store, 0);
+        (self.current, self.generation, self.store) = (1 - self.current, self.generation + 1, store);
+        self.files[self.current].bytes = 0;
         self.put(kept)?;
-        self.first = self.bytes;
+        self.first = self.files[self.current].bytes;
         Ok(())
     }
 
@@ -143,22 +139,9 @@ impl Shelf {
         if blocks::later(rest).any(|later| is_current(later).is_some()) {
             return None;
         }
-        self.bytes = (file.len() - rest.len()) as u64;
+        self.files[self.current].bytes = (file.len() - rest.len()) as u64;
         self.store = of?;
         Some((self.store, kept))
-    }
-
-    fn append(&mut self) -> io::Result<()> {
-        let end = self.bytes + self.frame.len() as u64;
-        let (file, allocated) = (&self.files[self.current], &mut self.allocated[self.current]);
-        while *allocated < end {
-            file.write_all_at(&ZEROS, *allocated)?;
-            *allocated += ZEROS.len() as u64;
-        }
-        file.write_all_at(&self.frame, self.bytes)?;
-        file.sync_data()?;
-        self.bytes = end;
-        Ok(())
     }
 }
 

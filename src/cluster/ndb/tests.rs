@@ -110,7 +110,6 @@ fn what_is_kept_waits_for_what_is_about_to_be_and_what_is_applied_for_more() {
         ndb.prepare().unwrap();
         ndb.turn(Instant::now())
     };
-    let rests = |turn, longest| matches!(turn, Turn::Rest(Some(rest)) if rest <= longest);
     let [init, begin, keep, over, elect] = <[_; 5]>::try_from(heard()).unwrap();
     assert_eq!(hear(&mut ndb, init), Turn::Write, "the entry waits");
     ndb.write().unwrap();
@@ -121,8 +120,10 @@ fn what_is_kept_waits_for_what_is_about_to_be_and_what_is_applied_for_more() {
     assert_eq!(hear(&mut ndb, over), Turn::Keep, "there is no other");
     ndb.keep().unwrap();
     assert_eq!(kept(&disk), [7]);
-    assert!(rests(hear(&mut ndb, elect), LINGER));
-    assert_eq!(ndb.turn(Instant::now() + LINGER), Turn::Write, "but not for long");
+    hear(&mut ndb, elect);
+    let applied_at = ndb.pending.applied_at.unwrap();
+    assert_eq!(ndb.turn(applied_at), Turn::Rest(Some(LINGER)));
+    assert_eq!(ndb.turn(applied_at + LINGER), Turn::Write, "but not for long");
     assert_eq!((ndb.state().position(), ndb.written()), (2, 1));
     ndb.want(2);
     assert_eq!(ndb.turn(Instant::now()), Turn::Write, "a reader waits");
@@ -147,8 +148,10 @@ fn what_is_kept_waits_for_what_is_about_to_be_and_what_is_applied_for_more() {
     assert_eq!(ndb.take().iter().filter(|said| trims(said)).count(), 2);
     ndb.write().unwrap();
     assert_eq!((kept(&disk), ndb.written()), (vec![], 2), "it is in the log");
-    assert!(rests(hear(&mut ndb, over8), GATHER), "the other is about to be whole");
-    assert_eq!(ndb.turn(Instant::now() + GATHER), Turn::Keep);
+    hear(&mut ndb, over8);
+    let kept_at = ndb.kept_at.unwrap();
+    assert_eq!(ndb.turn(kept_at), Turn::Rest(Some(GATHER)), "the other is about to be whole");
+    assert_eq!(ndb.turn(kept_at + GATHER), Turn::Keep);
     hear(&mut ndb, keep9);
     assert_eq!(hear(&mut ndb, over9), Turn::Keep);
     assert!(kept(&disk).is_empty(), "nothing is written yet");
@@ -180,9 +183,15 @@ fn the_next_segment_of_an_entry_that_was_told_of_its_last_is_waited_for() {
         ndb.turn(Instant::now())
     };
     ndb.take();
+    hear(&mut ndb, said(8, 0, "E2"));
     // It was told to E1 a moment ago.
-    ndb.resolved.insert(NodeId::entry("E1"), Instant::now());
-    assert!(matches!(hear(&mut ndb, said(8, 0, "E2")), Turn::Rest(Some(rest)) if rest <= GATHER));
+    let kept_at = ndb.kept_at.unwrap();
+    ndb.resolved.insert(NodeId::entry("E1"), kept_at);
+    assert_eq!(ndb.turn(kept_at), Turn::Rest(Some(GATHER)));
+    assert_eq!(ndb.turn(kept_at + GATHER), Turn::Keep);
+    ndb.resolved.insert(NodeId::entry("E1"), kept_at - TURN);
+    assert_eq!(ndb.turn(kept_at), Turn::Keep, "it has had its time");
+    ndb.resolved.insert(NodeId::entry("E1"), kept_at);
     assert_eq!(hear(&mut ndb, said(9, 7, "E1")), Turn::Keep);
 }
 
