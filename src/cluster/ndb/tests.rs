@@ -1,3 +1,4 @@
+use super::disk::{GATHER, LINGER, TURN};
 use super::*;
 use crate::queue::envelope::Elected;
 use crate::queue::message::{Batch, Head};
